@@ -1,0 +1,1 @@
+"""Boot entries, kernels on ``$BOOT`` and kernel arguments."""

@@ -1,0 +1,1 @@
+"""One file, one story: check, stage, finalize, rollback, bless, collect, fsck."""

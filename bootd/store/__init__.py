@@ -1,0 +1,1 @@
+"""The composefs store: layers become objects and one EROFS image; the kernel mounts both."""
