@@ -69,8 +69,6 @@ def registered_errors() -> dict[str, type[BootdError]]:
     return dict(_REGISTRY)
 
 
-
-
 class RequestError(BootdError, family=True):
     """The request itself is wrong; repeating it will not help."""
 
@@ -80,7 +78,9 @@ class RequestError(BootdError, family=True):
 class InvalidReferenceError(RequestError):
     """An image reference does not follow the grammar."""
 
-    default_hint = "Write it as registry.example/name:tag, name@sha256:…, oci:DIR or oci-archive:FILE."
+    default_hint = (
+        "Write it as registry.example/name:tag, name@sha256:…, oci:DIR or oci-archive:FILE."
+    )
 
 
 class InvalidDigestError(RequestError):
@@ -98,7 +98,9 @@ class InvalidArgumentError(RequestError):
 class InvalidConfigurationError(RequestError):
     """A configuration file cannot be used."""
 
-    default_hint = "Mend the file that is named; 'bootctl-py config' shows where each value is from."
+    default_hint = (
+        "Mend the file that is named; 'bootctl-py config' shows where each value is from."
+    )
 
 
 class NoSuchDeploymentError(RequestError):
@@ -123,8 +125,6 @@ class NotDeniedError(RequestError):
     """A digest to be allowed is not on the deny list."""
 
     default_hint = "'bootctl-py denied list' shows the digests that are on it."
-
-
 
 
 class ContentError(BootdError, family=True):
@@ -182,7 +182,9 @@ class NoMatchingPlatformError(ContentError):
 class InvalidLayerError(ContentError):
     """A layer's tar stream is damaged or holds an entry that must not be followed."""
 
-    default_hint = "Nothing was kept. Rebuild the image; the entry named is not one a builder writes."
+    default_hint = (
+        "Nothing was kept. Rebuild the image; the entry named is not one a builder writes."
+    )
 
 
 class InvalidImageError(ContentError, family=True):
@@ -198,7 +200,9 @@ class NoKernelError(InvalidImageError):
 class NoInitramfsError(InvalidImageError):
     """An image has no initramfs."""
 
-    default_hint = "Build /usr/lib/modules/<version>/initramfs.img in the image, with bootd's module."
+    default_hint = (
+        "Build /usr/lib/modules/<version>/initramfs.img in the image, with bootd's module."
+    )
 
 
 class SeveralKernelsError(InvalidImageError):
@@ -217,8 +221,6 @@ class InvalidKernelArgumentsError(InvalidImageError):
     """A kernel argument file of an image cannot be used."""
 
     default_hint = "Mend the named file under /usr/lib/bootc/kargs.d in the image."
-
-
 
 
 class TransportError(BootdError, family=True):
@@ -270,7 +272,9 @@ class UnauthorizedError(TransportError):
 class ImageNotFoundError(TransportError):
     """The registry has no such repository, tag or blob."""
 
-    default_hint = "Check the name and the tag; a private image answers like this without credentials."
+    default_hint = (
+        "Check the name and the tag; a private image answers like this without credentials."
+    )
 
 
 class RateLimitedError(TransportError):
@@ -294,8 +298,6 @@ class RegistryBlockedError(TransportError):
     default_hint = "Remove 'blocked' for this registry in registries.conf if that is not meant."
 
 
-
-
 class StorageError(BootdError, family=True):
     """The machine's own disk is in the way."""
 
@@ -303,13 +305,17 @@ class StorageError(BootdError, family=True):
 class NoSpaceError(StorageError):
     """Too few bytes or inodes are free."""
 
-    default_hint = "Free room, or drop old deployments with 'bootctl-py cleanup'; nothing was changed."
+    default_hint = (
+        "Free room, or drop old deployments with 'bootctl-py cleanup'; nothing was changed."
+    )
 
 
 class BootPartitionFullError(StorageError):
     """``$BOOT`` has too little room for another kernel and entry."""
 
-    default_hint = "Drop old deployments with 'bootctl-py cleanup', or foreign files on the boot partition."
+    default_hint = (
+        "Drop old deployments with 'bootctl-py cleanup', or foreign files on the boot partition."
+    )
 
 
 class WriteFailedError(StorageError):
@@ -346,8 +352,6 @@ class NotASysrootError(StorageError):
     """A folder is not a physical root that bootd knows."""
 
     default_hint = "Name the folder that holds bootd/, or install one with 'bootctl-py install'."
-
-
 
 
 class BootChainError(BootdError, family=True):
@@ -388,8 +392,6 @@ class InvalidTransitionError(BootChainError):
     """An upgrade was asked to take a step its state does not allow."""
 
     default_hint = "'bootctl-py status' shows the state; if it stays, report this with the journal."
-
-
 
 
 class PolicyError(BootdError, family=True):
@@ -434,7 +436,9 @@ class DaemonUnreachableError(PolicyError):
     """The daemon does not answer on the bus."""
 
     exit_status = FAILED
-    default_hint = "'systemctl status bootd' says why; 'bootctl-py status --offline' needs no daemon."
+    default_hint = (
+        "'systemctl status bootd' says why; 'bootctl-py status --offline' needs no daemon."
+    )
 
 
 class CancelledError(PolicyError):
@@ -442,8 +446,6 @@ class CancelledError(PolicyError):
 
     exit_status = FAILED
     default_hint = "Nothing was changed; what was fetched is kept for the next try."
-
-
 
 
 class InternalError(BootdError):

@@ -1,8 +1,9 @@
 """A file system tree as values: what a layer, an image or an EROFS file describes.
 
 Names, link targets and extended attributes are bytes, because a Linux file name is. A hard link is
-one node object that stands under several names, so nodes compare by identity. A regular file of at most `INLINE_LIMIT` bytes carries its content; a larger one names
-the object that holds it by fs-verity SHA-256 digest.
+one node object that stands under several names, so nodes compare by identity. A regular file of at
+most `INLINE_LIMIT` bytes carries its content; a larger one names the object that holds it by
+fs-verity SHA-256 digest.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ def file_type(node: Node) -> int:
 
 
 def walk(directory: Directory, prefix: bytes = b"") -> Iterator[tuple[bytes, Node]]:
-    """Yield (path, node) below a directory, parents first, names in byte order; no leading slash."""
+    """Yield (path, node) below a directory: parents first, in byte order, no leading slash."""
     for name in sorted(directory.entries):
         node = directory.entries[name]
         path = prefix + name

@@ -1,0 +1,190 @@
+"""The one gateway to durable changes: nothing else in bootd renames, removes or syncs.
+
+Two kinds of write, and one order:
+
+* A small record is replaced: temporary name in the same folder, write, fsync the file, rename, fsync
+  the folder. At any cut a reader finds the old record or the new one.
+* Bulk data (objects, trees) is written without a sync and made durable by one ``syncfs`` before the
+  name that makes it reachable appears. Until then nobody may rely on it.
+
+Every primitive of `Disk` is one step at which the power may go; tests subclass `Disk` to cut there.
+Temporary names start with `TEMPORARY_PREFIX`; whoever finds one after a crash may remove it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from bootd.model.errors import NoSpaceError, WriteFailedError
+
+TEMPORARY_PREFIX: Final = ".new-"
+_COPY_CHUNK: Final = 1 << 20
+_LIBC: Final = ctypes.CDLL(None, use_errno=True)
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+@contextmanager
+def storage_errors(action: str, path: Path) -> Iterator[None]:
+    """Turn an `OSError` into bootd's own, naming what was tried and where.
+
+    Raises:
+        NoSpaceError: the disk or the quota is full.
+        WriteFailedError: anything else the kernel refused.
+    """
+    try:
+        yield
+    except OSError as error:
+        kind = NoSpaceError if error.errno in _FULL else WriteFailedError
+        raise kind(f"cannot {action} {path}: {os.strerror(error.errno or 0)}") from error
+
+
+class Disk:
+    """Durable changes as steps; the real one does each at once."""
+
+    def make_directory(self, path: Path, mode: int = 0o700) -> None:
+        """Make a folder and its missing parents; an existing one is left as it is."""
+        with storage_errors("make the folder", path):
+            path.mkdir(mode=mode, parents=True, exist_ok=True)
+
+    def replace_file(self, path: Path, data: bytes, mode: int = 0o600) -> None:
+        """Put a record in place, durably: afterwards it is on disk, before it is the old one.
+
+        Raises:
+            NoSpaceError: no room; the old record stands.
+            WriteFailedError: the kernel refused; the old record stands.
+        """
+        self.replace_file_from(path, [data], mode)
+
+    def replace_file_from(self, path: Path, chunks: Iterable[bytes], mode: int = 0o600) -> None:
+        """Like `replace_file`, for content that comes in pieces."""
+        temporary = temporary_name(path)
+        try:
+            self._write(temporary, chunks, mode, sync=True)
+            self._rename(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        self._sync_directory(path.parent)
+
+    def copy_file(self, source: Path, target: Path, mode: int = 0o600) -> None:
+        """Copy a file to a new or existing name, durably."""
+        with storage_errors("read", source), source.open("rb") as stream:
+            self.replace_file_from(target, _pieces(stream), mode)
+
+    def add_file(self, path: Path, data: bytes, mode: int = 0o400) -> None:
+        """Write bulk data under its final name, whole or not at all, but not yet durable."""
+        temporary = temporary_name(path)
+        try:
+            self._write(temporary, (data,), mode, sync=False)
+            self._rename(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+    def adopt_file(self, temporary: Path, path: Path) -> None:
+        """Give bulk data that the caller wrote under a temporary name its final one."""
+        self._rename(temporary, path)
+
+    def link_file(self, source: Path, target: Path) -> None:
+        """Give a file a second name; not yet durable."""
+        with storage_errors("link", target):
+            os.link(source, target)
+
+    def rename_file(self, source: Path, target: Path) -> None:
+        """Rename within one folder, durably."""
+        self._rename(source, target)
+        self._sync_directory(target.parent)
+
+    def publish_directory(self, temporary: Path, target: Path) -> None:
+        """Make a folder tree durable, then give it the name by which it is found.
+
+        `target` must not exist. The order is syncfs, rename, fsync of the parent.
+        """
+        self.sync_filesystem(temporary)
+        self._rename(temporary, target)
+        self._sync_directory(target.parent)
+
+    def remove_file(self, path: Path) -> None:
+        """Remove a name, durably; a missing one is fine."""
+        self._unlink(path)
+        self._sync_directory(path.parent)
+
+    def discard_file(self, path: Path) -> None:
+        """Remove a name that nothing relies on; not synced; a missing one is fine."""
+        self._unlink(path)
+
+    def remove_tree(self, path: Path) -> None:
+        """Remove a folder tree: its name goes first, durably, then what was in it."""
+        if not path.is_symlink() and not path.exists():
+            return
+        doomed = path.parent / f"{TEMPORARY_PREFIX}gone-{path.name}"
+        if not path.name.startswith(TEMPORARY_PREFIX):
+            if doomed.exists():
+                self._remove_tree(doomed)
+            self._rename(path, doomed)
+            self._sync_directory(path.parent)
+            path = doomed
+        self._remove_tree(path)
+
+    def sync_filesystem(self, path: Path) -> None:
+        """Make all that was written to the file system of `path` durable (syncfs(2))."""
+        with storage_errors("sync the file system of", path):
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                if _LIBC.syncfs(descriptor) != 0:
+                    raise OSError(ctypes.get_errno(), "syncfs")
+            finally:
+                os.close(descriptor)
+
+    def _write(self, path: Path, chunks: Iterable[bytes], mode: int, *, sync: bool) -> None:
+        with storage_errors("write", path):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+            descriptor = os.open(path, flags, mode)
+            with open(descriptor, "wb", buffering=0) as stream:  # noqa: PTH123 - a descriptor
+                for chunk in chunks:
+                    _write_all(stream, chunk)
+                if sync:
+                    os.fsync(stream.fileno())
+
+    def _rename(self, source: Path, target: Path) -> None:
+        with storage_errors("rename to", target):
+            source.rename(target)
+
+    def _unlink(self, path: Path) -> None:
+        with storage_errors("remove", path):
+            path.unlink(missing_ok=True)
+
+    def _remove_tree(self, path: Path) -> None:
+        with storage_errors("remove", path):
+            shutil.rmtree(path)
+
+    def _sync_directory(self, path: Path) -> None:
+        with storage_errors("sync", path):
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+
+def temporary_name(path: Path) -> Path:
+    """Return a name beside `path` that no reader takes for a finished one; unique per process."""
+    return path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{path.name}")
+
+
+def _pieces(stream: BinaryIO) -> Iterator[bytes]:
+    while chunk := stream.read(_COPY_CHUNK):
+        yield chunk
+
+
+def _write_all(stream: BinaryIO, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[stream.write(view) :]

@@ -1,0 +1,166 @@
+"""What bootd writes down about deployments, its intent and the digests it will not try again.
+
+The file formats carry ``format``, an integer; a reader refuses one it does not know. Keys a reader
+does not know within a known format are kept out of the value, so that an older bootd, rolled back
+to, can read what a newer one wrote.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from bootd.model.digest import Digest
+from bootd.model.errors import InvalidArgumentError
+
+RECORD_FORMAT: Final = 1
+_MAX_TEXT: Final = 4_096
+_MAX_LIST: Final = 10_000
+_ID: Final = re.compile(r"([0-9a-f]{16})\.([0-9]{1,9})", re.ASCII)
+
+
+class DeploymentId(str):
+    """``<first 16 hex digits of the manifest digest>.<serial>``, e.g. ``8f3a0b1c2d3e4f50.0``.
+
+    The serial tells deployments of the same image apart.
+
+    Raises:
+        InvalidArgumentError: the text is not such an ID.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, text: str) -> Self:
+        if _ID.fullmatch(text) is None:
+            raise InvalidArgumentError(
+                f"{text[:100]!r} is not a deployment ID",
+                hint="'bootctl-py deployments' lists the IDs.",
+            )
+        return super().__new__(cls, text)
+
+    @classmethod
+    def compose(cls, digest: Digest, serial: int) -> Self:
+        """Return the ID of the `serial`-th deployment of an image."""
+        return cls(f"{digest.short}.{serial}")
+
+    @property
+    def serial(self) -> int:
+        """The number after the dot."""
+        return int(self.partition(".")[2])
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        from pydantic_core import core_schema  # noqa: PLC0415 - only where pydantic already is
+
+        return core_schema.no_info_after_validator_function(
+            cls, core_schema.str_schema(max_length=_MAX_TEXT)
+        )
+
+
+class DeploymentState(StrEnum):
+    """Where a deployment stands; never stored, always read off the disk."""
+
+    STAGED = "staged"
+    QUEUED = "queued"
+    TRIAL = "trial"
+    GOOD = "good"
+    FAILED = "failed"
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    format: Literal[1] = RECORD_FORMAT
+
+
+class KernelFiles(BaseModel):
+    """The kernel of a deployment: objects in the store, a folder on ``$BOOT``."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    version: str = Field(max_length=255)
+    kernel_object: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """fs-verity digest of ``vmlinuz``, which is its object's name."""
+    initramfs_object: str = Field(pattern=r"^[0-9a-f]{64}$")
+    kernel_size: int = Field(ge=0)
+    initramfs_size: int = Field(ge=0)
+    digest: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """SHA-256 over both object digests: the folder name under ``$BOOT/bootd``."""
+
+
+class DeploymentRecord(_Record):
+    """``deployments/<id>/deployment.json``: written once; only `pinned` ever changes."""
+
+    id: DeploymentId
+    image: str = Field(max_length=_MAX_TEXT)
+    """The reference as it was asked for."""
+    digest: Digest
+    """The manifest's digest."""
+    version: str = Field(default="", max_length=_MAX_TEXT)
+    """``org.opencontainers.image.version``, or empty."""
+    created: datetime
+    """When it was staged, UTC."""
+    kernel: KernelFiles
+    image_arguments: list[str] = Field(default_factory=list, max_length=_MAX_LIST)
+    """What the image's own ``kargs.d`` asked for: base of the next three-way merge."""
+    kernel_arguments: list[str] = Field(default_factory=list, max_length=_MAX_LIST)
+    """What its boot entry gets besides ``bootd=<id>``."""
+    erofs: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """fs-verity digest of ``root.erofs``."""
+    pinned: bool = False
+
+
+class Intent(_Record):
+    """``intent.json``: what the machine wants to be on, and whether it is staged."""
+
+    image: str | None = Field(default=None, max_length=_MAX_TEXT)
+    """The reference to follow, set by Switch; None: the configured one."""
+    staged: DeploymentId | None = None
+    """The deployment that the next shutdown makes bootable."""
+    finalize_failure: str | None = Field(default=None, max_length=_MAX_TEXT)
+    """What went wrong at the last shutdown; news until the next success."""
+    held_by: str | None = Field(default=None, max_length=_MAX_TEXT)
+    """Who holds updates, with the reason; None: nobody."""
+
+
+class Denial(BaseModel):
+    """One digest that failed on this machine."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    digest: Digest
+    cause: str = Field(max_length=_MAX_TEXT)
+    when: datetime
+    evidence: str = Field(default="", max_length=65_536)
+
+
+class DeniedDigests(_Record):
+    """``denied.json``: bad digests, outside ``/etc`` and any deployment (design D9)."""
+
+    denied: list[Denial] = Field(default_factory=list, max_length=_MAX_LIST)
+
+    def find(self, digest: Digest) -> Denial | None:
+        """Return the denial of a digest, or None."""
+        return next((denial for denial in self.denied if denial.digest == digest), None)
+
+
+class StagedMarker(_Record):
+    """``/run/bootd/staged.json``: this boot's staged deployment."""
+
+    deployment: DeploymentId
+
+
+class StoreFormat(BaseModel):
+    """``format.json``: the layout version and the features a reader must know."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    version: int = Field(default=1, ge=1)
+    incompatible: list[str] = Field(default_factory=list, max_length=1_000)
+    """Features without which the store must not even be read."""
+    read_only_compatible: list[str] = Field(default_factory=list, max_length=1_000)
+    """Features without which the store must not be changed."""

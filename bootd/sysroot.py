@@ -1,0 +1,317 @@
+"""The physical layout of a machine (design section 4), its records and its lock.
+
+A sysroot is a folder that is laid out as the disk is: the live host's ``/sysroot``, a mounted disk
+under installation, or a temporary folder. Nothing below this module asks for ``/``.
+
+Invariants: a record that cannot be parsed raises, it is never treated as absent; the lock is held
+shared to read more than one record and exclusive to change anything.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from bootd.clock import SYSTEM_CLOCK
+from bootd.durable import TEMPORARY_PREFIX, Disk, storage_errors
+from bootd.model.deployment import (
+    DeniedDigests,
+    DeploymentId,
+    DeploymentRecord,
+    Intent,
+    StagedMarker,
+    StoreFormat,
+)
+from bootd.model.errors import (
+    BusyError,
+    DamagedRecordError,
+    InvalidArgumentError,
+    NoSuchDeploymentError,
+    NotASysrootError,
+    UnknownFormatError,
+)
+
+LAYOUT_VERSION: Final = 1
+KERNEL_ARGUMENT: Final = "bootd"
+_MAX_RECORD: Final = 16 << 20
+_MAX_COMMAND_LINE: Final = 1 << 20
+_MAX_DEPLOYMENTS: Final = 1_000
+_LOCK_POLL_SECONDS: Final = 0.05
+_STORE_FOLDERS: Final = ("objects", "layers", "images", "partial", "deployments", "var")
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Sysroot:
+    """Where everything is.
+
+    Attributes:
+        physical: the physical root; the store is ``physical/bootd``.
+        boot: where ``$BOOT`` (XBOOTLDR or the ESP) is mounted.
+        run: bootd's folder for this boot, ``/run/bootd``.
+        command_line: the booted kernel's command line, ``/proc/cmdline``.
+        disk: the gateway for durable changes.
+    """
+
+    physical: Path
+    boot: Path
+    run: Path
+    command_line: Path
+    disk: Disk = field(default_factory=Disk)
+
+    @classmethod
+    def at(cls, directory: Path, disk: Disk | None = None) -> Sysroot:
+        """Return the sysroot that lies wholly in one folder: tests, the demo, a chroot."""
+        return cls(
+            physical=directory,
+            boot=directory / "boot",
+            run=directory / "run/bootd",
+            command_line=directory / "proc/cmdline",
+            disk=disk or Disk(),
+        )
+
+    @property
+    def store(self) -> Path:
+        """The folder of everything that is bootd's."""
+        return self.physical / "bootd"
+
+    @property
+    def objects(self) -> Path:
+        """File contents by fs-verity digest."""
+        return self.store / "objects"
+
+    @property
+    def layers(self) -> Path:
+        """Layer indexes by diff ID."""
+        return self.store / "layers"
+
+    @property
+    def images(self) -> Path:
+        """Manifests, configurations and EROFS images by manifest digest."""
+        return self.store / "images"
+
+    @property
+    def partial(self) -> Path:
+        """Downloads to resume."""
+        return self.store / "partial"
+
+    @property
+    def deployments(self) -> Path:
+        """One folder a deployment."""
+        return self.store / "deployments"
+
+    @property
+    def intent_file(self) -> Path:
+        """``intent.json``."""
+        return self.store / "intent.json"
+
+    @property
+    def denied_file(self) -> Path:
+        """``denied.json``."""
+        return self.store / "denied.json"
+
+    @property
+    def staged_file(self) -> Path:
+        """``staged.json``, gone with this boot."""
+        return self.run / "staged.json"
+
+    def deployment(self, identifier: DeploymentId) -> Path:
+        """Return the folder of a deployment, existing or not."""
+        return self.deployments / identifier
+
+    def initialise(self) -> None:
+        """Lay out an empty store, 0700; an existing one is completed, never emptied.
+
+        Raises:
+            UnknownFormatError: a store of another layout is there already.
+        """
+        self.disk.make_directory(self.store, 0o700)
+        for name in _STORE_FOLDERS:
+            self.disk.make_directory(self.store / name, 0o755 if name == "var" else 0o700)
+        if not (self.store / "format.json").exists():
+            self._write(self.store / "format.json", StoreFormat(version=LAYOUT_VERSION))
+        self.check_format()
+
+    def check_format(self, *, for_writing: bool = True) -> None:
+        """Refuse a store that this bootd does not understand.
+
+        Raises:
+            NotASysrootError: there is no store here.
+            UnknownFormatError: a newer layout, or a feature this bootd does not know.
+            DamagedRecordError: ``format.json`` cannot be read.
+        """
+        found = self._read(self.store / "format.json", StoreFormat)
+        if found is None:
+            raise NotASysrootError(f"{self.physical} has no bootd/format.json")
+        unknown = [*found.incompatible, *(found.read_only_compatible if for_writing else ())]
+        if found.version != LAYOUT_VERSION:
+            raise UnknownFormatError(
+                f"{self.store} has layout version {found.version}; this bootd knows "
+                f"version {LAYOUT_VERSION}"
+            )
+        if unknown:
+            raise UnknownFormatError(
+                f"{self.store} uses features this bootd does not know: {', '.join(unknown)}"
+            )
+
+    @contextmanager
+    def lock(self, *, exclusive: bool, wait_seconds: float = 0.0) -> Iterator[None]:
+        """Hold the store's lock (flock): shared to read, exclusive to change.
+
+        The layout is checked under it.
+
+        Raises:
+            BusyError: another process holds it and does not let go in time.
+            NotASysrootError, UnknownFormatError, DamagedRecordError: see `check_format`.
+        """
+        if not self.store.is_dir():
+            raise NotASysrootError(f"{self.physical} has no bootd folder")
+        path = self.store / "lock"
+        with storage_errors("open", path):
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            _flock(
+                descriptor, exclusive=exclusive, deadline=SYSTEM_CLOCK.monotonic() + wait_seconds
+            )
+            self.check_format(for_writing=exclusive)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def booted(self) -> DeploymentId | None:
+        """Return the deployment this kernel was started for, or None on a foreign system."""
+        try:
+            text = self.command_line.read_bytes()[:_MAX_COMMAND_LINE].decode(errors="replace")
+        except FileNotFoundError:
+            return None
+        prefix = KERNEL_ARGUMENT + "="
+        values = [word.removeprefix(prefix) for word in text.split() if word.startswith(prefix)]
+        if not values:
+            return None
+        try:
+            return DeploymentId(values[-1])
+        except InvalidArgumentError:
+            return None
+
+    def deployment_ids(self) -> list[DeploymentId]:
+        """Return the IDs of all deployment folders, sorted; leftovers of a crash are left out."""
+        try:
+            names = sorted(path.name for path in self.deployments.iterdir())
+        except FileNotFoundError:
+            return []
+        found = [name for name in names if not name.startswith(TEMPORARY_PREFIX)]
+        if len(found) > _MAX_DEPLOYMENTS:
+            raise DamagedRecordError(f"{self.deployments} holds {len(found)} deployments")
+        return [DeploymentId(name) for name in found if _is_identifier(name)]
+
+    def read_deployment(self, identifier: DeploymentId) -> DeploymentRecord:
+        """Return a deployment's record.
+
+        Raises:
+            NoSuchDeploymentError: there is no such deployment.
+            DamagedRecordError, UnknownFormatError: its record cannot be used.
+        """
+        path = self.deployment(identifier) / "deployment.json"
+        record = self._read(path, DeploymentRecord)
+        if record is None:
+            if self.deployment(identifier).is_dir():
+                raise DamagedRecordError(f"{path} is missing")
+            raise NoSuchDeploymentError(f"there is no deployment {identifier}")
+        if record.id != identifier:
+            raise DamagedRecordError(f"{path} is the record of {record.id}")
+        return record
+
+    def write_deployment(self, folder: Path, record: DeploymentRecord) -> None:
+        """Put a deployment's record into its folder, durably."""
+        self._write(folder / "deployment.json", record)
+
+    def read_intent(self) -> Intent:
+        """Return the intent; an empty one where none was ever written."""
+        return self._read(self.intent_file, Intent) or Intent()
+
+    def write_intent(self, intent: Intent) -> None:
+        """Replace the intent, durably."""
+        self._write(self.intent_file, intent)
+
+    def read_denied(self) -> DeniedDigests:
+        """Return the deny list; an empty one where none was ever written."""
+        return self._read(self.denied_file, DeniedDigests) or DeniedDigests()
+
+    def write_denied(self, denied: DeniedDigests) -> None:
+        """Replace the deny list, durably."""
+        self._write(self.denied_file, denied)
+
+    def read_staged(self) -> StagedMarker | None:
+        """Return this boot's staged deployment, or None."""
+        return self._read(self.staged_file, StagedMarker)
+
+    def write_staged(self, marker: StagedMarker) -> None:
+        """Mark a deployment as staged in this boot."""
+        self.disk.make_directory(self.run, 0o755)
+        self._write(self.staged_file, marker)
+
+    def clear_staged(self) -> None:
+        """Forget this boot's staged deployment."""
+        if self.run.is_dir():
+            self.disk.remove_file(self.staged_file)
+
+    def _write(self, path: Path, record: BaseModel) -> None:
+        text = json.dumps(record.model_dump(mode="json"), indent=2, sort_keys=True)
+        self.disk.replace_file(path, text.encode() + b"\n")
+
+    def _read(self, path: Path, model: type[_Model]) -> _Model | None:
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise DamagedRecordError(f"{path} cannot be read: {error.strerror}") from error
+        if len(data) > _MAX_RECORD:
+            raise DamagedRecordError(f"{path} has {len(data)} bytes, more than any record has")
+        return _parse(path, data, model)
+
+
+def _parse(path: Path, data: bytes, model: type[_Model]) -> _Model:
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise DamagedRecordError(f"{path} is not JSON: {error}") from error
+    found = value.get("format", 1) if isinstance(value, dict) else None
+    if "format" in model.model_fields and isinstance(found, int) and found > 1:
+        raise UnknownFormatError(f"{path} has format {found}; this bootd knows format 1")
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise DamagedRecordError(f"{path}: {where}: {first['msg']}") from error
+
+
+def _is_identifier(name: str) -> bool:
+    try:
+        DeploymentId(name)
+    except InvalidArgumentError:
+        return False
+    return True
+
+
+def _flock(descriptor: int, *, exclusive: bool, deadline: float) -> None:
+    operation = (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB
+    while True:
+        try:
+            fcntl.flock(descriptor, operation)
+        except BlockingIOError:
+            if SYSTEM_CLOCK.monotonic() >= deadline:
+                raise BusyError("another process is working on this machine's store") from None
+            SYSTEM_CLOCK.sleep(_LOCK_POLL_SECONDS)
+        else:
+            return
