@@ -2,8 +2,8 @@
 
 Two kinds of write, and one order:
 
-* A small record is replaced: temporary name in the same folder, write, fsync the file, rename, fsync
-  the folder. At any cut a reader finds the old record or the new one.
+* A small record is replaced: temporary name in the same folder, write, fsync the file, rename,
+  fsync the folder. At any cut a reader finds the old record or the new one.
 * Bulk data (objects, trees) is written without a sync and made durable by one ``syncfs`` before the
   name that makes it reachable appears. Until then nobody may rely on it.
 

@@ -35,6 +35,7 @@ class DeploymentId(str):
     __slots__ = ()
 
     def __new__(cls, text: str) -> Self:
+        """Check the text."""
         if _ID.fullmatch(text) is None:
             raise InvalidArgumentError(
                 f"{text[:100]!r} is not a deployment ID",

@@ -32,6 +32,7 @@ class Digest(str):
     __slots__ = ()
 
     def __new__(cls, text: str) -> Self:
+        """Check the text."""
         match = _PATTERN.fullmatch(text)
         if match is None or len(match[2]) != _HEX_LENGTH[match[1]]:
             raise InvalidDigestError(f"{text[:200]!r} is not a digest")

@@ -1,7 +1,7 @@
 """Every error bootd reports: one tree, grouped by who has to act.
 
-Each concrete class has a stable `code` (kebab case), a bus name (``org.bootd1.Error.`` and the class
-name without ``Error``), an exit status of ``bootctl-py`` and a hint that says what to do next. A
+Each concrete class has a stable `code` (kebab case), a bus name (``org.bootd1.Error.`` and the
+class name without ``Error``), an exit status of ``bootctl-py`` and a hint that says what to do next. A
 family is a class that names the blame; it is never raised itself.
 
 Exit statuses: 1 failed, 2 usage, 4 refused by policy or deny list, 5 not authorised, 6 busy,

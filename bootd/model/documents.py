@@ -1,0 +1,196 @@
+"""What bootd tells machines: one pydantic model a document, each with ``kind`` and ``version``.
+
+These are the results of jobs on the bus and the ``--json`` output of ``bootctl-py``; the published
+JSON schemas are made from them. A field may be added within a version; it is never renamed or
+removed. Times are RFC 3339 UTC, sizes bytes, digests carry their algorithm.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from bootd.model.deployment import Denial, DeploymentId, DeploymentState
+from bootd.model.digest import Digest
+from bootd.model.etc_report import EtcReport
+from bootd.model.state import UpgradeState
+
+
+class Document(BaseModel):
+    """What all documents share."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: Literal[1] = 1
+
+
+class DeploymentStatus(BaseModel):
+    """One kept deployment, as read off the disk."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: DeploymentId
+    image: str
+    digest: Digest
+    image_version: str
+    created: datetime
+    state: DeploymentState
+    booted: bool
+    next_boot: bool
+    """The boot loader starts this one next."""
+    pinned: bool
+    tries_left: int | None
+    """Boots left before the loader gives up on it; None: not counted."""
+    kernel_version: str
+    kernel_arguments: list[str]
+    etc_conflicts: int
+
+
+class AvailableImage(BaseModel):
+    """What the last check found."""
+
+    model_config = ConfigDict(frozen=True)
+
+    image: str
+    digest: Digest
+    image_version: str
+    checked: datetime
+
+
+class StatusDocument(Document):
+    """``bootctl-py status``: all that is known without asking the registry."""
+
+    kind: Literal["Status"] = "Status"
+    bootd: str
+    """The version of bootd that wrote this."""
+    image: str | None
+    """The reference this machine follows."""
+    state: UpgradeState
+    booted: DeploymentId | None
+    staged: DeploymentId | None
+    queued: DeploymentId | None
+    """Boots next although it is not the booted one."""
+    rollback: DeploymentId | None
+    """Where ``rollback`` would go."""
+    reboot_required: bool
+    available: AvailableImage | None
+    held_by: str | None
+    finalize_failure: str | None
+    """Why the last shutdown did not make the staged deployment bootable."""
+    last_fallback: Denial | None
+    """The newest denied digest, with its cause."""
+    deployments: list[DeploymentStatus]
+    problems: list[str] = Field(default_factory=list)
+    """Records that cannot be read, each named."""
+
+
+class CheckDocument(Document):
+    """Result of a check."""
+
+    kind: Literal["Check"] = "Check"
+    image: str
+    digest: Digest
+    image_version: str
+    update: bool
+    """An upgrade would stage something."""
+    denied: bool
+    """It would not, because this digest failed here before."""
+    download_bytes: int
+    """Compressed size of the layers that are not in the store yet; 0 without an update."""
+
+
+class StageDocument(Document):
+    """Result of an upgrade or a switch."""
+
+    kind: Literal["Stage"] = "Stage"
+    changed: bool
+    """False: the machine is, or will be, on this image already."""
+    image: str
+    digest: Digest
+    deployment: DeploymentId | None
+    fetched_bytes: int
+    fetched_layers: int
+    etc: EtcReport | None
+
+
+class FinalizeDocument(Document):
+    """Result of finalize."""
+
+    kind: Literal["Finalize"] = "Finalize"
+    deployment: DeploymentId | None
+    """None: nothing was staged."""
+    entry: str | None
+    etc: EtcReport | None
+
+
+class RollbackDocument(Document):
+    """Result of a rollback."""
+
+    kind: Literal["Rollback"] = "Rollback"
+    deployment: DeploymentId
+    entry: str
+    denied: Digest | None
+    """The digest that was put on the deny list, if one was left behind."""
+    unstaged: DeploymentId | None
+
+
+class CollectDocument(Document):
+    """Result of a cleanup."""
+
+    kind: Literal["Collect"] = "Collect"
+    deployments: list[DeploymentId]
+    images: int
+    layers: int
+    objects: int
+    kernels: int
+    partial_downloads: int
+    freed_bytes: int
+
+
+class Damage(BaseModel):
+    """One thing that is not what it should be."""
+
+    model_config = ConfigDict(frozen=True)
+
+    what: str
+    """``object``, ``layer``, ``image``, ``deployment``, ``kernel``, ``entry`` or ``record``."""
+    path: str
+    problem: str
+    repaired: bool
+    """It was taken away, so that the next upgrade brings it back."""
+
+
+class FsckDocument(Document):
+    """Result of fsck."""
+
+    kind: Literal["Fsck"] = "Fsck"
+    objects: int
+    bytes: int
+    images: int
+    damages: list[Damage]
+
+
+class DeniedDocument(Document):
+    """The deny list."""
+
+    kind: Literal["Denied"] = "Denied"
+    denied: list[Denial]
+
+
+class EtcConflictsDocument(Document):
+    """The ``/etc`` reports of the deployments that have one."""
+
+    kind: Literal["EtcConflicts"] = "EtcConflicts"
+    reports: dict[DeploymentId, EtcReport]
+
+
+class ErrorDocument(Document):
+    """What went wrong, for ``--json`` and for a failed job's ``Error``."""
+
+    kind: Literal["Error"] = "Error"
+    code: str
+    message: str
+    hint: str
+    exit_status: int
