@@ -87,13 +87,20 @@ def file_type(node: Node) -> int:
 
 
 def walk(directory: Directory, prefix: bytes = b"") -> Iterator[tuple[bytes, Node]]:
-    """Yield (path, node) below a directory: parents first, in byte order, no leading slash."""
-    for name in sorted(directory.entries):
-        node = directory.entries[name]
-        path = prefix + name
-        yield path, node
-        if isinstance(node, Directory):
-            yield from walk(node, path + b"/")
+    """Yield (path, node) below a folder, parents first, names in byte order; no leading slash."""
+    # A stack instead of recursion: a path of PATH_MAX bytes is deeper than the interpreter's limit.
+    stack = [(prefix, iter(sorted(directory.entries)), directory)]
+    while stack:
+        before, names, folder = stack[-1]
+        for name in names:
+            node = folder.entries[name]
+            path = before + name
+            yield path, node
+            if isinstance(node, Directory):
+                stack.append((path + b"/", iter(sorted(node.entries)), node))
+                break
+        else:
+            stack.pop()
 
 
 def lookup(root: Directory, path: bytes) -> Node | None:

@@ -1,0 +1,313 @@
+"""Trees as lines of text: the composefs dump format.
+
+One line an entry: eleven fields and the extended attributes, separated by single spaces, with all
+but printable ASCII escaped. Source: composefs 1.0.8, composefs-dump(5). Lines are escaped as
+``composefs-info dump`` does; what is read is held to bootd's own limits, and a folder must stand
+before what is in it.
+"""
+
+from __future__ import annotations
+
+import re
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from bootd.model.errors import DamagedRecordError
+from bootd.model.tree import (
+    INLINE_LIMIT,
+    Directory,
+    Metadata,
+    Node,
+    RegularFile,
+    SpecialFile,
+    Symlink,
+    file_type,
+    walk,
+)
+from bootd.store.hardlinks import find_hard_links
+
+LINE_LIMIT: Final = 1 << 19
+"""Longest line in bytes: a path, a target and all the attributes an inode may have, escaped."""
+PATH_LIMIT: Final = 4095
+NAME_LIMIT: Final = 255
+_FIELDS: Final = 11
+_VERITY_SIZE: Final = 32
+_UINT32_MAX: Final = 0xFFFF_FFFF
+_INT64_MAX: Final = (1 << 63) - 1
+_UNSET: Final = b"-"
+
+_TO_ESCAPE: Final = re.compile(rb"[^!-\[\]-~]")
+_TO_ESCAPE_IN_XATTR: Final = re.compile(rb"[^!-<>-\[\]-~]")
+_ESCAPE: Final = re.compile(rb"\\(?:x([0-9A-Fa-f]{2})|([\\nrt]))?")
+_UNPRINTABLE: Final = re.compile(rb"[^ -~]")
+_SHORT: Final = {b"\\": b"\\", b"n": b"\n", b"r": b"\r", b"t": b"\t"}
+_ESCAPED: Final = {
+    bytes([byte]): next(
+        (b"\\" + letter for letter, meaning in _SHORT.items() if meaning[0] == byte),
+        b"\\x%02x" % byte,
+    )
+    for byte in range(256)
+}
+_NUMBER: Final = re.compile(rb"[0-9]{1,19}")
+_MODE: Final = re.compile(rb"@?[0-7]{1,7}")
+_TIME: Final = re.compile(rb"(-?[0-9]{1,19})\.([0-9]{1,9})")
+_DIGEST: Final = re.compile(rb"[0-9a-f]{64}")
+
+
+@dataclass(slots=True)
+class DumpEntry:
+    """One line.
+
+    Attributes:
+        path: absolute, ``/`` for the root; no final slash.
+        node: what stands there; None in a line read that only names another entry's node.
+        target: the path of that other entry.
+        links: how many names the node has.
+    """
+
+    path: bytes
+    node: Node | None
+    target: bytes | None = None
+    links: int = 1
+
+
+def dump_tree(root: Directory) -> Iterator[bytes]:
+    """Yield the lines of a tree, newlines included: folders first, names in byte order.
+
+    A node with several names stands where the first of them is; the others refer to it.
+
+    Raises:
+        InvalidTreeError: a folder stands under two names.
+    """
+    links = find_hard_links(root)
+    first: dict[int, bytes] = {}
+    yield format_entry(DumpEntry(b"/", root))
+    for path, node in walk(root, b"/"):
+        link = links.get(id(node))
+        if link is None:
+            yield format_entry(DumpEntry(path, node))
+        else:
+            yield format_entry(DumpEntry(path, node, first.get(id(node)), link.names))
+            first.setdefault(id(node), path)
+
+
+def parse_tree(lines: Iterable[bytes]) -> Directory:
+    """Return the tree that lines describe.
+
+    Raises:
+        DamagedRecordError: a line is malformed, its folder is missing, its path is taken, or it
+            refers to an entry that is missing or a folder.
+    """
+    nodes: dict[bytes, Node] = {}
+    names: dict[bytes, bytes] = {}
+    for line in lines:
+        entry = parse_line(line)
+        path = entry.path
+        if path in nodes or path in names:
+            raise DamagedRecordError(f"{_shown(path)} is listed twice")
+        if entry.node is None:
+            assert entry.target is not None
+            names[path] = entry.target
+        else:
+            nodes[path] = entry.node
+        if path != b"/":
+            folder, name = _folder(nodes, path)
+            if entry.node is not None:
+                folder.entries[name] = entry.node
+    for path, target in names.items():
+        node = nodes.get(target)
+        if node is None or isinstance(node, Directory):
+            raise DamagedRecordError(f"{_shown(path)} refers to {_shown(target)}, which is no file")
+        folder, name = _folder(nodes, path)
+        folder.entries[name] = node
+    root = nodes.get(b"/")
+    if not isinstance(root, Directory):
+        raise DamagedRecordError("the list has no root folder")
+    return root
+
+
+def _folder(nodes: dict[bytes, Node], path: bytes) -> tuple[Directory, bytes]:
+    """Return the folder a path is in, and the last name of the path."""
+    before, _, name = path.rpartition(b"/")
+    folder = nodes.get(before or b"/")
+    if not isinstance(folder, Directory):
+        raise DamagedRecordError(f"{_shown(path)} stands before its folder, or in none")
+    return folder, name
+
+
+def format_entry(entry: DumpEntry) -> bytes:
+    """Return the line of an entry with its newline.
+
+    An entry without a node is a further name of `target`, whose node other lines tell.
+    """
+    node = entry.node or _REFERRED
+    metadata = node.metadata
+    size, rdev, payload, content, digest = _content_fields(node)
+    if entry.target is not None:
+        payload = _escape_field(entry.target)
+    fields = b"%b %d %b%o %d %d %d %d %d.%d %b %b %b" % (
+        _TO_ESCAPE.sub(_escaped, entry.path),
+        size,
+        b"" if entry.target is None else b"@",
+        file_type(node) | metadata.permissions,
+        entry.links,
+        metadata.uid,
+        metadata.gid,
+        rdev,
+        metadata.mtime_seconds,
+        metadata.mtime_nanoseconds,
+        payload,
+        content,
+        digest,
+    )
+    xattrs = [
+        b" %b=%b"
+        % (_TO_ESCAPE_IN_XATTR.sub(_escaped, key), _TO_ESCAPE_IN_XATTR.sub(_escaped, value))
+        for key, value in sorted(metadata.xattrs.items())
+    ]
+    return b"".join([fields, *xattrs, b"\n"])
+
+
+_REFERRED: Final = RegularFile(Metadata(permissions=0), 0, b"")
+
+
+def _content_fields(node: Node) -> tuple[int, int, bytes, bytes, bytes]:
+    """Return size, device, payload, content and digest of a node."""
+    match node:
+        case RegularFile(size=size, verity=bytes(verity), content=None):
+            digits = verity.hex().encode()
+            return size, 0, b"%b/%b" % (digits[:2], digits[2:]), _UNSET, digits
+        case RegularFile(size=size, content=content):
+            return size, 0, _UNSET, _escape_field(content) if content else _UNSET, _UNSET
+        case Symlink(target=target):
+            return len(target), 0, _escape_field(target), _UNSET, _UNSET
+        case SpecialFile(rdev=rdev):
+            return 0, rdev, _UNSET, _UNSET, _UNSET
+        case Directory():
+            return 0, 0, _UNSET, _UNSET, _UNSET
+
+
+def _escape_field(value: bytes) -> bytes:
+    return rb"\x2d" if value == _UNSET else _TO_ESCAPE.sub(_escaped, value)
+
+
+def _escaped(match: re.Match[bytes]) -> bytes:
+    return _ESCAPED[match[0]]
+
+
+def parse_line(line: bytes) -> DumpEntry:
+    """Return the entry of a line, with or without its newline.
+
+    Raises:
+        DamagedRecordError: the line is not one, or holds what a tree cannot.
+    """
+    line = line.removesuffix(b"\n")
+    if len(line) > LINE_LIMIT or _UNPRINTABLE.search(line):
+        raise DamagedRecordError(
+            f"a line of {len(line)} bytes is too long or not printable: {_shown(line)}"
+        )
+    fields = line.split(b" ")
+    if len(fields) < _FIELDS:
+        raise DamagedRecordError(f"a line has {len(fields)} of {_FIELDS} fields: {_shown(line)}")
+    path = _parse_path(fields[0])
+    mode = fields[2]
+    if not _MODE.fullmatch(mode):
+        raise DamagedRecordError(f"{_shown(path)} has the mode {_shown(mode)}")
+    if mode.startswith(b"@"):
+        return DumpEntry(path, None, _parse_path(fields[8]))
+    links = _parse_number(fields[3], _UINT32_MAX)
+    return DumpEntry(path, _parse_node(path, int(mode, 8), fields), links=links)
+
+
+def _parse_node(path: bytes, mode: int, fields: list[bytes]) -> Node:
+    time = _TIME.fullmatch(fields[7])
+    if time is None or not -_INT64_MAX - 1 <= int(time[1]) <= _INT64_MAX:
+        raise DamagedRecordError(f"{_shown(path)} has the time {_shown(fields[7])}")
+    metadata = Metadata(
+        stat.S_IMODE(mode),
+        _parse_number(fields[4], _UINT32_MAX),
+        _parse_number(fields[5], _UINT32_MAX),
+        int(time[1]),
+        int(time[2]),
+        _parse_xattrs(path, fields[_FIELDS:]) if len(fields) > _FIELDS else {},
+    )
+    match stat.S_IFMT(mode):
+        case stat.S_IFREG:
+            return _parse_file(path, metadata, fields)
+        case stat.S_IFDIR:
+            return Directory(metadata)
+        case stat.S_IFLNK:
+            target = _unescape(fields[8])
+            if fields[8] == _UNSET or not 0 < len(target) <= PATH_LIMIT or b"\0" in target:
+                raise DamagedRecordError(f"{_shown(path)} links to {_shown(fields[8])}")
+            return Symlink(metadata, target)
+        case stat.S_IFCHR | stat.S_IFBLK as kind:
+            return SpecialFile(metadata, kind, _parse_number(fields[6], _UINT32_MAX))
+        case stat.S_IFIFO | stat.S_IFSOCK as kind:
+            return SpecialFile(metadata, kind)
+        case _:
+            raise DamagedRecordError(f"{_shown(path)} has the mode {mode:#o}")
+
+
+def _parse_file(path: bytes, metadata: Metadata, fields: list[bytes]) -> RegularFile:
+    size = _parse_number(fields[1], _INT64_MAX)
+    payload, content, digest = fields[8:_FIELDS]
+    if content != _UNSET or not size:
+        held = b"" if content == _UNSET else _unescape(content)
+        if not len(held) == size <= INLINE_LIMIT:
+            raise DamagedRecordError(f"{_shown(path)} has {size} bytes and holds {len(held)}")
+        return RegularFile(metadata, size, held)
+    if not _DIGEST.fullmatch(digest) or payload != b"%b/%b" % (digest[:2], digest[2:]):
+        raise DamagedRecordError(
+            f"{_shown(path)} has the object {_shown(payload)} and the digest {_shown(digest)}"
+        )
+    return RegularFile(metadata, size, verity=bytes.fromhex(digest.decode()))
+
+
+def _parse_xattrs(path: bytes, fields: list[bytes]) -> dict[bytes, bytes]:
+    xattrs: dict[bytes, bytes] = {}
+    for field in fields:
+        name, equals, value = field.partition(b"=")
+        key = _unescape(name)
+        if not equals or not 0 < len(key) <= NAME_LIMIT or b"\0" in key or key in xattrs:
+            raise DamagedRecordError(f"{_shown(path)} has the attribute {_shown(field)}")
+        xattrs[key] = _unescape(value)
+    return xattrs
+
+
+def _parse_path(field: bytes) -> bytes:
+    path = _unescape(field)
+    names = path.split(b"/")[1:]
+    if path != b"/" and (
+        not path.startswith(b"/")
+        or len(path) > PATH_LIMIT
+        or b"\0" in path
+        or not all(0 < len(name) <= NAME_LIMIT and name not in (b".", b"..") for name in names)
+    ):
+        raise DamagedRecordError(f"{_shown(field)} is not a path")
+    return path
+
+
+def _parse_number(field: bytes, limit: int) -> int:
+    if not _NUMBER.fullmatch(field) or int(field) > limit:
+        raise DamagedRecordError(f"{_shown(field)} is not a number up to {limit}")
+    return int(field)
+
+
+def _unescape(field: bytes) -> bytes:
+    return _ESCAPE.sub(_meaning, field) if b"\\" in field else field
+
+
+def _meaning(match: re.Match[bytes]) -> bytes:
+    if match[1]:
+        return bytes.fromhex(match[1].decode())
+    if not match[2]:
+        raise DamagedRecordError(f"unknown escape in {_shown(match.string)}")
+    return _SHORT[match[2]]
+
+
+def _shown(value: bytes) -> str:
+    """Return a value for a message, cut to what a person reads."""
+    return repr(value[:200])

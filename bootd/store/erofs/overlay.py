@@ -1,0 +1,75 @@
+"""What a composefs image says to overlayfs, and how a tree's own such words survive in it.
+
+The kernel mounts the image as the metadata layer over the objects: a regular file with content
+elsewhere carries ``trusted.overlay.metacopy`` (its digest) and ``.redirect`` (its object). A tree
+that holds overlay attributes or whiteouts itself (a container store inside an image) must show them
+unchanged through that mount, so they are escaped. Source: Linux, filesystems/overlayfs.rst,
+"Metadata only copy up", "Data-only lower layers", "Nesting overlayfs mounts"; composefs 1.0.8.
+"""
+
+from __future__ import annotations
+
+import stat
+from typing import Final
+
+from bootd.model.tree import Node, SpecialFile
+from bootd.store.erofs.layout import VERITY_SIZE
+
+PREFIX: Final = b"trusted.overlay."
+ESCAPED_PREFIX: Final = b"trusted.overlay.overlay."
+METACOPY: Final = b"trusted.overlay.metacopy"
+REDIRECT: Final = b"trusted.overlay.redirect"
+SELINUX: Final = b"security.selinux"
+
+METACOPY_HEADER: Final = bytes([0, 4 + VERITY_SIZE, 0, 1])
+"""Version 0, length of the value, no flags, fs-verity's number for SHA-256."""
+
+ROOT_ATTRIBUTES: Final = {b"trusted.overlay.opaque": b"y"}
+WHITEOUT_ATTRIBUTES: Final = {ESCAPED_PREFIX + b"whiteout": b"", b"user.overlay.whiteout": b""}
+"""On an empty regular file that stands for a whiteout of the tree."""
+WHITEOUT_FOLDER_ATTRIBUTES: Final = {
+    ESCAPED_PREFIX + b"whiteouts": b"",
+    ESCAPED_PREFIX + b"opaque": b"x",
+    b"user.overlay.whiteouts": b"",
+    b"user.overlay.opaque": b"x",
+}
+"""On the folder of such a file."""
+
+HIDING_NAMES: Final = frozenset(b"%02x" % number for number in range(256))
+"""Whiteouts of these names in the image's root hide the folders of the object store."""
+HIDING_PERMISSIONS: Final = 0o644
+
+
+def is_whiteout(node: Node | None) -> bool:
+    """Tell whether overlayfs would take a node for a whiteout: a character device 0:0."""
+    return isinstance(node, SpecialFile) and node.file_type == stat.S_IFCHR and not node.rdev
+
+
+def escape(xattrs: dict[bytes, bytes]) -> dict[bytes, bytes]:
+    """Return a tree's attributes with those of overlayfs hidden from it by one more prefix."""
+    return {
+        ESCAPED_PREFIX + name.removeprefix(PREFIX) if name.startswith(PREFIX) else name: value
+        for name, value in xattrs.items()
+    }
+
+
+def unescape(xattrs: dict[bytes, bytes]) -> dict[bytes, bytes]:
+    """Undo `escape`, and leave out what composefs itself said to overlayfs."""
+    return {
+        PREFIX + name.removeprefix(ESCAPED_PREFIX)
+        if name.startswith(ESCAPED_PREFIX)
+        else name: value
+        for name, value in xattrs.items()
+        if name.startswith(ESCAPED_PREFIX) or not name.startswith(PREFIX)
+    }
+
+
+def metacopy(verity: bytes) -> bytes:
+    """Return the value of `METACOPY` for an object's digest."""
+    return METACOPY_HEADER + verity
+
+
+def redirect(verity: bytes) -> bytes:
+    """Return the value of `REDIRECT` for an object's digest: its path in the store."""
+    digits = verity.hex().encode()
+    return b"/%b/%b" % (digits[:2], digits[2:])
