@@ -354,6 +354,12 @@ class NotASysrootError(StorageError):
     default_hint = "Name the folder that holds bootd/, or install one with 'bootctl-py install'."
 
 
+class EtcTooLargeError(StorageError):
+    """A machine's ``/etc`` is larger or deeper than a merge takes."""
+
+    default_hint = "Move what is not configuration out of the folder that is named, to /var."
+
+
 class BootChainError(BootdError, family=True):
     """Boot loader, entries or kernel are in the way."""
 

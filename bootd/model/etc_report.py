@@ -1,0 +1,202 @@
+"""What a merge of ``/etc`` did, or would do, and what a machine changed in its ``/etc``.
+
+Paths are absolute (``/etc/...``) and printable: a byte that is no part of printable UTF-8, and the
+backslash itself, stands as ``\\xNN``. `escape` and `unescape` turn each into the other without loss.
+Lists are bounded; `truncated` says how many items a list would have had beyond that.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from bootd.model.errors import InvalidArgumentError
+
+MAX_CONFLICTS: Final = 1_000
+MAX_NOTES: Final = 1_000
+MAX_CHANGES: Final = 10_000
+MAX_XATTRS: Final = 32
+_MAX_TEXT: Final = 1 << 18
+_ESCAPED: Final = re.compile(rb"\\x([0-9a-f]{2})")
+
+
+def escape(name: bytes) -> str:
+    r"""Return a file name or path as printable text, other bytes and backslashes as ``\xNN``."""
+    text = name.decode("utf-8", "surrogateescape")
+    if text.isprintable() and "\\" not in text:
+        return text
+    return "".join(
+        character if character.isprintable() and character != "\\" else _hexadecimal(character)
+        for character in text
+    )
+
+
+def unescape(text: str) -> bytes:
+    """Return the bytes that `escape` made `text` of.
+
+    Raises:
+        InvalidArgumentError: a backslash starts no escape, or the text is not UTF-8.
+    """
+    try:
+        data = text.encode()
+    except UnicodeEncodeError:
+        data = b"\\"
+    if b"\\" in _ESCAPED.sub(b"", data):
+        raise InvalidArgumentError(
+            f"{text[:100]!r} is not a path as bootd prints it",
+            hint="Write a backslash as \\x5c and other bytes as \\xNN.",
+        )
+    return _ESCAPED.sub(lambda match: bytes.fromhex(match[1].decode()), data)
+
+
+def _hexadecimal(character: str) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", "surrogateescape"))
+
+
+def etc_path(relative: bytes) -> str:
+    """Return how reports name a path that is relative to ``/etc``; empty is ``/etc`` itself."""
+    return escape(b"/etc/" + relative) if relative else "/etc"
+
+
+class ConflictKind(StrEnum):
+    """How both sides disagree; the machine's own stands in every case."""
+
+    CONTENT = "content"
+    """Both changed, or added, a file or a symbolic link, and not to the same."""
+    METADATA = "metadata"
+    """Both changed mode, owner, group or extended attributes, and not to the same."""
+    TYPE = "type"
+    """A file here is a folder or a symbolic link there, or the like."""
+    DELETED_HERE = "deleted-here"
+    """Deleted on this machine, changed by the image: it stays deleted."""
+    DELETED_THERE = "deleted-there"
+    """Changed on this machine, removed from the image: it stays."""
+
+
+class NoteKind(StrEnum):
+    """What is worth telling although nobody has to decide anything."""
+
+    SPECIAL_SKIPPED = "special-skipped"
+    """A socket, FIFO or device was not carried over."""
+    FOLDER_REVIVED = "folder-revived"
+    """A folder that was deleted here is back, because the image has new files in it."""
+    FOLDER_KEPT = "folder-kept"
+    """A folder that the image dropped stays, because it holds files of this machine."""
+    METADATA_DROPPED = "metadata-dropped"
+    """Mode, owner or attributes were changed here on what the image has removed or replaced."""
+    XATTR_DROPPED = "xattr-dropped"
+    """The file system would not take an extended attribute."""
+    CHANGING = "changing"
+    """It was written to again and again while it was read: what was read last is carried."""
+
+
+class EtcSide(BaseModel):
+    """What stands at a path on one side."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    type: Literal["absent", "file", "folder", "symlink", "special"]
+    size: int | None = None
+    digest: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    """fs-verity SHA-256 of a file's content, as objects are named; None where it is no file."""
+    target: str | None = Field(default=None, max_length=_MAX_TEXT)
+    mode: str | None = Field(default=None, max_length=5)
+    """Octal permissions, e.g. ``0644``."""
+    uid: int | None = None
+    gid: int | None = None
+    xattrs: dict[str, str] = Field(default_factory=dict, max_length=MAX_XATTRS)
+    """The first extended attributes by name, with the SHA-256 of each value."""
+
+
+class EtcConflict(BaseModel):
+    """One disagreement."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    path: str = Field(max_length=_MAX_TEXT)
+    kind: ConflictKind
+    base: EtcSide
+    """The default that the machine ran with."""
+    mine: EtcSide
+    """What this machine made of it; this is what the merged ``/etc`` holds."""
+    theirs: EtcSide
+    """The new default; it can be read below ``/usr/etc`` of the new deployment."""
+
+
+class EtcNote(BaseModel):
+    """One remark."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    path: str = Field(max_length=_MAX_TEXT)
+    kind: NoteKind
+    detail: str = Field(default="", max_length=_MAX_TEXT)
+
+
+class EtcCounts(BaseModel):
+    """How many paths went which way; a path is counted once, an unchanged one not at all."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    taken: int = 0
+    """Changed or added by the image, taken."""
+    removed: int = 0
+    """Removed by the image, gone."""
+    kept: int = 0
+    """Changed or added on this machine, kept; conflicts among them."""
+    deleted: int = 0
+    """Deleted on this machine, still deleted."""
+    merged: int = 0
+    """Changed on both sides without a conflict."""
+    conflicts: int = 0
+    """Conflicts found, whether listed or truncated."""
+
+
+class EtcReport(BaseModel):
+    """What a merge did, or what a preview says it would do."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    kind: Literal["EtcReport"] = "EtcReport"
+    version: Literal[1] = 1
+    counts: EtcCounts = EtcCounts()
+    conflicts: list[EtcConflict] = Field(default_factory=list, max_length=MAX_CONFLICTS)
+    notes: list[EtcNote] = Field(default_factory=list, max_length=MAX_NOTES)
+    truncated: int = 0
+    """Conflicts and notes that are counted here instead of listed."""
+
+
+class ChangeKind(StrEnum):
+    """What a machine did to one of its defaults."""
+
+    ADDED = "added"
+    REMOVED = "removed"
+    TYPE = "type"
+    CONTENT = "content"
+    METADATA = "metadata"
+    CONTENT_AND_METADATA = "content-and-metadata"
+
+
+class EtcChange(BaseModel):
+    """One local change."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    path: str = Field(max_length=_MAX_TEXT)
+    kind: ChangeKind
+    base: EtcSide
+    mine: EtcSide
+
+
+class EtcDiff(BaseModel):
+    """What a machine changed against its defaults; of a removed folder only the folder."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    kind: Literal["EtcDiff"] = "EtcDiff"
+    version: Literal[1] = 1
+    changes: list[EtcChange] = Field(default_factory=list, max_length=MAX_CHANGES)
+    truncated: int = 0
