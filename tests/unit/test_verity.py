@@ -1,0 +1,83 @@
+"""fs-verity digests, against an independent reading of the kernel's description."""
+
+import hashlib
+import struct
+from pathlib import Path
+
+import pytest
+from bootd.model.errors import WriteFailedError
+from bootd.store.verity import BLOCK, VerityHash, enable_verity, measure, verity_digest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+EDGES = [
+    0, 1, 63, 64, 65, 4095, 4096, 4097, 8192,
+    128 * 4096 - 1, 128 * 4096, 128 * 4096 + 1, 129 * 4096, 128 * 128 * 4096, 128 * 128 * 4096 + 1,
+]  # fmt: skip
+
+
+def reference(data):
+    """The description of the kernel's documentation, word for word and slow."""
+    level = [data[start : start + 4096] for start in range(0, len(data), 4096)]
+    root = bytes(32)
+    while level:
+        hashes = [hashlib.sha256(block.ljust(4096, b"\0")).digest() for block in level]
+        if len(hashes) == 1:
+            root = hashes[0]
+            break
+        joined = b"".join(hashes)
+        level = [joined[start : start + 4096] for start in range(0, len(joined), 4096)]
+    descriptor = struct.pack(
+        "<BBBBIQ64s32s144s", 1, 1, 12, 0, 0, len(data), root, bytes(32), bytes(144)
+    )
+    return hashlib.sha256(descriptor).digest()
+
+
+@pytest.mark.parametrize(
+    ("data", "digest"),
+    [
+        # printed by `fsverity digest` of fsverity-utils
+        (b"", "3d248ca542a24fc62d1c43b916eae5016878e2533c88238480b26128a1f1af95"),
+        (b"x", "dbbdfa9d606f7adeaa7f16dcfb0d49161c4cfb82d9d51cfb5cb43fa3dacb9e5b"),
+        (b"x" * 4097, "f54d7eca1ac49ae471f4abedb0d9309f0b84a51ec5c1733e3abb2aaf9f66c4ad"),
+        (b"x" * 600_001, "e02a1c215a2000378776fac8a368e697376b032fb1ae6e93f16e2fb92fb8cfa1"),
+    ],
+)
+def test_known_digests(data, digest):
+    assert verity_digest(data).hex() == digest
+
+
+@pytest.mark.parametrize("size", EDGES)
+def test_whole_and_running_digests_agree_with_the_description(size):
+    data = (b"%d" % size + b"0123456789abcdef" * (size // 16 + 1))[:size]
+    running = VerityHash()
+    for start in range(0, size, 1_000_003):
+        running.update(data[start : start + 1_000_003])
+    assert verity_digest(data) == running.digest() == reference(data)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(0, 3 * BLOCK), max_size=12))
+def test_how_the_pieces_are_cut_does_not_matter(sizes):
+    pieces = [bytes([number % 251]) * size for number, size in enumerate(sizes)]
+    running = VerityHash()
+    for piece in pieces:
+        running.update(piece)
+    assert running.digest() == verity_digest(b"".join(pieces))
+
+
+def test_measure_reads_a_file(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * 600_001)
+    assert measure(path) == verity_digest(b"x" * 600_001)
+
+
+def test_measure_of_a_missing_file_names_it(tmp_path):
+    with pytest.raises(WriteFailedError, match="nothing-here"):
+        measure(tmp_path / "nothing-here")
+
+
+def test_a_file_system_without_verity_says_so_and_the_file_stays_usable():
+    path = Path("/proc/self/cmdline")
+    assert enable_verity(path) is False
+    assert path.read_bytes()
