@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from bootd.model.errors import ProcessFailedError
@@ -57,3 +57,17 @@ def run(
         said = done.stderr[-_SHOWN_STDERR:].decode(errors="replace").strip()
         raise ProcessFailedError(f"{words[0]} ended with status {done.returncode}: {said}")
     return done
+
+
+def feed(
+    arguments: Sequence[str], text: bytes, environment: Mapping[str, str] | None = None
+) -> None:
+    """Give a text to a program that shares this one's terminal, a pager, and wait for its end.
+
+    Raises:
+        ProcessFailedError: it could not be started.
+    """
+    try:
+        subprocess.run(arguments, input=text, check=False, env={**os.environ, **(environment or {})})
+    except OSError as error:
+        raise ProcessFailedError(f"{arguments[0]} could not be started: {error}") from error
