@@ -5,10 +5,11 @@ import struct
 from pathlib import Path
 
 import pytest
-from bootd.model.errors import WriteFailedError
-from bootd.store.verity import BLOCK, VerityHash, enable_verity, measure, verity_digest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from bootd.model.errors import WriteFailedError
+from bootd.store.verity import BLOCK, VerityHash, enable_verity, measure, verity_digest
 
 EDGES = [
     0, 1, 63, 64, 65, 4095, 4096, 4097, 8192,

@@ -1,0 +1,224 @@
+"""Layer blobs back to tar streams: plain, gzip (several members), zstd (several frames).
+
+Every step yields at most `STEP` bytes however well the input is compressed, and all steps together
+at most a bound. A stream that is damaged, cut off or followed by something else is refused.
+Sources: OCI Image Specification 1.1, layer.md, "+gzip" and "+zstd" media types; RFC 1952
+section 2.2 (a file is a series of members); RFC 8878 sections 3.1 and 3.1.2 (frames, and skippable
+frames, which zstd:chunked layers use).
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from importlib import import_module
+from typing import Any, Final, Protocol
+
+from bootd.model.errors import InvalidLayerError, UnknownMediaTypeError
+
+STEP: Final = 256 << 10
+UNPACKED_LIMIT: Final = 64 << 30
+"""Most bytes a layer may unpack to."""
+
+_INPUT_STEP: Final = 64 << 10
+_ZSTD_WINDOW_LOG: Final = 27
+"""128 MiB: what the zstd tool itself accepts unasked."""
+_ZSTD_MODULES: Final = ("compression.zstd", "backports.zstd", "zstandard")
+_ZSTANDARD_STEP: Final = 1 << 10
+"""Input per step of a decompressor that cannot bound its output: at most 32 MiB come of it."""
+
+_COMPRESSIONS: Final = {
+    "application/vnd.oci.image.layer.v1.tar": "",
+    "application/vnd.oci.image.layer.v1.tar+gzip": "gzip",
+    "application/vnd.oci.image.layer.v1.tar+zstd": "zstd",
+    "application/vnd.oci.image.layer.nondistributable.v1.tar": "",
+    "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip": "gzip",
+    "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd": "zstd",
+    "application/vnd.docker.image.rootfs.diff.tar": "",
+    "application/vnd.docker.image.rootfs.diff.tar.gzip": "gzip",
+    "application/vnd.docker.image.rootfs.diff.tar.zstd": "zstd",
+}
+
+
+class Part(Protocol):
+    """A gzip member or zstd frame being read, as the standard library's decompressors are."""
+
+    @property
+    def eof(self) -> bool:
+        """Whether the end was reached."""
+
+    @property
+    def needs_input(self) -> bool:
+        """Whether nothing more comes without further input."""
+
+    @property
+    def unused_data(self) -> bytes:
+        """What followed the end."""
+
+    def decompress(self, data: bytes, max_length: int, /) -> bytes:
+        """Take input and return at most so many bytes."""
+
+
+def compression(media_type: str) -> str:
+    """Return how a layer of this media type is compressed: ``gzip``, ``zstd`` or empty.
+
+    Raises:
+        UnknownMediaTypeError: it is not a layer that bootd knows.
+    """
+    found = _COMPRESSIONS.get(media_type)
+    if found is None:
+        raise UnknownMediaTypeError(f"a layer has the unknown media type {media_type[:200]!r}")
+    return found
+
+
+def unpack(
+    chunks: Iterable[bytes], media_type: str, limit: int = UNPACKED_LIMIT
+) -> Iterator[bytes]:
+    """Yield the tar stream of a layer, in pieces; all of `chunks` is consumed.
+
+    Raises:
+        UnknownMediaTypeError: the media type is unknown, or nothing here can read it.
+        InvalidLayerError: the stream is damaged, or longer than `limit` bytes.
+    """
+    kind = compression(media_type)
+    if kind == "gzip":
+        pieces = inflate(chunks, "gzip", *_gzip())
+    elif kind == "zstd":
+        pieces = inflate(chunks, "zstd", *_zstd())
+    else:
+        pieces = iter(chunks)
+    left = limit
+    for piece in pieces:
+        left -= len(piece)
+        if left < 0:
+            raise InvalidLayerError(f"a layer unpacks to more than {limit} bytes")
+        yield piece
+
+
+def inflate(
+    chunks: Iterable[bytes], kind: str, new_part: Callable[[], Part], *damage: type[Exception]
+) -> Iterator[bytes]:
+    """Yield the content of a series of members or frames.
+
+    Args:
+        chunks: the compressed stream.
+        kind: its name, for messages.
+        new_part: makes a reader of one member or frame.
+        damage: what that raises when the stream is damaged.
+
+    Raises:
+        InvalidLayerError: the stream is empty, damaged or cut off.
+    """
+    part: Part | None = None
+    seen = False
+    try:
+        for data in _small_steps(chunks):
+            seen = True
+            rest = data
+            while rest or (part is not None and not part.needs_input):
+                part = part or new_part()
+                piece = part.decompress(rest, STEP)
+                rest = b""
+                if piece:
+                    yield piece
+                if part.eof:
+                    rest = part.unused_data
+                    part = None
+    except damage as error:
+        raise InvalidLayerError(f"a {kind} layer is damaged: {error}") from error
+    if part is not None or not seen:
+        raise InvalidLayerError(f"a {kind} layer ends in the middle")
+
+
+def _small_steps(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    for chunk in chunks:
+        if len(chunk) <= _INPUT_STEP:
+            yield chunk
+            continue
+        for start in range(0, len(chunk), _INPUT_STEP):
+            yield chunk[start : start + _INPUT_STEP]
+
+
+def _gzip() -> tuple[Any, ...]:
+    """Return the best gzip reader there is and what it raises: ISA-L's is twice as fast."""
+    try:
+        igzip = import_module("isal.igzip_lib")
+    except ImportError:
+        return ZlibMember, zlib.error
+    return lambda: igzip.IgzipDecompressor(igzip.DECOMP_GZIP), igzip.IsalError
+
+
+def _zstd() -> tuple[Any, ...]:
+    """Return the best zstd reader there is and what it raises."""
+    for name in _ZSTD_MODULES:
+        try:
+            module = import_module(name)
+        except ImportError:
+            continue
+        return zstd_part(module)
+    raise UnknownMediaTypeError(
+        "a layer is compressed with zstd, and no Python module here can read that",
+        hint="Install python3-zstandard or backports.zstd.",
+    )
+
+
+def zstd_part(module: Any) -> tuple[Any, ...]:
+    """Return how one of the three zstd modules reads a frame, and what it raises."""
+    if hasattr(module, "DecompressionParameter"):
+        options = {module.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG}
+        return lambda: module.ZstdDecompressor(options=options), module.ZstdError
+    return lambda: ZstandardFrame(module), module.ZstdError
+
+
+class ZlibMember:
+    """A gzip member read by zlib."""
+
+    def __init__(self) -> None:
+        self._inner = zlib.decompressobj(16 + zlib.MAX_WBITS)
+        self.needs_input = True
+
+    @property
+    def eof(self) -> bool:
+        """Whether the end was reached."""
+        return self._inner.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        """What followed the end."""
+        return self._inner.unused_data
+
+    def decompress(self, data: bytes, max_length: int, /) -> bytes:
+        """Take input and return at most so many bytes."""
+        piece = self._inner.decompress(self._inner.unconsumed_tail + data, max_length)
+        self.needs_input = len(piece) < max_length
+        return piece
+
+
+class ZstandardFrame:
+    """A zstd frame read by the ``zstandard`` module, which takes no bound for its output."""
+
+    def __init__(self, module: Any) -> None:
+        inner = module.ZstdDecompressor(max_window_size=1 << _ZSTD_WINDOW_LOG)
+        self._inner = inner.decompressobj()
+        self._pending = b""
+
+    @property
+    def eof(self) -> bool:
+        """Whether the end was reached."""
+        return bool(self._inner.eof)
+
+    @property
+    def needs_input(self) -> bool:
+        """Whether nothing more comes without further input."""
+        return not self._pending
+
+    @property
+    def unused_data(self) -> bytes:
+        """What followed the end."""
+        return bytes(self._inner.unused_data) + self._pending
+
+    def decompress(self, data: bytes, _max_length: int, /) -> bytes:
+        """Take input and return what a small part of it unpacks to."""
+        data = self._pending + data
+        self._pending = data[_ZSTANDARD_STEP:]
+        return bytes(self._inner.decompress(data[:_ZSTANDARD_STEP]))

@@ -1,0 +1,156 @@
+"""Compressed layers: every kind, cut in every way, damaged in every way, and bombs."""
+
+import contextlib
+import gzip
+import importlib
+import struct
+import zlib
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bootd.model.errors import InvalidLayerError, UnknownMediaTypeError
+from bootd.store.decompress import STEP, ZlibMember, compression, inflate, unpack, zstd_part
+
+OCI = "application/vnd.oci.image.layer.v1.tar"
+DOCKER = "application/vnd.docker.image.rootfs.diff.tar"
+TEXT = b"".join(b"%d bottles of beer on the wall\n" % number for number in range(30_000))
+SKIPPABLE = struct.pack("<II", 0x184D2A53, 5) + b"table"
+
+
+def zstd_module():
+    try:
+        return importlib.import_module("compression.zstd")
+    except ImportError:
+        return importlib.import_module("backports.zstd")
+
+
+def zstd_compress(data):
+    return zstd_module().compress(data)
+
+
+GZIP_READERS = {
+    "gzip": lambda chunks: unpack(chunks, OCI + "+gzip"),
+    "zlib": lambda chunks: inflate(chunks, "gzip", ZlibMember, zlib.error),
+}
+ZSTD_READERS = {
+    "zstd": lambda chunks: unpack(chunks, OCI + "+zstd"),
+    "standard": lambda chunks: inflate(chunks, "zstd", *zstd_part(zstd_module())),
+    "zstandard": lambda chunks: inflate(
+        chunks, "zstd", *zstd_part(importlib.import_module("zstandard"))
+    ),
+}
+READERS = [(name, read, gzip.compress) for name, read in GZIP_READERS.items()] + [
+    (name, read, zstd_compress) for name, read in ZSTD_READERS.items()
+]
+each_reader = pytest.mark.parametrize(
+    ("read", "compress"), [pytest.param(read, pack, id=name) for name, read, pack in READERS]
+)
+
+
+def cut(data, size):
+    return [data[start : start + size] for start in range(0, len(data), size)]
+
+
+@pytest.mark.parametrize(
+    ("media_type", "kind"),
+    [
+        (OCI, ""),
+        (OCI + "+gzip", "gzip"),
+        (OCI + "+zstd", "zstd"),
+        (DOCKER, ""),
+        (DOCKER + ".gzip", "gzip"),
+        ("application/vnd.oci.image.layer.nondistributable.v1.tar+zstd", "zstd"),
+    ],
+)
+def test_media_types(media_type, kind):
+    assert compression(media_type) == kind
+
+
+@pytest.mark.parametrize("media_type", ["", "text/plain", OCI + "+bzip2", "x" * 10_000])
+def test_unknown_media_types_are_refused(media_type):
+    with pytest.raises(UnknownMediaTypeError):
+        list(unpack([b""], media_type))
+
+
+def test_a_plain_layer_passes_through():
+    assert b"".join(unpack(cut(TEXT, 1000), OCI)) == TEXT
+
+
+@each_reader
+@pytest.mark.parametrize("size", [7, 1000, 1 << 30])
+def test_a_stream_cut_anywhere(read, compress, size):
+    assert b"".join(read(cut(compress(TEXT[:100_000]), size))) == TEXT[:100_000]
+
+
+@each_reader
+def test_several_parts_are_one_stream(read, compress):
+    stream = compress(TEXT) + compress(b"") + compress(TEXT[::-1]) + compress(b"end")
+    for size in (1, 333, 1 << 30):
+        assert b"".join(read(cut(stream, size * 11))) == TEXT + TEXT[::-1] + b"end"
+
+
+@pytest.mark.parametrize("read", [pytest.param(r, id=n) for n, r in ZSTD_READERS.items()])
+def test_skippable_frames_are_skipped(read):
+    stream = SKIPPABLE + zstd_compress(b"one") + SKIPPABLE + zstd_compress(b"two") + SKIPPABLE
+    for size in (1, 10, 1000):
+        assert b"".join(read(cut(stream, size))) == b"onetwo"
+
+
+@each_reader
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda _: b"", id="empty"),
+        pytest.param(lambda stream: stream[:-1], id="one byte short"),
+        pytest.param(lambda stream: stream[: len(stream) // 2], id="half"),
+        pytest.param(lambda stream: stream[:3], id="three bytes"),
+        pytest.param(lambda stream: stream + b"garbage!", id="garbage behind it"),
+        pytest.param(lambda stream: stream + stream[:5], id="half a part behind it"),
+        pytest.param(lambda _: b"garbage!" * 100, id="garbage"),
+    ],
+)
+def test_damage_is_named(read, compress, damage):
+    with pytest.raises(InvalidLayerError, match=r"layer (is damaged|ends in the middle)"):
+        list(read(cut(damage(compress(TEXT)), 5000)))
+
+
+@pytest.mark.parametrize("read", [pytest.param(r, id=n) for n, r in GZIP_READERS.items()])
+def test_a_flipped_bit_is_found_by_the_checksum(read):
+    stream = bytearray(gzip.compress(TEXT))
+    stream[-6] ^= 1
+    with pytest.raises(InvalidLayerError):
+        list(read([bytes(stream)]))
+
+
+@each_reader
+def test_a_bomb_comes_in_small_steps_and_meets_the_bound(read, compress):
+    bomb = compress(bytes(64 << 20))
+    assert len(bomb) < 100_000
+    sizes = [len(piece) for piece in read([bomb])]
+    assert sum(sizes) == 64 << 20
+    assert max(sizes) <= 32 << 20
+
+
+@pytest.mark.parametrize(("suffix", "pack"), [("+gzip", gzip.compress), ("+zstd", zstd_compress)])
+def test_the_callers_bound(suffix, pack):
+    sizes = []
+    pieces = unpack([pack(bytes(64 << 20))], OCI + suffix, limit=1_000_000)
+    with pytest.raises(InvalidLayerError, match="more than 1000000 bytes"):
+        sizes.extend(len(piece) for piece in pieces)
+    assert sum(sizes) <= 1_000_000
+    assert max(sizes) <= STEP
+
+
+def test_what_follows_the_stream_is_still_consumed():
+    source = iter(cut(gzip.compress(TEXT), 100))
+    assert b"".join(unpack(source, OCI + "+gzip")) == TEXT
+    assert next(source, None) is None
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=300), st.sampled_from(READERS))
+def test_garbage_never_raises_anything_else(data, reader):
+    with contextlib.suppress(InvalidLayerError):
+        list(reader[1](cut(data, 50)))
