@@ -57,6 +57,8 @@ class AvailableImage(BaseModel):
     digest: Digest
     image_version: str
     checked: datetime
+    download_bytes: int
+    """Compressed size of the layers that the store did not have then."""
 
 
 class StatusDocument(Document):

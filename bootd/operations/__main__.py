@@ -1,0 +1,112 @@
+"""One job in a process of its own: ``python -m bootd.operations``.
+
+The daemon starts it, writes one request line to its standard input and reads JSON lines from its
+standard output: any number of ``progress``, then one ``result`` or ``error``. It ends when it is
+told to (SIGTERM) or when its standard input closes, because then nobody listens. Memory that a job
+took is gone with it, and killing it is safe because every operation writes in a crash-safe order.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any, BinaryIO, Final
+
+from pydantic import BaseModel
+
+from bootd.clock import SYSTEM_CLOCK
+from bootd.model.errors import BootdError, CancelledError, InternalError, InvalidArgumentError
+from bootd.operations.host import Host, open_host
+from bootd.operations.progress import Phase, Progress, overall
+
+_MAX_REQUEST: Final = 1 << 20
+_REPORT_SECONDS: Final = 0.1
+
+
+def _operations() -> dict[str, Callable[..., BaseModel]]:
+    # Imported here: the names are many, and what they import is wanted only by some requests.
+    from bootd.operations import check, collect, etc_views, finalize, fsck, rollback, stage  # noqa: PLC0415
+
+    return {
+        "check": check.check,
+        "stage": stage.stage,
+        "finalize": finalize.finalize,
+        "rollback": rollback.rollback,
+        "collect": collect.collect,
+        "fsck": fsck.fsck,
+        "preview": etc_views.preview,
+    }
+
+
+class _Reporter:
+    """Progress as JSON lines, a few a second, and the wish to stop from a signal."""
+
+    def __init__(self, output: BinaryIO) -> None:
+        self._output = output
+        self._last = 0.0
+        self._phase: Phase | None = None
+        self.cancelled = False
+
+    def report(self, phase: Phase, done: int = 0, total: int = 0) -> None:
+        if self.cancelled:
+            raise CancelledError("the job was cancelled")
+        now = SYSTEM_CLOCK.monotonic()
+        if phase is self._phase and now - self._last < _REPORT_SECONDS:
+            return
+        self._phase, self._last = phase, now
+        fraction = overall(phase, done, total)
+        self.send(event="progress", phase=phase, done=done, total=total, overall=fraction)
+
+    def send(self, **event: Any) -> None:
+        self._output.write(json.dumps(event).encode() + b"\n")
+        self._output.flush()
+
+
+def main() -> int:
+    """Run the one request; return the exit status."""
+    reporter = _Reporter(sys.stdout.buffer)
+
+    def cancel(signal_number: int, frame: FrameType | None) -> None:
+        reporter.cancelled = True
+
+    signal.signal(signal.SIGTERM, cancel)
+    request = sys.stdin.buffer.readline(_MAX_REQUEST)
+    threading.Thread(target=_end_with_the_daemon, daemon=True).start()
+    try:
+        document = _run(json.loads(request), reporter)
+    except BootdError as error:
+        return _fail(reporter, error)
+    except Exception as error:  # noqa: BLE001 - the last frame of a process: report, do not hide
+        return _fail(reporter, InternalError(f"{type(error).__name__}: {error}"))
+    reporter.send(event="result", document=document.model_dump(mode="json"))
+    return 0
+
+
+def _end_with_the_daemon() -> None:
+    while sys.stdin.buffer.read(1):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _run(request: dict[str, Any], progress: Progress) -> BaseModel:
+    operation = _operations().get(request["operation"])
+    if operation is None:
+        raise InvalidArgumentError(f"there is no operation {request['operation']!r}")
+    folder = request.get("sysroot")
+    host: Host = open_host(None if folder is None else Path(folder))
+    return operation(host, progress, **request.get("arguments", {}))
+
+
+def _fail(reporter: _Reporter, error: BootdError) -> int:
+    reporter.send(event="error", code=error.code, message=error.message, hint=error.hint)
+    return error.exit_status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

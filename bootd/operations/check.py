@@ -1,0 +1,63 @@
+"""Check: what does the followed reference point to now?
+
+Where nothing is new this costs the registry one conditional request.
+"""
+
+from __future__ import annotations
+
+from bootd.model.documents import AvailableImage, CheckDocument
+from bootd.operations.host import Host
+from bootd.operations.last_check import LastCheck, read_last_check, write_last_check
+from bootd.operations.progress import Phase, Progress
+from bootd.operations.survey import survey
+from bootd.registry.source import open_source
+from bootd.store.layer_index import has_layer
+
+
+def check(host: Host, progress: Progress) -> CheckDocument:
+    """Ask the registry, and keep the answer for ``status``.
+
+    Raises:
+        NoImageConfiguredError: this machine follows no image.
+        TransportError, ContentError: the registry cannot be reached or serves nothing usable.
+    """
+    progress.report(Phase.RESOLVING)
+    last = _ask(host, host.followed_image())
+    write_last_check(host.sysroot, last)
+    available = last.available
+    found = survey(host.sysroot)
+    update = found.heading_for != available.digest
+    return CheckDocument(
+        image=available.image,
+        digest=available.digest,
+        image_version=available.image_version,
+        update=update,
+        denied=host.sysroot.read_denied().find(available.digest) is not None,
+        download_bytes=available.download_bytes if update else 0,
+    )
+
+
+def _ask(host: Host, reference: str) -> LastCheck:
+    before = read_last_check(host.sysroot)
+    if before is not None and before.available.image != reference:
+        before = None
+    source = open_source(reference, host.registry, host.sysroot.partial, host.sysroot.disk)
+    digest, cached = source.poll(None if before is None else before.cached)
+    now = host.clock.now()
+    if before is not None and digest == before.available.digest:
+        available = before.available.model_copy(update={"checked": now})
+        return LastCheck(available=available, cached=cached)
+    resolved = source.resolve()
+    missing = sum(
+        descriptor.size
+        for descriptor, diff_id in resolved.layers
+        if not has_layer(host.sysroot, diff_id)
+    )
+    available = AvailableImage(
+        image=reference,
+        digest=resolved.digest,
+        image_version=resolved.version,
+        checked=now,
+        download_bytes=missing,
+    )
+    return LastCheck(available=available, cached=cached)

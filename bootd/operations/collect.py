@@ -1,0 +1,85 @@
+"""Collect: remove what no kept deployment needs.
+
+Order: a doomed deployment's boot entry first, durably; then kernel folders, deployments, images and
+layer indexes; objects last, by mark and sweep over what is left. So a cut leaves leftovers, which the
+next collect removes, and never an entry whose deployment is gone.
+
+Kept are: the booted, the staged and the next deployment, where a rollback would go, what is pinned,
+and beyond those the newest up to ``keep_deployments``.
+"""
+
+from __future__ import annotations
+
+from bootd.boot.entries import remove_entry
+from bootd.boot.kernel import remove_kernel, unreferenced_kernels
+from bootd.model.deployment import DeploymentId, DeploymentState
+from bootd.model.documents import CollectDocument
+from bootd.operations.host import Host
+from bootd.operations.progress import Phase, Progress
+from bootd.operations.survey import Survey, survey
+from bootd.store.collect import Swept, sweep
+
+
+def deployments_to_keep(found: Survey, keep: int) -> set[DeploymentId]:
+    """Return the deployments that stay.
+
+    Args:
+        found: the machine.
+        keep: how many bootable ones at least, if there are as many.
+    """
+    needed = {found.booted, found.staged, found.next_boot, found.rollback_target()}
+    kept = {key for key in needed if key in found.records}
+    kept |= {record.id for record in found.records.values() if record.pinned}
+    for entry in found.entries:
+        if len(kept) >= keep:
+            break
+        alive = entry.deployment in found.records
+        if alive and found.state_of(entry.deployment) is not DeploymentState.FAILED:
+            kept.add(entry.deployment)
+    return kept
+
+
+def collect(host: Host, progress: Progress) -> CollectDocument:
+    """Remove what nothing needs.
+
+    Raises:
+        BusyError: another process changes the store.
+        DamagedRecordError, DamagedImageError: what is needed cannot be known; nothing more goes.
+    """
+    with host.sysroot.lock(exclusive=True):
+        progress.report(Phase.COLLECTING)
+        found = survey(host.sysroot)
+        kept = deployments_to_keep(found, host.configuration.keep_deployments)
+        doomed = _drop_deployments(host, found, kept)
+        kernels = _drop_kernels(host, found, kept)
+        digests = {found.records[key].digest for key in kept}
+        swept: Swept = sweep(host.sysroot, digests, lambda: progress.report(Phase.COLLECTING))
+        return CollectDocument(
+            deployments=doomed,
+            images=swept.images,
+            layers=swept.layers,
+            objects=swept.objects,
+            kernels=kernels,
+            partial_downloads=swept.partial_downloads,
+            freed_bytes=swept.freed_bytes,
+        )
+
+
+def _drop_deployments(host: Host, found: Survey, kept: set[DeploymentId]) -> list[DeploymentId]:
+    for entry in found.entries:
+        if entry.deployment not in kept:
+            remove_entry(host.sysroot, entry)
+    # A folder with a damaged record has no digest to keep an image by; fsck says what to do.
+    doomed = [key for key in host.sysroot.deployment_ids() if key in found.records]
+    doomed = [key for key in doomed if key not in kept]
+    for identifier in doomed:
+        host.sysroot.disk.remove_tree(host.sysroot.deployment(identifier))
+    return doomed
+
+
+def _drop_kernels(host: Host, found: Survey, kept: set[DeploymentId]) -> int:
+    needed = {found.records[key].kernel.digest for key in kept}
+    unneeded = unreferenced_kernels(host.sysroot, needed)
+    for name in unneeded:
+        remove_kernel(host.sysroot, name)
+    return len(unneeded)

@@ -1,0 +1,63 @@
+"""The deny list: digests that failed on this machine and are never staged again by themselves.
+
+The list lies beside the deployments on the physical root, so that neither a rollback of ``/etc`` nor
+the removal of the failed deployment takes it away.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from bootd.model.deployment import DeniedDigests, Denial
+from bootd.model.digest import Digest
+from bootd.model.documents import DeniedDocument
+from bootd.model.errors import NotDeniedError
+from bootd.operations.host import Host
+
+ROLLED_BACK: Final = "rolled-back"
+"""Cause of a denial that an administrator's rollback made; going there again lifts it."""
+
+_MOST_DENIED: Final = 1_000
+
+
+def deny(host: Host, digest: Digest, cause: str, evidence: str = "") -> None:
+    """Put a digest on the list, durably; the newest cause replaces an older one.
+
+    Beyond a thousand digests the oldest are forgotten.
+    """
+    with host.sysroot.lock(exclusive=True):
+        deny_locked(host, digest, cause, evidence)
+
+
+def deny_locked(host: Host, digest: Digest, cause: str, evidence: str = "") -> None:
+    """Do what `deny` does under a lock that the caller holds."""
+    denial = Denial(digest=digest, cause=cause, when=host.clock.now(), evidence=evidence)
+    others = [old for old in host.sysroot.read_denied().denied if old.digest != digest]
+    kept = [*others, denial][-_MOST_DENIED:]
+    host.sysroot.write_denied(DeniedDigests(denied=kept))
+
+
+def allow(host: Host, digest: Digest) -> None:
+    """Take a digest off the list.
+
+    Raises:
+        NotDeniedError: it is not on it.
+    """
+    with host.sysroot.lock(exclusive=True):
+        if not allow_locked(host, digest):
+            raise NotDeniedError(f"{digest} is not on the deny list")
+
+
+def allow_locked(host: Host, digest: Digest) -> bool:
+    """Take a digest off the list under the caller's lock; return whether it was on it."""
+    before = host.sysroot.read_denied()
+    if before.find(digest) is None:
+        return False
+    kept = [old for old in before.denied if old.digest != digest]
+    host.sysroot.write_denied(DeniedDigests(denied=kept))
+    return True
+
+
+def denied(host: Host) -> DeniedDocument:
+    """Return the list, oldest first."""
+    return DeniedDocument(denied=host.sysroot.read_denied().denied)

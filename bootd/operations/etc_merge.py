@@ -1,0 +1,117 @@
+"""The three sides of ``/etc`` as an upgrade sees them, and the report it leaves.
+
+Base and theirs are read out of the two images' EROFS files, only the part below ``/usr/etc``; mine
+is the folder that is bound to ``/etc`` of the running system.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pydantic import ValidationError
+
+from bootd.etc.merge import first_etc, merge, preview_merge
+from bootd.model.deployment import DeploymentId
+from bootd.model.errors import DamagedImageError, DamagedRecordError
+from bootd.model.etc_report import EtcReport
+from bootd.model.tree import Directory, Metadata
+from bootd.operations.survey import Survey
+from bootd.store.contents import StoreContents
+from bootd.store.erofs.reader import ErofsImage
+from bootd.sysroot import Sysroot
+
+DEFAULTS: Final = b"usr/etc"
+EROFS_NAME: Final = "root.erofs"
+REPORT_NAME: Final = "etc-report.json"
+_MAX_REPORT: Final = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """What a merge is made of."""
+
+    base: Directory
+    mine: Path
+    theirs: Directory
+    contents: StoreContents
+
+
+@contextmanager
+def defaults_in(erofs: Path) -> Iterator[Directory]:
+    """Yield the ``/usr/etc`` of an image; one without has an empty one.
+
+    Raises:
+        DamagedImageError: the EROFS file is damaged, or ``/usr/etc`` is not a folder.
+    """
+    with ErofsImage.open(erofs) as image:
+        node = image.lookup(DEFAULTS)
+        if node is None:
+            node = Directory(Metadata())
+        if not isinstance(node, Directory):
+            raise DamagedImageError(f"/usr/etc in {erofs} is not a folder")
+        yield node
+
+
+@contextmanager
+def sides(sysroot: Sysroot, found: Survey, erofs: Path) -> Iterator[Sides | None]:
+    """Yield the three sides of a merge, or None where the machine has no ``/etc`` yet.
+
+    Args:
+        sysroot: the machine.
+        found: what is on it.
+        erofs: the new image's EROFS file.
+    """
+    current = found.current
+    mine = None if current is None else sysroot.deployment(current) / "etc"
+    if current is None or mine is None or not mine.is_dir():
+        yield None
+        return
+    contents = StoreContents(sysroot)
+    booted_erofs = sysroot.deployment(current) / EROFS_NAME
+    with defaults_in(booted_erofs) as base, defaults_in(erofs) as theirs:
+        yield Sides(base, mine, theirs, contents)
+
+
+def trial_merge(sysroot: Sysroot, found: Survey, erofs: Path) -> EtcReport:
+    """Return what merging now would do; nothing is written."""
+    with sides(sysroot, found, erofs) as three:
+        if three is None:
+            return EtcReport()
+        return preview_merge(three.base, three.mine, three.theirs, three.contents)
+
+
+def merge_into(sysroot: Sysroot, found: Survey, erofs: Path, target: Path) -> EtcReport:
+    """Build the merged ``/etc`` in a new folder; the caller makes it durable."""
+    with sides(sysroot, found, erofs) as three:
+        if three is None:
+            with defaults_in(erofs) as theirs:
+                first_etc(theirs, StoreContents(sysroot), target)
+            return EtcReport()
+        return merge(three.base, three.mine, three.theirs, three.contents, target)
+
+
+def write_report(sysroot: Sysroot, folder: Path, report: EtcReport) -> None:
+    """Keep a merge's report beside the deployment it is about, durably."""
+    text = json.dumps(report.model_dump(mode="json"), indent=1)
+    sysroot.disk.replace_file(folder / REPORT_NAME, text.encode() + b"\n")
+
+
+def read_report(sysroot: Sysroot, deployment: DeploymentId) -> EtcReport | None:
+    """Return the report of a deployment's merge, or None where it has none.
+
+    Raises:
+        DamagedRecordError: it cannot be read.
+    """
+    path = sysroot.deployment(deployment) / REPORT_NAME
+    try:
+        with path.open("rb") as stream:
+            return EtcReport.model_validate_json(stream.read(_MAX_REPORT))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValidationError) as error:
+        raise DamagedRecordError(f"{path} cannot be read: {error}") from error

@@ -1,0 +1,84 @@
+"""Finalize: at shutdown the staged deployment gets the machine's ``/etc`` and a boot entry.
+
+Order of writes (design section 5): the merged ``/etc`` under a temporary name, syncfs, rename; the
+kernel files; **the new entry, which is the commit**; then the intent is forgotten. A cut before the
+commit leaves the old system with the intent kept, so the next shutdown does it all again; after it
+the new deployment boots next and `recover` forgets the intent.
+
+A failure is written into the intent, so that the next boot can tell.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from bootd.boot.entries import commit_entry
+from bootd.boot.entry import compose_entry
+from bootd.boot.kernel import install_kernel
+from bootd.durable import temporary_name
+from bootd.model.deployment import DeploymentRecord
+from bootd.model.documents import FinalizeDocument
+from bootd.model.errors import BootdError
+from bootd.model.etc_report import EtcReport
+from bootd.operations.arguments import merge_machine_arguments
+from bootd.operations.etc_merge import EROFS_NAME, merge_into, write_report
+from bootd.operations.host import Host
+from bootd.operations.progress import Phase, Progress
+from bootd.operations.staged import forget_staged
+from bootd.operations.survey import Survey, survey, title_of
+
+LOCK_WAIT_SECONDS: Final = 120.0
+"""At shutdown a job that is being cancelled may still hold the lock for a moment."""
+
+
+def finalize(host: Host, progress: Progress) -> FinalizeDocument:
+    """Make the staged deployment the one that boots next.
+
+    Nothing staged is fine and changes nothing.
+
+    Raises:
+        BootPartitionFullError, NoSpaceError, WriteFailedError: there is no room or the disk failed.
+        DamagedRecordError, DamagedImageError, DamagedObjectError: the store is damaged.
+        BusyError: another process held the store for two minutes.
+    """
+    with host.sysroot.lock(exclusive=True, wait_seconds=LOCK_WAIT_SECONDS):
+        found = survey(host.sysroot)
+        if found.staged is None:
+            forget_staged(host.sysroot)
+            return FinalizeDocument(deployment=None, entry=None, etc=None)
+        progress.report(Phase.FINALIZING)
+        try:
+            return _finalize_locked(host, found, found.records[found.staged])
+        except BootdError as error:
+            _remember_failure(host, error)
+            raise
+
+
+def _finalize_locked(host: Host, found: Survey, record: DeploymentRecord) -> FinalizeDocument:
+    report = _install_etc(host, found, record)
+    install_kernel(host.sysroot, record.kernel)
+    record = merge_machine_arguments(host, found, record)
+    entry = compose_entry(
+        record, serial=found.next_serial, tries=host.configuration.tries, title=title_of(record)
+    )
+    commit_entry(host.sysroot, entry)
+    forget_staged(host.sysroot)
+    return FinalizeDocument(deployment=record.id, entry=entry.file_name, etc=report)
+
+
+def _install_etc(host: Host, found: Survey, record: DeploymentRecord) -> EtcReport:
+    disk = host.sysroot.disk
+    folder = host.sysroot.deployment(record.id)
+    finished = folder / "etc"
+    building = temporary_name(finished)
+    disk.remove_tree(building)
+    report = merge_into(host.sysroot, found, folder / EROFS_NAME, building)
+    disk.remove_tree(finished)
+    disk.publish_directory(building, finished)
+    write_report(host.sysroot, folder, report)
+    return report
+
+
+def _remember_failure(host: Host, error: BootdError) -> None:
+    intent = host.sysroot.read_intent()
+    host.sysroot.write_intent(intent.model_copy(update={"finalize_failure": error.message[:4_096]}))

@@ -1,0 +1,70 @@
+"""What every operation is given: the machine, its configuration and its clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bootd.clock import SYSTEM_CLOCK, Clock
+from bootd.configuration import load
+from bootd.model.config import Configuration
+from bootd.model.errors import NoImageConfiguredError
+from bootd.registry.settings import RegistrySettings
+from bootd.sysroot import Sysroot
+
+PHYSICAL_ROOT: Final = Path("/sysroot")
+RUN: Final = Path("/run/bootd")
+COMMAND_LINE: Final = Path("/proc/cmdline")
+BOOT: Final = Path("/boot")
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A machine to work on."""
+
+    sysroot: Sysroot
+    configuration: Configuration
+    registry: RegistrySettings
+    clock: Clock = SYSTEM_CLOCK
+
+    def followed_image(self) -> str:
+        """Return the reference this machine follows.
+
+        What Switch set comes first, then the configured one, then where the booted deployment
+        came from.
+
+        Raises:
+            NoImageConfiguredError: there is none of the three.
+        """
+        found = self.sysroot.read_intent().image or self.configuration.image
+        if found is None and (booted := self.sysroot.booted()) is not None:
+            found = self.sysroot.read_deployment(booted).image
+        if found is None:
+            raise NoImageConfiguredError("this machine follows no image")
+        return found
+
+
+def open_host(directory: Path | None) -> Host:
+    """Return the live host, or the machine that lies wholly in a folder.
+
+    Args:
+        directory: None for the live host, else a sysroot folder; its configuration and its
+            ``containers`` files are looked up in it too.
+
+    Raises:
+        InvalidConfigurationError: a configuration file cannot be used.
+    """
+    root = Path("/") if directory is None else directory
+    configuration = load(root).configuration
+    sysroot = (
+        Sysroot(
+            physical=PHYSICAL_ROOT,
+            boot=configuration.boot_partition or BOOT,
+            run=RUN,
+            command_line=COMMAND_LINE,
+        )
+        if directory is None
+        else Sysroot.at(directory)
+    )
+    return Host(sysroot, configuration, RegistrySettings(root=root))

@@ -1,0 +1,81 @@
+"""Recover: what a daemon does first, so that a crash at any moment needs no hand.
+
+It takes up where the disk says: an intent that was carried out is forgotten, one that was not gets
+this boot's marker back (a power cut cleared ``/run``), and temporary names of a writer that is gone
+are removed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bootd.durable import TEMPORARY_PREFIX
+from bootd.model.deployment import StagedMarker
+from bootd.operations.host import Host
+from bootd.operations.staged import forget_staged
+from bootd.operations.survey import survey
+from bootd.sysroot import Sysroot
+
+
+def recover(host: Host) -> list[str]:
+    """Bring the store to rest.
+
+    Returns:
+        What was done, in words for the journal.
+
+    Raises:
+        BusyError: another process changes the store; it will recover it itself.
+    """
+    with host.sysroot.lock(exclusive=True):
+        return [*_remove_temporaries(host.sysroot), *_settle_intent(host.sysroot)]
+
+
+def _settle_intent(sysroot: Sysroot) -> list[str]:
+    found = survey(sysroot)
+    staged = found.intent.staged
+    marker = sysroot.read_staged()
+    if staged is None:
+        if marker is not None:
+            sysroot.clear_staged()
+        return []
+    if found.entry(staged) is not None:
+        forget_staged(sysroot)
+        return [f"{staged} was made bootable before"]
+    if staged not in found.records:
+        forget_staged(sysroot)
+        return [f"{staged} was staged, but its deployment is gone or damaged"]
+    if marker is None or marker.deployment != staged:
+        sysroot.write_staged(StagedMarker(deployment=staged))
+        return [f"{staged} is staged again after an unclean shutdown"]
+    return []
+
+
+def _remove_temporaries(sysroot: Sysroot) -> list[str]:
+    removed = [
+        path
+        for folder in _folders_with_temporaries(sysroot)
+        if folder.is_dir()
+        for path in folder.iterdir()
+        if path.name.startswith(TEMPORARY_PREFIX)
+    ]
+    for path in removed:
+        if path.is_dir() and not path.is_symlink():
+            sysroot.disk.remove_tree(path)
+        else:
+            sysroot.disk.discard_file(path)
+    return [f"removed {len(removed)} leftovers of an interrupted write"] if removed else []
+
+
+def _folders_with_temporaries(sysroot: Sysroot) -> list[Path]:
+    kernels = sysroot.boot / "bootd"
+    return [
+        sysroot.store,
+        sysroot.layers,
+        sysroot.images,
+        sysroot.deployments,
+        *(sysroot.deployment(identifier) for identifier in sysroot.deployment_ids()),
+        sysroot.boot / "loader",
+        sysroot.boot / "loader/entries",
+        kernels,
+        *(folder for folder in (kernels.iterdir() if kernels.is_dir() else ()) if folder.is_dir()),
+    ]

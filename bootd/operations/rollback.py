@@ -1,0 +1,88 @@
+"""Rollback: the older deployment gets a new, higher boot entry.
+
+Order of writes: what was staged is forgotten; the kernel is made sure of; the deny list learns the
+digest that is left behind; the new entry appears (the commit); the target's older entries go. A cut
+before the commit leaves the boot order as it was.
+"""
+
+from __future__ import annotations
+
+from bootd.boot.entries import commit_entry, remove_entry
+from bootd.boot.entry import BootEntry, compose_entry
+from bootd.boot.kernel import install_kernel
+from bootd.model.deployment import DeploymentId, DeploymentRecord, DeploymentState
+from bootd.model.digest import Digest
+from bootd.model.documents import RollbackDocument
+from bootd.model.errors import NoRollbackError
+from bootd.operations.deny import ROLLED_BACK, allow_locked, deny_locked
+from bootd.operations.host import Host
+from bootd.operations.progress import Phase, Progress
+from bootd.operations.staged import forget_staged
+from bootd.operations.survey import Survey, survey, title_of
+
+
+def rollback(host: Host, progress: Progress, *, target: str | None = None) -> RollbackDocument:
+    """Make an older deployment boot next; a second rollback undoes the first.
+
+    What is left behind goes on the deny list, so that the timer does not stage it again; going
+    back to it takes it off.
+
+    Args:
+        host: the machine.
+        progress: told what is done.
+        target: the ID of a kept deployment; None for the one before.
+
+    Raises:
+        InvalidArgumentError: the target is not an ID.
+        NoRollbackError: there is no other deployment, or the target cannot boot.
+        NoSuchDeploymentError: the target is not kept.
+        BootPartitionFullError: no room for its kernel; nothing was changed.
+        BusyError: another process changes the store.
+    """
+    named = None if target is None else DeploymentId(target)
+    with host.sysroot.lock(exclusive=True):
+        progress.report(Phase.FINALIZING)
+        found = survey(host.sysroot)
+        chosen = named or found.rollback_target()
+        if chosen is None:
+            raise NoRollbackError("there is no other deployment to go back to")
+        record = host.sysroot.read_deployment(chosen)
+        _check_bootable(found, record)
+        unstaged = forget_staged(host.sysroot)
+        install_kernel(host.sysroot, record.kernel)
+        denied = _judge(host, found, record)
+        entry = _commit(host, found, record)
+        return RollbackDocument(
+            deployment=chosen, entry=entry.file_name, denied=denied, unstaged=unstaged
+        )
+
+
+def _check_bootable(found: Survey, record: DeploymentRecord) -> None:
+    if found.entry(record.id) is None and record.id != found.booted:
+        raise NoRollbackError(
+            f"{record.id} was never made bootable",
+            hint="Reboot to finish the upgrade, or name another deployment.",
+        )
+
+
+def _judge(host: Host, found: Survey, target: DeploymentRecord) -> Digest | None:
+    """Deny what is left behind, allow what is gone to; return the denied digest."""
+    allow_locked(host, target.digest)
+    left = found.records.get(found.next_boot) if found.next_boot else None
+    if left is None or left.digest == target.digest:
+        return None
+    deny_locked(host, left.digest, ROLLED_BACK, f"left for {target.id}")
+    return left.digest
+
+
+def _commit(host: Host, found: Survey, record: DeploymentRecord) -> BootEntry:
+    good = found.state_of(record.id) in (DeploymentState.GOOD, DeploymentState.QUEUED)
+    counted = found.entry(record.id)
+    proven = good and (counted is None or counted.tries_left is None)
+    tries = None if proven else host.configuration.tries
+    entry = compose_entry(record, serial=found.next_serial, tries=tries, title=title_of(record))
+    commit_entry(host.sysroot, entry)
+    for old in found.entries:
+        if old.deployment == record.id:
+            remove_entry(host.sysroot, old)
+    return entry

@@ -1,0 +1,180 @@
+"""Stage: bring an image into a deployment beside the running one.
+
+Order of writes (design section 5): layers (`pull`), the composed image, the deployment's folder
+under a temporary name, syncfs, rename, the intent, this boot's marker. Until the intent is written
+nothing refers to what was made, and a cut leaves the old system.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from bootd.boot.arguments import image_arguments
+from bootd.boot.kernel import check_boot_space, find_kernel, kernel_files
+from bootd.durable import temporary_name
+from bootd.model.deployment import DeploymentId, DeploymentRecord
+from bootd.model.documents import StageDocument
+from bootd.model.errors import DeniedDigestError, HeldError
+from bootd.model.etc_report import EtcReport
+from bootd.model.image import ResolvedImage
+from bootd.operations.arguments import machine_arguments
+from bootd.operations.etc_merge import EROFS_NAME, trial_merge, write_report
+from bootd.operations.host import Host
+from bootd.operations.progress import Phase, Progress
+from bootd.operations.pull import Pulled, missing_layers, pull
+from bootd.operations.staged import mark_staged
+from bootd.operations.survey import Survey, survey
+from bootd.registry.source import open_source
+from bootd.store.image import StoredImage, compose_image
+from bootd.store.space import check_space, needed_space
+
+LOCK_WAIT_SECONDS: Final = 2.0
+
+
+def stage(
+    host: Host,
+    progress: Progress,
+    *,
+    reference: str | None = None,
+    remember: bool = False,
+    automatic: bool = False,
+) -> StageDocument:
+    """Stage an image, so that the next shutdown makes it bootable.
+
+    Args:
+        host: the machine; a store is laid out where there is none.
+        progress: told what is done.
+        reference: the image; None for the followed one.
+        remember: follow this reference from now on (Switch).
+        automatic: nobody asked; a hold is obeyed.
+
+    Returns:
+        What was staged; `changed` is False where the machine is, or will be, on it already.
+
+    Raises:
+        DeniedDigestError: the image failed here before.
+        HeldError: it was asked for automatically and updates are held.
+        NoSpaceError, BootPartitionFullError: there is no room; said before anything is fetched.
+        TransportError, ContentError, StorageError: see `pull`.
+        BusyError: another process changes the store.
+    """
+    host.sysroot.initialise()
+    with host.sysroot.lock(exclusive=True, wait_seconds=LOCK_WAIT_SECONDS):
+        found = survey(host.sysroot)
+        if automatic and found.intent.held_by is not None:
+            raise HeldError(f"updates are held: {found.intent.held_by}")
+        progress.report(Phase.RESOLVING)
+        wanted = reference or host.followed_image()
+        source = open_source(wanted, host.registry, host.sysroot.partial, host.sysroot.disk)
+        resolved = source.resolve()
+        follow = wanted if remember else None
+        if (there := _already_there(host, found, resolved, follow)) is not None:
+            return there
+        _refuse_denied(host, resolved)
+        _check_room(host, found, resolved)
+        pulled = pull(host, resolved, progress)
+        progress.report(Phase.COMPOSING)
+        image = compose_image(host.sysroot, resolved)
+        progress.report(Phase.STAGING)
+        record, report = _deploy(host, found, resolved, image)
+        mark_staged(host.sysroot, record.id, follow)
+        _drop_replaced(host, found)
+        return _document(resolved, record.id, pulled, report)
+
+
+def _already_there(
+    host: Host, found: Survey, resolved: ResolvedImage, follow: str | None
+) -> StageDocument | None:
+    if found.heading_for != resolved.digest:
+        return None
+    if follow is not None and found.intent.image != follow:
+        host.sysroot.write_intent(found.intent.model_copy(update={"image": follow}))
+    return StageDocument(
+        changed=False,
+        image=resolved.reference,
+        digest=resolved.digest,
+        deployment=found.staged or found.next_boot or found.booted,
+        fetched_bytes=0,
+        fetched_layers=0,
+        etc=None,
+    )
+
+
+def _refuse_denied(host: Host, resolved: ResolvedImage) -> None:
+    denial = host.sysroot.read_denied().find(resolved.digest)
+    if denial is not None:
+        raise DeniedDigestError(
+            f"{resolved.digest} is on the deny list since {denial.when:%Y-%m-%d}: {denial.cause}"
+        )
+
+
+def _check_room(host: Host, found: Survey, resolved: ResolvedImage) -> None:
+    layers = missing_layers(host, resolved)
+    check_space(host.sysroot.store, needed_space([descriptor for descriptor, _ in layers]))
+    current = found.records.get(found.current) if found.current else None
+    if layers and current is not None:
+        # The new kernel is not known yet; one as large as today's is the best guess there is.
+        check_boot_space(host.sysroot, current.kernel, assume_missing=True)
+
+
+def _deploy(
+    host: Host, found: Survey, resolved: ResolvedImage, image: StoredImage
+) -> tuple[DeploymentRecord, EtcReport]:
+    with image.tree() as tree:
+        kernel = kernel_files(find_kernel(tree))
+        requested = image_arguments(tree, image.contents)
+    check_boot_space(host.sysroot, kernel)
+    asked = [*requested, *host.configuration.kernel_arguments]
+    identifier = _new_identifier(host, found, resolved)
+    record = DeploymentRecord(
+        id=identifier,
+        image=resolved.reference,
+        digest=resolved.digest,
+        version=resolved.version,
+        created=host.clock.now(),
+        kernel=kernel,
+        image_arguments=asked,
+        kernel_arguments=machine_arguments(found, asked),
+        erofs=image.erofs_verity,
+    )
+    return record, _publish(host, found, record, image)
+
+
+def _publish(host: Host, found: Survey, record: DeploymentRecord, image: StoredImage) -> EtcReport:
+    disk = host.sysroot.disk
+    target = host.sysroot.deployment(record.id)
+    building = temporary_name(target)
+    disk.remove_tree(building)
+    disk.make_directory(building)
+    disk.link_file(image.erofs, building / EROFS_NAME)
+    host.sysroot.write_deployment(building, record)
+    report = trial_merge(host.sysroot, found, building / EROFS_NAME)
+    write_report(host.sysroot, building, report)
+    disk.publish_directory(building, target)
+    return report
+
+
+def _new_identifier(host: Host, found: Survey, resolved: ResolvedImage) -> DeploymentId:
+    short = resolved.digest.short
+    known = [*host.sysroot.deployment_ids(), *(entry.deployment for entry in found.entries)]
+    serials = [identifier.serial for identifier in known if identifier.startswith(short + ".")]
+    return DeploymentId.compose(resolved.digest, max(serials, default=-1) + 1)
+
+
+def _drop_replaced(host: Host, found: Survey) -> None:
+    if found.staged is not None:
+        host.sysroot.disk.remove_tree(host.sysroot.deployment(found.staged))
+
+
+def _document(
+    resolved: ResolvedImage, deployment: DeploymentId, pulled: Pulled, report: EtcReport
+) -> StageDocument:
+    return StageDocument(
+        changed=True,
+        image=resolved.reference,
+        digest=resolved.digest,
+        deployment=deployment,
+        fetched_bytes=pulled.bytes,
+        fetched_layers=pulled.layers,
+        etc=report,
+    )

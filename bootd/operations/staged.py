@@ -1,0 +1,50 @@
+"""The staged deployment on disk: the intent first, this boot's marker second."""
+
+from __future__ import annotations
+
+from bootd.model.deployment import DeploymentId, StagedMarker
+from bootd.operations.host import Host
+from bootd.operations.survey import survey
+from bootd.sysroot import Sysroot
+
+
+def mark_staged(sysroot: Sysroot, deployment: DeploymentId, reference: str | None) -> None:
+    """Make a published deployment the one that the next shutdown makes bootable.
+
+    Args:
+        sysroot: the machine, locked by the caller.
+        deployment: its folder is durable already.
+        reference: the image to follow from now on; None leaves it as it is.
+    """
+    intent = sysroot.read_intent()
+    changes: dict[str, object] = {"staged": deployment, "finalize_failure": None}
+    if reference is not None:
+        changes["image"] = reference
+    sysroot.write_intent(intent.model_copy(update=changes))
+    sysroot.write_staged(StagedMarker(deployment=deployment))
+
+
+def forget_staged(sysroot: Sysroot) -> DeploymentId | None:
+    """Forget what is staged, under the caller's lock; its folder is left to the next collect."""
+    intent = sysroot.read_intent()
+    if intent.staged is not None:
+        sysroot.write_intent(intent.model_copy(update={"staged": None}))
+    sysroot.clear_staged()
+    return intent.staged
+
+
+def unstage(host: Host) -> DeploymentId | None:
+    """Drop the staged deployment; the machine stays on what it is on.
+
+    Returns:
+        What was staged, or None.
+
+    Raises:
+        BusyError: another process changes the store.
+    """
+    with host.sysroot.lock(exclusive=True):
+        staged = survey(host.sysroot).staged
+        forget_staged(host.sysroot)
+        if staged is not None:
+            host.sysroot.disk.remove_tree(host.sysroot.deployment(staged))
+        return staged

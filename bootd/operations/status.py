@@ -1,0 +1,78 @@
+"""Status: all that is known without the registry, the lock or a daemon."""
+
+from __future__ import annotations
+
+from bootd import __version__
+from bootd.model.deployment import DeploymentRecord
+from bootd.model.documents import DeploymentStatus, StatusDocument
+from bootd.model.errors import BootdError, NoImageConfiguredError
+from bootd.operations.etc_merge import read_report
+from bootd.operations.host import Host
+from bootd.operations.last_check import read_last_check
+from bootd.operations.survey import Survey, survey
+
+
+def status(host: Host) -> StatusDocument:
+    """Return the machine's state.
+
+    Raises:
+        NotASysrootError, UnknownFormatError, DamagedRecordError: the store or the intent cannot
+            be read; damage of a single deployment is in `problems`.
+    """
+    found = survey(host.sysroot)
+    problems = list(found.problems)
+    denied = host.sysroot.read_denied().denied
+    last = read_last_check(host.sysroot)
+    return StatusDocument(
+        bootd=__version__,
+        image=_followed(host),
+        state=found.upgrade_state(),
+        booted=found.booted,
+        staged=found.staged,
+        queued=found.queued,
+        rollback=found.rollback_target(),
+        reboot_required=found.staged is not None or found.queued is not None,
+        available=None if last is None else last.available,
+        held_by=found.intent.held_by,
+        finalize_failure=found.intent.finalize_failure,
+        last_fallback=denied[-1] if denied else None,
+        deployments=[_describe(host, found, record, problems) for record in found.kept()],
+        problems=problems,
+    )
+
+
+def _followed(host: Host) -> str | None:
+    try:
+        return host.followed_image()
+    except NoImageConfiguredError:
+        return None
+
+
+def _describe(
+    host: Host, found: Survey, record: DeploymentRecord, problems: list[str]
+) -> DeploymentStatus:
+    entry = found.entry(record.id)
+    return DeploymentStatus(
+        id=record.id,
+        image=record.image,
+        digest=record.digest,
+        image_version=record.version,
+        created=record.created,
+        state=found.state_of(record.id),
+        booted=record.id == found.booted,
+        next_boot=record.id == found.next_boot,
+        pinned=record.pinned,
+        tries_left=None if entry is None else entry.tries_left,
+        kernel_version=record.kernel.version,
+        kernel_arguments=record.kernel_arguments,
+        etc_conflicts=_conflicts(host, record, problems),
+    )
+
+
+def _conflicts(host: Host, record: DeploymentRecord, problems: list[str]) -> int:
+    try:
+        report = read_report(host.sysroot, record.id)
+    except BootdError as error:
+        problems.append(error.message)
+        return 0
+    return 0 if report is None else report.counts.conflicts

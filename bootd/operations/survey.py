@@ -1,0 +1,158 @@
+"""One look at the machine: which deployments there are and what each of them is.
+
+Nothing here is stored. A deployment's state is read off the boot entries, the kernel command line
+and the intent, so it cannot disagree with what the boot loader will do. No lock is taken: each
+record is replaced atomically, and a deployment that vanishes meanwhile is left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from bootd.boot.entries import list_entries
+from bootd.boot.entry import BootEntry
+from bootd.boot.order import boot_order
+from bootd.model.deployment import DeploymentId, DeploymentRecord, DeploymentState, Intent
+from bootd.model.digest import Digest
+from bootd.model.errors import BootdError, NoSuchDeploymentError
+from bootd.model.state import UpgradeState
+from bootd.sysroot import Sysroot
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What was found.
+
+    Attributes:
+        booted: the deployment that runs, None on a foreign system.
+        intent: what the machine wants to be on.
+        entries: bootd's own boot entries, the one that boots next first.
+        records: every deployment whose record can be read.
+        problems: what cannot be read, each named.
+    """
+
+    booted: DeploymentId | None
+    intent: Intent
+    entries: tuple[BootEntry, ...]
+    records: dict[DeploymentId, DeploymentRecord]
+    problems: tuple[str, ...]
+
+    @cached_property
+    def next_boot(self) -> DeploymentId | None:
+        """The deployment the boot loader starts next."""
+        return self.entries[0].deployment if self.entries else None
+
+    @property
+    def current(self) -> DeploymentId | None:
+        """The deployment whose ``/etc`` and arguments are the machine's: booted, else next."""
+        return self.booted or self.next_boot
+
+    @property
+    def staged(self) -> DeploymentId | None:
+        """The deployment that the next shutdown makes bootable, unless it already is."""
+        staged = self.intent.staged
+        return staged if staged in self.records and self.entry(staged) is None else None
+
+    @property
+    def queued(self) -> DeploymentId | None:
+        """What boots next although it is not what runs."""
+        return self.next_boot if self.next_boot != self.booted else None
+
+    @property
+    def heading_for(self) -> Digest | None:
+        """The manifest digest the machine will be on after the next reboot."""
+        heading = self.staged or self.next_boot or self.booted
+        record = self.records.get(heading) if heading else None
+        return None if record is None else record.digest
+
+    def entry(self, deployment: DeploymentId | None) -> BootEntry | None:
+        """Return the entry of a deployment that sorts first, or None."""
+        return next((entry for entry in self.entries if entry.deployment == deployment), None)
+
+    @property
+    def next_serial(self) -> int:
+        """The serial of an entry that sorts before all there are."""
+        return max((entry.serial for entry in self.entries), default=0) + 1
+
+    def kept(self) -> list[DeploymentRecord]:
+        """Return the deployments that are staged, booted or bootable, in boot order.
+
+        A folder that is none of the three is a crash's leftover.
+        """
+        order = [self.staged, *(entry.deployment for entry in self.entries), self.booted]
+        return [self.records[key] for key in dict.fromkeys(order) if key in self.records]
+
+    def state_of(self, deployment: DeploymentId) -> DeploymentState:
+        """Return where a kept deployment stands."""
+        entry = self.entry(deployment)
+        if entry is None:
+            is_staged = deployment == self.staged
+            return DeploymentState.STAGED if is_staged else DeploymentState.GOOD
+        if entry.tries_left == 0:
+            return DeploymentState.FAILED
+        if deployment == self.booted:
+            return DeploymentState.GOOD if entry.tries_left is None else DeploymentState.TRIAL
+        if deployment == self.next_boot:
+            return DeploymentState.QUEUED
+        return DeploymentState.GOOD if entry.tries_left is None else DeploymentState.TRIAL
+
+    def rollback_target(self) -> DeploymentId | None:
+        """Return where a rollback without a name goes, or None.
+
+        With something queued it is the running deployment, so that a second rollback undoes the
+        first; else the next one in boot order that has not failed.
+        """
+        candidates = [] if self.queued is None else [self.booted]
+        candidates += [entry.deployment for entry in self.entries]
+        usable = (
+            candidate
+            for candidate in candidates
+            if candidate in self.records
+            and candidate != self.next_boot
+            and self.state_of(candidate) is not DeploymentState.FAILED
+        )
+        return next(usable, None)
+
+    def upgrade_state(self) -> UpgradeState:
+        """Return where the machine stands while no job runs."""
+        if self.staged is not None:
+            return UpgradeState.STAGED
+        if self.queued is not None:
+            return UpgradeState.QUEUED
+        if self.booted is None:
+            return UpgradeState.IDLE
+        trial = self.state_of(self.booted) is DeploymentState.TRIAL
+        return UpgradeState.TRIAL if trial else UpgradeState.IDLE
+
+
+def survey(sysroot: Sysroot) -> Survey:
+    """Look at a machine.
+
+    Raises:
+        NotASysrootError, UnknownFormatError, DamagedRecordError: the store or the intent cannot
+            be read; a damaged deployment is named in `problems` instead.
+    """
+    sysroot.check_format(for_writing=False)
+    listing = list_entries(sysroot)
+    records: dict[DeploymentId, DeploymentRecord] = {}
+    problems = list(listing.problems)
+    for identifier in sysroot.deployment_ids():
+        try:
+            records[identifier] = sysroot.read_deployment(identifier)
+        except NoSuchDeploymentError:
+            continue
+        except BootdError as error:
+            problems.append(error.message)
+    return Survey(
+        booted=sysroot.booted(),
+        intent=sysroot.read_intent(),
+        entries=tuple(boot_order(listing.entries)),
+        records=records,
+        problems=tuple(problems),
+    )
+
+
+def title_of(record: DeploymentRecord) -> str:
+    """Return what the boot menu calls a deployment."""
+    return f"{record.image} {record.version}".rstrip() + f" ({record.id})"
