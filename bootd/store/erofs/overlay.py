@@ -35,6 +35,14 @@ WHITEOUT_FOLDER_ATTRIBUTES: Final = {
 }
 """On the folder of such a file."""
 
+_FOLDER_MARKS: Final = {
+    b"trusted.overlay.whiteouts": b"",
+    b"trusted.overlay.opaque": b"x",
+    b"user.overlay.whiteouts": b"",
+    b"user.overlay.opaque": b"x",
+}
+"""The same, as `unescape` shows them."""
+
 HIDING_NAMES: Final = frozenset(b"%02x" % number for number in range(256))
 """Whiteouts of these names in the image's root hide the folders of the object store."""
 HIDING_PERMISSIONS: Final = 0o644
@@ -73,3 +81,19 @@ def redirect(verity: bytes) -> bytes:
     """Return the value of `REDIRECT` for an object's digest: its path in the store."""
     digits = verity.hex().encode()
     return b"/%b/%b" % (digits[:2], digits[2:])
+
+
+def object_of(xattrs: dict[bytes, bytes]) -> bytes | None:
+    """Return the digest of the object that stored attributes name; None unless they do it alike."""
+    verity = xattrs.get(METACOPY, b"")[len(METACOPY_HEADER) :]
+    if len(verity) != VERITY_SIZE:
+        return None
+    named = xattrs[METACOPY] == metacopy(verity) and xattrs.get(REDIRECT) == redirect(verity)
+    return verity if named else None
+
+
+def unmark_whiteouts(xattrs: dict[bytes, bytes]) -> None:
+    """Take the marks of a folder with whiteouts out of its unescaped attributes."""
+    if _FOLDER_MARKS.items() <= xattrs.items():
+        for name in _FOLDER_MARKS:
+            del xattrs[name]

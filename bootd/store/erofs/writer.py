@@ -45,17 +45,23 @@ _XATTRS_BASE: Final = XATTR_HEADER.size - XATTR_ALIGNMENT
 
 
 def write_erofs(root: Directory, output: BinaryIO) -> int:
-    """Write the image of a tree and return its length in bytes.
-
-    The tree's dump (`bootd.store.dumpfile`) given to ``mkcomposefs --from-file`` makes the same
-    image.
-
-    Args:
-        root: the tree; folders have one name each, other nodes one or more.
-        output: a binary file; it is only written to, from its current position on.
+    """Write the image of a tree to a binary file and return its length in bytes.
 
     Raises:
-        InvalidTreeError: the tree holds what the format or ``mkcomposefs`` cannot.
+        InvalidTreeError: see `encode_erofs`; nothing was written.
+    """
+    return sum(output.write(piece) for piece in encode_erofs(root))
+
+
+def encode_erofs(root: Directory) -> Iterator[bytes]:
+    """Yield the pieces of a tree's image.
+
+    The tree's dump (`bootd.store.dumpfile`) given to ``mkcomposefs --from-file`` makes the same
+    image. Folders have one name each, other nodes one or more.
+
+    Raises:
+        InvalidTreeError: the tree holds what the format or ``mkcomposefs`` cannot; raised before
+            the first piece.
     """
     inodes = tree_inodes(root)
     shared = SharedAttributes(inode.attributes for inode in inodes)
@@ -65,14 +71,10 @@ def write_erofs(root: Directory, output: BinaryIO) -> int:
     places, inodes_end = place_inodes(inodes, shared, oldest)
     data_start = round_up(inodes_end + len(shared.area), BLOCK)
     blocks = data_start // BLOCK + sum(place.blocks for place in places)
-    output.write(_head(inodes, oldest, inodes_end, blocks))
-    output.write(b"".join(_encode_inodes(places, inodes_end, data_start)))
-    output.write(shared.area)
-    output.write(bytes(data_start - inodes_end - len(shared.area)))
-    for place in places:
-        if place.blocks:
-            output.write(_data(place))
-    return blocks * BLOCK
+    yield _head(inodes, oldest, inodes_end, blocks)
+    yield b"".join(_encode_inodes(places, inodes_end, data_start))
+    yield shared.area + bytes(data_start - inodes_end - len(shared.area))
+    yield b"".join(_data(place) for place in places if place.blocks)
 
 
 def _head(inodes: list[Inode], oldest: Time, inodes_end: int, blocks: int) -> bytes:
