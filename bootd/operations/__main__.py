@@ -63,6 +63,10 @@ class _Reporter:
         fraction = overall(phase, done, total)
         self.send(event="progress", phase=phase, done=done, total=total, overall=fraction)
 
+    def cancel(self, _signal: int, _frame: FrameType | None) -> None:
+        """Stop the operation at its next report."""
+        self.cancelled = True
+
     def send(self, **event: Any) -> None:
         self._output.write(json.dumps(event).encode() + b"\n")
         self._output.flush()
@@ -72,10 +76,7 @@ def main() -> int:
     """Run the one request; return the exit status."""
     reporter = _Reporter(sys.stdout.buffer)
 
-    def cancel(signal_number: int, frame: FrameType | None) -> None:
-        reporter.cancelled = True
-
-    signal.signal(signal.SIGTERM, cancel)
+    signal.signal(signal.SIGTERM, reporter.cancel)
     request = sys.stdin.buffer.readline(_MAX_REQUEST)
     threading.Thread(target=_end_with_the_daemon, daemon=True).start()
     try:

@@ -1,8 +1,8 @@
 """Collect: remove what no kept deployment needs.
 
-Order: a doomed deployment's boot entry first, durably; then kernel folders, deployments, images and
-layer indexes; objects last, by mark and sweep over what is left. So a cut leaves leftovers, which the
-next collect removes, and never an entry whose deployment is gone.
+Order: a doomed deployment's boot entry first, durably; then kernel folders, deployments, images
+and layer indexes; objects last, by mark and sweep over what is left. So a cut leaves leftovers, which
+the next collect removes, and never an entry whose deployment is gone.
 
 Kept are: the booted, the staged and the next deployment, where a rollback would go, what is pinned,
 and beyond those the newest up to ``keep_deployments``.
@@ -29,7 +29,8 @@ def deployments_to_keep(found: Survey, keep: int) -> set[DeploymentId]:
     """
     needed = {found.booted, found.staged, found.next_boot, found.rollback_target()}
     kept = {key for key in needed if key in found.records}
-    kept |= {record.id for record in found.records.values() if record.pinned}
+    kept |= {key for key, record in found.records.items() if record.pinned}
+    kept |= found.unreadable & found.records.keys()
     for entry in found.entries:
         if len(kept) >= keep:
             break

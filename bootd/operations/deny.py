@@ -1,14 +1,14 @@
 """The deny list: digests that failed on this machine and are never staged again by themselves.
 
-The list lies beside the deployments on the physical root, so that neither a rollback of ``/etc`` nor
-the removal of the failed deployment takes it away.
+The list lies beside the deployments on the physical root, so that neither a rollback of ``/etc``
+nor the removal of the failed deployment takes it away.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from bootd.model.deployment import DeniedDigests, Denial
+from bootd.model.deployment import Denial, DeniedDigests
 from bootd.model.digest import Digest
 from bootd.model.documents import DeniedDocument
 from bootd.model.errors import NotDeniedError

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from bootd.boot.entries import commit_entry
+from bootd.boot.entries import commit_entry, next_serial
 from bootd.boot.entry import compose_entry
 from bootd.boot.kernel import install_kernel
 from bootd.durable import temporary_name
@@ -59,7 +59,10 @@ def _finalize_locked(host: Host, found: Survey, record: DeploymentRecord) -> Fin
     install_kernel(host.sysroot, record.kernel)
     record = merge_machine_arguments(host, found, record)
     entry = compose_entry(
-        record, serial=found.next_serial, tries=host.configuration.tries, title=title_of(record)
+        record,
+        serial=next_serial(host.sysroot),
+        tries=host.configuration.tries,
+        title=title_of(record),
     )
     commit_entry(host.sysroot, entry)
     forget_staged(host.sysroot)

@@ -1,8 +1,8 @@
 """Fsck: measure everything that is stored again and name what is damaged.
 
-With repair, what is damaged and can be fetched again is taken away: the object, the layer indexes and
-images that need it. The next upgrade then brings it back from the registry, even when the image's
-digest is the one the machine is on. Deployments and their ``/etc`` are never touched.
+With repair, what is damaged and can be fetched again is taken away: the object, the layer indexes
+and images that need it. The next upgrade then brings it back from the registry, even when the
+image's digest is the one the machine is on. Deployments and their ``/etc`` are never touched.
 """
 
 from __future__ import annotations

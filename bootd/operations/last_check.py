@@ -1,4 +1,4 @@
-"""What the last check found: the answer that ``status`` shows, and what makes a poll conditional."""
+"""What the last check found: what ``status`` shows, and what makes a poll conditional."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Pull: the layers the store does not have, in parallel, each in one pass from socket to objects.
 
-A layer counts when its index is in the store, and that is written last (`bootd.store.layer`). So a
-pull that ends anywhere leaves whole layers and downloads to resume, and nothing that can be reached.
+A layer counts when its index is in the store, and that is written last (`bootd.store.layer`). So
+a pull that ends anywhere leaves whole layers and downloads to resume, and nothing that can be
+reached.
 """
 
 from __future__ import annotations

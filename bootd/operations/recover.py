@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bootd.boot.entries import heal_entries
 from bootd.durable import TEMPORARY_PREFIX
 from bootd.model.deployment import StagedMarker
 from bootd.operations.host import Host
@@ -27,7 +28,8 @@ def recover(host: Host) -> list[str]:
         BusyError: another process changes the store; it will recover it itself.
     """
     with host.sysroot.lock(exclusive=True):
-        return [*_remove_temporaries(host.sysroot), *_settle_intent(host.sysroot)]
+        healed = [f"removed the stale boot entry {name}" for name in heal_entries(host.sysroot)]
+        return [*healed, *_remove_temporaries(host.sysroot), *_settle_intent(host.sysroot)]
 
 
 def _settle_intent(sysroot: Sysroot) -> list[str]:

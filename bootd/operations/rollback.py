@@ -7,7 +7,7 @@ before the commit leaves the boot order as it was.
 
 from __future__ import annotations
 
-from bootd.boot.entries import commit_entry, remove_entry
+from bootd.boot.entries import commit_entry, next_serial, remove_entry
 from bootd.boot.entry import BootEntry, compose_entry
 from bootd.boot.kernel import install_kernel
 from bootd.model.deployment import DeploymentId, DeploymentRecord, DeploymentState
@@ -80,7 +80,9 @@ def _commit(host: Host, found: Survey, record: DeploymentRecord) -> BootEntry:
     counted = found.entry(record.id)
     proven = good and (counted is None or counted.tries_left is None)
     tries = None if proven else host.configuration.tries
-    entry = compose_entry(record, serial=found.next_serial, tries=tries, title=title_of(record))
+    entry = compose_entry(
+        record, serial=next_serial(host.sysroot), tries=tries, title=title_of(record)
+    )
     commit_entry(host.sysroot, entry)
     for old in found.entries:
         if old.deployment == record.id:

@@ -29,6 +29,7 @@ class Survey:
         intent: what the machine wants to be on.
         entries: bootd's own boot entries, the one that boots next first.
         records: every deployment whose record can be read.
+        unreadable: deployments that entries name which cannot be parsed; they must stay.
         problems: what cannot be read, each named.
     """
 
@@ -36,6 +37,7 @@ class Survey:
     intent: Intent
     entries: tuple[BootEntry, ...]
     records: dict[DeploymentId, DeploymentRecord]
+    unreadable: frozenset[DeploymentId]
     problems: tuple[str, ...]
 
     @cached_property
@@ -69,11 +71,6 @@ class Survey:
     def entry(self, deployment: DeploymentId | None) -> BootEntry | None:
         """Return the entry of a deployment that sorts first, or None."""
         return next((entry for entry in self.entries if entry.deployment == deployment), None)
-
-    @property
-    def next_serial(self) -> int:
-        """The serial of an entry that sorts before all there are."""
-        return max((entry.serial for entry in self.entries), default=0) + 1
 
     def kept(self) -> list[DeploymentRecord]:
         """Return the deployments that are staged, booted or bootable, in boot order.
@@ -149,6 +146,7 @@ def survey(sysroot: Sysroot) -> Survey:
         intent=sysroot.read_intent(),
         entries=tuple(boot_order(listing.entries)),
         records=records,
+        unreadable=frozenset(one.deployment for one in listing.damaged if one.deployment),
         problems=tuple(problems),
     )
 

@@ -1,0 +1,201 @@
+"""The power goes before every step of every operation, and may take what was not synced with it.
+
+The invariant: at any cut there is an entry that boots a complete deployment, the booted deployment
+is intact, and no edit of ``/etc`` is lost. Besides, doing the same again ends where it would have
+ended without the cut.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from support.machine import Machine, installed, publish
+from support.power import LOSSES, CutDisk, Loss, PowerCut
+
+from bootd.boot.kernel import kernel_damage
+from bootd.durable import TEMPORARY_PREFIX, Disk
+from bootd.model.deployment import DeploymentId
+from bootd.operations.bless import bless
+from bootd.operations.collect import collect
+from bootd.operations.deny import deny
+from bootd.operations.finalize import finalize
+from bootd.operations.fsck import fsck
+from bootd.operations.pin import pin
+from bootd.operations.progress import Silent
+from bootd.operations.rollback import rollback
+from bootd.operations.staged import unstage
+from bootd.operations.survey import survey
+from bootd.store.verity import measure
+
+EDITS = {"hostname": "my-machine\n", "local.conf": "mine\n" * 30}
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What is cut: how the machine came to where it is, and what is done to it."""
+
+    prepare: Callable[[Path], Machine]
+    act: Callable[[Machine], object]
+
+
+def _staged(folder: Path) -> Machine:
+    machine = installed(folder)
+    machine.upgrade()
+    return machine
+
+
+def _on_trial(folder: Path) -> Machine:
+    machine = _staged(folder)
+    machine.reboot(healthy=False)
+    return machine
+
+
+def _upgraded(folder: Path) -> Machine:
+    machine = _staged(folder)
+    machine.reboot()
+    return machine
+
+
+def _upgraded_and_staged(folder: Path) -> Machine:
+    machine = _upgraded(folder)
+    publish(machine.image, "v3")
+    machine.upgrade()
+    return machine
+
+
+def _three_deep(folder: Path) -> Machine:
+    machine = _upgraded_and_staged(folder)
+    machine.reboot()
+    publish(machine.image, "v4")
+    machine.upgrade()
+    machine.reboot()
+    return machine
+
+
+def _oldest(machine: Machine) -> DeploymentId:
+    records = survey(machine.sysroot).records.values()
+    return next(record.id for record in records if record.version == "v1")
+
+
+def _back(machine: Machine) -> object:
+    return rollback(machine.host, Silent(), target=_oldest(machine))
+
+
+def _deny_next(machine: Machine) -> object:
+    record = next(iter(survey(machine.sysroot).records.values()))
+    return deny(machine.host, record.digest, "test")
+
+
+def _stage_another(machine: Machine) -> object:
+    publish(machine.image, "v4")
+    return machine.upgrade()
+
+
+OPERATIONS = {
+    "stage": Operation(installed, Machine.upgrade),
+    "stage again": Operation(_upgraded_and_staged, _stage_another),
+    "finalize": Operation(_staged, lambda machine: finalize(machine.host, Silent())),
+    "bless": Operation(_on_trial, lambda machine: bless(machine.host)),
+    "rollback": Operation(_upgraded, _back),
+    "rollback with something staged": Operation(_upgraded_and_staged, _back),
+    "unstage": Operation(_staged, lambda machine: unstage(machine.host)),
+    "pin": Operation(_upgraded, lambda m: pin(m.host, _oldest(m), pinned=True)),
+    "deny": Operation(_upgraded, _deny_next),
+    "collect": Operation(_three_deep, lambda machine: collect(machine.host, Silent())),
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_every_cut_leaves_a_machine_that_boots(name: str, loss: Loss, tmp_path: Path) -> None:
+    operation = OPERATIONS[name]
+    machine = operation.prepare(tmp_path / "prepared")
+    whole = _copy(machine, tmp_path / "whole")
+    operation.act(whole)
+    steps = whole.disk.steps
+    assert steps, "the operation writes nothing, so nothing can be cut"
+    whole.power_on()
+    expected = _outcome(whole)
+    for cut in range(len(steps)):
+        scene = f"{name}, {loss}, before step {cut}: {steps[cut]}"
+        folder = tmp_path / "cut"
+        survivor = _cut(machine, operation, folder, cut, loss)
+        _check_booted_intact(machine, survivor, scene)
+        survivor.power_on()
+        _check_boots(survivor, scene)
+        operation.act(survivor)
+        survivor.power_on()
+        _check_boots(survivor, scene)
+        assert _outcome(survivor) == expected, scene
+        assert not _leftovers(survivor), scene
+        damages = fsck(survivor.host, Silent(), repair=False).damages
+        assert not damages, scene
+        shutil.rmtree(folder)
+
+
+def _copy(machine: Machine, folder: Path, cut: int | None = None) -> Machine:
+    return machine.copy(folder / "root", CutDisk(folder / "limbo", cut))
+
+
+def _cut(machine: Machine, operation: Operation, folder: Path, cut: int, loss: Loss) -> Machine:
+    doomed = _copy(machine, folder, cut)
+    with pytest.raises(PowerCut):
+        operation.act(doomed)
+    doomed.disk.lose(loss)
+    return Machine(doomed.folder, machine.image, Disk(), machine.configuration)
+
+
+def _check_booted_intact(before: Machine, after: Machine, scene: str) -> None:
+    booted = before.sysroot.booted()
+    assert booted is not None
+    for part in ("root.erofs", "etc"):
+        was = _fingerprint(before.sysroot.deployment(booted) / part)
+        assert _fingerprint(after.sysroot.deployment(booted) / part) == was, scene
+
+
+def _check_boots(machine: Machine, scene: str) -> None:
+    found = survey(machine.sysroot)
+    assert not found.problems, scene
+    assert found.booted in found.records, scene
+    for entry in found.entries:
+        record = found.records[entry.deployment]
+        folder = machine.sysroot.deployment(record.id)
+        assert measure(folder / "root.erofs").hex() == record.erofs, scene
+        assert kernel_damage(machine.sysroot, record.kernel) is None, scene
+        if record.version != "v1" or record.id == found.booted:
+            for name, content in EDITS.items():
+                assert (folder / "etc" / name).read_text() == content, scene
+
+
+def _outcome(machine: Machine) -> object:
+    """What an administrator would call the result."""
+    found = survey(machine.sysroot)
+    bootable = [found.records[entry.deployment] for entry in found.entries]
+    return (
+        [(record.version, record.pinned) for record in bootable],
+        found.records[found.staged].version if found.staged else None,
+        sorted(machine.sysroot.read_denied().model_dump(exclude={"denied": {"__all__": {"when"}}})),
+        _fingerprint(machine.etc(bootable[0].id)),
+        found.intent.finalize_failure,
+    )
+
+
+def _leftovers(machine: Machine) -> list[Path]:
+    return list(machine.folder.rglob(TEMPORARY_PREFIX + "*"))
+
+
+def _fingerprint(path: Path) -> str:
+    """A digest of a file, or of all names, contents and modes below a folder."""
+    running = hashlib.sha256()
+    for one in sorted([path, *path.rglob("*")]):
+        running.update(f"{one.relative_to(path)} {one.lstat().st_mode:o} ".encode())
+        if one.is_symlink():
+            running.update(str(one.readlink()).encode())
+        elif one.is_file():
+            running.update(hashlib.sha256(one.read_bytes()).digest())
+    return running.hexdigest()

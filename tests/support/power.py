@@ -1,0 +1,168 @@
+"""A disk that loses power: `Disk` cut at any step, with what a real disk may then have lost.
+
+Every primitive of the durable-write gateway is a step. `CutDisk` stops before step number `cut`
+(a write stops in its middle), and `lose` then makes the disk what a power cut may leave of it:
+
+* ``killed``: the process died, the machine did not; everything written is there.
+* ``torn``: names survived, but contents that were never synced are empty.
+* ``lost``: nothing survived that was not synced: names are back where they were, too.
+
+A name is durable after its folder was fsynced or the file system was; content after an fsync of the
+file or the file system's.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from bootd.durable import Disk
+
+Loss = Literal["killed", "torn", "lost"]
+LOSSES: tuple[Loss, ...] = ("killed", "torn", "lost")
+
+
+class PowerCut(BaseException):
+    """The power went; not an `Exception`, because nothing may handle it."""
+
+
+@dataclass
+class _Change:
+    """One change of names that is not durable yet, and how to take it back."""
+
+    folder: Path
+    undo: Callable[[], None]
+
+
+class CutDisk(Disk):
+    """A `Disk` that counts its steps and stops before one of them."""
+
+    def __init__(self, limbo: Path, cut: int | None = None) -> None:
+        self.cut = cut
+        self.steps: list[str] = []
+        self._limbo = limbo
+        self._limbo.mkdir(parents=True, exist_ok=True)
+        self._kept = 0
+        self._changes: list[_Change] = []
+        self._unsynced: set[Path] = set()
+
+    def lose(self, loss: Loss) -> None:
+        """Make the disk what it may be after the cut."""
+        if loss == "lost":
+            for change in reversed(self._changes):
+                change.undo()
+        if loss in ("torn", "lost"):
+            for path in self._unsynced:
+                if path.is_file() and not path.is_symlink():
+                    os.truncate(path, 0)
+
+    def _step(self, what: str, path: Path) -> None:
+        if self.cut is not None and len(self.steps) >= self.cut:
+            raise PowerCut(f"before {what} {path.name}")
+        self.steps.append(f"{what} {path.name}")
+
+    def _limbo_name(self) -> Path:
+        self._kept += 1
+        return self._limbo / str(self._kept)
+
+    def _keep(self, path: Path) -> Path | None:
+        """Keep what stands at a name, so that an undo can bring it back."""
+        if not path.is_file():
+            return None
+        kept = self._limbo_name()
+        os.link(path, kept)
+        return kept
+
+    def make_directory(self, path: Path, mode: int = 0o700) -> None:
+        if path.is_dir():
+            return
+        self._step("mkdir", path)
+        missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+        super().make_directory(path, mode)
+        for folder in reversed(missing):
+            self._changes.append(_Change(folder.parent, _removing(folder)))
+
+    def link_file(self, source: Path, target: Path) -> None:
+        self._step("link", target)
+        super().link_file(source, target)
+        self._changes.append(_Change(target.parent, _removing(target)))
+
+    def sync_filesystem(self, path: Path) -> None:
+        self._step("syncfs", path)
+        super().sync_filesystem(path)
+        self._changes.clear()
+        self._unsynced.clear()
+
+    def _write(self, path: Path, chunks: Iterable[bytes], mode: int, *, sync: bool) -> None:
+        try:
+            self._step("write", path)
+        except PowerCut:
+            data = b"".join(chunks)
+            super()._write(path, [data[: len(data) // 2]], mode, sync=False)
+            self._unsynced.add(path)
+            raise
+        super()._write(path, chunks, mode, sync=sync)
+        self._changes.append(_Change(path.parent, _removing(path)))
+        if not sync:
+            self._unsynced.add(path)
+
+    def _abandon(self, temporary: Path) -> None:
+        if self.cut is None or len(self.steps) < self.cut:
+            super()._abandon(temporary)
+
+    def _rename(self, source: Path, target: Path) -> None:
+        self._step("rename", target)
+        kept = self._keep(target)
+        super()._rename(source, target)
+        if source in self._unsynced:
+            self._unsynced.discard(source)
+            self._unsynced.add(target)
+
+        def undo() -> None:
+            if target.exists() or target.is_symlink():
+                target.rename(source)
+            if kept is not None:
+                os.link(kept, target)
+
+        self._changes.append(_Change(target.parent, undo))
+
+    def _unlink(self, path: Path) -> None:
+        self._step("unlink", path)
+        kept = self._keep(path)
+        super()._unlink(path)
+
+        def undo() -> None:
+            if kept is not None and not path.exists():
+                os.link(kept, path)
+
+        self._changes.append(_Change(path.parent, undo))
+
+    def _remove_tree(self, path: Path) -> None:
+        self._step("rmtree", path)
+        kept = self._limbo_name()
+        path.rename(kept)
+
+        def undo() -> None:
+            if not path.exists():
+                kept.rename(path)
+
+        self._changes.append(_Change(path.parent, undo))
+
+    def _sync_directory(self, path: Path) -> None:
+        self._step("fsync", path)
+        super()._sync_directory(path)
+        self._changes = [change for change in self._changes if change.folder != path]
+
+
+def _removing(path: Path) -> Callable[[], None]:
+    def undo() -> None:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+    return undo
