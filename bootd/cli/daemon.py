@@ -1,0 +1,139 @@
+"""Talking to the daemon: one question, or one job from its start to its end.
+
+A job belongs to the daemon: it goes on when nobody waits for it any longer. The first Ctrl-C asks
+the daemon to cancel it and waits until that is done; the second one stops waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from argparse import ArgumentParser, Namespace
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+from bootd.cli.documents import JobDocument
+from bootd.cli.output import Output
+from bootd.cli.progress import Display, Step, displayed
+from bootd.daemon.client import BusClient, JobView
+from bootd.model.errors import BootdError
+
+
+def add_no_wait(parser: ArgumentParser) -> None:
+    """Declare ``--no-wait``, for verbs that start a job."""
+    parser.add_argument(
+        "--no-wait",
+        dest="wait",
+        action="store_false",
+        help="print the job's object path at once and leave the job to itself",
+    )
+
+
+def ask(arguments: Namespace, member: str, *given: Any, **options: bool | int | str) -> Any:
+    """Call a method of the Manager and return its answer.
+
+    Raises:
+        BootdError: what the daemon answered, or that it does not.
+    """
+
+    async def question() -> Any:
+        async with _connected(arguments) as client:
+            return await client.call(member, *given, **options)
+
+    return asyncio.run(question())
+
+
+def jobs(arguments: Namespace) -> list[JobView]:
+    """Return the running job and those that ended lately."""
+
+    async def question() -> list[JobView]:
+        async with _connected(arguments) as client:
+            return await client.get_jobs()
+
+    return asyncio.run(question())
+
+
+def cancel(arguments: Namespace, path: str) -> None:
+    """Ask a job to end.
+
+    Raises:
+        NoSuchJobError: there is no such job.
+    """
+
+    async def question() -> None:
+        async with _connected(arguments) as client:
+            await client.cancel(path)
+
+    asyncio.run(question())
+
+
+def run_job(
+    arguments: Namespace, output: Output, member: str, *given: Any, **options: bool | int | str
+) -> dict[str, Any]:
+    """Call a method that starts a job, follow the job, and return the document it leaves.
+
+    With ``--no-wait`` the document is a `JobDocument`.
+
+    Raises:
+        BootdError: the daemon does not answer, would not start the job, or the job failed.
+        KeyboardInterrupt: Ctrl-C was pressed twice.
+    """
+
+    async def job() -> dict[str, Any]:
+        async with _connected(arguments) as client:
+            path = await client.call(member, *given, **options)
+            if not arguments.wait:
+                return JobDocument(path=path).model_dump(mode="json")
+            with displayed(output) as display, _interruptible(client, path, output):
+                ended = await client.follow_job(path, lambda view: _show(view, display))
+            document = json.loads(ended.outcome())
+            assert isinstance(document, dict)
+            return document
+
+    try:
+        return asyncio.run(job())
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
+
+
+@asynccontextmanager
+async def _connected(arguments: Namespace) -> AsyncIterator[BusClient]:
+    client = await BusClient.connect(interactive=arguments.interactive)
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+@contextmanager
+def _interruptible(client: BusClient, path: str, output: Output) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    waiting = asyncio.current_task(loop)
+    requests: list[asyncio.Task[None]] = []
+
+    async def request() -> None:
+        try:
+            await client.cancel(path)
+        except BootdError as error:
+            output.note(f"The job goes on: {error.message}")
+
+    def interrupted() -> None:
+        if not requests:
+            output.note("Cancelling the job; Ctrl-C again stops waiting for that.")
+            requests.append(loop.create_task(request()))
+        elif waiting is not None:
+            waiting.cancel()
+
+    loop.add_signal_handler(signal.SIGINT, interrupted)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
+        for task in requests:
+            task.cancel()
+
+
+def _show(view: JobView, display: Display) -> None:
+    display.update(Step(view.phase, view.progress, view.bytes_done, view.bytes_total))

@@ -1,0 +1,99 @@
+"""The documents that only the command line makes: views of others, and answers without a result.
+
+The rules are those of `bootd.model.documents`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from bootd.model.deployment import Denial, DeploymentId
+from bootd.model.documents import DeploymentStatus, Document
+
+
+class DeploymentsDocument(Document):
+    """``deployments``: those that are kept, what boots next first."""
+
+    kind: Literal["Deployments"] = "Deployments"
+    deployments: list[DeploymentStatus]
+    rollback: DeploymentId | None
+    """Where ``rollback`` would go."""
+
+
+class KernelArgumentsDocument(Document):
+    """``kargs``: what the kernel was, and will be, started with."""
+
+    kind: Literal["KernelArguments"] = "KernelArguments"
+    booted: list[str] | None
+    """None: the machine runs no deployment."""
+    next: list[str] | None
+    """None: nothing would boot next."""
+    added: list[str]
+    removed: list[str]
+
+
+class JobStatus(BaseModel):
+    """One job of the daemon."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: int
+    path: str
+    job_kind: str
+    state: str
+    phase: str
+    progress: float
+
+
+class JobsDocument(Document):
+    """``jobs``: running and recently finished ones."""
+
+    kind: Literal["Jobs"] = "Jobs"
+    jobs: list[JobStatus]
+
+
+class JobDocument(Document):
+    """A job was started and is left to itself (``--no-wait``)."""
+
+    kind: Literal["Job"] = "Job"
+    path: str
+
+
+class DoneDocument(Document):
+    """A verb that has no result of its own did its work."""
+
+    kind: Literal["Done"] = "Done"
+    verb: str
+    message: str
+    """The same for people."""
+
+
+class Setting(BaseModel):
+    """One value of the configuration."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    value: str | int | float | bool | list[str] | None
+    source: str
+    """The file it came from, or ``default``."""
+
+
+class ConfigurationDocument(Document):
+    """``config``: every value, and the file it came from."""
+
+    kind: Literal["Configuration"] = "Configuration"
+    settings: list[Setting]
+    warnings: list[str]
+
+
+class ExplanationDocument(Document):
+    """``why``: how the machine came to where it is."""
+
+    kind: Literal["Explanation"] = "Explanation"
+    booted: DeploymentId | None
+    facts: list[str]
+    """One sentence each, the most important first."""
+    denied: list[Denial]

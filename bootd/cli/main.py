@@ -1,0 +1,110 @@
+"""The entry point: parse, run the verb, and turn every error into two lines and an exit status.
+
+Nothing else in bootd prints errors or decides exit statuses. A traceback never reaches the user;
+``SYSTEMD_LOG_LEVEL=debug`` writes it to stderr as a log line.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from typing import Final
+
+from bootd.cli.output import Output, json_mode
+from bootd.cli.parser import PROGRAM, early, parse
+from bootd.cli.verbs import find
+from bootd.model.errors import BootdError, InternalError, InvalidArgumentError
+
+INTERRUPTED: Final = 130
+"""128 and SIGINT, as a shell reports it."""
+_BROKEN_PIPE: Final = 141
+"""128 and SIGPIPE."""
+_LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO}
+_log = logging.getLogger(__name__)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``bootctl-py`` and return its exit status (`bootd.model.errors` lists them)."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    level = os.environ.get("SYSTEMD_LOG_LEVEL", "").lower()
+    logging.basicConfig(level=_LEVELS.get(level, logging.WARNING), format="%(name)s: %(message)s")
+    try:
+        return _run(words)
+    except BootdError as error:
+        return _report(error, words)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader has seen enough; what Python still holds must not raise at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _BROKEN_PIPE
+    except Exception as error:  # noqa: BLE001 - the last frame of a process: report, do not hide
+        _log.debug("unexpected", exc_info=True)
+        return _report(_unexpected(error), words)
+
+
+def _run(words: Sequence[str]) -> int:
+    arguments = parse(words)
+    if arguments.host is not None:
+        _run_elsewhere(words)
+    verb = find(arguments.verb)
+    if arguments.sysroot is not None and not verb.offline:
+        raise InvalidArgumentError(
+            f"'{verb.words}' needs the daemon, which works on the running machine only",
+            hint="Leave --sysroot out.",
+        )
+    return verb.load().run(arguments, _output(arguments))
+
+
+def _run_elsewhere(words: Sequence[str]) -> None:
+    from bootd.cli.remote import run_on  # noqa: PLC0415 - shlex is of no use to others
+
+    found = early(words)
+    if found.host is None:
+        raise InvalidArgumentError("-H must stand by itself", hint="Write it as -H HOST.")
+    run_on(found.host, found.rest)
+
+
+def _output(arguments: Namespace) -> Output:
+    return Output(
+        stdout=sys.stdout,
+        stderr=sys.stderr,
+        json=json_mode(arguments.json, sys.stdout),
+        quiet=arguments.quiet,
+        pager=arguments.pager,
+    )
+
+
+def _unexpected(error: Exception) -> InternalError:
+    return InternalError(
+        f"unexpected {type(error).__name__}: {error}",
+        hint="Please report this with the output of the same command under "
+        "SYSTEMD_LOG_LEVEL=debug.",
+    )
+
+
+def _report(error: BootdError, words: Sequence[str]) -> int:
+    try:
+        asked = early(words).json
+    except BootdError:
+        asked = "off"
+    output = Output(stdout=sys.stdout, stderr=sys.stderr, json=json_mode(asked, sys.stdout))
+    if output.json == "off":
+        sys.stderr.write(f"{PROGRAM}: {error.message}\n")
+        if error.hint:
+            sys.stderr.write(f"hint: {error.hint}\n")
+        sys.stderr.flush()
+    else:
+        from bootd.model.documents import ErrorDocument  # noqa: PLC0415 - pydantic is slow to load
+
+        document = ErrorDocument(
+            code=error.code,
+            message=error.message,
+            hint=error.hint,
+            exit_status=error.exit_status,
+        )
+        output.value(document.model_dump(mode="json"))
+    return error.exit_status

@@ -1,0 +1,51 @@
+"""Doing without the daemon: the same operations, on the disk, under the same lock."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Callable
+from typing import Any, Final
+
+from pydantic import BaseModel
+
+from bootd.cli.progress import Display, Step
+from bootd.operations import deny, etc_views, status
+from bootd.operations.host import Host, open_host
+from bootd.operations.progress import Phase, overall
+
+ANSWERS: Final[dict[str, Callable[[Host], BaseModel]]] = {
+    "GetStatus": status.status,
+    "ListDenied": deny.denied,
+    "EtcConflicts": etc_views.conflicts,
+    "EtcDiff": etc_views.diff,
+}
+"""The methods of the Manager that only look, by name."""
+
+
+class OperationProgress:
+    """Shows what an operation in this process reports."""
+
+    def __init__(self, display: Display) -> None:
+        self._display = display
+
+    def report(self, phase: Phase, done: int = 0, total: int = 0) -> None:
+        """Show it."""
+        self._display.update(Step(phase, overall(phase, done, total), done, total))
+
+
+def answer(arguments: Namespace, member: str) -> dict[str, Any]:
+    """Return what the daemon would answer, from the disk.
+
+    Raises:
+        BootdError: the disk does not hold what is needed.
+    """
+    return ANSWERS[member](host(arguments)).model_dump(mode="json")
+
+
+def host(arguments: Namespace) -> Host:
+    """Return the machine that ``--sysroot`` names, or this one.
+
+    Raises:
+        InvalidConfigurationError: its configuration cannot be used.
+    """
+    return open_host(arguments.sysroot)

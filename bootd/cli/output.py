@@ -1,0 +1,117 @@
+"""Where everything ``bootctl-py`` says goes: data to stdout, talk and errors to stderr.
+
+With ``--json`` stdout carries exactly one document, be it the result or the error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
+
+from bootd import process
+from bootd.cli.style import Style, wants_colour
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+JsonMode = Literal["off", "short", "pretty"]
+_PAGER: Final = "less"
+_LESS: Final = "FRSXMK"
+"""As systemd's tools set it: leave short output on the screen, let colours through."""
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What to print, and how.
+
+    Attributes:
+        stdout: takes results.
+        stderr: takes progress, advice and errors.
+        json: ``off`` for people.
+        quiet: no progress and no advice.
+        pager: long output may be paged.
+        environment: whose colours and pager count.
+    """
+
+    stdout: TextIO
+    stderr: TextIO
+    json: JsonMode = "off"
+    quiet: bool = False
+    pager: bool = False
+    environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
+
+    @property
+    def style(self) -> Style:
+        """How stdout is marked up."""
+        terminal = self.stdout.isatty()
+        return Style(colour=wants_colour(self.environment, terminal=terminal))
+
+    @property
+    def talkative(self) -> bool:
+        """Whether progress and advice are wanted."""
+        return not self.quiet and self.json == "off"
+
+    def show(self, document: BaseModel | Mapping[str, Any]) -> None:
+        """Print a document, as JSON or as text.
+
+        Args:
+            document: a model, or what the daemon answered; the latter is passed on as it is, so
+                that what a newer daemon adds is not lost.
+
+        Raises:
+            InternalError: there is no text for this kind of document.
+        """
+        value = document if isinstance(document, Mapping) else document.model_dump(mode="json")
+        if self.json != "off":
+            self.value(value)
+            return
+        from bootd.cli.render.by_kind import render  # noqa: PLC0415 - JSON needs no pydantic
+
+        self.text(render(value, self.style))
+
+    def value(self, value: Any) -> None:
+        """Print a JSON value on stdout."""
+        indent = 2 if self.json == "pretty" else None
+        separators = None if indent else (",", ":")
+        text = json.dumps(value, indent=indent, separators=separators, ensure_ascii=False)
+        self.stdout.write(text + "\n")
+        self.stdout.flush()
+
+    def text(self, text: str) -> None:
+        """Print text on stdout, through a pager where one is of use."""
+        if not text:
+            return
+        command = self._pager_command()
+        if command:
+            process.feed(command, text.encode() + b"\n", {"LESS": self._less()})
+            return
+        self.stdout.write(text + "\n")
+        self.stdout.flush()
+
+    def note(self, text: str) -> None:
+        """Say something to the person at the keyboard, if there is one who wants to hear it."""
+        if self.talkative:
+            self.stderr.write(text + "\n")
+            self.stderr.flush()
+
+    def _less(self) -> str:
+        return self.environment.get("SYSTEMD_LESS") or _LESS
+
+    def _pager_command(self) -> list[str]:
+        if not (self.pager and self.stdout is sys.stdout and self.stdout.isatty()):
+            return []
+        asked = self.environment.get("SYSTEMD_PAGER", self.environment.get("PAGER", _PAGER))
+        words = asked.split()
+        return words if words and words != ["cat"] and shutil.which(words[0]) else []
+
+
+def json_mode(asked: str, stdout: TextIO) -> JsonMode:
+    """Return the mode for what ``--json`` or ``-j`` said."""
+    if asked == "auto":
+        return "pretty" if stdout.isatty() else "short"
+    return "pretty" if asked == "pretty" else "short" if asked == "short" else "off"

@@ -1,0 +1,1 @@
+"""Documents as text for people; pure functions of a document and a style."""

@@ -1,0 +1,116 @@
+"""Which text belongs to which kind of document."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from bootd.cli.documents import (
+    ConfigurationDocument,
+    DeploymentsDocument,
+    DoneDocument,
+    ExplanationDocument,
+    JobDocument,
+    JobsDocument,
+    KernelArgumentsDocument,
+)
+from bootd.cli.render.etc import render_conflicts, render_diff, render_report
+from bootd.cli.render.listing import (
+    render_configuration,
+    render_denied,
+    render_deployments,
+    render_done,
+    render_explanation,
+    render_job,
+    render_jobs,
+    render_kernel_arguments,
+)
+from bootd.cli.render.results import (
+    render_check,
+    render_collect,
+    render_finalize,
+    render_fsck,
+    render_rollback,
+    render_stage,
+)
+from bootd.cli.render.status import render_status
+from bootd.cli.style import Style
+from bootd.model.documents import (
+    CheckDocument,
+    CollectDocument,
+    DeniedDocument,
+    EtcConflictsDocument,
+    FinalizeDocument,
+    FsckDocument,
+    RollbackDocument,
+    StageDocument,
+    StatusDocument,
+)
+from bootd.model.errors import InternalError
+from bootd.model.etc_report import EtcDiff, EtcReport
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Rendering(Generic[_Model]):
+    """A kind of document, and what makes text of it."""
+
+    model: type[_Model]
+    text: Callable[[_Model, Style], str]
+
+    def render(self, value: Mapping[str, Any], style: Style) -> str:
+        """Return the text of a document that came as JSON.
+
+        Raises:
+            InternalError: it is not what its kind promises.
+        """
+        try:
+            document = self.model.model_validate(value)
+        except ValidationError as error:
+            raise InternalError(
+                f"the answer of kind {value.get('kind')} cannot be understood: {error}",
+                hint="The daemon may be of another version: 'systemctl restart bootd'.",
+            ) from error
+        return self.text(document, style)
+
+
+RENDERINGS: Final[dict[str, Rendering[Any]]] = {
+    rendering.model.model_fields["kind"].default: rendering
+    for rendering in (
+        Rendering(StatusDocument, render_status),
+        Rendering(CheckDocument, render_check),
+        Rendering(StageDocument, render_stage),
+        Rendering(FinalizeDocument, render_finalize),
+        Rendering(RollbackDocument, render_rollback),
+        Rendering(CollectDocument, render_collect),
+        Rendering(FsckDocument, render_fsck),
+        Rendering(DeniedDocument, render_denied),
+        Rendering(EtcConflictsDocument, render_conflicts),
+        Rendering(EtcReport, render_report),
+        Rendering(EtcDiff, render_diff),
+        Rendering(DeploymentsDocument, render_deployments),
+        Rendering(KernelArgumentsDocument, render_kernel_arguments),
+        Rendering(JobsDocument, render_jobs),
+        Rendering(JobDocument, render_job),
+        Rendering(DoneDocument, render_done),
+        Rendering(ConfigurationDocument, render_configuration),
+        Rendering(ExplanationDocument, render_explanation),
+    )
+}
+"""By the document's ``kind``."""
+
+
+def render(value: Mapping[str, Any], style: Style) -> str:
+    """Return the text of a document that came as JSON.
+
+    Raises:
+        InternalError: its kind is not known, or it is not what its kind promises.
+    """
+    rendering = RENDERINGS.get(str(value.get("kind")))
+    if rendering is None:
+        raise InternalError(f"the answer is of an unknown kind: {value.get('kind')!r}")
+    return rendering.render(value, style)

@@ -1,0 +1,122 @@
+"""``/etc``: local changes, conflicts, what a merge does."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from bootd.cli.render.text import count, printable, table
+from bootd.cli.style import Style
+from bootd.model.documents import EtcConflictsDocument
+from bootd.model.etc_report import (
+    ChangeKind,
+    ConflictKind,
+    EtcConflict,
+    EtcDiff,
+    EtcNote,
+    EtcReport,
+    EtcSide,
+    NoteKind,
+)
+
+_LETTERS: Final[dict[ChangeKind, str]] = {
+    ChangeKind.ADDED: "A",
+    ChangeKind.REMOVED: "D",
+    ChangeKind.TYPE: "T",
+    ChangeKind.CONTENT: "M",
+    ChangeKind.METADATA: "m",
+    ChangeKind.CONTENT_AND_METADATA: "M",
+}
+_LEGEND: Final = "A added, D removed, M content, m mode, owner or attributes, T another type"
+_CLASHES: Final[dict[ConflictKind, str]] = {
+    ConflictKind.CONTENT: "changed on both sides; yours stays",
+    ConflictKind.METADATA: "mode, owner or attributes changed on both sides; yours stay",
+    ConflictKind.TYPE: "of another type in the image; yours stays",
+    ConflictKind.DELETED_HERE: "changed by the image, deleted here; it stays deleted",
+    ConflictKind.DELETED_THERE: "removed by the image, changed here; yours stays",
+}
+_REMARKS: Final[dict[NoteKind, str]] = {
+    NoteKind.SPECIAL_SKIPPED: "not a file, folder or link: not carried over",
+    NoteKind.FOLDER_REVIVED: "deleted here, but the image has new files in it: it is back",
+    NoteKind.FOLDER_KEPT: "removed by the image, but it holds files of yours: it stays",
+    NoteKind.METADATA_DROPPED: "your mode, owner or attributes had nothing left to belong to",
+    NoteKind.XATTR_DROPPED: "an extended attribute could not be kept",
+    NoteKind.CHANGING: "it was being written to: the last state read is carried over",
+}
+
+
+def render_report(report: EtcReport, style: Style) -> str:
+    """Return what a merge does: the counts in a line, then what needs eyes."""
+    lines = [_summary(report)]
+    lines += [_conflict(conflict, style) for conflict in report.conflicts]
+    lines += [_note(note) for note in report.notes]
+    if report.truncated:
+        lines.append(f"  … and {report.truncated} more")
+    return "\n".join(lines)
+
+
+def render_conflicts(document: EtcConflictsDocument, style: Style) -> str:
+    """Return each deployment's conflicts, with where the image's version can be read."""
+    parts = []
+    for deployment, report in document.reports.items():
+        if report.counts.conflicts:
+            found = [_conflict(conflict, style) for conflict in report.conflicts]
+            parts.append("\n".join([style.bold(f"{deployment}:"), *found]))
+    if not parts:
+        return "No change in /etc clashed."
+    advice = "The image's own version of each is below /usr/etc once its deployment runs."
+    return "\n\n".join([*parts, advice])
+
+
+def render_diff(diff: EtcDiff, style: Style) -> str:
+    """Return one line a local change."""
+    if not diff.changes:
+        return "/etc is as the image made it."
+    rows = [
+        (_LETTERS[change.kind], change.path, _became(change.base, change.mine))
+        for change in diff.changes
+    ]
+    lines = [table(("", "PATH", "CHANGE"), rows, style)]
+    if diff.truncated:
+        lines.append(f"… and {diff.truncated} more")
+    lines.append(style.faint(_LEGEND))
+    return "\n".join(lines)
+
+
+def _summary(report: EtcReport) -> str:
+    counts = report.counts
+    kept = counts.kept + counts.deleted
+    return (
+        f"/etc: {counts.taken + counts.removed} from the image, {kept} of yours, "
+        f"{counts.merged} of both, {count(counts.conflicts, 'conflict')}."
+    )
+
+
+def _conflict(conflict: EtcConflict, style: Style) -> str:
+    return f"  {style.warning(printable(conflict.path))}: {_CLASHES[conflict.kind]}"
+
+
+def _note(note: EtcNote) -> str:
+    detail = f" ({printable(note.detail)})" if note.detail else ""
+    return f"  {printable(note.path)}: {_REMARKS[note.kind]}{detail}"
+
+
+def _became(base: EtcSide, mine: EtcSide) -> str:
+    """Return what differs in words: ``mode 0644 → 0600, owner 0:0 → 33:33``."""
+    if "absent" in (base.type, mine.type):
+        return (mine if base.type == "absent" else base).type
+    if base.type != mine.type:
+        return f"{base.type} → {mine.type}"
+    pairs = (
+        ("mode", base.mode, mine.mode),
+        ("owner", _owner(base), _owner(mine)),
+        ("target", base.target, mine.target),
+        ("size", base.size, mine.size),
+    )
+    words = [f"{name} {old} → {new}" for name, old, new in pairs if old != new]
+    if base.xattrs != mine.xattrs:
+        words.append("extended attributes")
+    return ", ".join(words) or "content"
+
+
+def _owner(side: EtcSide) -> str | None:
+    return None if side.uid is None else f"{side.uid}:{side.gid}"

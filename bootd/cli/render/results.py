@@ -1,0 +1,103 @@
+"""What a finished job did, in a few sentences."""
+
+from __future__ import annotations
+
+from bootd.cli.render.etc import render_report
+from bootd.cli.render.text import count, printable, short_digest, size, table
+from bootd.cli.style import Style
+from bootd.model.documents import (
+    CheckDocument,
+    CollectDocument,
+    FinalizeDocument,
+    FsckDocument,
+    RollbackDocument,
+    StageDocument,
+)
+
+
+def render_check(document: CheckDocument, style: Style) -> str:
+    """Return whether there is an update."""
+    what = _image(document.image, document.image_version, document.digest)
+    if document.denied:
+        return style.warning(f"{what} failed on this machine before; it is not staged again.")
+    if not document.update:
+        return f"{what} is what this machine is on, or will be after a restart."
+    cost = f"{size(document.download_bytes)} to fetch"
+    return f"{style.good('Update:')} {what}, {cost}."
+
+
+def render_stage(document: StageDocument, style: Style) -> str:
+    """Return what was staged and what it makes of /etc."""
+    what = f"{printable(document.image)} ({short_digest(document.digest)})"
+    if not document.changed:
+        return f"Nothing to do: this machine is, or will be, on {what}."
+    fetched = (
+        f"fetched {count(document.fetched_layers, 'layer')}, {size(document.fetched_bytes)}"
+        if document.fetched_layers
+        else "all of it was in the store"
+    )
+    lines = [f"{style.good('Staged')} {document.deployment} from {what}; {fetched}."]
+    if document.etc is not None:
+        lines.append(render_report(document.etc, style))
+    return "\n".join(lines)
+
+
+def render_finalize(document: FinalizeDocument, style: Style) -> str:
+    """Return which deployment boots next."""
+    if document.deployment is None:
+        return "Nothing is staged."
+    lines = [f"{document.deployment} boots next ({document.entry})."]
+    if document.etc is not None:
+        lines.append(render_report(document.etc, style))
+    return "\n".join(lines)
+
+
+def render_rollback(document: RollbackDocument, style: Style) -> str:
+    """Return where the next boot goes, and what was given up."""
+    lines = [f"{style.good(document.deployment)} boots next ({document.entry})."]
+    if document.unstaged:
+        lines.append(f"{document.unstaged} is no longer staged.")
+    if document.denied:
+        lines.append(f"{short_digest(document.denied)} is not tried again on this machine.")
+    return "\n".join(lines)
+
+
+def render_collect(document: CollectDocument, style: Style) -> str:
+    """Return what was removed."""
+    removed = [
+        count(number, one)
+        for number, one in (
+            (len(document.deployments), "deployment"),
+            (document.images, "image"),
+            (document.layers, "layer"),
+            (document.objects, "object"),
+            (document.kernels, "kernel"),
+            (document.partial_downloads, "partial download"),
+        )
+        if number
+    ]
+    if not removed:
+        return "Nothing to remove."
+    freed = style.good(f"{size(document.freed_bytes)} freed")
+    return f"Removed {', '.join(removed)}: {freed}."
+
+
+def render_fsck(document: FsckDocument, style: Style) -> str:
+    """Return what was measured and what is damaged."""
+    measured = (
+        f"Measured {count(document.objects, 'object')} ({size(document.bytes)}) "
+        f"and {count(document.images, 'image')}"
+    )
+    if not document.damages:
+        return f"{measured}: {style.good('no damage')}."
+    rows = [
+        (one.what, one.path, one.problem, "removed" if one.repaired else "still there")
+        for one in document.damages
+    ]
+    found = style.bad(count(len(document.damages), "damage"))
+    return f"{measured}: {found}.\n{table(('WHAT', 'WHERE', 'PROBLEM', 'NOW'), rows, style)}"
+
+
+def _image(reference: str, version: str, digest: str) -> str:
+    parts = [printable(reference), printable(version), f"({short_digest(digest)})"]
+    return " ".join(part for part in parts if part)

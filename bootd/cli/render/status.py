@@ -1,0 +1,143 @@
+"""``bootctl-py status``: where the machine is, where the next boot goes, and what to do now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from bootd.cli.render.text import count, fields, moment, printable, short_digest
+from bootd.cli.style import Style
+from bootd.model.deployment import DeploymentId, DeploymentState
+from bootd.model.documents import DeploymentStatus, StatusDocument
+
+_BOOTED_MARK: Final = "●"
+_NEXT_MARK: Final = "→"
+_OTHER_MARK: Final = "○"
+
+
+def render_status(document: StatusDocument, style: Style) -> str:
+    """Return the whole page."""
+    parts = [_head(document, style)]
+    parts += [_deployment(one, document, style) for one in in_order(document)]
+    parts += [style.warning(line) for line in _notes(document)]
+    steps = list(next_steps(document))
+    if steps:
+        parts.append("\n".join([style.bold("Next steps"), fields(steps, "  ")]))
+    return "\n\n".join(parts)
+
+
+def in_order(document: StatusDocument) -> list[DeploymentStatus]:
+    """Return the deployments as people ask for them: what boots next, what runs, then the rest."""
+
+    def key(one: DeploymentStatus) -> tuple[bool, bool, bool, float]:
+        return (
+            one.id != document.staged,
+            not one.next_boot,
+            not one.booted,
+            -one.created.timestamp(),
+        )
+
+    return sorted(document.deployments, key=key)
+
+
+def standing(one: DeploymentStatus, rollback: DeploymentId | None) -> str:
+    """Return where a deployment stands in a few words: ``booted, good, pinned``."""
+    words = []
+    if one.booted:
+        words.append("booted")
+    words.append(str(one.state))
+    if one.next_boot and not one.booted and one.state is not DeploymentState.QUEUED:
+        words.append("boots next")
+    if one.id == rollback:
+        words.append("rollback")
+    if one.tries_left is not None:
+        words.append(f"{count(one.tries_left, 'try', 'tries')} left")
+    if one.pinned:
+        words.append("pinned")
+    return ", ".join(words)
+
+
+def next_steps(document: StatusDocument) -> Iterator[tuple[str, str]]:
+    """Yield the commands that make sense now, each with what it does."""
+    if document.image is None:
+        yield "bootctl-py switch REFERENCE", "say which image this machine follows"
+    if document.staged or document.queued:
+        yield "bootctl-py apply", f"restart into {document.staged or document.queued}"
+    if document.staged:
+        yield "bootctl-py unstage", "stay on what is booted"
+    available = document.available
+    known = {one.digest for one in document.deployments}
+    if available and available.digest not in known:
+        yield "bootctl-py upgrade", f"stage {_named(available.image_version, available.digest)}"
+    if any(one.etc_conflicts for one in document.deployments):
+        yield "bootctl-py etc conflicts", "see which changes in /etc clashed"
+    if document.last_fallback:
+        yield "bootctl-py why", "see what failed"
+    if document.problems:
+        yield "bootctl-py fsck", "find out what else is damaged"
+
+
+def _head(document: StatusDocument, style: Style) -> str:
+    available = document.available
+    seen = ""
+    if available is not None:
+        what = _named(available.image_version, available.digest)
+        seen = f"{what}, seen {moment(available.checked)}"
+    return fields(
+        [
+            ("Following", style.bold(printable(document.image or "nothing"))),
+            ("State", _state(document, style)),
+            ("Available", seen),
+            ("Held by", style.warning(printable(document.held_by or ""))),
+        ]
+    )
+
+
+def _state(document: StatusDocument, style: Style) -> str:
+    word = str(document.state)
+    if document.reboot_required:
+        return style.warning(f"{word}, restart to finish")
+    return style.good(word)
+
+
+def _deployment(one: DeploymentStatus, document: StatusDocument, style: Style) -> str:
+    mark = _BOOTED_MARK if one.booted else _NEXT_MARK if _comes_next(one, document) else _OTHER_MARK
+    colour = style.bad if one.state is DeploymentState.FAILED else style.good
+    title = f"{colour(mark) if one.booted else mark} {style.bold(one.id)}  "
+    details = fields(
+        [
+            ("image", printable(one.image)),
+            ("version", printable(one.image_version)),
+            ("digest", short_digest(one.digest)),
+            ("staged", moment(one.created)),
+            ("kernel", printable(one.kernel_version)),
+            ("/etc", _clashes(one, style)),
+        ],
+        "    ",
+    )
+    return f"{title}{standing(one, document.rollback)}\n{details}"
+
+
+def _clashes(one: DeploymentStatus, style: Style) -> str:
+    return style.warning(count(one.etc_conflicts, "conflict")) if one.etc_conflicts else ""
+
+
+def _comes_next(one: DeploymentStatus, document: StatusDocument) -> bool:
+    return one.id == (document.staged or document.queued)
+
+
+def _notes(document: StatusDocument) -> Iterator[str]:
+    fallback = document.last_fallback
+    if fallback:
+        yield (
+            f"{short_digest(fallback.digest)} failed here on {moment(fallback.when)}: "
+            f"{printable(fallback.cause)}; it is not tried again."
+        )
+    if document.finalize_failure:
+        yield f"The last shutdown could not finish: {printable(document.finalize_failure)}"
+    for problem in document.problems:
+        yield f"Damaged: {printable(problem)}"
+
+
+def _named(version: str, digest: str) -> str:
+    return f"{printable(version)} ({short_digest(digest)})" if version else short_digest(digest)

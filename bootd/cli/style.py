@@ -1,0 +1,53 @@
+"""Colours, where they are wanted.
+
+``SYSTEMD_COLORS`` decides if it is set (systemd's environment variables), then ``NO_COLOR``
+(no-color.org: any non-empty value), then whether a terminal reads along.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+_OFF: Final = frozenset({"0", "no", "n", "false", "f", "off"})
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """Marks up text for a terminal, or leaves it plain."""
+
+    colour: bool = False
+
+    def bold(self, text: str) -> str:
+        """Mark what the eye should find first."""
+        return self._wrap("1", text)
+
+    def faint(self, text: str) -> str:
+        """Mark what is there for completeness."""
+        return self._wrap("2", text)
+
+    def good(self, text: str) -> str:
+        """Mark what is well."""
+        return self._wrap("32", text)
+
+    def warning(self, text: str) -> str:
+        """Mark what somebody should look at."""
+        return self._wrap("33", text)
+
+    def bad(self, text: str) -> str:
+        """Mark what is broken."""
+        return self._wrap("1;31", text)
+
+    def _wrap(self, code: str, text: str) -> str:
+        return f"\x1b[{code}m{text}\x1b[0m" if self.colour and text else text
+
+
+def wants_colour(environment: Mapping[str, str], *, terminal: bool) -> bool:
+    """Return whether to print colours."""
+    asked = environment.get("SYSTEMD_COLORS")
+    if asked:
+        return asked.lower() not in _OFF
+    if environment.get("NO_COLOR"):
+        return False
+    return terminal and environment.get("TERM") != "dumb"

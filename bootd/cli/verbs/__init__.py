@@ -1,0 +1,97 @@
+"""The verbs of ``bootctl-py``, as one table: words, what they do, where they live.
+
+A verb's module is imported when the verb is used and not before, so that ``--help`` stays as quick
+as argparse and no verb pays for another's imports. Such a module offers `VerbModule`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from argparse import ArgumentParser, Namespace
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol, cast
+
+if TYPE_CHECKING:
+    from bootd.cli.output import Output
+
+
+class VerbModule(Protocol):
+    """What each module of this folder offers."""
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the verb's own options."""
+
+    def run(self, arguments: Namespace, output: Output) -> int:
+        """Do it and return the exit status.
+
+        Raises:
+            BootdError: it could not be done.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """One thing ``bootctl-py`` can do.
+
+    Attributes:
+        words: what is typed: one word, or a group and a word.
+        module: the module in this folder.
+        summary: one line for the help and the manual.
+        offline: whether it can work on a folder (``--sysroot``), without a daemon.
+    """
+
+    words: str
+    module: str
+    summary: str
+    offline: bool = False
+
+    def load(self) -> VerbModule:
+        """Import the verb's module."""
+        module = importlib.import_module(f"{__name__}.{self.module}")
+        return cast("VerbModule", module)
+
+
+GROUPS: Final[dict[str, str]] = {
+    "etc": "See what this machine changed in /etc and what an upgrade makes of it",
+    "denied": "See and change the list of images that failed here",
+}
+
+VERBS: Final[tuple[Verb, ...]] = (
+    Verb("status", "status", "Show what is booted, what boots next and what to do", offline=True),
+    Verb("check", "check", "Ask the registry whether there is a newer image"),
+    Verb("upgrade", "upgrade", "Fetch the newest image and stage it for the next boot"),
+    Verb("switch", "switch", "Follow another image from now on, and stage it"),
+    Verb("rollback", "rollback", "Make an older deployment boot next"),
+    Verb("apply", "apply", "Restart into what is staged or queued"),
+    Verb("unstage", "unstage", "Forget the staged deployment"),
+    Verb("deployments", "deployments", "List the deployments that are kept", offline=True),
+    Verb("pin", "pin", "Keep a deployment whatever cleanup does"),
+    Verb("unpin", "pin", "Let cleanup remove a deployment again"),
+    Verb("cleanup", "cleanup", "Remove what no deployment needs"),
+    Verb("etc diff", "etc_diff", "List what this machine changed in /etc", offline=True),
+    Verb("etc preview", "etc_preview", "Show what the next upgrade would do to /etc"),
+    Verb("etc conflicts", "etc_conflicts", "List changes that clashed and stayed", offline=True),
+    Verb("kargs", "kargs", "Show the kernel arguments, booted and next", offline=True),
+    Verb("denied list", "denied_list", "List the images that failed here, and why", offline=True),
+    Verb("denied allow", "denied_allow", "Let an image that failed here be tried again"),
+    Verb("why", "why", "Explain why the machine is where it is", offline=True),
+    Verb("hold", "hold", "Keep automatic upgrades off until released"),
+    Verb("release", "hold", "Take a hold off"),
+    Verb("jobs", "jobs", "List running and recently finished jobs"),
+    Verb("cancel", "cancel", "Cancel a running job"),
+    Verb("fsck", "fsck", "Measure all that is stored and name what is damaged", offline=True),
+    Verb(
+        "finalize",
+        "finalize",
+        "Make the staged deployment boot next (runs at shutdown)",
+        offline=True,
+    ),
+    Verb("bless", "bless", "Keep the booted deployment for good (runs after boot)", offline=True),
+    Verb("config", "config", "Print each setting and the file it came from", offline=True),
+)
+"""In the order the help lists them."""
+
+
+def find(words: str) -> Verb:
+    """Return the verb that is written so; it must exist."""
+    return next(verb for verb in VERBS if verb.words == words)

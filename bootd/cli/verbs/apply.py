@@ -1,0 +1,20 @@
+"""``bootctl-py apply``."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
+from bootd.cli.daemon import ask
+from bootd.cli.documents import DoneDocument
+from bootd.cli.output import Output
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the options; there are none."""
+
+
+def run(arguments: Namespace, output: Output) -> int:
+    """Restart into what boots next."""
+    ask(arguments, "Apply")
+    output.show(DoneDocument(verb=arguments.verb, message="The machine restarts."))
+    return 0

@@ -1,0 +1,50 @@
+"""``bootctl-py fsck``."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from typing import Any
+
+from bootd.cli.look import add_offline
+from bootd.cli.output import Output
+from bootd.cli.progress import displayed
+from bootd.model.errors import FAILED, DaemonUnreachableError
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument(
+        "--no-repair",
+        dest="repair",
+        action="store_false",
+        help="only look; otherwise what is damaged is removed, so that an upgrade fetches it anew",
+    )
+    add_offline(parser)
+
+
+def run(arguments: Namespace, output: Output) -> int:
+    """Measure everything; the exit status is 1 where something is damaged."""
+    document = _check(arguments, output)
+    output.show(document)
+    if not document["damages"]:
+        return 0
+    if any(damage["repaired"] for damage in document["damages"]):
+        output.note("'bootctl-py upgrade' fetches what was removed.")
+    return FAILED
+
+
+def _check(arguments: Namespace, output: Output) -> dict[str, Any]:
+    if not (arguments.offline or arguments.sysroot):
+        from bootd.cli.daemon import run_job  # noqa: PLC0415 - the bus is not always wanted
+
+        arguments.wait = True
+        try:
+            return run_job(arguments, output, "Fsck", repair=arguments.repair)
+        except DaemonUnreachableError as error:
+            output.note(f"{error.message}; checking without it")
+    from bootd.cli.offline import OperationProgress, host  # noqa: PLC0415
+    from bootd.operations.fsck import fsck  # noqa: PLC0415
+
+    with displayed(output) as display:
+        document = fsck(host(arguments), OperationProgress(display), repair=arguments.repair)
+    return document.model_dump(mode="json")
