@@ -1,0 +1,285 @@
+"""One boot entry of bootd's own as a value: its file name and its text.
+
+The name is ``bootd-<serial, 4 digits or more>-<deployment ID>[+LEFT-DONE].conf`` (design D7). The
+serial stands in the name, by which GRUB sorts, and as `version`, by which systemd-boot sorts; all
+entries share one sort key, so both start the highest serial. Names are lower case and plain ASCII,
+because ``$BOOT`` is usually VFAT. An entry that breaks one of these rules is not taken for ours.
+
+Source: UAPI.1 Boot Loader Specification, "Type #1 Boot Loader Specification Entries" and
+"Boot counting".
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from bootd.boot.arguments import join_arguments, key_of, split_arguments
+from bootd.model.deployment import DeploymentId, DeploymentRecord, KernelFiles
+from bootd.model.errors import (
+    InvalidArgumentError,
+    InvalidBootEntryError,
+    InvalidKernelArgumentsError,
+)
+from bootd.sysroot import KERNEL_ARGUMENT
+
+PREFIX: Final = "bootd-"
+SUFFIX: Final = ".conf"
+SORT_KEY: Final = "bootd"
+MAX_ENTRY_BYTES: Final = 65_536
+MAX_SERIAL: Final = 999_999_999
+MAX_TRIES: Final = 99
+KERNEL_FOLDER: Final = "bootd"
+"""Where ``$BOOT`` keeps kernels, one folder for each pair of kernel and initramfs."""
+KERNEL_NAME: Final = "vmlinuz"
+INITRAMFS_NAME: Final = "initrd"
+
+_MAX_TITLE: Final = 200
+_MAX_VALUE: Final = 4_096
+_MAX_EXTRA: Final = 100
+_NAME: Final = re.compile(
+    r"bootd-(?P<serial>[0-9]{4,9})-(?P<deployment>[0-9a-f]{16}\.[0-9]{1,9})"
+    r"(?:\+(?P<left>[0-9]{1,2})-(?P<done>[0-9]{1,2}))?\.conf",
+    re.ASCII,
+)
+_PATH: Final = re.compile(r"(?:/[A-Za-z0-9+_-][A-Za-z0-9+._-]*)+", re.ASCII)
+_KEY: Final = re.compile(r"[A-Za-z0-9-]{1,64}", re.ASCII)
+_OWN_KEYS: Final = frozenset({"title", "version", "sort-key", "linux", "initrd", "options"})
+_REPEATABLE: Final = frozenset({"initrd", "options"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BootEntry:
+    """One entry: what its name says and what its file says.
+
+    Attributes:
+        serial: place in the boot order; the highest boots next.
+        deployment: what it boots.
+        tries_left: boots the loader still grants; 0: bad; None: not counted, good.
+        tries_done: boots that were tried.
+        title: what the boot menu shows.
+        linux: the kernel's path from the root of ``$BOOT``.
+        initrds: paths of what is loaded beside it, in order.
+        arguments: kernel arguments besides ``bootd=<deployment>``.
+        extra: lines with other keys, added by somebody, kept in order.
+    """
+
+    serial: int
+    deployment: DeploymentId
+    tries_left: int | None = None
+    tries_done: int = 0
+    title: str
+    linux: str
+    initrds: tuple[str, ...]
+    arguments: tuple[str, ...] = ()
+    extra: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def file_name(self) -> str:
+        """The name in ``loader/entries``, with the counter."""
+        return self.plain_name if self.tries_left is None else self._counted_name
+
+    @property
+    def plain_name(self) -> str:
+        """The name without the counter: the identity of the entry, and its name once good."""
+        return f"{self._stem}{SUFFIX}"
+
+    @property
+    def version(self) -> str:
+        """What systemd-boot sorts by, descending."""
+        return f"{self.serial:04d}"
+
+    @property
+    def sort_key(self) -> str:
+        """What systemd-boot sorts by first, ascending."""
+        return SORT_KEY
+
+    @property
+    def machine_id(self) -> str | None:
+        """What systemd-boot sorts by between sort key and version; nobody should set it."""
+        return next((value for key, value in self.extra if key == "machine-id"), None)
+
+    @property
+    def kernel(self) -> str | None:
+        """The folder under ``$BOOT/bootd`` that the kernel is in."""
+        match self.linux.split("/"):
+            case ["", folder, digest, name] if (folder, name) == (KERNEL_FOLDER, KERNEL_NAME):
+                return digest
+            case _:
+                return None
+
+    @property
+    def _stem(self) -> str:
+        return f"{PREFIX}{self.serial:04d}-{self.deployment}"
+
+    @property
+    def _counted_name(self) -> str:
+        return f"{self._stem}+{self.tries_left}-{self.tries_done}{SUFFIX}"
+
+
+def compose_entry(
+    record: DeploymentRecord, *, serial: int, tries: int | None, title: str
+) -> BootEntry:
+    """Return the entry that boots a deployment.
+
+    Args:
+        record: the deployment.
+        serial: see `next_serial` in `bootd.boot.entries`.
+        tries: boots it is granted before the loader falls back; None: not counted.
+        title: a name for people, usually ``PRETTY_NAME`` of the image's os-release(5); line breaks
+            and other control characters in it do not matter.
+    """
+    return BootEntry(
+        serial=serial,
+        deployment=record.id,
+        tries_left=tries,
+        title=_clean_title(title) or f"bootd {record.id}",
+        linux=f"{_kernel_path(record.kernel)}/{KERNEL_NAME}",
+        initrds=(f"{_kernel_path(record.kernel)}/{INITRAMFS_NAME}",),
+        arguments=tuple(record.kernel_arguments),
+    )
+
+
+def render_entry(entry: BootEntry) -> bytes:
+    """Return the text of an entry's file.
+
+    Raises:
+        InvalidBootEntryError: a field holds what cannot stand in such a file.
+        InvalidKernelArgumentsError: the kernel would not take the arguments.
+    """
+    options = join_arguments([f"{KERNEL_ARGUMENT}={entry.deployment}", *entry.arguments])
+    lines = [
+        ("title", entry.title),
+        ("version", entry.version),
+        ("sort-key", SORT_KEY),
+        ("linux", entry.linux),
+        *(("initrd", path) for path in entry.initrds),
+        ("options", options),
+        *entry.extra,
+    ]
+    data = "".join(f"{key} {value}\n" for key, value in lines).encode()
+    if parse_entry(entry.file_name, data) != entry:
+        raise InvalidBootEntryError(f"{entry.file_name} cannot be written as it is meant")
+    return data
+
+
+def is_own_name(name: str) -> bool:
+    """Tell whether a file in ``loader/entries`` claims to be bootd's; any other is foreign."""
+    folded = name.lower()
+    return folded.startswith(PREFIX) and folded.endswith(SUFFIX)
+
+
+def parse_entry(name: str, data: bytes) -> BootEntry:
+    """Return what an entry of bootd's own says.
+
+    Raises:
+        InvalidBootEntryError: it is not one that bootd writes, or somebody broke it.
+    """
+    serial, deployment, left, done = parse_name(name)
+    values, extra = _parse_lines(name, data)
+    entry = BootEntry(
+        serial=serial,
+        deployment=deployment,
+        tries_left=left,
+        tries_done=done,
+        title=_single(name, values, "title"),
+        linux=_single(name, values, "linux"),
+        initrds=tuple(values.get("initrd", ())),
+        arguments=_arguments(name, deployment, values.get("options", [])),
+        extra=tuple(extra),
+    )
+    for key, expected in (("version", entry.version), ("sort-key", SORT_KEY)):
+        if (found := _single(name, values, key)) != expected:
+            raise InvalidBootEntryError(f"{name} has {key} {found[:100]!r} and not {expected!r}")
+    if not entry.initrds:
+        raise InvalidBootEntryError(f"{name} has no initrd")
+    for path in (entry.linux, *entry.initrds):
+        if _PATH.fullmatch(path) is None:
+            raise InvalidBootEntryError(f"{name} names {path[:200]!r}, which is no plain path")
+    return entry
+
+
+def parse_name(name: str) -> tuple[int, DeploymentId, int | None, int]:
+    """Return serial, deployment, tries left and tries done of a file name.
+
+    Raises:
+        InvalidBootEntryError: it is not a name that bootd writes.
+    """
+    match = _NAME.fullmatch(name)
+    if match is None:
+        raise InvalidBootEntryError(f"{name[:300]!r} is not the name of an entry bootd writes")
+    try:
+        deployment = DeploymentId(match["deployment"])
+    except InvalidArgumentError as error:
+        raise InvalidBootEntryError(f"{name}: {error.message}") from error
+    serial = int(match["serial"])
+    left = None if match["left"] is None else int(match["left"])
+    done = int(match["done"] or 0)
+    counter = "" if left is None else f"+{left}-{done}"
+    if name != f"{PREFIX}{serial:04d}-{deployment}{counter}{SUFFIX}":
+        # Two spellings of one entry would be two entries to the loader and one to us.
+        raise InvalidBootEntryError(f"{name} has leading zeros that bootd does not write")
+    return serial, deployment, left, done
+
+
+def text_lines(data: bytes) -> list[tuple[str, str]]:
+    """Return (key, value) of each line of any Type #1 entry; comments are left out.
+
+    Bytes that are not UTF-8 are replaced; nothing raises, for the files may be anybody's.
+    """
+    found = []
+    for line in data[:MAX_ENTRY_BYTES].decode(errors="replace").split("\n"):
+        words = line.split(maxsplit=1)
+        if words and not words[0].startswith("#"):
+            found.append((words[0], words[1].strip() if len(words) > 1 else ""))
+    return found
+
+
+def _parse_lines(name: str, data: bytes) -> tuple[dict[str, list[str]], list[tuple[str, str]]]:
+    if len(data) > MAX_ENTRY_BYTES:
+        raise InvalidBootEntryError(f"{name} has more than {MAX_ENTRY_BYTES} bytes")
+    values: dict[str, list[str]] = {}
+    extra: list[tuple[str, str]] = []
+    for key, value in text_lines(data):
+        if _KEY.fullmatch(key) is None or not value or not value.isprintable():
+            raise InvalidBootEntryError(f"{name} has the line {f'{key} {value}'[:200]!r}")
+        if len(value) > _MAX_VALUE:
+            raise InvalidBootEntryError(f"{name} has a {key} of {len(value)} characters")
+        if key in _OWN_KEYS:
+            values.setdefault(key, []).append(value)
+        else:
+            extra.append((key, value))
+    if len(extra) > _MAX_EXTRA:
+        raise InvalidBootEntryError(f"{name} has {len(extra)} lines bootd does not know")
+    for key, found in values.items():
+        if len(found) > 1 and key not in _REPEATABLE:
+            raise InvalidBootEntryError(f"{name} has {key} {len(found)} times")
+    return values, extra
+
+
+def _single(name: str, values: dict[str, list[str]], key: str) -> str:
+    if key not in values:
+        raise InvalidBootEntryError(f"{name} has no {key}")
+    return values[key][0]
+
+
+def _arguments(name: str, deployment: DeploymentId, options: list[str]) -> tuple[str, ...]:
+    try:
+        arguments = split_arguments(" ".join(options))
+    except InvalidKernelArgumentsError as error:
+        raise InvalidBootEntryError(f"{name}: {error.message}") from error
+    own = f"{KERNEL_ARGUMENT}={deployment}"
+    if [word for word in arguments if key_of(word) == KERNEL_ARGUMENT] != [own]:
+        raise InvalidBootEntryError(f"{name} does not have {own} exactly once in its options")
+    arguments.remove(own)
+    return tuple(arguments)
+
+
+def _kernel_path(kernel: KernelFiles) -> str:
+    return f"/{KERNEL_FOLDER}/{kernel.digest}"
+
+
+def _clean_title(text: str) -> str:
+    shown = "".join(letter if letter.isprintable() else " " for letter in text[:_MAX_VALUE])
+    return " ".join(shown.split())[:_MAX_TITLE].rstrip()
