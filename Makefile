@@ -1,0 +1,57 @@
+# On a fresh Debian 12 or 13, as root, `make demo` and `make test` need no other step: each installs
+# what it needs (packaging/development/debian-packages, and a virtual environment) and says so.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+CACHE := $(or $(BOOTD_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/bootd)
+ENVIRONMENT := packaging/development/environment
+PYTEST := $(ENVIRONMENT) pytest --quiet --numprocesses 2
+
+.PHONY: help
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
+
+.PHONY: test
+test: ## lint and all tests; as root
+	@$(MAKE) --no-print-directory --keep-going lint unit integration crash
+
+.PHONY: lint
+lint: ## ruff, mypy, import-linter, vulture, codespell
+	@$(ENVIRONMENT) ruff check .
+	@$(ENVIRONMENT) ruff format --check .
+	@$(ENVIRONMENT) mypy
+	@$(ENVIRONMENT) lint-imports
+	@$(ENVIRONMENT) vulture
+	@$(ENVIRONMENT) codespell
+
+.PHONY: unit
+unit: ## tests without network and root
+	@$(PYTEST) tests/unit
+
+.PHONY: integration
+integration: as-root ## tests with real registries, buses, tools and mounts; as root
+	@$(PYTEST) --dist loadfile tests/integration
+
+.PHONY: crash
+crash: as-root ## power cuts at every durable step; as root
+	@$(PYTEST) tests/crash
+
+.PHONY: demo
+demo: as-root ## the main job from end to end, on this machine and nothing else; as root
+	@PYTHONPATH=tests $(ENVIRONMENT) python -m demo
+
+.PHONY: bench
+bench: as-root ## bootd beside skopeo and umoci, in bench-results/; as root
+	@PYTHONPATH=tests $(ENVIRONMENT) python -m bench
+
+.PHONY: clean-cache
+clean-cache: ## remove images and virtual environments that were kept
+	rm -rf -- "$(CACHE)"
+
+.PHONY: as-root
+as-root:
+	@[ "$$(id -u)" = 0 ] || { \
+	  echo 'This mounts file systems and keeps owners: run it as root. "make lint unit" needs no root.'; \
+	  exit 1; }
