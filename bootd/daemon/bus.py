@@ -179,6 +179,8 @@ class Connection:
             RemoteError: the other side answered with an error, or not in time.
             DaemonUnreachableError: the connection is lost.
         """
+        if not self._bus.connected:
+            raise _lost()
         interface, _, method = member.rpartition(".")
         message = _library.Message(
             destination=destination,

@@ -1,0 +1,292 @@
+"""Objects on the bus: dispatch by the shipped XML, properties, introspection, ObjectManager.
+
+An exported object is a plain Python object: a method of an interface is a coroutine method of the
+same name in snake case that takes the `IncomingCall` and the arguments; a property is an attribute.
+Whatever a handler raises is turned into an error reply here: bootd's errors by their bus names,
+anything else into ``org.bootd1.Error.Internal``; its traceback goes to the journal alone.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from bootd.daemon import interfaces, names
+from bootd.daemon.bus import Connection
+from bootd.daemon.interfaces import Emits, Interface
+from bootd.daemon.wire import IncomingCall, ProtocolError, Variant
+from bootd.model.errors import BootdError, InternalError
+
+_log = logging.getLogger(__name__)
+
+_MAX_PENDING: Final = 64
+"""Calls answered at a time; most that wait do so for a password."""
+_MACHINE_ID: Final = Path("/etc/machine-id")
+_DOCTYPE: Final = (
+    '<!DOCTYPE node PUBLIC "-//freedesktop//DTD D-BUS Object Introspection 1.0//EN"\n'
+    '  "http://www.freedesktop.org/standards/dbus/1.0/introspect.dtd">\n'
+)
+_STANDARD_XML: Final = """\
+  <interface name="org.freedesktop.DBus.Peer">
+    <method name="Ping"/>
+    <method name="GetMachineId"><arg name="machine_uuid" type="s" direction="out"/></method>
+  </interface>
+  <interface name="org.freedesktop.DBus.Introspectable">
+    <method name="Introspect"><arg name="xml_data" type="s" direction="out"/></method>
+  </interface>
+"""
+_PROPERTIES_XML: Final = """\
+  <interface name="org.freedesktop.DBus.Properties">
+    <method name="Get">
+      <arg name="interface_name" type="s" direction="in"/>
+      <arg name="property_name" type="s" direction="in"/>
+      <arg name="value" type="v" direction="out"/>
+    </method>
+    <method name="GetAll">
+      <arg name="interface_name" type="s" direction="in"/>
+      <arg name="properties" type="a{sv}" direction="out"/>
+    </method>
+    <method name="Set">
+      <arg name="interface_name" type="s" direction="in"/>
+      <arg name="property_name" type="s" direction="in"/>
+      <arg name="value" type="v" direction="in"/>
+    </method>
+    <signal name="PropertiesChanged">
+      <arg name="interface_name" type="s"/>
+      <arg name="changed_properties" type="a{sv}"/>
+      <arg name="invalidated_properties" type="as"/>
+    </signal>
+  </interface>
+"""
+_OBJECT_MANAGER_XML: Final = """\
+  <interface name="org.freedesktop.DBus.ObjectManager">
+    <method name="GetManagedObjects">
+      <arg name="objects" type="a{oa{sa{sv}}}" direction="out"/>
+    </method>
+    <signal name="InterfacesAdded">
+      <arg name="object_path" type="o"/>
+      <arg name="interfaces_and_properties" type="a{sa{sv}}"/>
+    </signal>
+    <signal name="InterfacesRemoved">
+      <arg name="object_path" type="o"/>
+      <arg name="interfaces" type="as"/>
+    </signal>
+  </interface>
+"""
+_STANDARD: Final = (
+    names.PEER,
+    names.INTROSPECTABLE,
+    names.PROPERTIES,
+    names.OBJECT_MANAGER,
+)
+
+_Answer = tuple[str, list[Any]]
+
+
+@dataclass(slots=True)
+class _Export:
+    interface: Interface
+    target: object
+    told: dict[str, Any] = field(default_factory=dict)
+    """The property values that clients know of."""
+
+    def value(self, name: str) -> Any:
+        return getattr(self.target, names.snake_case(name))
+
+    def values(self) -> dict[str, Any]:
+        return {name: self.value(name) for name in self.interface.properties}
+
+    def variants(self, values: dict[str, Any]) -> dict[str, Variant]:
+        known = self.interface.properties
+        return {name: Variant(known[name].signature, value) for name, value in values.items()}
+
+
+class ObjectServer:
+    """The objects of one connection, with an ObjectManager at `names.ROOT`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._exports: dict[str, _Export] = {}
+        self._pending = 0
+        connection.on_call = self.handle
+        self._standard: dict[
+            tuple[str, str], tuple[str, Callable[[IncomingCall], Awaitable[_Answer]]]
+        ] = {
+            (names.PEER, "Ping"): ("", self._ping),
+            (names.PEER, "GetMachineId"): ("", self._machine_id),
+            (names.INTROSPECTABLE, "Introspect"): ("", self._introspect),
+            (names.PROPERTIES, "Get"): ("ss", self._get),
+            (names.PROPERTIES, "GetAll"): ("s", self._get_all),
+            (names.PROPERTIES, "Set"): ("ssv", self._set),
+            (names.OBJECT_MANAGER, "GetManagedObjects"): ("", self._managed_objects),
+        }
+
+    def export(self, path: str, interface: str, target: object) -> None:
+        """Make an object appear; ObjectManager tells of it."""
+        export = _Export(interfaces.load(interface), target)
+        export.told = export.values()
+        self._exports[path] = export
+        if path != names.ROOT:
+            held = {interface: export.variants(export.told)}
+            member = f"{names.OBJECT_MANAGER}.InterfacesAdded"
+            self._connection.emit(names.ROOT, member, "oa{sa{sv}}", path, held)
+
+    def withdraw(self, path: str) -> None:
+        """Make an object disappear; ObjectManager tells of it."""
+        export = self._exports.pop(path)
+        member = f"{names.OBJECT_MANAGER}.InterfacesRemoved"
+        self._connection.emit(names.ROOT, member, "oas", path, [export.interface.name])
+
+    def publish(self, path: str) -> None:
+        """Tell what changed on an object since its clients were told last; nothing if nothing."""
+        export = self._exports[path]
+        now = export.values()
+        known = export.interface.properties
+        differing = [name for name in now if now[name] != export.told[name]]
+        changed = {name: now[name] for name in differing if known[name].emits is Emits.VALUE}
+        invalidated = [name for name in differing if known[name].emits is Emits.INVALIDATES]
+        export.told = now
+        if changed or invalidated:
+            self._connection.emit(
+                path,
+                f"{names.PROPERTIES}.PropertiesChanged",
+                "sa{sv}as",
+                export.interface.name,
+                export.variants(changed),
+                invalidated,
+            )
+
+    def emit(self, path: str, signal: str, *values: Any) -> None:
+        """Send a signal of the interface of the object at `path`."""
+        interface = self._exports[path].interface
+        member = f"{interface.name}.{signal}"
+        self._connection.emit(path, member, interface.signals[signal], *values)
+
+    async def handle(self, call: IncomingCall) -> None:
+        """Answer a call; raises nothing."""
+        self._pending += 1
+        try:
+            signature, values = await self._answer(call)
+            self._connection.reply(call, signature, *values)
+        except ProtocolError as error:
+            self._connection.reply_error(call, error.name, error.message)
+        except InternalError as error:
+            _log.exception("%s failed", call.member)
+            self._fail(call, InternalError(error.message))
+        except BootdError as error:
+            self._fail(call, error)
+        except Exception as error:  # noqa: BLE001 - the library would send its traceback around
+            _log.exception("%s failed", call.member)
+            self._fail(call, InternalError(f"{call.member} failed: {type(error).__name__}"))
+        finally:
+            self._pending -= 1
+
+    def _fail(self, call: IncomingCall, error: BootdError) -> None:
+        self._connection.reply_error(call, error.bus_name(), error.message, error.hint)
+
+    async def _answer(self, call: IncomingCall) -> _Answer:
+        if self._pending > _MAX_PENDING:
+            raise ProtocolError("LimitsExceeded", f"{_MAX_PENDING} calls are waiting already")
+        export = self._exports.get(call.path)
+        if export is not None and call.interface in (None, export.interface.name):
+            method = export.interface.methods.get(call.member)
+            if method is not None:
+                _check_signature(call, method.takes)
+                handler = getattr(export.target, names.snake_case(call.member))
+                return method.gives, _as_list(method.gives, await handler(call, *call.arguments))
+        takes, handler = self._find_standard(call)
+        _check_signature(call, takes)
+        return await handler(call)
+
+    def _find_standard(
+        self, call: IncomingCall
+    ) -> tuple[str, Callable[[IncomingCall], Awaitable[_Answer]]]:
+        wanted = _STANDARD if call.interface is None else (call.interface,)
+        for interface in wanted:
+            found = self._standard.get((interface, call.member))
+            if found is not None:
+                return found
+        if call.interface in (None, *_STANDARD) or call.path in self._exports:
+            raise ProtocolError("UnknownMethod", f"there is no {call.interface}.{call.member}")
+        raise ProtocolError("UnknownObject", f"there is no object {call.path}")
+
+    def _at(self, path: str) -> _Export:
+        if path not in self._exports:
+            raise ProtocolError("UnknownObject", f"there is no object {path}")
+        return self._exports[path]
+
+    async def _ping(self, call: IncomingCall) -> _Answer:
+        return "", []
+
+    async def _machine_id(self, call: IncomingCall) -> _Answer:
+        try:
+            return "s", [_MACHINE_ID.read_text(encoding="ascii").strip()]
+        except OSError as error:
+            raise ProtocolError("FileNotFound", "this machine has no ID") from error
+
+    async def _introspect(self, call: IncomingCall) -> _Answer:
+        export = self._exports.get(call.path)
+        prefix = call.path.rstrip("/") + "/"
+        below = (path.removeprefix(prefix) for path in self._exports if path.startswith(prefix))
+        children = sorted({path.partition("/")[0] for path in below})
+        if export is None and not children:
+            raise ProtocolError("UnknownObject", f"there is no object {call.path}")
+        parts = [_DOCTYPE, "<node>\n", _STANDARD_XML]
+        if call.path == names.ROOT:
+            parts.append(_OBJECT_MANAGER_XML)
+        if export is not None:
+            parts += [_PROPERTIES_XML, export.interface.xml]
+        parts += [f'  <node name="{child}"/>\n' for child in children]
+        return "s", ["".join([*parts, "</node>\n"])]
+
+    async def _get(self, call: IncomingCall) -> _Answer:
+        export, name = self._property(call)
+        return "v", [Variant(export.interface.properties[name].signature, export.value(name))]
+
+    async def _set(self, call: IncomingCall) -> _Answer:
+        _, name = self._property(call)
+        raise ProtocolError("PropertyReadOnly", f"{name} cannot be set")
+
+    async def _get_all(self, call: IncomingCall) -> _Answer:
+        export = self._at(call.path)
+        if call.arguments[0] in _STANDARD:
+            return "a{sv}", [{}]
+        _check_interface(export, call.arguments[0])
+        return "a{sv}", [export.variants(export.values())]
+
+    def _property(self, call: IncomingCall) -> tuple[_Export, str]:
+        export = self._at(call.path)
+        interface, name = call.arguments[:2]
+        _check_interface(export, interface)
+        if name not in export.interface.properties:
+            raise ProtocolError("UnknownProperty", f"there is no property {interface}.{name}")
+        return export, name
+
+    async def _managed_objects(self, call: IncomingCall) -> _Answer:
+        if call.path != names.ROOT:
+            raise ProtocolError("UnknownMethod", f"the object manager is at {names.ROOT}")
+        objects = {
+            path: {export.interface.name: export.variants(export.values())}
+            for path, export in self._exports.items()
+            if path != names.ROOT
+        }
+        return "a{oa{sa{sv}}}", [objects]
+
+
+def _check_interface(export: _Export, interface: str) -> None:
+    if interface not in ("", export.interface.name):
+        raise ProtocolError("UnknownInterface", f"there is no interface {interface} here")
+
+
+def _check_signature(call: IncomingCall, takes: str) -> None:
+    if call.signature != takes:
+        raise ProtocolError(
+            "InvalidArgs", f"{call.member} takes {takes!r}, and was called with {call.signature!r}"
+        )
+
+
+def _as_list(signature: str, value: Any) -> list[Any]:
+    return [value] if signature else []

@@ -1,0 +1,176 @@
+"""One operation in a child process, and what it says while it runs.
+
+The child reads one JSON request line and writes JSON lines (``bootd.operations.__main__``). Its
+standard input stays open as long as it runs: when the daemon dies, however it dies, the child sees
+the end of the file and stops. What a child says is checked like any input: lines have a bound, and
+one that is no event of ours ends the job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from bootd.model.errors import BootdError, CancelledError, InternalError, registered_errors
+
+_log = logging.getLogger(__name__)
+
+COMMAND: Final = (sys.executable, "-m", "bootd.operations")
+MAX_LINE: Final = 32 << 20
+"""Bytes of the longest line: a result with a full ``/etc`` report."""
+KILL_AFTER_SECONDS: Final = 10.0
+"""How long a child that was told to stop may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Where a running operation is: bytes of this phase, and `overall` (0 to 1) of the whole."""
+
+    phase: str
+    done: int
+    total: int
+    overall: float
+
+
+class Worker:
+    """Runs operations, each in a child process.
+
+    Args:
+        sysroot: the machine's folder; None for the live host.
+        command: the program that runs one; tests give another.
+    """
+
+    def __init__(self, sysroot: Path | None, command: Sequence[str] = COMMAND) -> None:
+        self._sysroot = sysroot
+        self._command = command
+
+    async def run(
+        self, operation: str, arguments: Mapping[str, Any], on_step: Callable[[Step], None]
+    ) -> dict[str, Any]:
+        """Run an operation to its end and return its document.
+
+        Cancelling the task that awaits this stops the child: politely, then by force. A child that
+        finished just then wins, and its document is returned.
+
+        Raises:
+            BootdError: the operation's error; CancelledError if it was stopped.
+            InternalError: the child died or broke the protocol.
+        """
+        request = {
+            "operation": operation,
+            "arguments": dict(arguments),
+            "sysroot": None if self._sysroot is None else str(self._sysroot),
+        }
+        try:
+            child = await asyncio.create_subprocess_exec(
+                *self._command, stdin=PIPE, stdout=PIPE, limit=MAX_LINE
+            )
+        except OSError as error:
+            raise InternalError(f"the worker could not be started: {error}") from error
+        try:
+            return await self._converse(child, request, on_step)
+        finally:
+            await _end(child)
+
+    async def _converse(
+        self, child: Process, request: Mapping[str, Any], on_step: Callable[[Step], None]
+    ) -> dict[str, Any]:
+        assert child.stdin is not None
+        child.stdin.write(json.dumps(request).encode() + b"\n")
+        reading = asyncio.ensure_future(_read(child, on_step))
+        try:
+            return await asyncio.shield(reading)
+        except asyncio.CancelledError:
+            _log.debug("stopping worker %d", child.pid)
+            with suppress(ProcessLookupError):
+                child.terminate()
+            done, _ = await asyncio.wait([reading], timeout=KILL_AFTER_SECONDS)
+            if not done:
+                with suppress(ProcessLookupError):
+                    child.kill()
+                await asyncio.wait([reading])
+            return _cancelled(reading)
+
+
+def _cancelled(reading: asyncio.Future[dict[str, Any]]) -> dict[str, Any]:
+    try:
+        return reading.result()
+    except InternalError as error:
+        # It was killed before it could say that it was cancelled.
+        raise CancelledError("the job was cancelled") from error
+
+
+async def _read(child: Process, on_step: Callable[[Step], None]) -> dict[str, Any]:
+    assert child.stdout is not None
+    while True:
+        try:
+            line = await child.stdout.readline()
+        except ValueError as error:
+            raise InternalError(f"the worker wrote a line of more than {MAX_LINE} bytes") from error
+        if not line.endswith(b"\n"):
+            raise InternalError(f"the worker {_how_it_ended(await child.wait())} without a result")
+        event = _parse(line)
+        match event.get("event"):
+            case "progress":
+                on_step(_step(event))
+            case "result" if isinstance(event.get("document"), dict):
+                document: dict[str, Any] = event["document"]
+                return document
+            case "error":
+                raise _error(event)
+            case _:
+                raise InternalError(f"the worker wrote {line[:200]!r}")
+
+
+def _parse(line: bytes) -> dict[str, Any]:
+    try:
+        event = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise InternalError(f"the worker wrote {line[:200]!r}") from error
+    if not isinstance(event, dict):
+        raise InternalError(f"the worker wrote {line[:200]!r}")
+    return event
+
+
+def _step(event: Mapping[str, Any]) -> Step:
+    try:
+        step = Step(
+            phase=str(event["phase"])[:64],
+            done=int(event["done"]),
+            total=int(event["total"]),
+            overall=float(event["overall"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InternalError(f"the worker reported no progress but {event!r:.200}") from error
+    if step.done < 0 or step.total < 0:
+        raise InternalError(f"the worker reported negative progress: {event!r:.200}")
+    return step
+
+
+def _error(event: Mapping[str, Any]) -> BootdError:
+    kind = registered_errors().get(str(event.get("code")), InternalError)
+    return kind(str(event.get("message")), hint=str(event.get("hint", "")))
+
+
+def _how_it_ended(status: int) -> str:
+    return f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
+
+
+async def _end(child: Process) -> None:
+    """Let go of the child; it has nothing more to say."""
+    assert child.stdin is not None
+    child.stdin.close()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(KILL_AFTER_SECONDS):
+            await child.wait()
+    if child.returncode is None:
+        child.kill()
+        await child.wait()
