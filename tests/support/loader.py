@@ -1,7 +1,7 @@
 """In place of boot loader and kernel: picks an entry, counts it down, sets the command line.
 
-It does what systemd-boot does with Type #1 entries (UAPI.1 "Boot counting"; systemd-boot(7)), except
-that it starts nothing.
+It does what systemd-boot does with Type #1 entries (UAPI.1, "Boot counting"; systemd-boot(7)), but
+starts nothing.
 """
 
 from __future__ import annotations

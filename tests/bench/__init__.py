@@ -1,0 +1,1 @@
+"""The benchmark: bootd beside the tools people use, in one run on one machine."""
