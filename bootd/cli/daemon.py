@@ -31,7 +31,7 @@ def add_no_wait(parser: ArgumentParser) -> None:
     )
 
 
-def ask(arguments: Namespace, member: str, *given: Any, **options: bool | int | str) -> Any:
+def ask(arguments: Namespace, member: str, *given: Any, **options: Any) -> Any:
     """Call a method of the Manager and return its answer.
 
     Raises:
@@ -70,7 +70,7 @@ def cancel(arguments: Namespace, path: str) -> None:
 
 
 def run_job(
-    arguments: Namespace, output: Output, member: str, *given: Any, **options: bool | int | str
+    arguments: Namespace, output: Output, member: str, *given: Any, **options: Any
 ) -> dict[str, Any]:
     """Call a method that starts a job, follow the job, and return the document it leaves.
 

@@ -1,0 +1,97 @@
+"""What every test gets: it fails if it leaves a thread, child, open file, mount or task behind."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import inspect
+import os
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+_PATIENCE_SECONDS = 5.0
+"""How long what is ending already may take to end."""
+_LASTING = (b"multiprocessing.resource_tracker", b"multiprocessing.forkserver")
+"""Children that Python starts once for the life of the process."""
+
+
+def _threads() -> set[str]:
+    return {f"thread {thread.name}" for thread in threading.enumerate()}
+
+
+def _children() -> set[str]:
+    found = set()
+    for task in Path("/proc/self/task").iterdir():
+        try:
+            numbers = (task / "children").read_text().split()
+        except FileNotFoundError:
+            continue
+        for number in numbers:
+            try:
+                command = Path(f"/proc/{number}/cmdline").read_bytes()
+            except FileNotFoundError:
+                continue
+            if not any(name in command for name in _LASTING):
+                found.add(f"child {number} {command.replace(bytes(1), b' ').decode()}")
+    return found
+
+
+def _files() -> set[str]:
+    found = set()
+    tracker = sys.modules.get("multiprocessing.resource_tracker")
+    lasting = None if tracker is None else tracker._resource_tracker._fd
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            target = os.readlink(f"/proc/self/fd/{name}")
+        except FileNotFoundError:
+            continue
+        if int(name) != lasting and not target.startswith(("anon_inode:[pidfd]", "/proc/")):
+            found.add(f"file {name} {target}")
+    return found
+
+
+def _mounts() -> set[str]:
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    return {f"mount {line.split()[4]}" for line in lines}
+
+
+_KINDS: tuple[Callable[[], set[str]], ...] = (_threads, _children, _files, _mounts)
+
+
+def _left_behind(before: set[str]) -> set[str]:
+    return set().union(*(kind() for kind in _KINDS)) - before
+
+
+@pytest.fixture(autouse=True)
+def leaves_nothing_behind() -> Iterator[None]:
+    """Compare what is open before and after a test."""
+    before = set().union(*(kind() for kind in _KINDS))
+    yield
+    left = _left_behind(before)
+    if left:
+        gc.collect()
+        give_up = time.monotonic() + _PATIENCE_SECONDS
+        while (left := _left_behind(before)) and time.monotonic() < give_up:
+            time.sleep(0.02)
+    assert not left, f"the test left behind: {sorted(left)}"
+
+
+@pytest.fixture(autouse=True)
+def ends_its_tasks(leaves_nothing_behind: None, request: pytest.FixtureRequest) -> None:
+    """Look for unfinished asyncio tasks at the end of asynchronous tests."""
+    if inspect.iscoroutinefunction(getattr(request, "function", None)):
+        request.getfixturevalue("no_task_outlives_the_test")
+
+
+@pytest.fixture
+async def no_task_outlives_the_test() -> AsyncIterator[None]:
+    """Fail if a task is still running when everything else is torn down."""
+    before = asyncio.all_tasks()
+    yield
+    left = asyncio.all_tasks() - before - {asyncio.current_task()}
+    assert not left, f"the test left tasks behind: {left}"
