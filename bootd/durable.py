@@ -18,7 +18,7 @@ import errno
 import os
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -88,33 +88,13 @@ class Disk:
             self._abandon(temporary)
             raise
 
-    def add_many(self, folder: int, name: str, data: bytes, mode: int = 0o400) -> None:
-        """Like `add_file`, for the thousands of small files of an import.
-
-        Args:
-            folder: an open descriptor of the folder.
-            name: the final name, relative to it.
-            data: the content.
-            mode: the permissions.
-        """
-        before, slash, last = name.rpartition("/")
-        temporary = f"{before}{slash}{TEMPORARY_PREFIX}{os.getpid()}-{last}"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-        # No helper and no Path on this way: it is taken once for each file of an image.
+    def write_temporary(self, temporary: Path, chunks: Iterable[bytes], mode: int = 0o400) -> None:
+        """Write bulk data that comes in pieces under a temporary name, for `adopt_file`."""
         try:
-            descriptor = os.open(temporary, flags, mode, dir_fd=folder)
-            try:
-                view = memoryview(data)
-                while view:
-                    view = view[os.write(descriptor, view) :]
-            finally:
-                os.close(descriptor)
-            os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
-        except BaseException as error:
-            with suppress(OSError):
-                os.unlink(temporary, dir_fd=folder)
-            with storage_errors("write", Path(name)):
-                raise error from None
+            self._write(temporary, chunks, mode, sync=False)
+        except BaseException:
+            self._abandon(temporary)
+            raise
 
     def adopt_file(self, temporary: Path, path: Path) -> None:
         """Give bulk data that the caller wrote under a temporary name its final one."""

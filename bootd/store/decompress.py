@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import Any, Final, Protocol
 
 from bootd.model.errors import InvalidLayerError, UnknownMediaTypeError
+from bootd.model.image import LAYER_TYPES, Compression
 
 STEP: Final = 256 << 10
 UNPACKED_LIMIT: Final = 64 << 30
@@ -26,18 +27,6 @@ _ZSTD_WINDOW_LOG: Final = 27
 _ZSTD_MODULES: Final = ("compression.zstd", "backports.zstd", "zstandard")
 _ZSTANDARD_STEP: Final = 1 << 10
 """Input per step of a decompressor that cannot bound its output: at most 32 MiB come of it."""
-
-_COMPRESSIONS: Final = {
-    "application/vnd.oci.image.layer.v1.tar": "",
-    "application/vnd.oci.image.layer.v1.tar+gzip": "gzip",
-    "application/vnd.oci.image.layer.v1.tar+zstd": "zstd",
-    "application/vnd.oci.image.layer.nondistributable.v1.tar": "",
-    "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip": "gzip",
-    "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd": "zstd",
-    "application/vnd.docker.image.rootfs.diff.tar": "",
-    "application/vnd.docker.image.rootfs.diff.tar.gzip": "gzip",
-    "application/vnd.docker.image.rootfs.diff.tar.zstd": "zstd",
-}
 
 
 class Part(Protocol):
@@ -59,18 +48,6 @@ class Part(Protocol):
         """Take input and return at most so many bytes."""
 
 
-def compression(media_type: str) -> str:
-    """Return how a layer of this media type is compressed: ``gzip``, ``zstd`` or empty.
-
-    Raises:
-        UnknownMediaTypeError: it is not a layer that bootd knows.
-    """
-    found = _COMPRESSIONS.get(media_type)
-    if found is None:
-        raise UnknownMediaTypeError(f"a layer has the unknown media type {media_type[:200]!r}")
-    return found
-
-
 def unpack(
     chunks: Iterable[bytes], media_type: str, limit: int = UNPACKED_LIMIT
 ) -> Iterator[bytes]:
@@ -80,13 +57,16 @@ def unpack(
         UnknownMediaTypeError: the media type is unknown, or nothing here can read it.
         InvalidLayerError: the stream is damaged, or longer than `limit` bytes.
     """
-    kind = compression(media_type)
-    if kind == "gzip":
-        pieces = inflate(chunks, "gzip", *_gzip())
-    elif kind == "zstd":
-        pieces = inflate(chunks, "zstd", *_zstd())
-    else:
-        pieces = iter(chunks)
+    if media_type not in LAYER_TYPES:
+        raise UnknownMediaTypeError(f"a layer has the unknown media type {media_type[:200]!r}")
+    pieces = iter(chunks)
+    match LAYER_TYPES[media_type]:
+        case Compression.GZIP:
+            pieces = inflate(chunks, "gzip", *_gzip())
+        case Compression.ZSTD:
+            pieces = inflate(chunks, "zstd", *_zstd())
+        case Compression.NONE:
+            pass
     left = limit
     for piece in pieces:
         left -= len(piece)

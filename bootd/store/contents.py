@@ -1,0 +1,66 @@
+"""The contents that a tree's files name, read from the store."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Final
+
+from bootd.durable import storage_errors
+from bootd.model.errors import DamagedObjectError, WriteFailedError
+from bootd.model.tree import RegularFile
+from bootd.store.objects import object_path
+from bootd.store.verity import VerityHash
+from bootd.sysroot import Sysroot
+
+READ_LIMIT: Final = 16 << 20
+"""Largest content that `StoreContents.read` returns."""
+
+
+class StoreContents:
+    """Measures and opens contents; `bootd.etc` asks for it by this shape."""
+
+    def __init__(self, sysroot: Sysroot) -> None:
+        self._sysroot = sysroot
+
+    def measure(self, chunks: Iterable[bytes]) -> bytes:
+        """Return the 32-byte fs-verity SHA-256 digest of a content that comes in pieces."""
+        running = VerityHash()
+        for chunk in chunks:
+            running.update(chunk)
+        return running.digest()
+
+    def open(self, file: RegularFile) -> int:
+        """Return a descriptor, at offset 0, of the object of a file; the caller closes it.
+
+        Raises:
+            DamagedObjectError: the object is missing.
+            WriteFailedError: it cannot be opened.
+        """
+        assert file.verity is not None
+        path = object_path(self._sysroot, file.verity)
+        try:
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError as error:
+            raise DamagedObjectError(f"the object {path} is missing") from error
+        except OSError as error:
+            raise WriteFailedError(f"cannot open {path}: {error.strerror}") from error
+
+    def read(self, file: RegularFile) -> bytes:
+        """Return the whole content of a small file.
+
+        Raises:
+            DamagedObjectError: its object is missing, has another size, or is larger than
+                `READ_LIMIT`.
+            WriteFailedError: it cannot be read.
+        """
+        if file.content is not None:
+            return file.content
+        with open(self.open(file), "rb") as stream:  # noqa: PTH123 - a descriptor
+            with storage_errors("read", object_path(self._sysroot, file.verity or b"")):
+                content = stream.read(READ_LIMIT + 1)
+        if len(content) != file.size:
+            raise DamagedObjectError(
+                f"the object {(file.verity or b'').hex()} has {len(content)} bytes, not {file.size}"
+            )
+        return content

@@ -1,0 +1,119 @@
+"""What a tar entry may say, and what it says as a value of a tree.
+
+An entry is data: its name is never opened, so nothing here can be led out of a folder. What a name
+means among the layers below is decided by `bootd.store.compose`. Whiteouts: OCI Image Specification
+1.1, layer.md, "Whiteouts".
+"""
+
+from __future__ import annotations
+
+import re
+import stat
+from typing import Final
+
+from bootd.model.errors import InvalidLayerError
+from bootd.model.tree import (
+    INLINE_LIMIT,
+    Directory,
+    Metadata,
+    Node,
+    RegularFile,
+    SpecialFile,
+    Symlink,
+)
+from bootd.store.dumpfile import DumpEntry
+from bootd.store.objects import IN_MEMORY_LIMIT, ObjectWriter
+from bootd.store.tar_header import HARD_LINK, TarEntry, shown
+from bootd.store.tar_reader import TarReader
+
+NAME_LIMIT: Final = 255
+PATH_LIMIT: Final = 4095
+DEPTH_LIMIT: Final = 256
+"""Most folders above an entry."""
+
+_UNUSUAL: Final = re.compile(rb"//|(?:^|/)\.\.?(?:/|$)")
+_ROOT: Final = frozenset({b".", b"./", b"/", b"/."})
+
+
+def store_entry(tar: TarEntry, reader: TarReader, writer: ObjectWriter) -> DumpEntry:
+    """Return an entry as a line of the layer's index; a large content becomes an object.
+
+    Raises:
+        InvalidLayerError: the entry is none that a builder writes; it is named.
+        NoSpaceError, WriteFailedError: its object could not be stored.
+    """
+    path = tree_path(tar.name)
+    if tar.file_type == HARD_LINK:
+        target = tree_path(tar.link.lstrip(b"/"), tar.name)
+        return DumpEntry(path, None, target)
+    if path == b"/" and tar.file_type != stat.S_IFDIR:
+        raise InvalidLayerError("a layer's root is not a folder")
+    return DumpEntry(path, _node(tar, reader, writer))
+
+
+def tree_path(name: bytes, entry: bytes | None = None) -> bytes:
+    """Return the name of an entry as an absolute path in the image's tree.
+
+    Args:
+        name: as it stands in the tar stream.
+        entry: the entry it belongs to, for messages, when it is not its own name.
+
+    Raises:
+        InvalidLayerError: it is absolute, climbs with ``..``, or no file system could hold it.
+    """
+    if name in _ROOT:
+        return b"/"
+    path = name[2:] if name.startswith(b"./") else name
+    path = path.rstrip(b"/")
+    whose = shown(name if entry is None else entry)
+    if not path or path.startswith(b"/"):
+        raise InvalidLayerError(f"entry {whose} has an absolute or empty name")
+    if _UNUSUAL.search(path):
+        names = [part for part in path.split(b"/") if part not in (b"", b".")]
+        if b".." in names:
+            raise InvalidLayerError(f"entry {whose} has '..' in its name")
+        if not names:
+            return b"/"
+        path = b"/".join(names)
+    if len(path) > NAME_LIMIT:
+        _check_length(path, whose)
+    if path.count(b"/") > DEPTH_LIMIT:
+        raise InvalidLayerError(f"entry {whose} lies more than {DEPTH_LIMIT} folders deep")
+    return b"/" + path
+
+
+def _check_length(path: bytes, whose: str) -> None:
+    if len(path) >= PATH_LIMIT or any(len(name) > NAME_LIMIT for name in path.split(b"/")):
+        raise InvalidLayerError(
+            f"entry {whose} has a name longer than {NAME_LIMIT} bytes or a path longer than "
+            f"{PATH_LIMIT}"
+        )
+
+
+def _node(tar: TarEntry, reader: TarReader, writer: ObjectWriter) -> Node:
+    metadata = Metadata(
+        tar.permissions,
+        tar.uid,
+        tar.gid,
+        tar.mtime_seconds,
+        tar.mtime_nanoseconds,
+        tar.xattrs,
+    )
+    size = tar.size
+    match tar.file_type:
+        case stat.S_IFREG if size <= INLINE_LIMIT:
+            return RegularFile(metadata, size, content=reader.read())
+        case stat.S_IFREG if size <= IN_MEMORY_LIMIT:
+            return RegularFile(metadata, size, verity=writer.add(reader.read()))
+        case stat.S_IFREG:
+            return RegularFile(metadata, size, verity=writer.add_stream(reader.content()))
+        case stat.S_IFDIR:
+            return Directory(metadata)
+        case stat.S_IFLNK:
+            if not 0 < len(tar.link) <= PATH_LIMIT:
+                raise InvalidLayerError(
+                    f"entry {shown(tar.name)} links to a name of {len(tar.link)} bytes"
+                )
+            return Symlink(metadata, tar.link)
+        case kind:
+            return SpecialFile(metadata, kind, tar.device)

@@ -1,0 +1,204 @@
+"""Layer indexes: what a layer holds, in the order of its tar stream.
+
+``layers/<diff id>`` is text: a first line with format and diff ID; one composefs-dump(5) line an
+entry, whiteouts under their ``.wh.`` names; a last line with the number of entries, the bytes the
+layer unpacked to and the SHA-256 of all lines before. Invariants: an index appears only after all
+that it names is durable; one that is cut short or altered is noticed when it is read to its end.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import BinaryIO, Final, Self
+
+from bootd.durable import TEMPORARY_PREFIX, storage_errors, temporary_name
+from bootd.model.digest import Digest
+from bootd.model.errors import DamagedRecordError, InvalidDigestError, UnknownFormatError
+from bootd.store.dumpfile import LINE_LIMIT, DumpEntry, format_entry, parse_line
+from bootd.sysroot import Sysroot
+
+ENTRIES_LIMIT: Final = 1_000_000
+"""Most entries a layer may have."""
+
+_FORMAT: Final = 1
+_HEAD: Final = re.compile(rb"bootd-layer ([0-9]{1,9}) ([0-9a-z:]{1,200})\n")
+_TAIL: Final = re.compile(rb"end ([0-9]{1,9}) ([0-9]{1,19}) ([0-9a-f]{64})\n")
+_BUFFER: Final = 256 << 10
+_DIGEST_FIELD: Final = 10
+_UNSET: Final = b"-"
+_MODE: Final = 0o600
+
+
+@dataclass(frozen=True, slots=True)
+class LayerIndex:
+    """A layer in the store: how many entries it has and how many bytes it unpacked to."""
+
+    diff_id: Digest
+    entries: int
+    unpacked_size: int
+
+
+def layer_path(sysroot: Sysroot, diff_id: Digest) -> Path:
+    """Return where a layer's index is, whether it exists or not."""
+    return sysroot.layers / diff_id
+
+
+def has_layer(sysroot: Sysroot, diff_id: Digest) -> bool:
+    """Return whether a layer is in the store, whole and durable."""
+    return layer_path(sysroot, diff_id).is_file()
+
+
+def all_layers(sysroot: Sysroot) -> list[Digest]:
+    """Return the diff IDs of the layers in the store, sorted."""
+    if not sysroot.layers.is_dir():
+        return []
+    with storage_errors("list", sysroot.layers):
+        names = sorted(path.name for path in sysroot.layers.iterdir())
+    found = []
+    for name in names:
+        if not name.startswith(TEMPORARY_PREFIX):
+            try:
+                found.append(Digest(name))
+            except InvalidDigestError as error:
+                raise DamagedRecordError(f"{sysroot.layers / name} is no layer") from error
+    return found
+
+
+class LayerIndexWriter:
+    """Writes an index under a temporary name; a context manager that removes it on failure.
+
+    Nothing is durable before `publish`.
+    """
+
+    def __init__(self, sysroot: Sysroot, diff_id: Digest) -> None:
+        self._sysroot = sysroot
+        self._diff_id = diff_id
+        self._temporary = temporary_name(layer_path(sysroot, diff_id))
+        self._hash = sha256()
+        self._entries = 0
+        self._lines: list[bytes] = [b"bootd-layer %d %b\n" % (_FORMAT, diff_id.encode())]
+        self._pending = 0
+
+    def __enter__(self) -> Self:
+        with storage_errors("write", self._temporary):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+            descriptor = os.open(self._temporary, flags, _MODE)
+            self._stream: BinaryIO = open(descriptor, "wb", buffering=0)  # noqa: PTH123
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._stream.close()
+        if kind is not None:
+            self._sysroot.disk.discard_file(self._temporary)
+
+    @property
+    def entries(self) -> int:
+        """How many entries were added."""
+        return self._entries
+
+    def add(self, entry: DumpEntry) -> None:
+        """Add the next entry.
+
+        Raises:
+            NoSpaceError, WriteFailedError: it could not be written.
+        """
+        line = format_entry(entry)
+        self._entries += 1
+        self._lines.append(line)
+        self._pending += len(line)
+        if self._pending > _BUFFER:
+            self._flush()
+
+    def publish(self, unpacked_size: int) -> LayerIndex:
+        """Make all objects and the index durable, then give the index its name.
+
+        Raises:
+            NoSpaceError, WriteFailedError: that failed; the layer is not in the store.
+        """
+        self._flush()
+        checksum = self._hash.hexdigest().encode()
+        self._lines.append(b"end %d %d %b\n" % (self._entries, unpacked_size, checksum))
+        self._flush()
+        disk = self._sysroot.disk
+        disk.sync_filesystem(self._sysroot.layers)
+        disk.rename_file(self._temporary, layer_path(self._sysroot, self._diff_id))
+        return LayerIndex(self._diff_id, self._entries, unpacked_size)
+
+    def _flush(self) -> None:
+        data = b"".join(self._lines)
+        self._lines.clear()
+        self._pending = 0
+        self._hash.update(data)
+        view = memoryview(data)
+        with storage_errors("write", self._temporary):
+            while view:
+                view = view[self._stream.write(view) :]
+
+
+def read_layer(sysroot: Sysroot, diff_id: Digest) -> Iterator[DumpEntry]:
+    """Yield the entries of a layer in tar order.
+
+    Raises:
+        DamagedRecordError: the index is missing or damaged; when it was altered, this comes only
+            after the last entry, so nothing may be made of them before.
+        UnknownFormatError: a newer bootd wrote it.
+    """
+    for line in _lines(sysroot, diff_id):
+        yield parse_line(line)
+
+
+def layer_objects(sysroot: Sysroot, diff_id: Digest) -> set[bytes]:
+    """Return the digests of the objects a layer needs.
+
+    Raises:
+        DamagedRecordError, UnknownFormatError: as for `read_layer`.
+    """
+    found = set()
+    for line in _lines(sysroot, diff_id):
+        digest = line.split(b" ", _DIGEST_FIELD + 1)[_DIGEST_FIELD].rstrip(b"\n")
+        if digest != _UNSET:
+            found.add(digest)
+    try:
+        return {bytes.fromhex(digest.decode()) for digest in found}
+    except ValueError as error:
+        raise DamagedRecordError(f"{layer_path(sysroot, diff_id)} is damaged: {error}") from error
+
+
+def _lines(sysroot: Sysroot, diff_id: Digest) -> Iterator[bytes]:
+    path = layer_path(sysroot, diff_id)
+    if not path.is_file():
+        raise DamagedRecordError(f"the layer index {path} is missing")
+    with storage_errors("read", path), path.open("rb", buffering=_BUFFER) as stream:
+        line = stream.readline(LINE_LIMIT)
+        _check_head(path, line, diff_id)
+        running = sha256(line)
+        entries = 0
+        while (line := stream.readline(LINE_LIMIT)).startswith(b"/"):
+            running.update(line)
+            entries += 1
+            if entries > ENTRIES_LIMIT:
+                raise DamagedRecordError(f"{path} has more than {ENTRIES_LIMIT} entries")
+            yield line
+        tail = _TAIL.fullmatch(line)
+        if (
+            tail is None
+            or int(tail[1]) != entries
+            or tail[3] != running.hexdigest().encode()
+            or stream.read(1)
+        ):
+            raise DamagedRecordError(f"{path} is damaged: its checksum does not match")
+
+
+def _check_head(path: Path, line: bytes, diff_id: Digest) -> None:
+    head = _HEAD.fullmatch(line)
+    if head is None:
+        raise DamagedRecordError(f"{path} is not a layer index")
+    if int(head[1]) != _FORMAT:
+        raise UnknownFormatError(f"{path} has format {int(head[1])}; this bootd knows {_FORMAT}")
+    if head[2] != diff_id.encode():
+        raise DamagedRecordError(f"{path} is the index of {head[2].decode()}")

@@ -1,0 +1,106 @@
+"""Objects: file contents, each once, under the name of its fs-verity digest.
+
+``objects/ab/cdef…`` is what composefs calls its backing store. Invariants: an object's name appears
+only when its content is whole; objects are added without a sync, so nobody may rely on one before
+the file system was synced (`bootd.store.layer` does, and `bootd.store.importing` says what a power
+cut leaves).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+from bootd.durable import storage_errors, temporary_name
+from bootd.store.verity import VerityHash, enable_verity, verity_digest
+from bootd.sysroot import Sysroot
+
+IN_MEMORY_LIMIT: Final = 4 << 20
+"""Contents up to this size are taken whole; larger ones go through a temporary file."""
+
+_FOLDER: Final = re.compile(r"[0-9a-f]{2}")
+_NAME: Final = re.compile(r"[0-9a-f]{62}")
+_MODE: Final = 0o400
+
+
+def object_path(sysroot: Sysroot, verity: bytes) -> Path:
+    """Return where the object of a 32-byte digest is, whether it exists or not."""
+    digits = verity.hex()
+    return sysroot.objects / digits[:2] / digits[2:]
+
+
+def all_objects(sysroot: Sysroot) -> Iterator[bytes]:
+    """Yield the digest of every object, by its name, in no order; leftovers are left out."""
+    for folder in _names(sysroot.objects, _FOLDER):
+        for name in _names(sysroot.objects / folder, _NAME):
+            yield bytes.fromhex(folder + name)
+
+
+class ObjectWriter:
+    """Adds contents to a store; one for each import, in one process and thread."""
+
+    def __init__(self, sysroot: Sysroot) -> None:
+        self._disk = sysroot.disk
+        self._objects = sysroot.objects
+        self._prefix = f"{sysroot.objects}/"
+        self._folders: set[str] = set()
+        self._verity = True
+
+    def add(self, content: bytes) -> bytes:
+        """Store a content that is in memory and return its digest; nothing is synced.
+
+        Raises:
+            NoSpaceError, WriteFailedError: it could not be stored.
+        """
+        verity = verity_digest(content)
+        digits = verity.hex()
+        self._make_folder(digits[:2])
+        name = f"{self._prefix}{digits[:2]}/{digits[2:]}"
+        if os.path.exists(name):  # noqa: PTH110 - once for each file of an image
+            return verity
+        path = Path(name)
+        self._disk.add_file(path, content, _MODE)
+        self._guard(path)
+        return verity
+
+    def add_stream(self, pieces: Iterable[bytes]) -> bytes:
+        """Store a content that comes in pieces and return its digest; nothing is synced.
+
+        Raises:
+            NoSpaceError, WriteFailedError: it could not be stored.
+        """
+        running = VerityHash()
+        temporary = temporary_name(self._objects / "stream")
+        self._disk.write_temporary(temporary, _measured(pieces, running), _MODE)
+        verity = running.digest()
+        digits = verity.hex()
+        self._make_folder(digits[:2])
+        path = Path(f"{self._prefix}{digits[:2]}/{digits[2:]}")
+        if path.exists():
+            self._disk.discard_file(temporary)
+            return verity
+        self._disk.adopt_file(temporary, path)
+        self._guard(path)
+        return verity
+
+    def _make_folder(self, folder: str) -> None:
+        if folder not in self._folders:
+            self._disk.make_directory(self._objects / folder)
+            self._folders.add(folder)
+
+    def _guard(self, path: Path) -> None:
+        self._verity = self._verity and enable_verity(path)
+
+
+def _measured(pieces: Iterable[bytes], running: VerityHash) -> Iterator[bytes]:
+    for piece in pieces:
+        running.update(piece)
+        yield piece
+
+
+def _names(folder: Path, pattern: re.Pattern[str]) -> list[str]:
+    with storage_errors("list", folder):
+        return [path.name for path in folder.iterdir() if pattern.fullmatch(path.name)]

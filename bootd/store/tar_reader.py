@@ -1,0 +1,184 @@
+"""A tar stream, read once from front to back, as entries with their content.
+
+Nothing is held but the current piece of the stream and the current headers. All that follows the
+end of the archive is read too, since it counts to the layer's digest. What a global extended header
+says is left aside, as the container tools do.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from bootd.model.errors import InvalidLayerError
+from bootd.store.tar_header import (
+    BLOCK,
+    EXTENDED,
+    GLOBAL_EXTENDED,
+    LONG_LINK,
+    LONG_NAME,
+    OLD_SPARSE,
+    ZERO_BLOCK,
+    TarEntry,
+    apply_records,
+    parse_header,
+    parse_records,
+    shown,
+)
+from bootd.store.tar_sparse import Segment, expand, old_segments, pax_segments
+
+_EXTENSION_LIMIT: Final = 1 << 20
+"""Bytes of an extended header or a long name."""
+
+
+class TarReader:
+    """Entries one after the other; the content of one is read before the next is asked for.
+
+    Args:
+        pieces: the stream, cut anywhere.
+    """
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._stream = _Stream(pieces)
+        self._unread = 0
+        self._padding = 0
+        self._segments: list[Segment] | None = None
+        self._size = 0
+
+    def next(self) -> TarEntry | None:
+        """Return the next entry, or None after the last, when the stream is read to its end.
+
+        Raises:
+            InvalidLayerError: the stream is damaged, cut off or uses a format nobody knows.
+        """
+        stream = self._stream
+        stream.skip(self._unread + self._padding)
+        self._unread = self._padding = 0
+        self._segments = None
+        records: list[tuple[bytes, bytes]] = []
+        long_name = long_link = b""
+        while block := stream.header():
+            entry = parse_header(block)
+            kind = entry.kind
+            if kind in EXTENDED:
+                records = parse_records(self._extension(entry))
+            elif kind == LONG_NAME:
+                long_name = _text(self._extension(entry))
+            elif kind == LONG_LINK:
+                long_link = _text(self._extension(entry))
+            elif kind == GLOBAL_EXTENDED:
+                self._extension(entry)
+            else:
+                self._complete(entry, block, records)
+                entry.name = long_name or entry.name
+                entry.link = long_link or entry.link
+                return entry
+        if records or long_name or long_link:
+            raise InvalidLayerError("a layer's tar stream ends after an extended header")
+        stream.drain()
+        return None
+
+    def read(self) -> bytes:
+        """Return the whole content of the entry just returned; for those that fit in memory."""
+        if self._segments is None:
+            unread, self._unread = self._unread, 0
+            return self._stream.take(unread)
+        return b"".join(self.content())
+
+    def content(self) -> Iterator[bytes]:
+        """Yield the content of the entry just returned, in pieces.
+
+        Raises:
+            InvalidLayerError: the stream ends within it.
+        """
+        unread, self._unread = self._unread, 0
+        pieces = self._stream.pieces(unread)
+        if self._segments is None:
+            return pieces
+        return expand(pieces, self._segments, self._size)
+
+    def _complete(self, entry: TarEntry, block: bytes, records: list[tuple[bytes, bytes]]) -> None:
+        if records:
+            apply_records(entry, records)
+        stored = entry.stored
+        if entry.file_type == stat.S_IFREG:
+            if entry.kind == OLD_SPARSE:
+                self._segments = old_segments(entry, block, self._stream.take)
+            elif records:
+                self._segments = pax_segments(entry, records, self._stream.take)
+        self._unread = entry.stored
+        self._padding = -stored % BLOCK
+        self._size = entry.size
+
+    def _extension(self, entry: TarEntry) -> bytes:
+        if entry.stored > _EXTENSION_LIMIT:
+            raise InvalidLayerError(
+                f"entry {shown(entry.name)} is an extended header of {entry.stored} bytes"
+            )
+        data = self._stream.take(entry.stored)
+        self._stream.skip(-entry.stored % BLOCK)
+        return data
+
+
+class _Stream:
+    """Bytes by count from pieces of any size."""
+
+    __slots__ = ("_at", "_piece", "_pieces")
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._pieces = iter(pieces)
+        self._piece = b""
+        self._at = 0
+
+    def header(self) -> bytes:
+        """Return the next block, or nothing at the end of the stream or of the archive."""
+        if self._at == len(self._piece) and not self._next_piece():
+            return b""
+        block = self.take(BLOCK)
+        return b"" if block == ZERO_BLOCK else block
+
+    def take(self, count: int) -> bytes:
+        """Return exactly so many bytes."""
+        end = self._at + count
+        if end <= len(self._piece):
+            data = self._piece[self._at : end]
+            self._at = end
+            return data
+        return b"".join(self.pieces(count))
+
+    def pieces(self, count: int) -> Iterator[bytes]:
+        """Yield exactly so many bytes."""
+        while count:
+            if self._at == len(self._piece) and not self._next_piece():
+                raise InvalidLayerError("a layer's tar stream ends in the middle")
+            piece = self._piece[self._at : self._at + count]
+            self._at += len(piece)
+            count -= len(piece)
+            yield piece
+
+    def skip(self, count: int) -> None:
+        """Pass over so many bytes."""
+        if self._at + count <= len(self._piece):
+            self._at += count
+            return
+        for _ in self.pieces(count):
+            pass
+
+    def drain(self) -> None:
+        """Read to the end."""
+        while self._next_piece():
+            pass
+
+    def _next_piece(self) -> bool:
+        self._at = 0
+        for piece in self._pieces:
+            if piece:
+                self._piece = piece
+                return True
+        self._piece = b""
+        return False
+
+
+def _text(data: bytes) -> bytes:
+    return data.partition(b"\0")[0]
