@@ -1,8 +1,8 @@
 """Collect: remove what no kept deployment needs.
 
 Order: a doomed deployment's boot entry first, durably; then kernel folders, deployments, images
-and layer indexes; objects last, by mark and sweep over what is left. So a cut leaves leftovers, which
-the next collect removes, and never an entry whose deployment is gone.
+and layer indexes; objects last, by mark and sweep over what is left. So a cut leaves leftovers,
+which the next collect removes, and never an entry whose deployment is gone.
 
 Kept are: the booted, the staged and the next deployment, where a rollback would go, what is pinned,
 and beyond those the newest up to ``keep_deployments``.

@@ -67,37 +67,45 @@ def stage(
         wanted = reference or host.followed_image()
         source = open_source(wanted, host.registry, host.sysroot.partial, host.sysroot.disk)
         resolved = source.resolve()
-        follow = wanted if remember else None
-        if (there := _already_there(host, found, resolved, follow)) is not None:
-            return there
-        _refuse_denied(host, resolved)
+        is_new = found.heading_for != resolved.digest
+        if is_new:
+            _refuse_denied(host, resolved)
         _check_room(host, found, resolved)
         pulled = pull(host, resolved, progress)
         progress.report(Phase.COMPOSING)
         image = compose_image(host.sysroot, resolved)
         progress.report(Phase.STAGING)
+        follow = wanted if remember else None
+        if not is_new:
+            # What fsck took away because it was damaged is back now.
+            _mend_deployments(host, found, image)
+            _follow(host, found, follow)
+            there = found.staged or found.next_boot or found.booted
+            return _document(resolved, there, pulled, None)
         record, report = _deploy(host, found, resolved, image)
         mark_staged(host.sysroot, record.id, follow)
         _drop_replaced(host, found)
         return _document(resolved, record.id, pulled, report)
 
 
-def _already_there(
-    host: Host, found: Survey, resolved: ResolvedImage, follow: str | None
-) -> StageDocument | None:
-    if found.heading_for != resolved.digest:
-        return None
-    if follow is not None and found.intent.image != follow:
-        host.sysroot.write_intent(found.intent.model_copy(update={"image": follow}))
-    return StageDocument(
-        changed=False,
-        image=resolved.reference,
-        digest=resolved.digest,
-        deployment=found.staged or found.next_boot or found.booted,
-        fetched_bytes=0,
-        fetched_layers=0,
-        etc=None,
-    )
+def _follow(host: Host, found: Survey, reference: str | None) -> None:
+    if reference is not None and found.intent.image != reference:
+        host.sysroot.write_intent(found.intent.model_copy(update={"image": reference}))
+
+
+def _mend_deployments(host: Host, found: Survey, image: StoredImage) -> None:
+    """Give deployments of this image their EROFS file again if theirs is another file.
+
+    Each shares one with its image until fsck drops a damaged image and it is composed anew.
+    """
+    for record in found.records.values():
+        path = host.sysroot.deployment(record.id) / EROFS_NAME
+        if record.erofs != image.erofs_verity or (path.exists() and path.samefile(image.erofs)):
+            continue
+        fresh = temporary_name(path)
+        host.sysroot.disk.discard_file(fresh)
+        host.sysroot.disk.link_file(image.erofs, fresh)
+        host.sysroot.disk.rename_file(fresh, path)
 
 
 def _refuse_denied(host: Host, resolved: ResolvedImage) -> None:
@@ -167,10 +175,13 @@ def _drop_replaced(host: Host, found: Survey) -> None:
 
 
 def _document(
-    resolved: ResolvedImage, deployment: DeploymentId, pulled: Pulled, report: EtcReport
+    resolved: ResolvedImage,
+    deployment: DeploymentId | None,
+    pulled: Pulled,
+    report: EtcReport | None,
 ) -> StageDocument:
     return StageDocument(
-        changed=True,
+        changed=report is not None,
         image=resolved.reference,
         digest=resolved.digest,
         deployment=deployment,

@@ -1,0 +1,188 @@
+"""Random lives of a machine: whatever is done in whatever order, it boots and keeps its ``/etc``.
+
+A model of a few lines says what must be true; it knows nothing of how bootd does it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from support.machine import Machine, publish
+
+from bootd.boot.kernel import kernel_damage
+from bootd.model.deployment import DeploymentId, DeploymentState
+from bootd.model.errors import DeniedDigestError, NoRollbackError
+from bootd.operations.bless import bless
+from bootd.operations.collect import collect
+from bootd.operations.deny import allow, denied
+from bootd.operations.fsck import fsck
+from bootd.operations.pin import pin
+from bootd.operations.progress import Silent
+from bootd.operations.rollback import rollback
+from bootd.operations.staged import unstage
+from bootd.operations.survey import Survey, survey
+
+
+class LifeOfAMachine(RuleBasedStateMachine):
+    """Rules are what people, timers and power supplies do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp(prefix="bootd-life-"))
+        self.machine = Machine(self.folder / "root", self.folder / "image")
+        self.version = 0
+        self.edits: dict[DeploymentId, set[str]] = {}
+        self.pinned: set[DeploymentId] = set()
+
+    def teardown(self) -> None:
+        shutil.rmtree(self.folder)
+
+    @property
+    def found(self) -> Survey:
+        return survey(self.machine.sysroot)
+
+    @initialize()
+    def install(self) -> None:
+        self.machine.folder.mkdir()
+        self.publish()
+        self.machine.upgrade()
+        booted = self.machine.reboot()
+        self.edits[booted] = set()
+
+    @rule()
+    def publish(self) -> None:
+        self.version += 1
+        publish(self.machine.image, f"v{self.version}")
+
+    @rule()
+    def upgrade(self) -> None:
+        try:
+            self.machine.upgrade()
+        except DeniedDigestError:
+            assert denied(self.machine.host).denied
+
+    @rule(name=st.sampled_from("abc"))
+    def edit_etc(self, name: str) -> None:
+        booted = self.found.booted
+        assert booted is not None
+        (self.machine.etc(booted) / name).write_text(f"{name} of this machine\n" * 9)
+        self.edits[booted].add(name)
+
+    @rule(healthy=st.booleans())
+    def reboot(self, healthy: bool) -> None:
+        before = self.found
+        booted = self.machine.reboot(healthy=healthy)
+        if before.staged is not None:
+            assert booted == before.staged
+        self._inherit(before, booted)
+
+    @rule(healthy=st.booleans())
+    def power_cut(self, healthy: bool) -> None:
+        before = self.found
+        booted = self.machine.power_on(healthy=healthy)
+        assert booted != before.staged
+        self._inherit(before, booted)
+        assert self.found.staged == before.staged
+        marker = self.machine.sysroot.read_staged()
+        assert (marker and marker.deployment) == before.staged
+
+    @rule()
+    def bless(self) -> None:
+        bless(self.machine.host)
+        assert self.found.state_of(self.found.booted) is DeploymentState.GOOD
+
+    @rule()
+    def roll_back(self) -> None:
+        before = self.found
+        target = before.rollback_target()
+        try:
+            done = rollback(self.machine.host, Silent())
+        except NoRollbackError:
+            assert target is None
+            return
+        assert done.deployment == target == self.found.next_boot
+        assert self.found.staged is None
+
+    @precondition(lambda self: len(self.found.kept()) > 1)
+    @rule()
+    def roll_back_twice(self) -> None:
+        before = self.found
+        if before.rollback_target() is None or before.queued is not None:
+            return
+        rollback(self.machine.host, Silent())
+        rollback(self.machine.host, Silent())
+        assert self.found.next_boot == before.next_boot
+
+    @rule()
+    def unstage(self) -> None:
+        unstage(self.machine.host)
+        assert self.found.staged is None
+
+    @rule(data=st.data())
+    def pin(self, data: st.DataObject) -> None:
+        chosen = data.draw(st.sampled_from([record.id for record in self.found.kept()]))
+        pinned = data.draw(st.booleans())
+        pin(self.machine.host, chosen, pinned=pinned)
+        (self.pinned.add if pinned else self.pinned.discard)(chosen)
+
+    @rule()
+    def collect(self) -> None:
+        before = self.found
+        done = collect(self.machine.host, Silent())
+        after = self.found
+        kept = {before.booted, before.staged, before.next_boot, before.rollback_target()}
+        assert not set(done.deployments) & (kept | self.pinned)
+        assert after.rollback_target() == before.rollback_target()
+        again = collect(self.machine.host, Silent())
+        assert (again.deployments, again.objects, again.images) == ([], 0, 0)
+
+    @rule()
+    def allow_all(self) -> None:
+        for denial in denied(self.machine.host).denied:
+            allow(self.machine.host, denial.digest)
+
+    @invariant()
+    def boots(self) -> None:
+        if not self.machine.sysroot.store.is_dir():
+            return
+        found = self.found
+        assert not found.problems
+        assert found.next_boot in found.records
+        for entry in found.entries:
+            record = found.records[entry.deployment]
+            assert kernel_damage(self.machine.sysroot, record.kernel) is None
+            assert (self.machine.sysroot.deployment(record.id) / "root.erofs").is_file()
+        for deployment, names in self.edits.items():
+            if deployment in found.records:
+                for name in names:
+                    assert (self.machine.etc(deployment) / name).is_file(), (deployment, name)
+
+    @invariant()
+    def pins_hold(self) -> None:
+        if self.machine.sysroot.store.is_dir():
+            assert self.pinned <= {record.id for record in self.found.records.values()}
+
+    @invariant()
+    def nothing_is_damaged(self) -> None:
+        if self.machine.sysroot.store.is_dir():
+            assert not fsck(self.machine.host, Silent(), repair=False).damages
+
+    def _inherit(self, before: Survey, booted: DeploymentId) -> None:
+        """A deployment that boots for the first time has the edits of the one before it."""
+        assert before.booted is not None
+        if booted not in self.edits:
+            self.edits[booted] = set(self.edits[before.booted])
+
+
+LifeOfAMachine.TestCase.settings = settings(
+    max_examples=25,
+    stateful_step_count=20,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+TestLifeOfAMachine = LifeOfAMachine.TestCase
