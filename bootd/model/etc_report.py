@@ -1,8 +1,8 @@
-"""What a merge of ``/etc`` did, or would do, and what a machine changed in its ``/etc``.
+r"""What a merge of ``/etc`` did, or would do, and what a machine changed in its ``/etc``.
 
-Paths are absolute (``/etc/...``) and printable: a byte that is no part of printable UTF-8, and the
-backslash itself, stands as ``\\xNN``. `escape` and `unescape` turn each into the other without loss.
-Lists are bounded; `truncated` says how many items a list would have had beyond that.
+Paths are absolute (``/etc/...``) and printable: bytes of no printable UTF-8, and backslashes, stand
+as ``\xNN``. `escape` and `unescape` turn each into the other without loss. Lists are bounded;
+`truncated` says how many items a list would have had beyond that.
 """
 
 from __future__ import annotations

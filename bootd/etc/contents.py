@@ -1,0 +1,29 @@
+"""Where the contents of image files come from, seen from the merge.
+
+The store answers this; the merge only knows the shape, since neighbours do not import each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from bootd.model.tree import RegularFile
+
+
+class Contents(Protocol):
+    """Measures and opens file contents the way the images name them."""
+
+    def measure(self, chunks: Iterable[bytes]) -> bytes:
+        """Return the 32-byte fs-verity SHA-256 digest of a content that comes in pieces."""
+        ...
+
+    def open(self, file: RegularFile) -> int:
+        """Return a descriptor, at offset 0, of an image file's content; the caller closes it.
+
+        It is only asked for files that have an object (`RegularFile.verity`).
+
+        Raises:
+            DamagedObjectError: the object is missing.
+        """
+        ...

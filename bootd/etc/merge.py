@@ -1,0 +1,84 @@
+"""The merge as its callers see it: preview, merge, first fill.
+
+A merge that was cut off leaves an unfinished target that nobody relies on; it is thrown away and
+done again. The machine's own ``/etc`` is only ever read.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Final
+
+from bootd.etc.contents import Contents
+from bootd.etc.decide import decide
+from bootd.etc.report import make_report
+from bootd.etc.snapshot import opened_folder, scan_folder
+from bootd.etc.write import Source, empty_folder, remove_entries, write_tree
+from bootd.model.etc_report import EtcNote, EtcReport, NoteKind, etc_path
+from bootd.model.tree import Directory
+
+MAX_ATTEMPTS: Final = 3
+"""How often a merge starts over because ``/etc`` was written to meanwhile."""
+
+_LOG: Final = logging.getLogger(__name__)
+
+
+def preview_merge(base: Directory, mine: Path, theirs: Directory, contents: Contents) -> EtcReport:
+    """Say what `merge` would do now, writing nothing.
+
+    Args:
+        base: ``/usr/etc`` of the running deployment's image.
+        mine: the running deployment's ``/etc``.
+        theirs: ``/usr/etc`` of the new image.
+        contents: how contents are measured; none are opened.
+
+    Raises:
+        EtcTooLargeError: see `scan_folder`.
+        WriteFailedError: the kernel refused to read.
+    """
+    plan = decide(base, scan_folder(mine, contents, (base, theirs)).root, theirs)
+    return make_report(plan, mine, contents)
+
+
+def merge(
+    base: Directory, mine: Path, theirs: Directory, contents: Contents, target: Path
+) -> EtcReport:
+    """Build the merged ``/etc`` in `target`, a new or empty folder; it is not yet durable.
+
+    When `mine` was written to while it was read, the merge starts over, `MAX_ATTEMPTS` times at
+    most; what is still in motion then is carried as it was read last, and noted.
+
+    Raises:
+        EtcTooLargeError: see `scan_folder`.
+        NoSpaceError: the disk is full.
+        WriteFailedError: the kernel refused a read or a write.
+        DamagedObjectError: a content of the new image is missing or of another size.
+    """
+    with empty_folder(target) as descriptor, opened_folder(mine) as source:
+        attempt = 1
+        while True:
+            snapshot = scan_folder(mine, contents, (base, theirs))
+            plan = decide(base, snapshot.root, theirs)
+            notes = write_tree(plan.root, descriptor, target, Source(source, contents))
+            changing = scan_folder(mine).changed_since(snapshot)
+            if not changing or attempt == MAX_ATTEMPTS:
+                break
+            _LOG.debug("%s changed while it was merged: %d paths", mine, len(changing))
+            remove_entries(descriptor, target)
+            attempt += 1
+    notes += [EtcNote(path=etc_path(path), kind=NoteKind.CHANGING) for path in changing]
+    return make_report(plan, mine, contents, notes)
+
+
+def first_etc(theirs: Directory, contents: Contents, target: Path) -> EtcReport:
+    """Build the ``/etc`` of a machine that had none yet: the image's defaults.
+
+    Raises:
+        NoSpaceError, WriteFailedError, DamagedObjectError: see `merge`.
+    """
+    nothing = Directory(theirs.metadata)
+    plan = decide(nothing, nothing, theirs)
+    with empty_folder(target) as descriptor:
+        notes = write_tree(plan.root, descriptor, target, Source(None, contents))
+    return make_report(plan, target, contents, notes)

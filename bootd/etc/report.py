@@ -1,0 +1,113 @@
+"""Decisions and differences as reports: bounded, printable, with digests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+from bootd.durable import storage_errors
+from bootd.etc.contents import Contents
+from bootd.etc.decide import Conflict, Plan
+from bootd.etc.snapshot import chunks_of, closing, open_file, open_parent, opened_folder
+from bootd.model.etc_report import (
+    MAX_CONFLICTS,
+    MAX_NOTES,
+    MAX_XATTRS,
+    EtcConflict,
+    EtcCounts,
+    EtcNote,
+    EtcReport,
+    EtcSide,
+    escape,
+    etc_path,
+)
+from bootd.model.tree import Directory, Node, RegularFile, SpecialFile, Symlink
+
+MAX_MEASURED: Final = 64 << 20
+"""Largest file, in bytes, that is measured only to print its digest."""
+
+
+def make_report(
+    plan: Plan, folder: Path, contents: Contents, notes: Iterable[EtcNote] = ()
+) -> EtcReport:
+    """Return the report of a plan; `notes` are what came up while it was carried out.
+
+    Args:
+        plan: what was decided.
+        folder: the machine's ``/etc``, to measure what the decision needed no digest of.
+        contents: how contents are measured.
+        notes: further remarks.
+    """
+    remarks = [EtcNote(path=etc_path(path), kind=kind) for path, kind in plan.notes]
+    remarks += notes
+    over = max(0, len(plan.conflicts) - MAX_CONFLICTS) + max(0, len(remarks) - MAX_NOTES)
+    return EtcReport(
+        counts=EtcCounts(
+            conflicts=len(plan.conflicts),
+            **{tally.value: count for tally, count in plan.tallies.items()},
+        ),
+        conflicts=[
+            _conflict(conflict, folder, contents) for conflict in plan.conflicts[:MAX_CONFLICTS]
+        ],
+        notes=remarks[:MAX_NOTES],
+        truncated=over,
+    )
+
+
+def describe(node: Node | None, path: bytes, folder: Path, contents: Contents) -> EtcSide:
+    """Return what a node is; one whose content is not known yet is read from `folder`."""
+    if node is None:
+        return EtcSide(type="absent")
+    metadata = node.metadata
+    side = EtcSide(
+        type="file",
+        mode=f"{metadata.permissions:04o}",
+        uid=metadata.uid,
+        gid=metadata.gid,
+        xattrs={
+            escape(name): sha256(value).hexdigest()
+            for name, value in sorted(metadata.xattrs.items())[:MAX_XATTRS]
+        },
+    )
+    match node:
+        case Directory():
+            return side.model_copy(update={"type": "folder"})
+        case Symlink():
+            return side.model_copy(update={"type": "symlink", "target": escape(node.target)})
+        case SpecialFile():
+            return side.model_copy(update={"type": "special"})
+        case RegularFile():
+            digest = _digest(node, path, folder, contents)
+            return side.model_copy(
+                update={"size": node.size, "digest": digest.hex() if digest else None}
+            )
+
+
+def _conflict(conflict: Conflict, folder: Path, contents: Contents) -> EtcConflict:
+    base, mine, theirs = (
+        describe(node, conflict.path, folder, contents) for node in conflict.versions
+    )
+    return EtcConflict(
+        path=etc_path(conflict.path), kind=conflict.kind, base=base, mine=mine, theirs=theirs
+    )
+
+
+def _digest(node: RegularFile, path: bytes, folder: Path, contents: Contents) -> bytes | None:
+    if node.verity is not None:
+        return node.verity
+    if node.content is not None:
+        return contents.measure([node.content])
+    return _measure(path, folder, contents) if node.size <= MAX_MEASURED else None
+
+
+def _measure(path: bytes, folder: Path, contents: Contents) -> bytes | None:
+    """Measure a file of the machine; None where it is gone by now."""
+    with (
+        opened_folder(folder) as root,
+        storage_errors("read", folder / escape(path)),
+        closing(open_parent(root, path)) as parent,
+        closing(None if parent is None else open_file(path.rpartition(b"/")[2], parent)) as file,
+    ):
+        return None if file is None else contents.measure(chunks_of(file, MAX_MEASURED))

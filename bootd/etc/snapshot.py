@@ -1,0 +1,300 @@
+"""A real ``/etc`` as values: read once, through descriptors, following no symbolic link.
+
+A folder that is in use changes while it is read. What vanishes between two looks counts as never
+seen, a content that changes while it is measured is read again a bounded number of times, and
+`Snapshot.changed_since` lets the caller find out whether anything moved in the meantime.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from bootd.durable import storage_errors
+from bootd.etc.contents import Contents
+from bootd.model.errors import EtcTooLargeError
+from bootd.model.etc_report import escape
+from bootd.model.tree import (
+    INLINE_LIMIT,
+    Directory,
+    Metadata,
+    Node,
+    RegularFile,
+    SpecialFile,
+    Symlink,
+)
+
+MAX_ENTRIES: Final = 2_000_000
+"""Most entries of an ``/etc``; one of Debian has 3,000."""
+MAX_DEPTH: Final = 128
+"""Deepest nesting; each level costs a few descriptors and stack frames."""
+_MAX_READS: Final = 3
+_CHUNK: Final = 1 << 20
+_OPEN_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_OPEN_FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_VANISHED: Final = frozenset(
+    {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE, errno.ENXIO, errno.EINVAL}
+)
+"""What the kernel says when a name stopped being what it was a moment ago."""
+_NO_XATTRS: Final = frozenset({errno.EOPNOTSUPP, errno.ENODATA})
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """What a folder held when it was read.
+
+    Attributes:
+        root: the tree; names of one inode share one node. A regular file's content is known (inline
+            or measured) where a reference has a file of the same size at its path, else unknown.
+        states: for each path a number that is another one once inode, size or times are others.
+    """
+
+    root: Directory
+    states: dict[bytes, int]
+
+    def changed_since(self, earlier: Snapshot) -> list[bytes]:
+        """Return the paths that came, went or were written to since an earlier snapshot."""
+        paths = self.states.keys() | earlier.states.keys()
+        return sorted(path for path in paths if self.states.get(path) != earlier.states.get(path))
+
+
+def scan_folder(
+    path: Path, contents: Contents | None = None, references: Sequence[Directory] = ()
+) -> Snapshot:
+    """Read a folder's tree; measure only the files that cannot be told from a reference by size.
+
+    Raises:
+        EtcTooLargeError: more than `MAX_ENTRIES` entries or deeper than `MAX_DEPTH`.
+        WriteFailedError: the kernel refused to read.
+    """
+    scan = _Scan(path, contents)
+    with opened_folder(path) as descriptor:
+        with storage_errors("read", path):
+            status = os.fstat(descriptor)
+            root = Directory(_metadata(status, b"/proc/self/fd/%d/." % descriptor))
+        scan.states[b""] = state_of(status)
+        scan.fill(root, descriptor, b"", list(references), 1)
+    return Snapshot(root, scan.states)
+
+
+@contextmanager
+def opened_folder(path: Path) -> Iterator[int]:
+    """Open a folder by its path, which must be no symbolic link itself.
+
+    Raises:
+        WriteFailedError: there is none, or the kernel refused.
+    """
+    with storage_errors("read", path):
+        descriptor = os.open(path, _OPEN_FOLDER)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def open_folder(name: bytes, parent: int) -> int | None:
+    """Open a folder inside an open one; None where there is none, or only a symbolic link."""
+    return _open(name, parent, _OPEN_FOLDER)
+
+
+def open_file(name: bytes, parent: int) -> int | None:
+    """Open a regular file inside an open folder to read; None where there is none."""
+    descriptor = _open(name, parent, _OPEN_FILE)
+    if descriptor is not None and not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def open_parent(root: int, path: bytes) -> int | None:
+    """Open the folder that holds `path`, one name at a time; None where a name is no folder."""
+    current = os.dup(root)
+    for name in path.split(b"/")[:-1]:
+        following = open_folder(name, current)
+        os.close(current)
+        if following is None:
+            return None
+        current = following
+    return current
+
+
+@contextmanager
+def closing(descriptor: int | None) -> Iterator[int | None]:
+    """Close a descriptor at the end, if there is one."""
+    try:
+        yield descriptor
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def chunks_of(descriptor: int, size: int) -> Iterator[bytes]:
+    """Yield the next `size` bytes of a file in pieces, or what there is of them."""
+    while size > 0 and (data := os.read(descriptor, min(size, _CHUNK))):
+        size -= len(data)
+        yield data
+
+
+def state_of(status: os.stat_result) -> int:
+    """Return a number for an inode's state that changes with every write or metadata change."""
+    return hash(
+        (
+            status.st_dev,
+            status.st_ino,
+            status.st_mode,
+            status.st_size if not stat.S_ISDIR(status.st_mode) else 0,
+            status.st_mtime_ns,
+            status.st_ctime_ns,
+        )
+    )
+
+
+@dataclass(slots=True)
+class _Scan:
+    """One walk: the tree so far is bounded, and hard links find their first node again."""
+
+    folder: Path
+    contents: Contents | None
+    states: dict[bytes, int] = field(default_factory=dict)
+    linked: dict[tuple[int, int], RegularFile] = field(default_factory=dict)
+
+    def fill(
+        self,
+        directory: Directory,
+        descriptor: int,
+        prefix: bytes,
+        references: list[Directory],
+        depth: int,
+    ) -> None:
+        if depth > MAX_DEPTH:
+            raise EtcTooLargeError(
+                f"{self.folder}/{escape(prefix)[:200]} is nested deeper than {MAX_DEPTH} folders"
+            )
+        with storage_errors("read", self.folder / escape(prefix)):
+            names = sorted(os.fsencode(name) for name in os.listdir(descriptor))
+        for name in names:
+            path = prefix + name
+            counterparts = [
+                reference.entries[name] for reference in references if name in reference.entries
+            ]
+            with storage_errors("read", self.folder / escape(path)):
+                node = self._node(name, descriptor, path, counterparts)
+            if node is None:
+                continue
+            if len(self.states) > MAX_ENTRIES:
+                raise EtcTooLargeError(f"{self.folder} holds more than {MAX_ENTRIES} entries")
+            directory.entries[name] = node
+            if isinstance(node, Directory):
+                folders = [node for node in counterparts if isinstance(node, Directory)]
+                with storage_errors("read", self.folder / escape(path)):
+                    opened = open_folder(name, descriptor)
+                with closing(opened) as below:
+                    if below is not None:
+                        self.fill(node, below, path + b"/", folders, depth + 1)
+
+    def _node(self, name: bytes, parent: int, path: bytes, counterparts: list[Node]) -> Node | None:
+        try:
+            status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+            where = b"/proc/self/fd/%d/%s" % (parent, name)
+            node: Node
+            if stat.S_ISREG(status.st_mode):
+                node = self._file(name, parent, status, where, counterparts)
+            elif stat.S_ISDIR(status.st_mode):
+                node = Directory(_metadata(status, where))
+            elif stat.S_ISLNK(status.st_mode):
+                node = Symlink(_metadata(status, where), os.readlink(name, dir_fd=parent))
+            else:
+                metadata = _metadata(status, where)
+                node = SpecialFile(metadata, stat.S_IFMT(status.st_mode), status.st_rdev)
+        except OSError as error:
+            if error.errno in _VANISHED:
+                return None
+            raise
+        self.states[path] = state_of(status)
+        return node
+
+    def _file(
+        self,
+        name: bytes,
+        parent: int,
+        status: os.stat_result,
+        where: bytes,
+        counterparts: list[Node],
+    ) -> RegularFile:
+        identity = (status.st_dev, status.st_ino)
+        node = self.linked.get(identity)
+        if node is None:
+            node = RegularFile(_metadata(status, where), status.st_size)
+            if status.st_nlink > 1:
+                self.linked[identity] = node
+        if node.content is None and node.verity is None and _comparable(node, counterparts):
+            self._measure(node, name, parent)
+        return node
+
+    def _measure(self, node: RegularFile, name: bytes, parent: int) -> None:
+        """Learn a file's content; of one that never holds still it stays unknown."""
+        if node.size == 0:
+            node.content = b""
+            return
+        for _ in range(_MAX_READS):
+            with closing(open_file(name, parent)) as descriptor:
+                if descriptor is None:
+                    return
+                before = os.fstat(descriptor)
+                if before.st_size <= INLINE_LIMIT:
+                    node.content = b"".join(chunks_of(descriptor, before.st_size))
+                elif self.contents is not None:
+                    node.verity = self.contents.measure(chunks_of(descriptor, before.st_size))
+                after = os.fstat(descriptor)
+            if state_of(before) == state_of(after) and before.st_size == node.size:
+                return
+            node.content = node.verity = None
+
+
+def _comparable(file: RegularFile, counterparts: list[Node]) -> bool:
+    return any(isinstance(node, RegularFile) and node.size == file.size for node in counterparts)
+
+
+def _metadata(status: os.stat_result, where: bytes) -> Metadata:
+    seconds, nanoseconds = divmod(status.st_mtime_ns, 1_000_000_000)
+    return Metadata(
+        permissions=stat.S_IMODE(status.st_mode),
+        uid=status.st_uid,
+        gid=status.st_gid,
+        mtime_seconds=seconds,
+        mtime_nanoseconds=nanoseconds,
+        xattrs=_xattrs(where),
+    )
+
+
+def _xattrs(where: bytes) -> dict[bytes, bytes]:
+    """Return all extended attributes, of any size; Python asks again with more room on ERANGE."""
+    try:
+        names = os.listxattr(where, follow_symlinks=False)
+    except OSError as error:
+        if error.errno in _NO_XATTRS:
+            return {}
+        raise
+    found = {}
+    for name in names:
+        try:
+            found[os.fsencode(name)] = os.getxattr(where, name, follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in _NO_XATTRS:
+                raise
+    return found
+
+
+def _open(name: bytes, parent: int, flags: int) -> int | None:
+    try:
+        return os.open(name, flags, dir_fd=parent)
+    except OSError as error:
+        if error.errno in _VANISHED:
+            return None
+        raise
