@@ -11,10 +11,11 @@ the kernel takes byte 0xA0 of a UTF-8 letter for a space.
 from __future__ import annotations
 
 import logging
+import platform
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from collections.abc import Iterable, Sequence
+from typing import Final, Protocol
 
 from bootd.model.errors import InvalidKernelArgumentsError
 from bootd.model.tree import Directory, RegularFile, lookup
@@ -93,15 +94,23 @@ def key_of(argument: str) -> str:
     return argument.replace('"', "").partition("=")[0]
 
 
+class Contents(Protocol):
+    """Where the contents of an image's files come from; the store answers this."""
+
+    def read(self, file: RegularFile) -> bytes:
+        """Return the content of a small file, whole."""
+        ...
+
+
 def image_arguments(
-    tree: Directory, read: Callable[[RegularFile], bytes], architecture: str
+    tree: Directory, contents: Contents, architecture: str | None = None
 ) -> list[str]:
     """Return what an image asks for.
 
     Args:
         tree: the image's root.
-        read: returns the content of one of its files.
-        architecture: see `parse_argument_files`.
+        contents: reads its files.
+        architecture: as uname(2) calls it; None for this machine's.
 
     Raises:
         InvalidKernelArgumentsError: naming the file and the key.
@@ -116,8 +125,8 @@ def image_arguments(
         if not isinstance(node, RegularFile):
             raise InvalidKernelArgumentsError(f"{path} is not a regular file")
         _check_size(path, node.size)
-        files.append((shown, read(node)))
-    return parse_argument_files(files, architecture)
+        files.append((shown, contents.read(node)))
+    return parse_argument_files(files, architecture or platform.machine())
 
 
 def parse_argument_files(files: Iterable[tuple[str, bytes]], architecture: str) -> list[str]:

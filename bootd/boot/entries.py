@@ -139,7 +139,11 @@ def prepare_loader(sysroot: Sysroot) -> None:
         WriteFailedError: the kernel refused.
     """
     with _boot_partition_errors():
-        sysroot.disk.make_directory(entries_folder(sysroot), 0o755)
+        folder = entries_folder(sysroot)
+        if not folder.is_dir():
+            sysroot.disk.make_directory(folder, 0o755)
+            # An entry is no more durable than the names of the folders it is in.
+            sysroot.disk.sync_filesystem(sysroot.boot)
         marker = entries_marker(sysroot)
         if not marker.exists():
             sysroot.disk.replace_file(marker, _TYPE_1, _ENTRY_MODE)

@@ -1,0 +1,75 @@
+"""What an administrator can set: the keys of ``bootd.toml``, with their bounds and defaults.
+
+Every key has a default that works; an empty ``/etc`` is fine (UAPI.6).
+"""
+
+from __future__ import annotations
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+_MAX_TEXT: Final = 4_096
+_MAX_ARGUMENTS: Final = 1_000
+_MOST_DEFAULT_LAYERS: Final = 4
+
+
+class Automatic(StrEnum):
+    """How far the timer goes by itself."""
+
+    OFF = "off"
+    """It does nothing."""
+    CHECK = "check"
+    """It asks the registry, so that ``status`` tells of an update."""
+    STAGE = "stage"
+    """It also stages the update; the next shutdown makes it bootable."""
+    APPLY = "apply"
+    """It also reboots into it."""
+
+
+def _absolute(path: Path) -> Path:
+    if not path.is_absolute():
+        raise ValueError("it is not an absolute path")
+    return path
+
+
+def _default_layers() -> int:
+    return min(_MOST_DEFAULT_LAYERS, os.cpu_count() or 1)
+
+
+_Argument = Annotated[
+    str,
+    # One word: printable ASCII, and spaces only between double quotes.
+    StringConstraints(max_length=_MAX_TEXT, pattern=r'^(?:[!#-~]|"[ !#-~]*")+$'),
+]
+
+
+class Configuration(BaseModel):
+    """The resolved settings; a value that is not exactly of its type is refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    image: str | None = Field(default=None, min_length=1, max_length=_MAX_TEXT)
+    """The reference this machine follows, until ``bootctl-py switch`` says otherwise; None: the
+    one that the booted deployment came from."""
+    automatic: Automatic = Field(default=Automatic.STAGE, strict=False)
+    """How far the timer goes by itself: ``off``, ``check``, ``stage`` or ``apply``."""
+    keep_deployments: int = Field(default=2, ge=1, le=100)
+    """How many deployments are kept if there are as many, the booted one included. The booted, the
+    staged, the next and the pinned ones, and where a rollback goes, are kept in any case."""
+    tries: int = Field(default=3, ge=1, le=9)
+    """How many boots a new deployment is granted before the boot loader falls back. One digit, so
+    that counting never makes a file name on VFAT longer."""
+    kernel_arguments: list[_Argument] = Field(default_factory=list, max_length=_MAX_ARGUMENTS)
+    """Arguments this machine adds to those of every image, each one word of the command line."""
+    boot_partition: Annotated[Path, AfterValidator(_absolute)] | None = Field(
+        default=None, strict=False
+    )
+    """Where ``$BOOT`` is mounted, or its block device; None: it is looked for."""
+    parallel_layers: int = Field(default_factory=_default_layers, ge=1, le=16)
+    """How many layers are fetched and unpacked at once; by default one a processor, at most 4."""
+    keep_partial_mib: int = Field(default=4_096, ge=0, le=1_048_576)
+    """How many MiB of downloads that were cut off are kept to be resumed."""
