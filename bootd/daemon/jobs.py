@@ -132,7 +132,7 @@ class JobRunner:
 
     def cancel(self, job: Job) -> None:
         """Stop a job; one that has ended stays as it is."""
-        if job is self.running and self._work is not None:
+        if job is self.running and self._work is not None and not self._work.cancelling():
             self._work.cancel()
 
     @asynccontextmanager
@@ -166,7 +166,7 @@ class JobRunner:
             job.error = CancelledError("the job was cancelled")
         except BootdError as error:
             job.error = error
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a job must end, whatever befell it
             _log.exception("job %d (%s) failed", job.id, job.kind)
             job.error = InternalError(f"{job.kind} failed: {type(error).__name__}")
         else:
@@ -180,7 +180,7 @@ class JobRunner:
     async def _end(self, job: Job) -> None:
         try:
             await self._settle(job)
-        except Exception:
+        except Exception:  # noqa: BLE001 - a job must end, whatever befell it
             _log.exception("what job %d (%s) changed could not be taken up", job.id, job.kind)
         if job.error is None:
             job.step = Step(job.step.phase, job.step.total, job.step.total, 1.0)

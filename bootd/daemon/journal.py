@@ -1,0 +1,150 @@
+"""Log records for the journal: structured where the journal listens, plain lines elsewhere.
+
+What an administrator may want to find again is an `Event` with a MESSAGE_ID of its own, an entry in
+``systemd/bootd.catalog`` and fields that start with ``BOOTD_``.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Mapping
+from enum import Enum
+from typing import Any, Final
+
+_log = logging.getLogger("bootd")
+
+_STREAM_VARIABLE: Final = "JOURNAL_STREAM"
+_DEBUG_VARIABLE: Final = "SYSTEMD_LOG_LEVEL"
+_NOTICE: Final = 5
+_PRIORITIES: Final = (
+    (logging.CRITICAL, 2),
+    (logging.ERROR, 3),
+    (logging.WARNING, 4),
+    (logging.INFO, 6),
+)
+_DEBUG_PRIORITY: Final = 7
+
+
+class Event(Enum):
+    """What happens to a machine; the value is the MESSAGE_ID."""
+
+    UPDATE_AVAILABLE = "45afdd619696462fb41bf363c0968f87"
+    STAGED = "44a38179051f4d5f874a5ae0a5daef65"
+    FINALIZED = "a31bfb28c6e04123a39194fee6445eb6"
+    FINALIZE_FAILED = "bf779673fe434dacacc795d89080cada"
+    ROLLED_BACK = "3e0b5d2309ed4844b672ce550e74b8ea"
+    BLESSED = "264dd28c42534cbea4be407dec4cebfa"
+    DENIED = "787772b9b55e4fb3bad51939665c8f2c"
+    FALLBACK_SEEN = "88048f747e874c51bcfff00b4ec38dd6"
+    JOB_FAILED = "2c9b6a997ec84b649e596820fb720a4b"
+    DAMAGE_FOUND = "0b5c0eab126a4752974ab246b5c8c8a8"
+
+
+FIELDS: Final[Mapping[Event, tuple[str, ...]]] = {
+    Event.UPDATE_AVAILABLE: ("IMAGE", "DIGEST"),
+    Event.STAGED: ("IMAGE", "DIGEST", "DEPLOYMENT"),
+    Event.FINALIZED: ("DEPLOYMENT",),
+    Event.FINALIZE_FAILED: ("REASON",),
+    Event.ROLLED_BACK: ("DEPLOYMENT",),
+    Event.BLESSED: ("DEPLOYMENT",),
+    Event.DENIED: ("DIGEST", "REASON"),
+    Event.FALLBACK_SEEN: ("DEPLOYMENT",),
+    Event.JOB_FAILED: ("JOB", "JOB_KIND", "ERROR_CODE", "HINT"),
+    Event.DAMAGE_FOUND: ("DAMAGES",),
+}
+"""The fields of each event, without their ``BOOTD_``."""
+
+_BAD_NEWS: Final = frozenset(
+    {Event.FINALIZE_FAILED, Event.DENIED, Event.FALLBACK_SEEN, Event.DAMAGE_FOUND, Event.JOB_FAILED}
+)
+
+
+def announce(event: Event, message: str, *values: str) -> None:
+    """Log an event.
+
+    Args:
+        event: what happened.
+        message: the same for people.
+        values: of the event's `FIELDS`, in their order.
+    """
+    fields = dict(zip(FIELDS[event], values, strict=True))
+    level = logging.WARNING if event in _BAD_NEWS else logging.INFO
+    _log.log(level, "%s", message, extra={"event": event, "fields": fields})
+
+
+def journal_fields(record: logging.LogRecord) -> dict[str, str | int]:
+    """Return what the journal gets of a record besides its message."""
+    fields: dict[str, str | int] = {
+        "PRIORITY": _priority(record),
+        "LOGGER": record.name,
+        "CODE_FILE": record.pathname,
+        "CODE_LINE": record.lineno,
+        "CODE_FUNC": record.funcName or "",
+        "SYSLOG_IDENTIFIER": "bootd",
+    }
+    event = getattr(record, "event", None)
+    if isinstance(event, Event):
+        fields["MESSAGE_ID"] = event.value
+        fields |= {f"BOOTD_{name}": text for name, text in record.__dict__["fields"].items()}
+    return fields
+
+
+def set_up() -> None:
+    """Send log records where they belong: to the journal, or to standard error."""
+    level = logging.DEBUG if os.environ.get(_DEBUG_VARIABLE) in {"debug", "7"} else logging.INFO
+    logging.basicConfig(level=level, handlers=[_handler()])
+
+
+class _JournalHandler(logging.Handler):
+    def __init__(self, send: Callable[..., Any]) -> None:
+        super().__init__()
+        self._send = send
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._send(self.format(record), **journal_fields(record))
+        except OSError:
+            self.handleError(record)
+
+
+class _PriorityFormatter(logging.Formatter):
+    """Lines with the ``<N>`` that the journal reads from a stream (sd-daemon(3))."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        prefix = f"<{_priority(record)}>"
+        return "\n".join(prefix + line for line in super().format(record).splitlines())
+
+
+def _handler() -> logging.Handler:
+    to_journal = _stderr_is_journal()
+    if to_journal:
+        try:
+            from systemd.journal import send  # noqa: PLC0415 - optional, absent on many machines
+        except ImportError:
+            pass
+        else:
+            return _JournalHandler(send)
+    handler = logging.StreamHandler()
+    handler.setFormatter(
+        _PriorityFormatter() if to_journal else logging.Formatter("bootd: %(message)s")
+    )
+    return handler
+
+
+def _stderr_is_journal() -> bool:
+    try:
+        found = os.fstat(sys.stderr.fileno())
+    except (OSError, ValueError):
+        return False
+    return os.environ.get(_STREAM_VARIABLE) == f"{found.st_dev}:{found.st_ino}"
+
+
+def _priority(record: logging.LogRecord) -> int:
+    if record.levelno == logging.INFO and hasattr(record, "event"):
+        return _NOTICE
+    for level, priority in _PRIORITIES:
+        if record.levelno >= level:
+            return priority
+    return _DEBUG_PRIORITY

@@ -1,0 +1,137 @@
+"""What the daemon knows of the machine: read off the disk, and again whenever that changed.
+
+Nothing here is remembered that the disk does not say, so a daemon that was killed takes up where it
+was. `look` costs a few ``stat`` calls, because every record is replaced by a rename that changes its
+folder's time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from bootd import __version__
+from bootd.model.deployment import DeploymentId
+from bootd.model.documents import StatusDocument
+from bootd.model.errors import BootdError
+from bootd.model.etc_report import EtcCounts
+from bootd.model.state import UpgradeState
+from bootd.operations.host import Host, open_host
+from bootd.operations.recover import recover
+from bootd.operations.status import status
+
+_log = logging.getLogger(__name__)
+
+_Stamp = tuple[int, ...]
+
+
+class Machine:
+    """The host and its status.
+
+    Args:
+        directory: the sysroot's folder; None for the live host.
+
+    Attributes:
+        directory: as given.
+        host: what operations are given.
+        status: the newest status.
+        etc: what the merge of ``/etc`` did, by deployment.
+
+    Raises:
+        InvalidConfigurationError: the configuration cannot be used.
+    """
+
+    def __init__(self, directory: Path | None) -> None:
+        self.directory = directory
+        self.host = open_host(directory)
+        self.status = _unknown()
+        self.etc: Mapping[DeploymentId, EtcCounts] = {}
+        self._stamp: _Stamp = ()
+
+    @property
+    def live(self) -> bool:
+        """The machine is the one this daemon runs on."""
+        return self.directory is None
+
+    async def recover(self) -> None:
+        """Bring the store to rest after a crash.
+
+        A store that cannot be recovered is reported, and then shows in the status.
+        """
+        try:
+            done = await asyncio.to_thread(recover, self.host)
+        except BootdError as error:
+            _log.warning("nothing was recovered: %s", error.message)
+            return
+        for message in done:
+            _log.info("%s", message)
+
+    async def reload(self) -> None:
+        """Read the configuration anew, and the status with it.
+
+        Raises:
+            InvalidConfigurationError: it cannot be used; the old one stays in force.
+        """
+        self.host = await asyncio.to_thread(open_host, self.directory)
+        await self.read()
+
+    async def look(self) -> bool:
+        """Read the status if the disk changed; return whether it did."""
+        if await asyncio.to_thread(self._take_stamp) == self._stamp:
+            return False
+        await self.read()
+        return True
+
+    async def read(self) -> None:
+        """Read the status; what is in the way of that becomes a problem in it."""
+        self._stamp, self.status, self.etc = await asyncio.to_thread(self._read)
+
+    def _read(self) -> tuple[_Stamp, StatusDocument, Mapping[DeploymentId, EtcCounts]]:
+        # Imported here: it needs the whole /etc comparison, which the daemon never runs itself.
+        from bootd.operations.etc_views import conflicts  # noqa: PLC0415
+
+        stamp = self._take_stamp()
+        try:
+            found = status(self.host)
+            reports = conflicts(self.host).reports
+        except BootdError as error:
+            return stamp, _unknown(error.message), {}
+        return stamp, found, {identifier: report.counts for identifier, report in reports.items()}
+
+    def _take_stamp(self) -> _Stamp:
+        return tuple(_changed(path) for path in self._watched())
+
+    def _watched(self) -> Iterator[Path]:
+        sysroot = self.host.sysroot
+        yield from (sysroot.store, sysroot.deployments, sysroot.run)
+        yield sysroot.boot / "loader/entries"
+        for identifier in sysroot.deployment_ids():
+            yield sysroot.deployment(identifier)
+
+
+def _changed(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _unknown(*problems: str) -> StatusDocument:
+    return StatusDocument(
+        bootd=__version__,
+        image=None,
+        state=UpgradeState.IDLE,
+        booted=None,
+        staged=None,
+        queued=None,
+        rollback=None,
+        reboot_required=False,
+        available=None,
+        held_by=None,
+        finalize_failure=None,
+        last_fallback=None,
+        deployments=[],
+        problems=list(problems),
+    )

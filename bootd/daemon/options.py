@@ -1,0 +1,31 @@
+"""The options dictionary that ends the arguments of every method."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bootd.model.errors import InvalidArgumentError
+
+_TYPE_NAMES = {bool: "a boolean", str: "a string"}
+
+
+def take_options(given: Mapping[str, Any], **known: type[bool] | type[str]) -> dict[str, Any]:
+    """Return the options of a call.
+
+    Args:
+        given: what the caller sent.
+        known: the type of each option the method has.
+
+    Raises:
+        InvalidArgumentError: an option that the method has not, or of another type.
+    """
+    for name, value in given.items():
+        if name not in known:
+            raise InvalidArgumentError(
+                f"unknown option {name[:100]!r}",
+                hint=f"Options of this method: {', '.join(sorted(known)) or 'none'}.",
+            )
+        if type(value) is not known[name]:
+            raise InvalidArgumentError(f"option {name!r} must be {_TYPE_NAMES[known[name]]}")
+    return dict(given)

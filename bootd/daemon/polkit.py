@@ -1,0 +1,175 @@
+"""Who may do what: polkit is asked on every call, nothing is remembered.
+
+The subject is the caller's bus name, which cannot be forged (polkit's D-Bus API, Authority,
+``system-bus-name``). Root needs nobody's leave, so a machine without polkit can still be run by it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from contextlib import suppress
+from enum import StrEnum
+from itertools import count
+from typing import Any, Final
+
+from bootd.daemon import names
+from bootd.daemon.bus import Connection
+from bootd.daemon.wire import ERROR_PREFIX, IncomingCall, IncomingSignal, RemoteError, Variant
+from bootd.model.errors import CancelledError, NotAuthorizedError
+
+_log = logging.getLogger(__name__)
+
+_POLKIT: Final = "org.freedesktop.PolicyKit1"
+_PATH: Final = "/org/freedesktop/PolicyKit1/Authority"
+_AUTHORITY: Final = "org.freedesktop.PolicyKit1.Authority"
+_ALLOW_INTERACTION: Final = 1
+_ABSENT: Final = frozenset(
+    ERROR_PREFIX + name for name in ("ServiceUnknown", "NameHasNoOwner", "Spawn.ServiceNotFound")
+)
+
+
+class Action(StrEnum):
+    """The polkit actions of ``dbus/org.bootd1.policy``."""
+
+    CHECK = "org.bootd1.check"
+    STAGE = "org.bootd1.stage"
+    SWITCH = "org.bootd1.switch"
+    APPLY = "org.bootd1.apply"
+    ROLLBACK = "org.bootd1.rollback"
+    CLEANUP = "org.bootd1.cleanup"
+    PIN = "org.bootd1.pin"
+    HOLD = "org.bootd1.hold"
+    ALLOW = "org.bootd1.allow"
+    INSPECT = "org.bootd1.inspect"
+    FSCK = "org.bootd1.fsck"
+    CANCEL = "org.bootd1.cancel"
+
+
+class Authority:
+    """Answers whether the sender of a call may do what it asks for."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._checks = count(1)
+
+    async def user(self, call: IncomingCall) -> int:
+        """Return the user ID of a caller; the bus daemon knows it.
+
+        Raises:
+            CancelledError: the caller has left.
+        """
+        try:
+            [uid] = await self._connection.ask_bus("GetConnectionUnixUser", "s", call.sender)
+        except RemoteError as error:
+            raise CancelledError("the caller has left the bus") from error
+        return int(uid)
+
+    async def require(
+        self, call: IncomingCall, action: Action, details: Mapping[str, str] | None = None
+    ) -> int:
+        """Return the caller's user ID if it may; it may be asked for a password.
+
+        Args:
+            call: what it sent.
+            action: what it takes.
+            details: what rules may decide by, such as the image; the method is added.
+
+        Raises:
+            NotAuthorizedError: it may not, or nobody could ask it.
+            CancelledError: the caller left the bus before it was decided.
+        """
+        uid = await self.user(call)
+        if uid == 0:
+            return uid
+        authorized, challenge = await self._check(call, action, details or {})
+        if authorized:
+            return uid
+        if challenge and not call.interactive:
+            raise NotAuthorizedError(
+                f"{call.member} needs authentication for {action}, and the call does not allow it",
+                hint="Allow interactive authorization in the call, or run it as root.",
+            )
+        raise NotAuthorizedError(f"{call.member} was refused: {action} is not granted")
+
+    async def _check(
+        self, call: IncomingCall, action: Action, details: Mapping[str, str]
+    ) -> tuple[bool, bool]:
+        cancellation = f"bootd-{next(self._checks)}"
+        asking = asyncio.ensure_future(
+            self._connection.call(
+                _POLKIT,
+                _PATH,
+                f"{_AUTHORITY}.CheckAuthorization",
+                "(sa{sv})sa{ss}us",
+                ["system-bus-name", {"name": Variant("s", call.sender)}],
+                str(action),
+                {"method": call.member, **details},
+                _ALLOW_INTERACTION if call.interactive else 0,
+                cancellation,
+                timeout=None,
+            )
+        )
+        try:
+            async with _Departure(self._connection, call.sender) as departed:
+                either: list[asyncio.Future[Any]] = [asking, departed]
+                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if not asking.done():
+                await self._cancel(cancellation)
+                raise CancelledError("the caller left the bus before it was authorized")
+            [[authorized, challenge, _]] = await asking
+        except RemoteError as error:
+            if error.name in _ABSENT:
+                raise NotAuthorizedError(
+                    f"{call.member} needs root, because polkit is not running"
+                ) from error
+            raise NotAuthorizedError(
+                f"polkit could not decide about {action}: {error.message}",
+                hint="'systemctl status polkit' says why.",
+            ) from error
+        finally:
+            asking.cancel()
+        return bool(authorized), bool(challenge)
+
+    async def _cancel(self, cancellation: str) -> None:
+        with suppress(RemoteError):
+            await self._connection.call(
+                _POLKIT, _PATH, f"{_AUTHORITY}.CancelCheckAuthorization", "s", cancellation
+            )
+
+
+class _Departure:
+    """A future that is done when a peer has left the bus."""
+
+    def __init__(self, connection: Connection, peer: str) -> None:
+        self._connection = connection
+        self._peer = peer
+        self._future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._rule = f"type='signal',member='NameOwnerChanged',arg0='{peer}'"
+        self._stop = connection.listen(self._on_signal)
+
+    async def __aenter__(self) -> asyncio.Future[None]:
+        await self._connection.ask_bus("AddMatch", "s", self._rule)
+        try:
+            await self._connection.ask_bus("GetNameOwner", "s", self._peer)
+        except RemoteError:
+            self._leave()
+        return self._future
+
+    async def __aexit__(self, *_: object) -> None:
+        self._stop()
+        with suppress(RemoteError):
+            await self._connection.ask_bus("RemoveMatch", "s", self._rule)
+
+    def _on_signal(self, signal: IncomingSignal) -> None:
+        if (
+            signal.sender == names.BUS_DAEMON
+            and signal.member == "NameOwnerChanged"
+            and signal.arguments[0] == self._peer
+        ):
+            self._leave()
+
+    def _leave(self) -> None:
+        if not self._future.done():
+            self._future.set_result(None)
