@@ -22,7 +22,7 @@ from pydantic import BaseModel
 
 from bootd.clock import SYSTEM_CLOCK
 from bootd.model.errors import BootdError, CancelledError, InternalError, InvalidArgumentError
-from bootd.operations.host import Host, open_host
+from bootd.operations.host import opened_host
 from bootd.operations.progress import Phase, Progress, overall
 
 _MAX_REQUEST: Final = 1 << 20
@@ -100,8 +100,8 @@ def _run(request: dict[str, Any], progress: Progress) -> BaseModel:
     if operation is None:
         raise InvalidArgumentError(f"there is no operation {request['operation']!r}")
     folder = request.get("sysroot")
-    host: Host = open_host(None if folder is None else Path(folder))
-    return operation(host, progress, **request.get("arguments", {}))
+    with opened_host(None if folder is None else Path(folder)) as host:
+        return operation(host, progress, **request.get("arguments", {}))
 
 
 def _fail(reporter: _Reporter, error: BootdError) -> int:

@@ -5,6 +5,8 @@ Where nothing is new this costs the registry one conditional request.
 
 from __future__ import annotations
 
+from contextlib import closing
+
 from bootd.model.documents import AvailableImage, CheckDocument
 from bootd.operations.host import Host
 from bootd.operations.last_check import LastCheck, read_last_check, write_last_check
@@ -42,12 +44,13 @@ def _ask(host: Host, reference: str) -> LastCheck:
     if before is not None and before.available.image != reference:
         before = None
     source = open_source(reference, host.registry, host.sysroot.partial, host.sysroot.disk)
-    digest, cached = source.poll(None if before is None else before.cached)
-    now = host.clock.now()
-    if before is not None and digest == before.available.digest:
-        available = before.available.model_copy(update={"checked": now})
-        return LastCheck(available=available, cached=cached)
-    resolved = source.resolve()
+    with closing(source):
+        digest, cached = source.poll(None if before is None else before.cached)
+        now = host.clock.now()
+        if before is not None and digest == before.available.digest:
+            available = before.available.model_copy(update={"checked": now})
+            return LastCheck(available=available, cached=cached)
+        resolved = source.resolve()
     missing = sum(
         descriptor.size
         for descriptor, diff_id in resolved.layers

@@ -54,9 +54,9 @@ def _missing_parts(host: Host, found: Survey) -> list[Damage]:
         folder = host.sysroot.deployment(record.id)
         if not (folder / "etc").is_dir():
             damages.append(_damage("deployment", str(folder), "it has no etc folder"))
-        problem = kernel_damage(host.sysroot, record.kernel)
-        if problem is not None:
-            damages.append(_damage("kernel", record.kernel.digest, problem))
+        found_wrong = kernel_damage(host.sysroot, record.kernel)
+        if found_wrong is not None:
+            damages.append(_damage("kernel", record.kernel.digest, found_wrong))
     return damages
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from bootd.boot.partition import boot_partition
 from bootd.clock import SYSTEM_CLOCK, Clock
 from bootd.configuration import load
 from bootd.model.config import Configuration
@@ -58,13 +61,31 @@ def open_host(directory: Path | None) -> Host:
     root = Path("/") if directory is None else directory
     configuration = load(root).configuration
     sysroot = (
-        Sysroot(
-            physical=PHYSICAL_ROOT,
-            boot=configuration.boot_partition or BOOT,
-            run=RUN,
-            command_line=COMMAND_LINE,
-        )
+        Sysroot(physical=PHYSICAL_ROOT, boot=BOOT, run=RUN, command_line=COMMAND_LINE)
         if directory is None
         else Sysroot.at(directory)
     )
-    return Host(sysroot, configuration, RegistrySettings(root=root))
+    partial_limit = configuration.keep_partial_mib << 20
+    settings = RegistrySettings(root=root, partial_limit=partial_limit)
+    return Host(sysroot, configuration, settings)
+
+
+@contextmanager
+def opened_host(directory: Path | None, *, writable: bool = True) -> Iterator[Host]:
+    """Give a machine whose ``$BOOT`` is mounted for as long as the context lasts.
+
+    Args:
+        directory: see `open_host`; in a folder ``boot`` is a folder too.
+        writable: mount it for writing, if it has to be mounted.
+
+    Raises:
+        InvalidConfigurationError: a configuration file cannot be used.
+        NoBootPartitionError: the live host's ``$BOOT`` was not found or cannot be mounted.
+    """
+    host = open_host(directory)
+    if directory is not None:
+        yield host
+        return
+    wanted = host.configuration.boot_partition
+    with boot_partition(host.sysroot, wanted, writable=writable) as boot:
+        yield replace(host, sysroot=replace(host.sysroot, boot=boot))

@@ -8,7 +8,7 @@ reached.
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any, Final
@@ -19,13 +19,15 @@ from bootd.model.image import Descriptor, ResolvedImage
 from bootd.operations.host import Host
 from bootd.operations.progress import Phase, Progress
 from bootd.registry.settings import RegistrySettings
-from bootd.registry.source import open_source
+from bootd.registry.source import consume_blob, open_source
 from bootd.store.importing import importing
 from bootd.store.layer import import_layer
 from bootd.store.layer_index import has_layer
 from bootd.sysroot import Sysroot
 
 _REPORT_SECONDS: Final = 0.2
+
+_Advance = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,18 +99,24 @@ def _import_here(tasks: list[_Task], progress: Progress, total: int) -> None:
         _import(task, advance)
 
 
-def _import(task: _Task, advance: Any) -> None:
+def _import(task: _Task, advance: _Advance) -> None:
     source = open_source(task.reference, task.registry, task.sysroot.partial, task.sysroot.disk)
-    with source.blob(task.descriptor) as chunks:
+
+    def consume(stream: Iterable[bytes]) -> None:
         import_layer(
             task.sysroot,
-            _counted(chunks, advance),
+            _counted(stream, advance),
             media_type=task.descriptor.media_type,
             diff_id=task.diff_id,
         )
 
+    try:
+        consume_blob(source, task.descriptor, consume)
+    finally:
+        source.close()
 
-def _counted(chunks: Iterable[bytes], advance: Any) -> Iterator[bytes]:
+
+def _counted(chunks: Iterable[bytes], advance: _Advance) -> Iterator[bytes]:
     for chunk in chunks:
         advance(len(chunk))
         yield chunk

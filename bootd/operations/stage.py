@@ -7,6 +7,7 @@ nothing refers to what was made, and a cut leaves the old system.
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Final
 
 from bootd.boot.arguments import image_arguments
@@ -65,8 +66,7 @@ def stage(
             raise HeldError(f"updates are held: {found.intent.held_by}")
         progress.report(Phase.RESOLVING)
         wanted = reference or host.followed_image()
-        source = open_source(wanted, host.registry, host.sysroot.partial, host.sysroot.disk)
-        resolved = source.resolve()
+        resolved = _resolve(host, wanted)
         is_new = found.heading_for != resolved.digest
         if is_new:
             _refuse_denied(host, resolved)
@@ -86,6 +86,12 @@ def stage(
         mark_staged(host.sysroot, record.id, follow)
         _drop_replaced(host, found)
         return _document(resolved, record.id, pulled, report)
+
+
+def _resolve(host: Host, reference: str) -> ResolvedImage:
+    source = open_source(reference, host.registry, host.sysroot.partial, host.sysroot.disk)
+    with closing(source):
+        return source.resolve()
 
 
 def _follow(host: Host, found: Survey, reference: str | None) -> None:
