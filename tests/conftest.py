@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
-import os
 import sys
 import threading
 import time
@@ -45,13 +44,13 @@ def _files() -> set[str]:
     found = set()
     tracker = sys.modules.get("multiprocessing.resource_tracker")
     lasting = None if tracker is None else tracker._resource_tracker._fd
-    for name in os.listdir("/proc/self/fd"):
+    for link in Path("/proc/self/fd").iterdir():
         try:
-            target = os.readlink(f"/proc/self/fd/{name}")
+            target = str(link.readlink())
         except FileNotFoundError:
             continue
-        if int(name) != lasting and not target.startswith(("anon_inode:[pidfd]", "/proc/")):
-            found.add(f"file {name} {target}")
+        if int(link.name) != lasting and not target.startswith(("anon_inode:[pidfd]", "/proc/")):
+            found.add(f"file {link.name} {target}")
     return found
 
 
@@ -82,7 +81,10 @@ def leaves_nothing_behind() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def ends_its_tasks(leaves_nothing_behind: None, request: pytest.FixtureRequest) -> None:
+def ends_its_tasks(
+    leaves_nothing_behind: None,  # noqa: ARG001 - the loop must be gone when that one looks
+    request: pytest.FixtureRequest,
+) -> None:
     """Look for unfinished asyncio tasks at the end of asynchronous tests."""
     if inspect.iscoroutinefunction(getattr(request, "function", None)):
         request.getfixturevalue("no_task_outlives_the_test")

@@ -1,0 +1,242 @@
+"""One sample of every published document, by kind; their JSON and their text are golden files."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from pydantic import BaseModel
+
+from bootd.cli.documents import (
+    ConfigurationDocument,
+    DeploymentsDocument,
+    DoneDocument,
+    ExplanationDocument,
+    JobDocument,
+    JobsDocument,
+    JobStatus,
+    KernelArgumentsDocument,
+    Setting,
+)
+from bootd.model.deployment import Denial, DeploymentId, DeploymentState
+from bootd.model.digest import Digest
+from bootd.model.documents import (
+    AvailableImage,
+    CheckDocument,
+    CollectDocument,
+    Damage,
+    DeniedDocument,
+    DeploymentStatus,
+    EtcConflictsDocument,
+    FinalizeDocument,
+    FsckDocument,
+    RollbackDocument,
+    StageDocument,
+    StatusDocument,
+)
+from bootd.model.etc_report import (
+    ChangeKind,
+    ConflictKind,
+    EtcChange,
+    EtcConflict,
+    EtcCounts,
+    EtcDiff,
+    EtcNote,
+    EtcReport,
+    EtcSide,
+    NoteKind,
+)
+from bootd.model.state import UpgradeState
+
+IMAGE = "registry.example/os:stable"
+OLD = Digest("sha256:" + "1a" * 32)
+NEW = Digest("sha256:" + "2b" * 32)
+BAD = Digest("sha256:" + "3c" * 32)
+OLD_ID = DeploymentId.compose(OLD, 0)
+NEW_ID = DeploymentId.compose(NEW, 0)
+PAST = datetime(2026, 5, 1, 3, 4, 5, tzinfo=UTC)
+LATER = datetime(2026, 5, 2, 3, 4, 5, tzinfo=UTC)
+
+_DEFAULT = EtcSide(type="file", size=10, digest="0" * 64, mode="0644", uid=0, gid=0)
+_LOCAL = EtcSide(type="file", size=12, digest="1" * 64, mode="0600", uid=0, gid=33)
+_ABSENT = EtcSide(type="absent")
+
+REPORT = EtcReport(
+    counts=EtcCounts(taken=7, removed=1, kept=4, deleted=1, merged=2, conflicts=2),
+    conflicts=[
+        EtcConflict(
+            path="/etc/ssh/sshd_config",
+            kind=ConflictKind.CONTENT,
+            base=_DEFAULT,
+            mine=_LOCAL,
+            theirs=_DEFAULT,
+        ),
+        EtcConflict(
+            path="/etc/motd",
+            kind=ConflictKind.DELETED_HERE,
+            base=_DEFAULT,
+            mine=_ABSENT,
+            theirs=_LOCAL,
+        ),
+    ],
+    notes=[EtcNote(path="/etc/spool", kind=NoteKind.SPECIAL_SKIPPED, detail="fifo")],
+    truncated=3,
+)
+
+DENIAL = Denial(
+    digest=BAD, cause="boot failed three times", when=PAST, evidence="sshd.service\nfailed"
+)
+
+OLD_DEPLOYMENT = DeploymentStatus(
+    id=OLD_ID,
+    image=IMAGE,
+    digest=OLD,
+    image_version="1.0",
+    created=PAST,
+    state=DeploymentState.GOOD,
+    booted=True,
+    next_boot=True,
+    pinned=True,
+    tries_left=None,
+    kernel_version="6.12.48",
+    kernel_arguments=["quiet", "console=ttyS0"],
+    etc_conflicts=0,
+)
+NEW_DEPLOYMENT = DeploymentStatus(
+    id=NEW_ID,
+    image=IMAGE,
+    digest=NEW,
+    image_version="1.1",
+    created=LATER,
+    state=DeploymentState.STAGED,
+    booted=False,
+    next_boot=False,
+    pinned=False,
+    tries_left=3,
+    kernel_version="6.12.50",
+    kernel_arguments=["quiet", "rd.shell=0"],
+    etc_conflicts=2,
+)
+
+STATUS = StatusDocument(
+    bootd="0.1",
+    image=IMAGE,
+    state=UpgradeState.STAGED,
+    booted=OLD_ID,
+    staged=NEW_ID,
+    queued=None,
+    rollback=OLD_ID,
+    reboot_required=True,
+    available=AvailableImage(
+        image=IMAGE, digest=NEW, image_version="1.1", checked=LATER, download_bytes=0
+    ),
+    held_by="operator: rack move",
+    finalize_failure="no space left on $BOOT",
+    last_fallback=DENIAL,
+    deployments=[OLD_DEPLOYMENT, NEW_DEPLOYMENT],
+    problems=["/sysroot/bootd/deployments/0000000000000000.1/deployment.json is not JSON"],
+)
+
+SAMPLES: dict[str, BaseModel] = {
+    "Status": STATUS,
+    "Check": CheckDocument(
+        image=IMAGE,
+        digest=NEW,
+        image_version="1.1",
+        update=True,
+        denied=False,
+        download_bytes=61_234_567,
+    ),
+    "Stage": StageDocument(
+        changed=True,
+        image=IMAGE,
+        digest=NEW,
+        deployment=NEW_ID,
+        fetched_bytes=61_234_567,
+        fetched_layers=1,
+        etc=REPORT,
+    ),
+    "Finalize": FinalizeDocument(
+        deployment=NEW_ID, entry=f"bootd-0002-{NEW_ID}+3-0.conf", etc=REPORT
+    ),
+    "Rollback": RollbackDocument(
+        deployment=OLD_ID, entry=f"bootd-0003-{OLD_ID}.conf", denied=NEW, unstaged=NEW_ID
+    ),
+    "Collect": CollectDocument(
+        deployments=[OLD_ID],
+        images=1,
+        layers=12,
+        objects=4321,
+        kernels=1,
+        partial_downloads=0,
+        freed_bytes=723_456_789,
+    ),
+    "Fsck": FsckDocument(
+        objects=60_000,
+        bytes=1_900_000_000,
+        images=2,
+        damages=[
+            Damage(
+                what="object",
+                path="objects/ab/cdef",
+                problem="its content has another digest",
+                repaired=True,
+            ),
+            Damage(
+                what="kernel", path="bootd/0123/vmlinuz", problem="it is missing", repaired=False
+            ),
+        ],
+    ),
+    "Denied": DeniedDocument(denied=[DENIAL]),
+    "EtcConflicts": EtcConflictsDocument(reports={OLD_ID: EtcReport(), NEW_ID: REPORT}),
+    "EtcReport": REPORT,
+    "EtcDiff": EtcDiff(
+        changes=[
+            EtcChange(path="/etc/hosts", kind=ChangeKind.CONTENT, base=_DEFAULT, mine=_LOCAL),
+            EtcChange(path="/etc/motd", kind=ChangeKind.REMOVED, base=_DEFAULT, mine=_ABSENT),
+            EtcChange(path="/etc/new\\x0a", kind=ChangeKind.ADDED, base=_ABSENT, mine=_LOCAL),
+            EtcChange(
+                path="/etc/localtime",
+                kind=ChangeKind.TYPE,
+                base=_DEFAULT,
+                mine=EtcSide(type="symlink", target="../usr/share/zoneinfo/UTC", mode="0777"),
+            ),
+        ],
+        truncated=2,
+    ),
+    "Deployments": DeploymentsDocument(
+        deployments=[NEW_DEPLOYMENT, OLD_DEPLOYMENT], rollback=OLD_ID
+    ),
+    "KernelArguments": KernelArgumentsDocument(
+        booted=["quiet", "console=ttyS0"],
+        next=["quiet", "rd.shell=0"],
+        added=["rd.shell=0"],
+        removed=["console=ttyS0"],
+    ),
+    "Jobs": JobsDocument(
+        jobs=[
+            JobStatus(
+                id=4,
+                path="/org/bootd1/job/4",
+                job_kind="stage",
+                state="running",
+                phase="pulling",
+                progress=0.42,
+            )
+        ]
+    ),
+    "Job": JobDocument(path="/org/bootd1/job/4"),
+    "Done": DoneDocument(verb="unstage", message="Nothing is staged any more."),
+    "Configuration": ConfigurationDocument(
+        settings=[
+            Setting(name="image", value=IMAGE, source="/etc/bootd/bootd.toml"),
+            Setting(name="automatic", value="stage", source="default"),
+            Setting(name="kernel_arguments", value=["quiet", "nosmt"], source="default"),
+            Setting(name="boot_partition", value=None, source="default"),
+            Setting(name="keep_deployments", value=2, source="default"),
+        ],
+        warnings=["/etc/bootd/bootd.toml: the key 'imgae' is not known and ignored"],
+    ),
+    "Explanation": ExplanationDocument(
+        booted=OLD_ID, facts=["This machine runs the newest image that works."], denied=[DENIAL]
+    ),
+}
