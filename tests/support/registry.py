@@ -407,7 +407,14 @@ class DockerRegistry:
         reference = f"{self.host}/{name}:{tag}"
         subprocess.run(
             [
-                *("skopeo", "copy", "--quiet", "--all", "--dest-tls-verify=false"),
+                *(
+                    "skopeo",
+                    "copy",
+                    "--quiet",
+                    "--all",
+                    "--preserve-digests",
+                    "--dest-tls-verify=false",
+                ),
                 *(f"oci:{layout}:{layout_tag}", f"docker://{reference}"),
             ],
             check=True,

@@ -1,0 +1,246 @@
+"""OCI and Docker images as values: descriptors, manifests, configurations, and a resolved image.
+
+Sources: OCI Image Specification 1.1 (descriptor.md, manifest.md, image-index.md, config.md) and the
+Docker Image Manifest Version 2, Schema 2, which differ only in media types. Keys that bootd has no
+use for are left out of the values; the served bytes are kept beside them where digests depend on
+them.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Final, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from bootd.model.digest import Digest
+
+OCI_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
+OCI_INDEX: Final = "application/vnd.oci.image.index.v1+json"
+DOCKER_MANIFEST: Final = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_INDEX: Final = "application/vnd.docker.distribution.manifest.list.v2+json"
+MANIFEST_TYPES: Final = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
+INDEX_TYPES: Final = frozenset({OCI_INDEX, DOCKER_INDEX})
+CONFIG_TYPES: Final = frozenset(
+    {
+        "application/vnd.oci.image.config.v1+json",
+        "application/vnd.docker.container.image.v1+json",
+    }
+)
+
+MAX_LAYERS: Final = 1_000
+MAX_INDEX_ENTRIES: Final = 1_000
+MAX_BLOB_SIZE: Final = 1 << 40
+_MAX_TEXT: Final = 4_096
+_MAX_ANNOTATIONS: Final = 1_000
+_MAX_ANNOTATION: Final = 1 << 20
+_VERSION: Final = "org.opencontainers.image.version"
+
+
+class Compression(StrEnum):
+    """How a layer's tar stream is packed."""
+
+    NONE = "none"
+    GZIP = "gzip"
+    ZSTD = "zstd"
+
+
+LAYER_TYPES: Final = {
+    "application/vnd.oci.image.layer.v1.tar": Compression.NONE,
+    "application/vnd.oci.image.layer.v1.tar+gzip": Compression.GZIP,
+    "application/vnd.oci.image.layer.v1.tar+zstd": Compression.ZSTD,
+    "application/vnd.oci.image.layer.nondistributable.v1.tar": Compression.NONE,
+    "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip": Compression.GZIP,
+    "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd": Compression.ZSTD,
+    "application/vnd.docker.image.rootfs.diff.tar": Compression.NONE,
+    "application/vnd.docker.image.rootfs.diff.tar.gzip": Compression.GZIP,
+    "application/vnd.docker.image.rootfs.diff.tar.zstd": Compression.ZSTD,
+    "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip": Compression.GZIP,
+}
+"""Layer media types and their compression. Non-distributable ones are taken from the registry like
+any other: a descriptor's ``urls`` are never followed."""
+
+
+def _empty_if_null(value: object) -> object:
+    # Go writes an absent map or list as null.
+    return {} if value is None else value
+
+
+Text = Annotated[str, Field(max_length=_MAX_TEXT)]
+Annotations = Annotated[
+    dict[Text, Annotated[str, Field(max_length=_MAX_ANNOTATION)]],
+    BeforeValidator(_empty_if_null),
+    Field(default_factory=dict, max_length=_MAX_ANNOTATIONS),
+]
+
+
+class _Wire(BaseModel):
+    """JSON as registries write it: camel case keys, keys to come are ignored."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True
+    )
+
+
+_ARCHITECTURES: Final = {
+    "x86_64": ("amd64", ""),
+    "aarch64": ("arm64", ""),
+    "armv7l": ("arm", "v7"),
+    "armv6l": ("arm", "v6"),
+    "armv5tel": ("arm", "v5"),
+    "i686": ("386", ""),
+    "i586": ("386", ""),
+    "ppc64le": ("ppc64le", ""),
+    "s390x": ("s390x", ""),
+    "riscv64": ("riscv64", ""),
+    "loongarch64": ("loong64", ""),
+}
+"""``uname -m`` and the names images use for it (Go's GOARCH, image-index.md "platform")."""
+
+
+class Platform(_Wire):
+    """What an image runs on."""
+
+    os: Text
+    architecture: Text
+    variant: Text = ""
+
+    @classmethod
+    def of_host(cls) -> Self:
+        """Return this machine's platform."""
+        machine = os.uname().machine
+        architecture, variant = _ARCHITECTURES.get(machine, (machine, ""))
+        return cls(os="linux", architecture=architecture, variant=variant)
+
+    def __str__(self) -> str:
+        parts = (self.os, self.architecture, self.variant)
+        return "/".join(part for part in parts if part)
+
+
+class Descriptor(_Wire):
+    """A reference to content: what it is, its digest and its size in bytes."""
+
+    media_type: Text
+    digest: Digest
+    size: int = Field(ge=0, le=MAX_BLOB_SIZE, strict=True)
+    annotations: Annotations
+    platform: Platform | None = None
+    artifact_type: Text = ""
+
+    @property
+    def compression(self) -> Compression:
+        """How a layer is packed; only for descriptors of a parsed manifest's layers."""
+        return LAYER_TYPES[self.media_type]
+
+
+class Manifest(_Wire):
+    """An image for one platform; `media_type` is always filled in."""
+
+    media_type: Text
+    config: Descriptor
+    layers: Annotated[list[Descriptor], Field(max_length=MAX_LAYERS)]
+    annotations: Annotations
+
+
+class Index(_Wire):
+    """A choice of manifests by platform; `media_type` is always filled in."""
+
+    media_type: Text
+    manifests: Annotated[list[Descriptor], Field(max_length=MAX_INDEX_ENTRIES)]
+    annotations: Annotations
+
+
+class ImageConfig(_Wire):
+    """The parts of an image configuration that bootd needs."""
+
+    os: Text
+    architecture: Text
+    variant: Text = ""
+    created: datetime | None = None
+    labels: Annotations
+    diff_ids: Annotated[list[Digest], Field(max_length=MAX_LAYERS)]
+
+    @property
+    def platform(self) -> Platform:
+        """What the image says it runs on."""
+        return Platform(os=self.os, architecture=self.architecture, variant=self.variant)
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedImage:
+    """An image of this machine's platform whose manifest and configuration were verified.
+
+    Attributes:
+        reference: what was resolved, as it was written.
+        digest: the digest of `manifest_bytes`: the platform's manifest, not the index.
+        manifest: the parsed manifest.
+        manifest_bytes: it as it was served.
+        config: the parsed configuration; it has as many diff IDs as the manifest has layers.
+        config_bytes: it as it was served.
+    """
+
+    reference: str
+    digest: Digest
+    manifest: Manifest
+    manifest_bytes: bytes
+    config: ImageConfig
+    config_bytes: bytes
+
+    @property
+    def version(self) -> str:
+        """``org.opencontainers.image.version``, from the labels or the annotations, or empty."""
+        return self.config.labels.get(_VERSION) or self.manifest.annotations.get(_VERSION, "")
+
+    @property
+    def layers(self) -> list[tuple[Descriptor, Digest]]:
+        """Each layer's descriptor and diff ID, lowest first."""
+        return list(zip(self.manifest.layers, self.config.diff_ids, strict=True))
+
+    @property
+    def compressed_size(self) -> int:
+        """The bytes to fetch for all layers together; a layer that stands twice counts once."""
+        return sum({layer.digest: layer.size for layer in self.manifest.layers}.values())
+
+
+class CachedCheck(BaseModel):
+    """What the last poll saw, kept so that the next costs one conditional request.
+
+    Attributes:
+        reference: what was polled; another reference makes the record worthless.
+        platform: for which platform.
+        location: the registry and repository that answered; `etag` means something there only.
+        top: the digest of what the tag names: a manifest or an index.
+        digest: the digest of this platform's manifest.
+        etag: the server's entity tag, or empty.
+        tells_digest: whether the server sends Docker-Content-Digest, so that HEAD is enough.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    reference: Text
+    platform: Text
+    location: Text = ""
+    top: Digest
+    digest: Digest
+    etag: Text = ""
+    tells_digest: bool = False
+
+
+def config_from_wire(value: dict[str, Any]) -> ImageConfig:
+    """Build the configuration from its JSON object (config.md), whose keys are nested.
+
+    Raises:
+        pydantic.ValidationError: a value is missing or of the wrong type.
+    """
+    settings = value.get("config")
+    root = value.get("rootfs")
+    flat: dict[str, Any] = {
+        **{key: value[key] for key in ("os", "architecture", "variant", "created") if key in value},
+        "labels": settings.get("Labels") if isinstance(settings, dict) else None,
+        "diffIds": root.get("diff_ids") if isinstance(root, dict) else None,
+    }
+    return ImageConfig.model_validate(flat)

@@ -1,0 +1,215 @@
+"""Credentials for a repository, from the files of containers-auth.json(5) and credential helpers.
+
+Search order; the first file that knows the repository wins:
+
+1. ``$REGISTRY_AUTH_FILE``, and where it is set nothing else;
+2. ``/run/ostree/auth.json``, ``/etc/ostree/auth.json``, ``/usr/lib/ostree/auth.json``: credentials
+   that were put there for the operating system's image;
+3. ``$XDG_RUNTIME_DIR/containers/auth.json`` or ``/run/containers/0/auth.json``,
+   ``$XDG_CONFIG_HOME/containers/auth.json``, ``~/.docker/config.json``: what ``login`` writes.
+
+Within a file a helper for the registry comes first, then the longest matching key, then the helper
+for all registries.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from bootd import process
+from bootd.model.errors import InvalidConfigurationError, ProcessFailedError
+
+_log = logging.getLogger(__name__)
+
+_MAX_FILE: Final = 1 << 20
+_HELPER_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
+_IDENTITY_USER: Final = "<token>"
+_DOCKER_HUB: Final = "docker.io"
+_DOCKER_HUB_KEYS: Final = ("index.docker.io", "registry-1.docker.io")
+_DOCKER_HUB_SERVER: Final = "https://index.docker.io/v1/"
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What to show a registry.
+
+    Attributes:
+        username: empty with an identity token.
+        password: empty with an identity token.
+        identity_token: an OAuth 2 refresh token, or empty.
+        origin: the file or helper it comes from, for messages.
+    """
+
+    username: str
+    password: str = field(repr=False)
+    identity_token: str = field(repr=False)
+    origin: str
+
+
+def _empty_if_null(value: object) -> object:
+    return {} if value is None else value
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    auth: str = ""
+    username: str = ""
+    password: str = ""
+    identitytoken: str = ""
+
+
+class _AuthFile(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    auths: Annotated[dict[str, _Entry], BeforeValidator(_empty_if_null)] = Field(
+        default_factory=dict
+    )
+    cred_helpers: Annotated[dict[str, str], BeforeValidator(_empty_if_null)] = Field(
+        default_factory=dict, alias="credHelpers"
+    )
+    creds_store: str = Field(default="", alias="credsStore")
+
+
+def auth_files(root: Path, environment: Mapping[str, str]) -> list[Path]:
+    """Return the files to look into, in order; the system's are taken below `root`."""
+    if explicit := environment.get("REGISTRY_AUTH_FILE"):
+        return [Path(explicit)]
+    home = environment.get("HOME") or "/root"
+    runtime = environment.get("XDG_RUNTIME_DIR")
+    places = [
+        *(f"{folder}/ostree/auth.json" for folder in ("/run", "/etc", "/usr/lib")),
+        f"{runtime}/containers/auth.json" if runtime else "/run/containers/0/auth.json",
+        f"{environment.get('XDG_CONFIG_HOME') or home + '/.config'}/containers/auth.json",
+        f"{home}/.docker/config.json",
+    ]
+    return [root / place.lstrip("/") for place in places]
+
+
+def find_credentials(repository: str, files: list[Path]) -> Credentials | None:
+    """Return the credentials for a repository, or None.
+
+    Args:
+        repository: registry and path, e.g. ``quay.io/team/os``.
+        files: the places, first choice first; missing ones are passed over.
+
+    Raises:
+        InvalidConfigurationError: a file cannot be read, or an entry in it be used.
+        ProcessFailedError: a credential helper failed.
+    """
+    for path in files:
+        content = _read(path)
+        if content is None:
+            continue
+        found = _find_in(path, content, repository)
+        if found is not None:
+            _log.debug("credentials for %s from %s", repository, found.origin)
+            return found
+    return None
+
+
+def _find_in(path: Path, content: _AuthFile, repository: str) -> Credentials | None:
+    host = repository.partition("/")[0]
+    for key in _host_keys(host):
+        if key in content.cred_helpers:
+            return _ask_helper(path, content.cred_helpers[key], host)
+    entries = {_normalised(key): entry for key, entry in content.auths.items()}
+    for key in _keys(repository):
+        if key in entries and (found := _from_entry(path, key, entries[key])):
+            return found
+    if content.creds_store:
+        return _ask_helper(path, content.creds_store, host)
+    return None
+
+
+def _host_keys(host: str) -> tuple[str, ...]:
+    return (host, *_DOCKER_HUB_KEYS, _DOCKER_HUB_SERVER) if host == _DOCKER_HUB else (host,)
+
+
+def _keys(repository: str) -> list[str]:
+    parts = repository.split("/")
+    paths = ["/".join(parts[:count]) for count in range(len(parts), 1, -1)]
+    return [*paths, *_host_keys(parts[0])]
+
+
+def _normalised(key: str) -> str:
+    """Return the key without what Docker puts around a host: ``https://`` and ``/v1/``."""
+    bare, scheme = key, False
+    for prefix in ("https://", "http://"):
+        if key.startswith(prefix):
+            bare, scheme = key.removeprefix(prefix), True
+    return bare.partition("/")[0] if scheme else bare.rstrip("/")
+
+
+def _from_entry(path: Path, key: str, entry: _Entry) -> Credentials | None:
+    origin = f"{path} ({key})"
+    if entry.identitytoken:
+        return Credentials("", "", entry.identitytoken, origin)
+    if entry.auth:
+        try:
+            text = base64.b64decode(entry.auth, validate=True).decode()
+        except (binascii.Error, ValueError) as error:
+            raise InvalidConfigurationError(f"{origin}: auth is not Base64: {error}") from error
+        username, colon, password = text.partition(":")
+        if not colon:
+            raise InvalidConfigurationError(f"{origin}: auth has no user name and password")
+        # Docker pads the text with NUL bytes.
+        return Credentials(username, password.rstrip("\0"), "", origin)
+    if entry.username and entry.password:
+        return Credentials(entry.username, entry.password, "", origin)
+    return None
+
+
+def _ask_helper(path: Path, name: str, host: str) -> Credentials | None:
+    """Ask a helper by Docker's protocol: ``get``, the server on stdin, JSON on stdout."""
+    if not _HELPER_NAME.fullmatch(name):
+        raise InvalidConfigurationError(f"{path}: {name[:100]!r} is not a credential helper's name")
+    program = f"docker-credential-{name}"
+    server = _DOCKER_HUB_SERVER if host == _DOCKER_HUB else host
+    done = process.run([program, "get"], stdin=server.encode(), expected=(0, 1))
+    if done.returncode:
+        said = (done.stdout + done.stderr).decode(errors="replace").strip()
+        if "credentials not found" in said:
+            return None
+        raise ProcessFailedError(f"{program} has no credentials for {host}: {said[:300]}")
+    try:
+        answer: Any = json.loads(done.stdout[:_MAX_FILE])
+        username, secret = answer["Username"], answer["Secret"]
+    except (ValueError, RecursionError, TypeError, KeyError) as error:
+        raise ProcessFailedError(f"{program} gave an answer that cannot be read") from error
+    if not (isinstance(username, str) and isinstance(secret, str)):
+        raise ProcessFailedError(f"{program} gave an answer that cannot be read")
+    if username == _IDENTITY_USER:
+        return Credentials("", "", secret, program)
+    return Credentials(username, secret, "", program)
+
+
+def _read(path: Path) -> _AuthFile | None:
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(_MAX_FILE + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise InvalidConfigurationError(f"{path} cannot be read: {error.strerror}") from error
+    if len(data) > _MAX_FILE:
+        raise InvalidConfigurationError(f"{path} has more than {_MAX_FILE} bytes")
+    try:
+        return _AuthFile.model_validate(json.loads(data) if data.strip() else {})
+    except ValidationError as error:
+        # Not the values: they are secrets.
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InvalidConfigurationError(f"{path}: {where}: {first['msg']}") from None
+    except (ValueError, RecursionError):
+        raise InvalidConfigurationError(f"{path} is not JSON") from None

@@ -1,0 +1,230 @@
+"""Manifests, indexes and configurations: from bytes to checked values, and the platform choice.
+
+Pure. Whatever the bytes are, only `ContentError`s leave. The served bytes decide: a media type in
+the document must agree with the one it was served as, and a document that could be read as both a
+manifest and an index is refused (distribution-spec, security advisory CVE-2021-41190).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, Final, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from bootd.model.errors import (
+    InvalidDigestError,
+    InvalidManifestError,
+    ManifestTooLargeError,
+    NoMatchingPlatformError,
+    UnknownMediaTypeError,
+)
+from bootd.model.image import (
+    CONFIG_TYPES,
+    INDEX_TYPES,
+    LAYER_TYPES,
+    MANIFEST_TYPES,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    Descriptor,
+    ImageConfig,
+    Index,
+    Manifest,
+    Platform,
+    config_from_wire,
+)
+
+MAX_MANIFEST_SIZE: Final = 4 << 20
+"""The least that registries must take, so more is rare (distribution-spec, "Pushing Manifests")."""
+MAX_CONFIG_SIZE: Final = 4 << 20
+
+_SCHEMA_1: Final = "application/vnd.docker.distribution.manifest.v1"
+_SHOWN_PLATFORMS: Final = 20
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+def parse_manifest(data: bytes, served_as: str = "") -> Manifest | Index:
+    """Parse what a tag or digest names.
+
+    Args:
+        data: the bytes as they were served.
+        served_as: the Content-Type or the descriptor's media type, or empty where unknown.
+
+    Raises:
+        ManifestTooLargeError: more than `MAX_MANIFEST_SIZE` bytes.
+        UnknownMediaTypeError: neither an image manifest nor an index, or unknown layers in it.
+        InvalidManifestError: not what the specification asks for.
+    """
+    value = _json_object(data, MAX_MANIFEST_SIZE, "manifest")
+    if "layers" in value and "manifests" in value:
+        raise InvalidManifestError("the manifest has both layers and manifests")
+    kind = _media_type(value, served_as.partition(";")[0].strip().lower())
+    value = {**value, "mediaType": kind}
+    if kind in INDEX_TYPES:
+        return _validate(Index, value, "index")
+    manifest = _validate(Manifest, value, "manifest")
+    _check_types(manifest)
+    return manifest
+
+
+def parse_config(data: bytes, manifest: Manifest) -> ImageConfig:
+    """Parse the configuration that belongs to a manifest.
+
+    Raises:
+        ManifestTooLargeError: more than `MAX_CONFIG_SIZE` bytes.
+        InvalidManifestError: malformed, or its diff IDs are not as many as the manifest's layers.
+    """
+    value = _json_object(data, MAX_CONFIG_SIZE, "image configuration")
+    try:
+        config = config_from_wire(value)
+    except ValidationError as error:
+        raise _invalid("image configuration", error) from error
+    except InvalidDigestError as error:
+        raise InvalidManifestError(f"image configuration: {error.message}") from error
+    if len(config.diff_ids) != len(manifest.layers):
+        raise InvalidManifestError(
+            f"the manifest has {len(manifest.layers)} layers, "
+            f"its configuration {len(config.diff_ids)} diff IDs"
+        )
+    return config
+
+
+def choose_platform(entries: Sequence[Descriptor], wanted: Platform) -> Descriptor:
+    """Return the entry of an index that suits a platform best; the first of equals.
+
+    An entry without a platform is taken only if nothing else suits and it is the only one such.
+
+    Raises:
+        NoMatchingPlatformError: there is none; the message names what is offered.
+    """
+    images = [one for one in entries if one.media_type in MANIFEST_TYPES]
+    ranked = [
+        (rank, number)
+        for number, entry in enumerate(images)
+        if entry.platform is not None and (rank := _rank(entry.platform, wanted)) is not None
+    ]
+    if ranked:
+        return images[min(ranked)[1]]
+    unmarked = [one for one in images if one.platform is None and not one.artifact_type]
+    if len(unmarked) == 1:
+        return unmarked[0]
+    raise NoMatchingPlatformError(f"no image for {wanted}; the index offers {_offered(images)}")
+
+
+def check_platform(config: ImageConfig, wanted: Platform) -> None:
+    """Refuse an image whose own configuration says that it is for another platform.
+
+    Raises:
+        NoMatchingPlatformError: it is.
+    """
+    if _rank(config.platform, wanted) is None:
+        raise NoMatchingPlatformError(f"no image for {wanted}; this one is for {config.platform}")
+
+
+def _rank(offered: Platform, wanted: Platform) -> int | None:
+    """Return how well a platform suits, 0 best, or None."""
+    if (offered.os, offered.architecture) != (wanted.os, wanted.architecture):
+        return None
+    runs = _runnable_variants(wanted)
+    return runs.index(offered.variant) if offered.variant in runs else None
+
+
+def _runnable_variants(platform: Platform) -> list[str]:
+    """Return the variants a platform can run, best first (image-index.md, "Platform Variants").
+
+    A processor of ``arm`` v7 runs v6 and v5 as well; one of ``amd64`` v3 runs v2 and v1. An image
+    without a variant is the baseline: v1 for ``amd64``, v8 for ``arm64``, v7 for ``arm``.
+    """
+    match platform.architecture:
+        case "arm":
+            lowest, baseline = 5, 7
+        case "arm64":
+            lowest, baseline = 8, 8
+        case "amd64":
+            lowest, baseline = 1, 1
+        case _:
+            return [platform.variant] if not platform.variant else [platform.variant, ""]
+    number = platform.variant.removeprefix("v")
+    if not number:
+        highest = baseline
+    elif number.isascii() and number.isdigit() and len(number) == 1:
+        highest = int(number)
+    else:
+        return [platform.variant, ""]
+    found = [f"v{version}" for version in range(highest, lowest - 1, -1)]
+    place = found.index(f"v{baseline}") if f"v{baseline}" in found else len(found)
+    return [*found[:place], "", *found[place:]]
+
+
+def _offered(images: Sequence[Descriptor]) -> str:
+    names = sorted({str(one.platform) for one in images if one.platform is not None})
+    shown = ", ".join(name[:100] for name in names[:_SHOWN_PLATFORMS])
+    return shown or "no image that names its platform"
+
+
+def _media_type(value: dict[str, Any], served_as: str) -> str:
+    known = MANIFEST_TYPES | INDEX_TYPES
+    written = value.get("mediaType")
+    if written is not None and not isinstance(written, str):
+        raise InvalidManifestError("the manifest's mediaType is not a string")
+    if written in known and served_as in known and written != served_as:
+        raise InvalidManifestError(f"the manifest says it is {written}, but came as {served_as}")
+    if (written or served_as).startswith(_SCHEMA_1) or value.get("schemaVersion") == 1:
+        raise UnknownMediaTypeError(
+            "the manifest is of Docker's schema 1, which has no verifiable layers",
+            hint="Push the image anew with a current tool: skopeo copy --format oci.",
+        )
+    if written:
+        found = written
+    elif served_as in known:
+        found = served_as
+    elif "manifests" in value:
+        found = OCI_INDEX
+    elif "layers" in value:
+        found = OCI_MANIFEST
+    else:
+        found = served_as
+    if found not in known:
+        raise UnknownMediaTypeError(f"the manifest has the media type {found[:200]!r}")
+    return found
+
+
+def _check_types(manifest: Manifest) -> None:
+    if manifest.config.media_type not in CONFIG_TYPES:
+        raise UnknownMediaTypeError(
+            f"the configuration has the media type {manifest.config.media_type[:200]!r}; "
+            "this is an artifact, not an image"
+        )
+    for number, layer in enumerate(manifest.layers, 1):
+        if layer.media_type not in LAYER_TYPES:
+            raise UnknownMediaTypeError(
+                f"layer {number} has the media type {layer.media_type[:200]!r}"
+            )
+
+
+def _json_object(data: bytes, limit: int, what: str) -> dict[str, Any]:
+    if len(data) > limit:
+        raise ManifestTooLargeError(f"the {what} has {len(data)} bytes; {limit} are allowed")
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise InvalidManifestError(f"the {what} is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise InvalidManifestError(f"the {what} is not a JSON object")
+    return value
+
+
+def _validate(model: type[_Model], value: dict[str, Any], what: str) -> _Model:
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise _invalid(what, error) from error
+    except InvalidDigestError as error:
+        raise InvalidManifestError(f"{what}: {error.message}") from error
+
+
+def _invalid(what: str, error: ValidationError) -> InvalidManifestError:
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(str(part)[:100] for part in first["loc"])
+    return InvalidManifestError(f"{what}: {where}: {first['msg']}")

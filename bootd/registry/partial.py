@@ -1,0 +1,151 @@
+"""Unfinished downloads, kept so that a later run goes on where this one stopped.
+
+``partial/<digest>`` holds the first bytes of a blob, as many as arrived. Nothing relies on them:
+they are not synced, a damaged one is found out by the digest at the end, and all together have a
+bound. A file is locked (flock) by the one process that appends to it. Failures to keep bytes are
+not failures of the download: it goes on without.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from bootd.durable import Disk
+from bootd.model.digest import Digest
+from bootd.model.errors import InvalidDigestError, StorageError
+from bootd.model.image import Descriptor
+from bootd.registry.settings import RegistrySettings
+
+_log = logging.getLogger(__name__)
+
+_CHUNK: Final = 512 << 10
+_MAX_FILES: Final = 10_000
+
+
+class PartialBlob:
+    """The kept bytes of one blob, locked.
+
+    Attributes:
+        size: how many there are.
+    """
+
+    def __init__(self, path: Path, descriptor: int, disk: Disk) -> None:
+        self._path = path
+        self._descriptor = descriptor
+        self._disk = disk
+        self.size = os.fstat(descriptor).st_size
+
+    def replay(self) -> Iterator[bytes]:
+        """Yield the bytes that were there at the start."""
+        place = 0
+        while place < self.size:
+            data = os.pread(self._descriptor, min(_CHUNK, self.size - place), place)
+            if not data:
+                return
+            place += len(data)
+            yield data
+
+    def append(self, data: bytes) -> bool:
+        """Keep more bytes; return whether that worked. If not, what is kept is discarded."""
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[os.write(self._descriptor, view) :]
+        except OSError as error:
+            _log.debug("cannot keep %s: %s", self._path, error)
+            self.discard()
+            return False
+        return True
+
+    def discard(self) -> None:
+        """Forget the bytes."""
+        with suppress(StorageError):
+            self._disk.discard_file(self._path)
+
+    def close(self) -> None:
+        """Let go of the file, which stays."""
+        os.close(self._descriptor)
+
+
+class PartialFolder:
+    """All unfinished downloads."""
+
+    def __init__(self, folder: Path, disk: Disk, settings: RegistrySettings) -> None:
+        self._folder = folder
+        self._disk = disk
+        self._limit = settings.partial_limit
+        self._minimum = settings.partial_minimum
+
+    def open(self, blob: Descriptor) -> PartialBlob | None:
+        """Return what is kept of a blob, perhaps nothing yet; None where nothing is to be kept.
+
+        Nothing is kept of small blobs, of those beyond the bound, of one that another process is
+        fetching, and where the folder cannot be written.
+        """
+        if not self._minimum <= blob.size <= self._limit:
+            return None
+        path = self._folder / blob.digest
+        try:
+            self._disk.make_directory(self._folder)
+            self._make_room(blob)
+            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+            descriptor = os.open(path, flags, 0o600)
+        except (OSError, StorageError) as error:
+            _log.debug("cannot keep %s: %s", path, error)
+            return None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(descriptor).st_nlink == 0:
+                # Whoever held it has just finished and removed it.
+                raise BlockingIOError
+            if os.fstat(descriptor).st_size > blob.size:
+                os.ftruncate(descriptor, 0)
+            return PartialBlob(path, descriptor, self._disk)
+        except OSError:
+            os.close(descriptor)
+            return None
+
+    def _make_room(self, blob: Descriptor) -> None:
+        """Drop the oldest until this blob fits beside the others."""
+        others: list[tuple[float, int, Path]] = []
+        for number, path in enumerate(self._folder.iterdir()):
+            if number >= _MAX_FILES or not _is_digest(path.name):
+                self._drop(path)
+            elif path.name != blob.digest:
+                found = path.lstat()
+                others.append((found.st_mtime, found.st_size, path))
+        total = blob.size + sum(size for _, size, _ in others)
+        for _, size, path in sorted(others):
+            if total <= self._limit:
+                return
+            if self._drop(path):
+                total -= size
+
+    def _drop(self, path: Path) -> bool:
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._disk.discard_file(path)
+        except (OSError, StorageError):
+            return False
+        finally:
+            os.close(descriptor)
+        _log.debug("dropped %s", path)
+        return True
+
+
+def _is_digest(name: str) -> bool:
+    try:
+        Digest(name)
+    except InvalidDigestError:
+        return False
+    return True

@@ -1,0 +1,152 @@
+"""Image references: ``registry/name[:tag][@digest]``, ``oci:DIR`` and ``oci-archive:FILE``.
+
+Pure. The grammar of registry references is the one of distribution-spec 1.1 ("Pulling manifests")
+with Docker's for the registry part. A reference names its registry: there are no search lists, as
+whoever registers a short name on the first registry of the list would own the machine.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bootd.model.digest import Digest
+from bootd.model.errors import InvalidDigestError, InvalidReferenceError
+
+DEFAULT_TAG: Final = "latest"
+_MAX_REFERENCE: Final = 1_000
+_MAX_PATH: Final = 4_096
+_MAX_NAME: Final = 255
+_MAX_PORT: Final = 65_535
+
+_DOMAIN: Final = re.compile(
+    r"((?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)*"
+    r"|\[[0-9a-fA-F:]{2,39}\])(?::([0-9]{1,5}))?",
+    re.ASCII,
+)
+_COMPONENT: Final = re.compile(r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*", re.ASCII)
+_TAG: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)
+_REGISTRY_PREFIX: Final = "docker://"
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryReference:
+    """An image in a registry; a digest decides where there is also a tag.
+
+    Attributes:
+        domain: host and perhaps port, e.g. ``quay.io`` or ``127.0.0.1:5000``.
+        path: the repository within it, e.g. ``team/os``.
+        tag: the tag, or None where only a digest was given.
+        digest: the digest, or None.
+    """
+
+    domain: str
+    path: str
+    tag: str | None
+    digest: Digest | None
+
+    @property
+    def name(self) -> str:
+        """Registry and repository without tag and digest."""
+        return f"{self.domain}/{self.path}"
+
+    def __str__(self) -> str:
+        tag = f":{self.tag}" if self.tag else ""
+        digest = f"@{self.digest}" if self.digest else ""
+        return self.name + tag + digest
+
+
+@dataclass(frozen=True, slots=True)
+class LayoutReference:
+    """An image in an OCI layout: a folder, or a tar file of one.
+
+    Attributes:
+        path: the absolute path of the folder or file.
+        archive: whether it is a tar file.
+        tag: the ``org.opencontainers.image.ref.name``, or None.
+        digest: the digest of the manifest or index, or None.
+    """
+
+    path: Path
+    archive: bool
+    tag: str | None
+    digest: Digest | None
+
+    def __str__(self) -> str:
+        tag = f":{self.tag}" if self.tag else ""
+        digest = f"@{self.digest}" if self.digest else ""
+        return f"{'oci-archive' if self.archive else 'oci'}:{self.path}{tag}{digest}"
+
+
+Reference = RegistryReference | LayoutReference
+
+
+def parse_reference(text: str) -> Reference:
+    """Parse an image reference.
+
+    A registry reference without tag and digest means the tag ``latest``.
+
+    Raises:
+        InvalidReferenceError: it does not follow the grammar, or names no registry.
+    """
+    for transport in ("oci", "oci-archive"):
+        if text.startswith(transport + ":"):
+            return _parse_layout(text, transport)
+    return _parse_registry(text.removeprefix(_REGISTRY_PREFIX), text)
+
+
+def _parse_registry(bare: str, text: str) -> RegistryReference:
+    if len(bare) > _MAX_REFERENCE:
+        raise InvalidReferenceError(f"the reference has {len(bare)} characters")
+    rest, digest = _split_digest(bare, text)
+    domain, slash, rest = rest.partition("/")
+    if not slash or not (set(domain) & set(".:") or domain == "localhost"):
+        raise InvalidReferenceError(
+            f"{text[:200]!r} does not name its registry",
+            hint="Write the registry too, as in registry.example/name:tag.",
+        )
+    path, colon, tag = rest.partition(":")
+    match = _DOMAIN.fullmatch(domain)
+    if match is None or (match[2] and not 0 < int(match[2]) <= _MAX_PORT):
+        raise _wrong(text, f"{domain!r} is not a host name with an optional port")
+    if not all(_COMPONENT.fullmatch(part) for part in path.split("/")):
+        raise _wrong(text, f"{path!r} is not a repository name (lower case, digits, separators)")
+    if len(domain) + 1 + len(path) > _MAX_NAME:
+        raise _wrong(text, f"its name is longer than {_MAX_NAME} characters")
+    if colon and not _TAG.fullmatch(tag):
+        raise _wrong(text, f"{tag!r} is not a tag")
+    if not colon and digest is None:
+        tag = DEFAULT_TAG
+    return RegistryReference(domain.lower(), path, tag or None, digest)
+
+
+def _parse_layout(text: str, transport: str) -> LayoutReference:
+    if len(text) > _MAX_PATH:
+        raise InvalidReferenceError(f"the reference has {len(text)} characters")
+    rest, digest = _split_digest(text.removeprefix(transport + ":"), text)
+    # The first colon ends the path (containers-transports(5)), so a path cannot contain one.
+    path, colon, tag = rest.partition(":")
+    if not path.startswith("/") or "\0" in path:
+        raise InvalidReferenceError(
+            f"{text[:200]!r} needs an absolute path",
+            hint=f"Write it as {transport}:/absolute/path[:tag].",
+        )
+    if colon and not _TAG.fullmatch(tag):
+        raise _wrong(text, f"{tag!r} is not a tag")
+    return LayoutReference(Path(path), transport == "oci-archive", tag or None, digest)
+
+
+def _split_digest(rest: str, text: str) -> tuple[str, Digest | None]:
+    before, at, digest = rest.partition("@")
+    if not at:
+        return rest, None
+    try:
+        return before, Digest(digest)
+    except InvalidDigestError as error:
+        raise _wrong(text, error.message) from error
+
+
+def _wrong(text: str, why: str) -> InvalidReferenceError:
+    return InvalidReferenceError(f"{text[:200]!r} is not an image reference: {why[:300]}")

@@ -1,0 +1,218 @@
+"""Images in a registry, with its mirrors.
+
+Mirrors are tried in order, then the registry itself; the one that answered is asked first from then
+on. A tag is resolved once, by one of them; everything below is asked for by digest.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeVar
+
+from bootd.clock import Clock
+from bootd.durable import Disk
+from bootd.model.digest import Digest
+from bootd.model.errors import (
+    InvalidDigestError,
+    ManifestTooLargeError,
+    ServerFailedError,
+    TransportError,
+    VerificationError,
+)
+from bootd.model.image import (
+    INDEX_TYPES,
+    MANIFEST_TYPES,
+    CachedCheck,
+    Descriptor,
+    ResolvedImage,
+)
+from bootd.registry.blob import BlobStream, check_digest
+from bootd.registry.download import RemoteBlob, prefer
+from bootd.registry.endpoint import Endpoint
+from bootd.registry.http import HttpClient, HttpResponse
+from bootd.registry.manifest import MAX_MANIFEST_SIZE
+from bootd.registry.partial import PartialFolder
+from bootd.registry.reference import RegistryReference
+from bootd.registry.registries_conf import load_registries
+from bootd.registry.resolve import chosen_digest, resolve_image
+from bootd.registry.retry import with_retries
+from bootd.registry.settings import RegistrySettings
+
+_log = logging.getLogger(__name__)
+
+_NOT_MODIFIED: Final = 304
+_MAX_ETAG: Final = 1_000
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Top:
+    """What a tag or digest named: verified bytes, and what the next poll wants to know."""
+
+    descriptor: Descriptor
+    data: bytes
+    etag: str
+    tells_digest: bool
+
+
+class RegistrySource:
+    """An image in a registry; see `bootd.registry.source.ImageSource`."""
+
+    def __init__(
+        self,
+        reference: RegistryReference,
+        settings: RegistrySettings,
+        partial: Path,
+        disk: Disk,
+        clock: Clock,
+    ) -> None:
+        self._reference = reference
+        self._settings = settings
+        self._clock = clock
+        self._partials = PartialFolder(partial, disk, settings)
+        self._http = HttpClient(settings, clock)
+        locations = load_registries(settings.root).locations(reference)
+        self._endpoints = [Endpoint(one, settings, self._http, clock) for one in locations]
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._http.close()
+
+    def resolve(self) -> ResolvedImage:
+        """Fetch and verify manifest and configuration."""
+        return self._first_answer(self._resolve_at)
+
+    def poll(self, cached: CachedCheck | None) -> tuple[Digest, CachedCheck]:
+        """Ask what the reference names now; nothing new costs one request, or none by digest."""
+        platform = str(self._settings.platform)
+        if cached and (cached.reference, cached.platform) != (str(self._reference), platform):
+            cached = None
+        if cached and cached.top == self._reference.digest:
+            return cached.digest, cached
+        return self._first_answer(lambda endpoint: self._poll_at(endpoint, cached))
+
+    def blob(self, descriptor: Descriptor) -> BlobStream:
+        """Fetch a blob; see `bootd.registry.source.ImageSource.blob`."""
+        return RemoteBlob(descriptor, self._endpoints, self._partials, self._settings, self._clock)
+
+    def _first_answer(self, ask: Callable[[Endpoint], _T]) -> _T:
+        *others, last = list(self._endpoints)
+        for endpoint in others:
+            prefer(self._endpoints, endpoint)
+            try:
+                return ask(endpoint)
+            except (TransportError, VerificationError) as error:
+                _log.debug("%s did not serve: %s", endpoint.location.name, error)
+        prefer(self._endpoints, last)
+        return ask(last)
+
+    def _resolve_at(self, endpoint: Endpoint) -> ResolvedImage:
+        top = self._get_top(endpoint, "")
+        assert top is not None
+
+        def read(document: Descriptor, limit: int) -> bytes:
+            return self._read_document(endpoint, document, limit)
+
+        return resolve_image(
+            str(self._reference), top.descriptor, top.data, self._settings.platform, read
+        )
+
+    def _poll_at(
+        self, endpoint: Endpoint, cached: CachedCheck | None
+    ) -> tuple[Digest, CachedCheck]:
+        here = cached if cached and cached.location == endpoint.location.name else None
+        etag = here.etag if here else ""
+        if here and here.tells_digest:
+            if self._is_unchanged(endpoint, here):
+                return here.digest, here
+            etag = ""
+        top = self._get_top(endpoint, etag)
+        if top is None:
+            assert here is not None
+            return here.digest, here
+        digest = chosen_digest(top.descriptor, top.data, self._settings.platform)
+        return digest, CachedCheck(
+            reference=str(self._reference),
+            platform=str(self._settings.platform),
+            location=endpoint.location.name,
+            top=top.descriptor.digest,
+            digest=digest,
+            etag=top.etag,
+            tells_digest=top.tells_digest,
+        )
+
+    def _is_unchanged(self, endpoint: Endpoint, cached: CachedCheck) -> bool:
+        """Ask with HEAD, which registries do not count against their pull limits."""
+        which = self._reference.digest or self._reference.tag or ""
+
+        def ask() -> bool:
+            with endpoint.manifest(which, etag=cached.etag, method="HEAD") as response:
+                response.discard()
+                told = response.headers.get("Docker-Content-Digest")
+                return response.status == _NOT_MODIFIED or told == cached.top
+
+        try:
+            return with_retries(self._settings, self._clock, ask)
+        except ServerFailedError as error:
+            _log.debug("HEAD failed, trying GET: %s", error)
+            return False
+
+    def _get_top(self, endpoint: Endpoint, etag: str) -> _Top | None:
+        """Fetch what the reference names; None if it still has the entity tag."""
+        which = self._reference.digest or self._reference.tag or ""
+
+        def ask() -> _Top | None:
+            with endpoint.manifest(which, etag=etag) as response:
+                if response.status == _NOT_MODIFIED:
+                    response.discard()
+                    return None
+                return self._verified_top(response)
+
+        return with_retries(self._settings, self._clock, ask)
+
+    def _verified_top(self, response: HttpResponse) -> _Top:
+        data = _read_bounded(response, MAX_MANIFEST_SIZE)
+        told = _digest_header(response)
+        digest = self._reference.digest or told or Digest.of(data)
+        for expected in filter(None, (self._reference.digest, told)):
+            check_digest(data, expected, f"the manifest of {self._reference}")
+        media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()[:_MAX_ETAG]
+        return _Top(
+            Descriptor(media_type=media_type, digest=digest, size=len(data)),
+            data,
+            response.headers.get("ETag", "")[:_MAX_ETAG],
+            told is not None,
+        )
+
+    def _read_document(self, endpoint: Endpoint, document: Descriptor, limit: int) -> bytes:
+        is_manifest = document.media_type in MANIFEST_TYPES | INDEX_TYPES
+
+        def ask() -> bytes:
+            with (
+                endpoint.manifest(document.digest)
+                if is_manifest
+                else endpoint.blob(document.digest, 0, "")
+            ) as response:
+                return response.read(limit)
+
+        return with_retries(self._settings, self._clock, ask)
+
+
+def _read_bounded(response: HttpResponse, limit: int) -> bytes:
+    length = response.content_length
+    data = b"" if length is not None and length > limit else response.read(limit)
+    if len(data) > limit or (length is not None and length > limit):
+        raise ManifestTooLargeError(
+            f"the manifest has {length or f'more than {limit}'} bytes; {limit} are allowed"
+        )
+    return data
+
+
+def _digest_header(response: HttpResponse) -> Digest | None:
+    try:
+        return Digest(response.headers.get("Docker-Content-Digest", ""))
+    except InvalidDigestError:
+        return None
