@@ -1,8 +1,9 @@
 """In which order a boot loader tries the entries: what systemd-boot starts next.
 
 Sources: UAPI.1 Boot Loader Specification, "Sorting"; UAPI.10 Version Format Specification,
-"Version Comparison". Where the text of UAPI.10 and systemd's ``compare-versions`` disagree (whether
-the end of a string or a tilde sorts lower), systemd's answer is taken: it is what boots.
+"Version Comparison". Where the text of UAPI.10 and ``systemd-analyze compare-versions`` disagree (a
+tilde against the end of a string, a caret against a dot, no digits against a zero), systemd's
+answer is taken: it is what boots.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ _LETTERS: Final = re.compile(r"[A-Za-z]*")
 _COUNTER: Final = re.compile(r"\+([0-9]{1,9})(?:-[0-9]{1,9})?", re.ASCII)
 _NUMERALS: Final = frozenset("0123456789")
 _TILDE: Final = "~"
-_SEPARATORS: Final = ((_TILDE, -1), ("-", -1), ("^", 1), (".", -1))
-"""In the order they are looked for; the number: how a string with it compares to one without."""
+_SEPARATORS: Final = (_TILDE, "-", "^", ".")
+"""In the order they are looked for; a string with one sorts lower than a string with none."""
 
 
 class Sortable(Protocol):
@@ -100,10 +101,10 @@ def compare_versions(first: str, second: str) -> int:
     """Return -1, 0 or 1 as the first version is older than, equal to or newer than the second."""
     while True:
         first, second = _skip_ignored(first), _skip_ignored(second)
-        for separator, with_it in _SEPARATORS:
+        for separator in _SEPARATORS:
             in_first, in_second = first.startswith(separator), second.startswith(separator)
             if in_first != in_second:
-                return with_it if in_first else -with_it
+                return _sign(in_second, in_first)
             if in_first:
                 first, second = first[1:], second[1:]
             if separator == _TILDE and not (first and second):
