@@ -47,9 +47,21 @@ class JobView:
     @classmethod
     def of(cls, path: str, properties: Mapping[str, Any]) -> Self:
         """Return the view of a job's properties."""
-        plain = {names.snake_case(name): value for name, value in properties.items()}
-        plain["error"] = tuple(plain["error"])
-        return cls(path=path, **{name: plain[name] for name in cls.__slots__ if name != "path"})
+        code, message, hint = properties["Error"]
+        return cls(
+            path=path,
+            id=properties["Id"],
+            kind=properties["Kind"],
+            state=properties["State"],
+            phase=properties["Phase"],
+            progress=properties["Progress"],
+            bytes_done=properties["BytesDone"],
+            bytes_total=properties["BytesTotal"],
+            requester=properties["Requester"],
+            started=properties["Started"],
+            result=properties["Result"],
+            error=(code, message, hint),
+        )
 
     @property
     def running(self) -> bool:

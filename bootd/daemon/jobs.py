@@ -18,6 +18,7 @@ from enum import StrEnum
 from typing import Any, Final, Protocol
 
 from bootd.clock import SYSTEM_CLOCK, Clock
+from bootd.daemon.privacy import without_contents
 from bootd.daemon.worker import Step, Worker
 from bootd.model.errors import BootdError, BusyError, CancelledError, InternalError
 
@@ -170,7 +171,7 @@ class JobRunner:
             _log.exception("job %d (%s) failed", job.id, job.kind)
             job.error = InternalError(f"{job.kind} failed: {type(error).__name__}")
         else:
-            job.result = json.dumps(document)
+            job.result = json.dumps(without_contents(document))
         await self._end(job)
 
     async def _guarded(self, job: Job, advance: Callable[[Step], None]) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """What the daemon knows of the machine: read off the disk, and again whenever that changed.
 
 Nothing here is remembered that the disk does not say, so a daemon that was killed takes up where it
-was. `look` costs a few ``stat`` calls, because every record is replaced by a rename that changes its
-folder's time.
+was. `look` costs a few ``stat`` calls: records are replaced by renames, which change their folder's
+time.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from bootd.model.documents import StatusDocument
 from bootd.model.errors import BootdError
 from bootd.model.etc_report import EtcCounts
 from bootd.model.state import UpgradeState
-from bootd.operations.host import Host, open_host
+from bootd.operations.etc_views import conflicts
+from bootd.operations.host import open_host
 from bootd.operations.recover import recover
 from bootd.operations.status import status
 
@@ -89,9 +90,6 @@ class Machine:
         self._stamp, self.status, self.etc = await asyncio.to_thread(self._read)
 
     def _read(self) -> tuple[_Stamp, StatusDocument, Mapping[DeploymentId, EtcCounts]]:
-        # Imported here: it needs the whole /etc comparison, which the daemon never runs itself.
-        from bootd.operations.etc_views import conflicts  # noqa: PLC0415
-
         stamp = self._take_stamp()
         try:
             found = status(self.host)

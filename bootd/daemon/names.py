@@ -25,7 +25,6 @@ BUS_DAEMON: Final = "org.freedesktop.DBus"
 BUS_DAEMON_PATH: Final = "/org/freedesktop/DBus"
 
 _NOT_PLAIN: Final = re.compile(r"[^A-Za-z0-9]")
-_WORD_START: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
 def escape_element(text: str) -> str:
@@ -40,8 +39,3 @@ def escape_element(text: str) -> str:
 def deployment_path(identifier: str | None) -> str:
     """Return the object path of a deployment; ``/`` for None."""
     return NO_OBJECT if identifier is None else DEPLOYMENTS + escape_element(identifier)
-
-
-def snake_case(member: str) -> str:
-    """Return the Python name of a bus member: ``PreviewEtc`` is ``preview_etc``."""
-    return _WORD_START.sub("_", member).lower()

@@ -10,7 +10,7 @@ from bootd.model.errors import InvalidArgumentError
 _TYPE_NAMES = {bool: "a boolean", str: "a string"}
 
 
-def take_options(given: Mapping[str, Any], **known: type[bool] | type[str]) -> dict[str, Any]:
+def take_options(given: Mapping[str, Any], **known: type[bool | str]) -> dict[str, Any]:
     """Return the options of a call.
 
     Args:

@@ -1,7 +1,7 @@
 """Objects on the bus: dispatch by the shipped XML, properties, introspection, ObjectManager.
 
-An exported object is a plain Python object: a method of an interface is a coroutine method of the
-same name in snake case that takes the `IncomingCall` and the arguments; a property is an attribute.
+An exported object is a plain Python object (`Exported`) that gives its property values and its
+handlers by name; they must be exactly those of its interface. All properties are read-only.
 Whatever a handler raises is turned into an error reply here: bootd's errors by their bus names,
 anything else into ``org.bootd1.Error.Internal``; its traceback goes to the journal alone.
 """
@@ -9,10 +9,10 @@ anything else into ``org.bootd1.Error.Internal``; its traceback goes to the jour
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from bootd.daemon import interfaces, names
 from bootd.daemon.bus import Connection
@@ -85,21 +85,29 @@ _STANDARD: Final = (
 
 _Answer = tuple[str, list[Any]]
 
+Handler = Callable[..., Awaitable[Any]]
+"""Takes the `IncomingCall` and the arguments; returns what the method gives, or None."""
+
+
+class Exported(Protocol):
+    """What an object on the bus can do."""
+
+    def properties(self) -> Mapping[str, Any]:
+        """Return the value of each property; called often, must not wait."""
+
+    def methods(self) -> Mapping[str, Handler]:
+        """Return the handler of each method."""
+
 
 @dataclass(slots=True)
 class _Export:
     interface: Interface
-    target: object
-    told: dict[str, Any] = field(default_factory=dict)
+    target: Exported
+    methods: Mapping[str, Handler]
+    told: Mapping[str, Any] = field(default_factory=dict)
     """The property values that clients know of."""
 
-    def value(self, name: str) -> Any:
-        return getattr(self.target, names.snake_case(name))
-
-    def values(self) -> dict[str, Any]:
-        return {name: self.value(name) for name in self.interface.properties}
-
-    def variants(self, values: dict[str, Any]) -> dict[str, Variant]:
+    def variants(self, values: Mapping[str, Any]) -> dict[str, Variant]:
         known = self.interface.properties
         return {name: Variant(known[name].signature, value) for name, value in values.items()}
 
@@ -124,10 +132,14 @@ class ObjectServer:
             (names.OBJECT_MANAGER, "GetManagedObjects"): ("", self._managed_objects),
         }
 
-    def export(self, path: str, interface: str, target: object) -> None:
-        """Make an object appear; ObjectManager tells of it."""
-        export = _Export(interfaces.load(interface), target)
-        export.told = export.values()
+    def export(self, path: str, interface: str, target: Exported) -> None:
+        """Make an object appear; ObjectManager tells of it.
+
+        Raises:
+            InternalError: the object has not exactly the members of its interface.
+        """
+        export = _Export(interfaces.load(interface), target, target.methods(), target.properties())
+        _check_members(export)
         self._exports[path] = export
         if path != names.ROOT:
             held = {interface: export.variants(export.told)}
@@ -143,7 +155,7 @@ class ObjectServer:
     def publish(self, path: str) -> None:
         """Tell what changed on an object since its clients were told last; nothing if nothing."""
         export = self._exports[path]
-        now = export.values()
+        now = export.target.properties()
         known = export.interface.properties
         differing = [name for name in now if now[name] != export.told[name]]
         changed = {name: now[name] for name in differing if known[name].emits is Emits.VALUE}
@@ -195,7 +207,7 @@ class ObjectServer:
             method = export.interface.methods.get(call.member)
             if method is not None:
                 _check_signature(call, method.takes)
-                handler = getattr(export.target, names.snake_case(call.member))
+                handler = export.methods[call.member]
                 return method.gives, _as_list(method.gives, await handler(call, *call.arguments))
         takes, handler = self._find_standard(call)
         _check_signature(call, takes)
@@ -244,7 +256,7 @@ class ObjectServer:
 
     async def _get(self, call: IncomingCall) -> _Answer:
         export, name = self._property(call)
-        return "v", [Variant(export.interface.properties[name].signature, export.value(name))]
+        return "v", [export.variants(export.target.properties())[name]]
 
     async def _set(self, call: IncomingCall) -> _Answer:
         _, name = self._property(call)
@@ -255,7 +267,7 @@ class ObjectServer:
         if call.arguments[0] in _STANDARD:
             return "a{sv}", [{}]
         _check_interface(export, call.arguments[0])
-        return "a{sv}", [export.variants(export.values())]
+        return "a{sv}", [export.variants(export.target.properties())]
 
     def _property(self, call: IncomingCall) -> tuple[_Export, str]:
         export = self._at(call.path)
@@ -269,11 +281,20 @@ class ObjectServer:
         if call.path != names.ROOT:
             raise ProtocolError("UnknownMethod", f"the object manager is at {names.ROOT}")
         objects = {
-            path: {export.interface.name: export.variants(export.values())}
+            path: {export.interface.name: export.variants(export.target.properties())}
             for path, export in self._exports.items()
             if path != names.ROOT
         }
         return "a{oa{sa{sv}}}", [objects]
+
+
+def _check_members(export: _Export) -> None:
+    known = export.interface
+    differing = (known.methods.keys() ^ export.methods.keys()) | (
+        known.properties.keys() ^ export.told.keys()
+    )
+    if differing:
+        raise InternalError(f"{known.name} and its object differ in {', '.join(sorted(differing))}")
 
 
 def _check_interface(export: _Export, interface: str) -> None:

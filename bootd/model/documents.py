@@ -8,10 +8,12 @@ removed. Times are RFC 3339 UTC, sizes bytes, digests carry their algorithm.
 from __future__ import annotations
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from bootd.model.config import Automatic
 from bootd.model.deployment import Denial, DeploymentId, DeploymentState
 from bootd.model.digest import Digest
 from bootd.model.etc_report import EtcReport
@@ -186,6 +188,52 @@ class EtcConflictsDocument(Document):
 
     kind: Literal["EtcConflicts"] = "EtcConflicts"
     reports: dict[DeploymentId, EtcReport]
+
+
+class Reason(StrEnum):
+    """Why an update is, or is not, made."""
+
+    NO_IMAGE = "no-image"
+    """Nobody said which image to follow."""
+    UNREADABLE = "unreadable"
+    """Records cannot be read; `status` names them."""
+    DENIED = "denied"
+    """What is available failed on this machine before."""
+    HELD = "held"
+    """Somebody holds automatic upgrades."""
+    FINALIZE_FAILED = "finalize-failed"
+    """The last shutdown could not make the staged deployment bootable."""
+    AUTOMATIC_OFF = "automatic-off"
+    """The timer is told to do nothing."""
+    AUTOMATIC_ONLY_CHECKS = "automatic-only-checks"
+    """The timer is told to check, not to stage."""
+    NEVER_CHECKED = "never-checked"
+    """The registry was not asked yet."""
+    STAGED = "staged"
+    """An update is staged and waits for a shutdown."""
+    QUEUED = "queued"
+    """Another deployment boots next."""
+    ON_TRIAL = "on-trial"
+    """The running deployment has not proved itself yet."""
+    UP_TO_DATE = "up-to-date"
+    """The machine runs what is available."""
+
+
+class ExplanationDocument(Document):
+    """Why an update is, or is not, made."""
+
+    kind: Literal["Explanation"] = "Explanation"
+    image: str | None
+    available: AvailableImage | None
+    state: UpgradeState
+    automatic: Automatic
+    held_by: str | None
+    denial: Denial | None
+    """Of the available digest."""
+    last_fallback: Denial | None
+    finalize_failure: str | None
+    reasons: list[Reason]
+    """Those that hold, the strongest first."""
 
 
 class ErrorDocument(Document):

@@ -121,6 +121,12 @@ class NoImageConfiguredError(RequestError):
     default_hint = "Run 'bootctl-py switch REFERENCE', or set image in /etc/bootd/bootd.toml."
 
 
+class NotTheRunningMachineError(RequestError):
+    """A reboot was asked of a daemon that manages a folder."""
+
+    default_hint = "Only the daemon of the machine that runs can reboot it."
+
+
 class NotDeniedError(RequestError):
     """A digest to be allowed is not on the deny list."""
 

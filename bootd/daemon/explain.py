@@ -1,0 +1,62 @@
+"""Why an update is, or is not, made: the status read as reasons."""
+
+from __future__ import annotations
+
+from bootd.model.config import Automatic
+from bootd.model.deployment import Denial, DeploymentState
+from bootd.model.documents import DeploymentStatus, ExplanationDocument, Reason, StatusDocument
+
+
+def explain(
+    status: StatusDocument, denial: Denial | None, automatic: Automatic
+) -> ExplanationDocument:
+    """Return the reasons that hold now, the strongest first.
+
+    Args:
+        status: the machine's.
+        denial: of the digest that the last check found, if it is on the deny list.
+        automatic: how far the timer goes.
+    """
+    available = status.available
+    return ExplanationDocument(
+        image=status.image,
+        available=available,
+        state=status.state,
+        automatic=automatic,
+        held_by=status.held_by,
+        denial=denial,
+        last_fallback=status.last_fallback,
+        finalize_failure=status.finalize_failure,
+        reasons=[*_obstacles(status, denial, automatic), *_standing(status)],
+    )
+
+
+def _obstacles(status: StatusDocument, denial: Denial | None, automatic: Automatic) -> list[Reason]:
+    found = {
+        Reason.NO_IMAGE: status.image is None,
+        Reason.UNREADABLE: bool(status.problems),
+        Reason.DENIED: denial is not None,
+        Reason.HELD: status.held_by is not None,
+        Reason.FINALIZE_FAILED: status.finalize_failure is not None,
+        Reason.AUTOMATIC_OFF: automatic is Automatic.OFF,
+        Reason.AUTOMATIC_ONLY_CHECKS: automatic is Automatic.CHECK,
+        Reason.NEVER_CHECKED: status.image is not None and status.available is None,
+    }
+    return [reason for reason, holds in found.items() if holds]
+
+
+def _standing(status: StatusDocument) -> list[Reason]:
+    by_id = {deployment.id: deployment for deployment in status.deployments}
+    booted = by_id.get(status.booted) if status.booted else None
+    if status.staged is not None:
+        return [Reason.STAGED]
+    if status.queued is not None:
+        return [Reason.QUEUED]
+    if booted is not None and booted.state is DeploymentState.TRIAL:
+        return [Reason.ON_TRIAL]
+    return [Reason.UP_TO_DATE] if _is_newest(status, booted) else []
+
+
+def _is_newest(status: StatusDocument, booted: DeploymentStatus | None) -> bool:
+    available = status.available
+    return booted is not None and available is not None and booted.digest == available.digest

@@ -1,0 +1,132 @@
+"""``bootd``: the daemon's command line and main loop."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from bootd import __version__
+from bootd.daemon import journal
+from bootd.daemon.bus import ADDRESS_VARIABLE, Connection
+from bootd.daemon.machine import Machine
+from bootd.daemon.notify import ServiceManager, watchdog_interval
+from bootd.daemon.service import Service
+from bootd.model.errors import BootdError, InvalidConfigurationError
+
+_log = logging.getLogger(__name__)
+
+_FAILED: Final = 1
+_BAD_CONFIGURATION: Final = 78
+"""sysexits.h, EX_CONFIG: starting again does not help."""
+_LOOK_SECONDS: Final = 5.0
+"""How long what another process changed on disk may go unseen."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the daemon until it is told to end; return the exit status."""
+    given = _parser().parse_args(arguments)
+    journal.set_up()
+    try:
+        return asyncio.run(_serve(given.sysroot, given.bus))
+    except BootdError as error:
+        _log.error("%s. %s", error.message, error.hint)  # noqa: TRY400 - said to a person
+        return _BAD_CONFIGURATION if isinstance(error, InvalidConfigurationError) else _FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="bootd", description="Keep a machine on an OS image from an OCI registry."
+    )
+    parser.add_argument(
+        "--sysroot",
+        type=Path,
+        metavar="DIR",
+        help="manage the machine that lies in a folder instead of this one",
+    )
+    parser.add_argument(
+        "--bus",
+        metavar="ADDRESS",
+        help=f"the message bus (default: ${ADDRESS_VARIABLE}, else the system bus)",
+    )
+    parser.add_argument("--version", action="version", version=f"bootd {__version__}")
+    return parser
+
+
+async def _serve(sysroot: Path | None, address: str | None) -> int:
+    service_manager = ServiceManager()
+    machine = Machine(None if sysroot is None else sysroot.resolve())
+    connection = await Connection.open(address)
+    try:
+        service = Service(connection, machine, service_manager)
+        await service.start()
+        loop = _Loop(service, service_manager)
+        service_manager.ready()
+        lost = await loop.run(connection)
+        service_manager.stopping()
+        await service.stop()
+    finally:
+        await connection.close()
+    if lost:
+        _log.error("the connection to the message bus is lost")
+    return _FAILED if lost else 0
+
+
+class _Loop:
+    """What goes on until the end: signs of life, a look at the disk, signals."""
+
+    def __init__(self, service: Service, service_manager: ServiceManager) -> None:
+        self._service = service
+        self._service_manager = service_manager
+        self._told_to_end = asyncio.Event()
+        self._told_to_reload = asyncio.Event()
+
+    async def run(self, connection: Connection) -> bool:
+        """Return at the end: True if that is because the bus was lost."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._told_to_end.set)
+        loop.add_signal_handler(signal.SIGHUP, self._told_to_reload.set)
+        lost = loop.create_task(connection.closed())
+        ends = {lost, loop.create_task(self._told_to_end.wait())}
+        duties = {
+            loop.create_task(duty) for duty in (self._reload(), self._look(), self._sign_of_life())
+        }
+        try:
+            await asyncio.wait(ends | duties, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in ends | duties:
+                task.cancel()
+        results = await asyncio.gather(*duties, return_exceptions=True)
+        failures = [result for result in results if isinstance(result, Exception)]
+        if failures:
+            raise failures[0]
+        return lost.done() and not self._told_to_end.is_set()
+
+    async def _reload(self) -> None:
+        while True:
+            await self._told_to_reload.wait()
+            self._told_to_reload.clear()
+            self._service_manager.reloading()
+            await self._service.reload()
+            self._service_manager.ready()
+
+    async def _look(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            await self._service.refresh()
+
+    async def _sign_of_life(self) -> None:
+        interval = watchdog_interval()
+        while True:
+            self._service_manager.alive()
+            await asyncio.sleep(interval or _LOOK_SECONDS)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,307 @@
+"""The object of the machine: org.bootd1.Manager.
+
+Every method checks its arguments, then asks polkit, then acts. Properties only show what `Machine`
+and `JobRunner` know, so reading them never waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+from pydantic import BaseModel
+
+from bootd import __version__
+from bootd.daemon import names
+from bootd.daemon.explain import explain
+from bootd.daemon.jobs import JobRunner
+from bootd.daemon.machine import Machine
+from bootd.daemon.options import take_options
+from bootd.daemon.polkit import Action, Authority
+from bootd.daemon.server import Handler
+from bootd.daemon.times import microseconds
+from bootd.daemon.wire import IncomingCall, Variant
+from bootd.model.config import Automatic
+from bootd.model.deployment import Denial, DeploymentId
+from bootd.model.digest import Digest
+from bootd.model.documents import AvailableImage
+from bootd.model.errors import (
+    BusyError,
+    HeldError,
+    InvalidArgumentError,
+    NothingStagedError,
+    NotTheRunningMachineError,
+)
+from bootd.model.state import UpgradeState
+from bootd.operations import deny, etc_views, hold, pin, staged
+
+_MAX_TEXT: Final = 4_096
+_STATE_OF_PHASE: Final = {
+    "resolving": UpgradeState.CHECKING,
+    "pulling": UpgradeState.PULLING,
+    "composing": UpgradeState.COMPOSING,
+    "staging": UpgradeState.COMPOSING,
+    "finalizing": UpgradeState.FINALIZING,
+}
+
+_Options = Mapping[str, Any]
+
+
+class ManagerObject:
+    """The machine as the bus sees it.
+
+    Args:
+        machine: what is known of it.
+        runner: where jobs are started.
+        authority: who is asked for leave.
+        refresh: awaited after a quick change, so that its news come before the reply.
+        reboot: reboots the live host.
+
+    Attributes:
+        next_check: when the timer runs next, in microseconds since 1970; 0: not known.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        runner: JobRunner,
+        authority: Authority,
+        *,
+        refresh: Callable[[], Awaitable[None]],
+        reboot: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._machine = machine
+        self._runner = runner
+        self._authority = authority
+        self._refresh = refresh
+        self._reboot = reboot
+        self.next_check = 0
+
+    def properties(self) -> Mapping[str, Any]:
+        """Return the property values."""
+        status = self._machine.status
+        return {
+            "Booted": self._path(status.booted),
+            "Staged": self._path(status.staged),
+            "Queued": self._path(status.queued),
+            "Rollback": self._path(status.rollback),
+            "Image": status.image or "",
+            "State": self._state(),
+            "RebootRequired": status.reboot_required,
+            "Available": _available(status.available),
+            "HeldBy": status.held_by or "",
+            "LastFallback": _fallback(status.last_fallback),
+            "NextCheck": self.next_check,
+            "Version": __version__,
+        }
+
+    def methods(self) -> Mapping[str, Handler]:
+        """Return the handlers."""
+        return {
+            "Check": self._check,
+            "Upgrade": self._upgrade,
+            "Switch": self._switch,
+            "Stage": self._stage,
+            "Unstage": self._unstage,
+            "Finalize": self._finalize,
+            "Rollback": self._rollback,
+            "Apply": self._apply,
+            "Pin": self._pin,
+            "Unpin": self._unpin,
+            "Cleanup": self._cleanup,
+            "Fsck": self._fsck,
+            "PreviewEtc": self._preview_etc,
+            "EtcConflicts": self._etc_conflicts,
+            "EtcDiff": self._etc_diff,
+            "ListDenied": self._list_denied,
+            "Allow": self._allow,
+            "Hold": self._hold,
+            "Release": self._release,
+            "Explain": self._explain,
+            "GetStatus": self._get_status,
+        }
+
+    async def _check(self, call: IncomingCall, options: _Options) -> str:
+        take_options(options)
+        return self._start("check", {}, await self._authority.require(call, Action.CHECK))
+
+    async def _upgrade(self, call: IncomingCall, options: _Options) -> str:
+        automatic = take_options(options, automatic=bool).get("automatic", False)
+        user = await self._authority.require(call, Action.STAGE)
+        if not automatic:
+            return self._start("stage", {}, user)
+        policy = self._machine.host.configuration.automatic
+        if policy is Automatic.OFF:
+            raise HeldError(
+                "automatic upgrades are switched off",
+                hint="Set automatic in bootd.toml, or run 'bootctl-py upgrade' by hand.",
+            )
+        if policy is Automatic.CHECK:
+            return self._start("check", {}, user)
+        return self._start("stage", {"automatic": True}, user)
+
+    async def _switch(self, call: IncomingCall, reference: str, options: _Options) -> str:
+        take_options(options)
+        details = {"image": _checked(reference, "reference")}
+        user = await self._authority.require(call, Action.SWITCH, details)
+        return self._start("stage", {"reference": reference, "remember": True}, user)
+
+    async def _stage(self, call: IncomingCall, reference: str, options: _Options) -> str:
+        take_options(options)
+        details = {"image": _checked(reference, "reference")}
+        user = await self._authority.require(call, Action.SWITCH, details)
+        return self._start("stage", {"reference": reference}, user)
+
+    async def _unstage(self, call: IncomingCall, options: _Options) -> None:
+        take_options(options)
+        await self._authority.require(call, Action.STAGE)
+        await self._change(staged.unstage)
+
+    async def _finalize(self, call: IncomingCall, options: _Options) -> str:
+        take_options(options)
+        return self._start("finalize", {}, await self._authority.require(call, Action.APPLY))
+
+    async def _rollback(self, call: IncomingCall, options: _Options) -> str:
+        target = take_options(options, deployment=str).get("deployment")
+        arguments = {} if target is None else {"target": DeploymentId(target)}
+        user = await self._authority.require(call, Action.ROLLBACK, {"deployment": target or ""})
+        return self._start("rollback", arguments, user)
+
+    async def _apply(self, call: IncomingCall, options: _Options) -> None:
+        take_options(options)
+        await self._authority.require(call, Action.APPLY)
+        if not self._machine.live:
+            raise NotTheRunningMachineError(
+                f"{self._machine.directory} is a folder, so there is nothing to reboot"
+            )
+        await self._refresh()
+        if not self._machine.status.reboot_required:
+            raise NothingStagedError("nothing is staged and nothing else boots next")
+        if self._runner.running is not None:
+            raise BusyError(f"job {self._runner.running.id} is running")
+        await self._reboot()
+
+    async def _pin(self, call: IncomingCall, deployment: str, options: _Options) -> None:
+        await self._set_pinned(call, deployment, options, pinned=True)
+
+    async def _unpin(self, call: IncomingCall, deployment: str, options: _Options) -> None:
+        await self._set_pinned(call, deployment, options, pinned=False)
+
+    async def _set_pinned(
+        self, call: IncomingCall, deployment: str, options: _Options, *, pinned: bool
+    ) -> None:
+        take_options(options)
+        identifier = DeploymentId(deployment)
+        await self._authority.require(call, Action.PIN, {"deployment": identifier})
+        await self._change(pin.pin, identifier, pinned=pinned)
+
+    async def _cleanup(self, call: IncomingCall, options: _Options) -> str:
+        take_options(options)
+        return self._start("collect", {}, await self._authority.require(call, Action.CLEANUP))
+
+    async def _fsck(self, call: IncomingCall, options: _Options) -> str:
+        arguments = take_options(options, repair=bool)
+        return self._start("fsck", arguments, await self._authority.require(call, Action.FSCK))
+
+    async def _preview_etc(self, call: IncomingCall, options: _Options) -> str:
+        take_options(options)
+        return self._start("preview", {}, await self._authority.require(call, Action.INSPECT))
+
+    async def _etc_conflicts(self, call: IncomingCall, options: _Options) -> str:
+        return await self._look(call, options, etc_views.conflicts)
+
+    async def _etc_diff(self, call: IncomingCall, options: _Options) -> str:
+        return await self._look(call, options, etc_views.diff)
+
+    async def _look(
+        self, call: IncomingCall, options: _Options, view: Callable[..., BaseModel]
+    ) -> str:
+        take_options(options)
+        await self._authority.require(call, Action.INSPECT)
+        document = await asyncio.to_thread(view, self._machine.host)
+        return document.model_dump_json()
+
+    async def _list_denied(self, call: IncomingCall, options: _Options) -> str:
+        take_options(options)
+        document = await asyncio.to_thread(deny.denied, self._machine.host)
+        return document.model_dump_json()
+
+    async def _allow(self, call: IncomingCall, digest: str, options: _Options) -> None:
+        take_options(options)
+        wanted = Digest(digest)
+        await self._authority.require(call, Action.ALLOW, {"digest": wanted})
+        await self._change(deny.allow, wanted)
+
+    async def _hold(self, call: IncomingCall, who: str, options: _Options) -> None:
+        take_options(options)
+        await self._authority.require(call, Action.HOLD, {"who": _checked(who, "who")})
+        await self._change(hold.hold, who)
+
+    async def _release(self, call: IncomingCall, options: _Options) -> None:
+        take_options(options)
+        await self._authority.require(call, Action.HOLD)
+        await self._change(hold.release)
+
+    async def _explain(self, call: IncomingCall, options: _Options) -> str:
+        take_options(options)
+        await self._refresh()
+        status, host = self._machine.status, self._machine.host
+        denied = (await asyncio.to_thread(deny.denied, host)).denied
+        digest = None if status.available is None else status.available.digest
+        denial = next((found for found in denied if found.digest == digest), None)
+        return explain(status, denial, host.configuration.automatic).model_dump_json()
+
+    async def _get_status(self, call: IncomingCall, options: _Options) -> str:
+        take_options(options)
+        await self._refresh()
+        status = self._machine.status.model_copy(update={"state": UpgradeState(self._state())})
+        return status.model_dump_json()
+
+    def _start(self, kind: str, arguments: Mapping[str, Any], user: int) -> str:
+        return f"{names.JOBS}{self._runner.start(kind, arguments, user).id}"
+
+    async def _change(
+        self, operation: Callable[..., object], *arguments: object, **more: object
+    ) -> None:
+        async with self._runner.change():
+            await asyncio.to_thread(operation, self._machine.host, *arguments, **more)
+        await self._refresh()
+
+    def _state(self) -> str:
+        running = self._runner.running
+        phase = "" if running is None else running.step.phase
+        return _STATE_OF_PHASE.get(phase, self._machine.status.state).value
+
+    def _path(self, identifier: DeploymentId | None) -> str:
+        known = {deployment.id for deployment in self._machine.status.deployments}
+        return names.deployment_path(identifier if identifier in known else None)
+
+
+def _checked(text: str, what: str) -> str:
+    if not 0 < len(text) <= _MAX_TEXT or not text.isprintable():
+        raise InvalidArgumentError(
+            f"{what} must be printable text of 1 to {_MAX_TEXT} characters, not {text[:100]!r}"
+        )
+    return text
+
+
+def _available(available: AvailableImage | None) -> dict[str, Variant]:
+    if available is None:
+        return {}
+    return {
+        "image": Variant("s", available.image),
+        "digest": Variant("s", available.digest),
+        "version": Variant("s", available.image_version),
+        "checked": Variant("t", microseconds(available.checked)),
+    }
+
+
+def _fallback(denial: Denial | None) -> dict[str, Variant]:
+    if denial is None:
+        return {}
+    return {
+        "digest": Variant("s", denial.digest),
+        "cause": Variant("s", denial.cause),
+        "when": Variant("t", microseconds(denial.when)),
+    }

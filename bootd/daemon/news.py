@@ -1,0 +1,93 @@
+"""Which `Event` the journal gets for what."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from bootd.daemon.jobs import Job
+from bootd.daemon.journal import Event, announce
+from bootd.model.deployment import DeploymentState
+from bootd.model.documents import StatusDocument
+from bootd.model.errors import CancelledError
+
+
+def tell_of_start(status: StatusDocument) -> None:
+    """Tell what happened while no daemon ran."""
+    for deployment in status.deployments:
+        if deployment.state is DeploymentState.FAILED:
+            announce(
+                Event.FALLBACK_SEEN,
+                f"{deployment.id} did not boot, and the machine fell back from it",
+                deployment.id,
+            )
+    if status.finalize_failure is not None:
+        announce(
+            Event.FINALIZE_FAILED,
+            f"the last shutdown did not make the update bootable: {status.finalize_failure}",
+            status.finalize_failure,
+        )
+
+
+def tell_of_job(job: Job) -> None:
+    """Tell how a job ended."""
+    if isinstance(job.error, CancelledError):
+        return
+    if job.error is not None:
+        announce(
+            Event.JOB_FAILED,
+            f"job {job.id} ({job.kind}) failed: {job.error.message}",
+            str(job.id),
+            job.kind,
+            job.error.code,
+            job.error.hint,
+        )
+        return
+    teller = _TELLERS.get(job.kind)
+    if teller is not None:
+        teller(json.loads(job.result))
+
+
+def _tell_of_check(found: Mapping[str, Any]) -> None:
+    image, digest = found["image"], found["digest"]
+    if found["update"] and not found["denied"]:
+        announce(Event.UPDATE_AVAILABLE, f"{image} is now {digest}", image, digest)
+
+
+def _tell_of_stage(staged: Mapping[str, Any]) -> None:
+    if staged["changed"]:
+        image, digest, deployment = staged["image"], staged["digest"], staged["deployment"]
+        announce(
+            Event.STAGED, f"{image} is staged as {deployment}", image, digest, deployment or ""
+        )
+
+
+def _tell_of_finalize(finalized: Mapping[str, Any]) -> None:
+    deployment = finalized["deployment"]
+    if deployment is not None:
+        announce(Event.FINALIZED, f"{deployment} boots next", deployment)
+
+
+def _tell_of_rollback(rolled_back: Mapping[str, Any]) -> None:
+    deployment, denied = rolled_back["deployment"], rolled_back["denied"]
+    announce(Event.ROLLED_BACK, f"{deployment} boots next, by a rollback", deployment)
+    if denied is not None:
+        reason = "it was rolled back"
+        announce(Event.DENIED, f"{denied} is not staged again: {reason}", denied, reason)
+
+
+def _tell_of_fsck(checked: Mapping[str, Any]) -> None:
+    damages = checked["damages"]
+    if damages:
+        named = ", ".join(f"{damage['what']} {damage['path']}" for damage in damages[:10])
+        announce(Event.DAMAGE_FOUND, f"{len(damages)} damages, such as {named}", str(len(damages)))
+
+
+_TELLERS = {
+    "check": _tell_of_check,
+    "stage": _tell_of_stage,
+    "finalize": _tell_of_finalize,
+    "rollback": _tell_of_rollback,
+    "fsck": _tell_of_fsck,
+}

@@ -1,0 +1,206 @@
+"""The daemon's parts put together: the machine, its jobs and their objects on the bus."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from functools import partial
+from typing import Final
+
+from bootd.daemon import live, names
+from bootd.daemon.bus import Connection
+from bootd.daemon.deployment import DeploymentObject
+from bootd.daemon.job import JobObject
+from bootd.daemon.jobs import Job, JobRunner, JobState
+from bootd.daemon.machine import Machine
+from bootd.daemon.manager import ManagerObject
+from bootd.daemon.news import tell_of_job, tell_of_start
+from bootd.daemon.notify import ServiceManager
+from bootd.daemon.polkit import Authority
+from bootd.daemon.server import ObjectServer
+from bootd.daemon.worker import Worker
+from bootd.model.config import Automatic
+from bootd.model.errors import BootdError, BusyError
+
+_log = logging.getLogger(__name__)
+
+PUBLISH_SECONDS: Final = 0.25
+"""Progress is told at most four times a second."""
+
+
+class Service:
+    """Keeps what is on the bus true to the machine.
+
+    Args:
+        connection: the bus.
+        machine: what is managed.
+        service_manager: is told how things stand.
+        worker: runs the jobs.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        machine: Machine,
+        service_manager: ServiceManager,
+        worker: Worker | None = None,
+    ) -> None:
+        self._connection = connection
+        self._machine = machine
+        self._service_manager = service_manager
+        self._server = ObjectServer(connection)
+        self._authority = Authority(connection)
+        self._runner = JobRunner(worker or Worker(machine.directory), self, self._settle)
+        self._manager = ManagerObject(
+            machine,
+            self._runner,
+            self._authority,
+            refresh=self.refresh,
+            reboot=partial(live.reboot, connection),
+        )
+        self._deployments: dict[str, DeploymentObject] = {}
+        self._pending: asyncio.TimerHandle | None = None
+        self._reboots: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Recover the machine, put everything on the bus and take its name.
+
+        Raises:
+            BusyError: another daemon has the name.
+            NotAuthorizedError: the bus policy does not let this user have it.
+        """
+        [taken] = await self._connection.ask_bus("NameHasOwner", "s", names.BUS_NAME)
+        if taken:
+            raise BusyError(
+                f"another bootd owns {names.BUS_NAME} on this bus",
+                hint="One daemon a bus is enough; stop the other one first.",
+            )
+        await self._machine.recover()
+        await self._machine.read()
+        tell_of_start(self._machine.status)
+        self._server.export(names.ROOT, names.MANAGER, self._manager)
+        self._show()
+        await self._ask_systemd()
+        await self._connection.own(names.BUS_NAME)
+        self._tell_status()
+
+    async def refresh(self) -> None:
+        """Take up what changed on disk, whoever changed it."""
+        if await self._machine.look():
+            self._show()
+
+    async def reload(self) -> None:
+        """Read the configuration anew; one that cannot be used leaves the old one in force."""
+        try:
+            await self._machine.reload()
+        except BootdError as error:
+            _log.error("the old configuration stays: %s", error.message)  # noqa: TRY400 - no bug
+        await self._ask_systemd()
+        self._show()
+
+    async def stop(self) -> None:
+        """Cancel the running job and wait until its child is gone."""
+        await self._runner.stop()
+        if self._pending is not None:
+            self._pending.cancel()
+
+    def job_new(self, job: Job) -> None:
+        """Put a job on the bus."""
+        path = _path(job)
+        self._server.export(path, names.JOB, JobObject(job, self._runner, self._authority))
+        self._server.emit(names.ROOT, "JobNew", job.id, path)
+
+    def job_advanced(self, job: Job) -> None:
+        """Publish progress, a few times a second."""
+        if self._pending is None:
+            loop = asyncio.get_running_loop()
+            self._pending = loop.call_later(PUBLISH_SECONDS, self._publish_progress, job)
+
+    def job_ended(self, job: Job) -> None:
+        """Publish the end of a job."""
+        if self._pending is not None:
+            self._pending.cancel()
+        self._publish_progress(job)
+        tell_of_job(job)
+        self._server.emit(names.ROOT, "JobRemoved", job.id, _path(job), job.state.value)
+        if self._wants_reboot(job):
+            task = asyncio.get_running_loop().create_task(self._reboot())
+            self._reboots.add(task)
+            task.add_done_callback(self._reboots.discard)
+
+    def job_forgotten(self, job: Job) -> None:
+        """Take a job off the bus."""
+        self._server.withdraw(_path(job))
+
+    def _publish_progress(self, job: Job) -> None:
+        self._pending = None
+        self._server.publish(_path(job))
+        self._server.publish(names.ROOT)
+        self._tell_status()
+
+    async def _settle(self, job: Job) -> None:
+        await self._machine.read()
+        self._show()
+        if job.kind == "stage":
+            await self._ask_systemd()
+
+    def _show(self) -> None:
+        """Make the deployments' objects and the Manager follow the status.
+
+        New objects come before the properties that name them, old ones go after.
+        """
+        etc = self._machine.etc
+        found = {
+            names.deployment_path(status.id): (status, etc.get(status.id))
+            for status in self._machine.status.deployments
+        }
+        for path, (status, counts) in found.items():
+            if path in self._deployments:
+                self._deployments[path].show(status, counts)
+                self._server.publish(path)
+            else:
+                self._deployments[path] = DeploymentObject(status, counts)
+                self._server.export(path, names.DEPLOYMENT, self._deployments[path])
+        self._server.publish(names.ROOT)
+        for path in self._deployments.keys() - found.keys():
+            del self._deployments[path]
+            self._server.withdraw(path)
+
+    async def _ask_systemd(self) -> None:
+        """Arm the finalization of what is staged, and learn when the timer runs next."""
+        if not self._machine.live:
+            return
+        if self._machine.status.staged is not None:
+            try:
+                await live.arm_finalization(self._connection)
+            except BootdError as error:
+                _log.error("%s (%s)", error.message, error.hint)  # noqa: TRY400 - no bug of ours
+        self._manager.next_check = await live.next_check(self._connection)
+        self._server.publish(names.ROOT)
+
+    def _wants_reboot(self, job: Job) -> bool:
+        return (
+            job.state is JobState.DONE
+            and bool(job.arguments.get("automatic"))
+            and self._machine.live
+            and self._machine.status.reboot_required
+            and self._machine.host.configuration.automatic is Automatic.APPLY
+        )
+
+    async def _reboot(self) -> None:
+        try:
+            await live.reboot(self._connection)
+        except BootdError as error:
+            _log.warning("the update waits for a reboot: %s", error.message)
+
+    def _tell_status(self) -> None:
+        job = self._runner.running
+        if job is None:
+            text = f"{self._machine.status.state.value}: {self._machine.status.image or 'no image'}"
+        else:
+            text = f"{job.kind}: {job.step.phase or 'starting'}, {job.step.overall:.0%}"
+        self._service_manager.status(text)
+
+
+def _path(job: Job) -> str:
+    return f"{names.JOBS}{job.id}"
