@@ -9,7 +9,8 @@ from typing import Final, Protocol, TextIO
 
 from bootd.cli.output import Output
 
-_LINE_EVERY: Final = 0.1
+_LINES: Final = 10
+"""How many lines a job gets besides one a phase."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +50,14 @@ class LineDisplay:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._phase = ""
-        self._fraction = 0.0
+        self._tenth = 0
 
     def update(self, step: Step) -> None:
         """Write a line if there is enough news."""
-        if not step.phase:
+        tenth = int(step.fraction * _LINES)
+        if not step.phase or (step.phase, tenth) == (self._phase, self._tenth):
             return
-        if step.phase == self._phase and step.fraction < self._fraction + _LINE_EVERY:
-            return
-        self._phase = step.phase
-        self._fraction = step.fraction
+        self._phase, self._tenth = step.phase, tenth
         self._stream.write(f"{step.phase}: {step.fraction:.0%}\n")
         self._stream.flush()
 

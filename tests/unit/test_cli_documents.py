@@ -1,7 +1,7 @@
 """The published documents: golden JSON, golden text, and schemas that accept them.
 
-After a wanted change: ``BOOTD_WRITE_GOLDEN=1 pytest tests/unit/test_cli_documents.py``, then read the
-diff of ``tests/unit/golden`` as a user of the old output would.
+After a wanted change: ``BOOTD_WRITE_GOLDEN=1 pytest tests/unit/test_cli_documents.py``, then read
+the diff of ``tests/unit/golden`` as a user of the old output would.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ def test_text_is_as_it_was(kind: str) -> None:
 @pytest.mark.parametrize("kind", SAMPLES)
 def test_schema_accepts_the_sample(kind: str) -> None:
     by_kind = {
-        schema["properties"]["kind"]["const"]: schema for schema in map(json.loads, schemas().values())
+        schema["properties"]["kind"]["const"]: schema
+        for schema in map(json.loads, schemas().values())
     }
     checker = jsonschema.Draft202012Validator(by_kind[kind])
     document = json.loads((GOLDEN / f"{kind}.json").read_text())
