@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterable
 from typing import Final
 
-from bootd.durable import storage_errors
 from bootd.model.errors import DamagedObjectError, WriteFailedError
 from bootd.model.tree import RegularFile
 from bootd.store.objects import object_path
@@ -56,11 +55,10 @@ class StoreContents:
         """
         if file.content is not None:
             return file.content
-        with open(self.open(file), "rb") as stream:  # noqa: PTH123 - a descriptor
-            with storage_errors("read", object_path(self._sysroot, file.verity or b"")):
-                content = stream.read(READ_LIMIT + 1)
+        descriptor = self.open(file)
+        with open(descriptor, "rb") as stream:  # noqa: PTH123 - a descriptor
+            content = stream.read(READ_LIMIT + 1)
         if len(content) != file.size:
-            raise DamagedObjectError(
-                f"the object {(file.verity or b'').hex()} has {len(content)} bytes, not {file.size}"
-            )
+            name = (file.verity or b"").hex()
+            raise DamagedObjectError(f"the object {name} has {len(content)} bytes, not {file.size}")
         return content

@@ -1,0 +1,74 @@
+"""Collect: images, layers and objects that no kept image needs.
+
+Order: the names by which things are found first, each durably, then the objects, by mark and sweep
+over what is left. A cut in between leaves objects that the next collect removes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from bootd.durable import storage_errors
+from bootd.model.digest import Digest
+from bootd.store.image import all_images, image_path, open_image
+from bootd.store.layer_index import all_layers, layer_path
+from bootd.store.references import referenced_objects, sweep_objects
+from bootd.sysroot import Sysroot
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """How much went."""
+
+    images: int
+    layers: int
+    objects: int
+    partial_downloads: int
+    freed_bytes: int
+
+
+def sweep(sysroot: Sysroot, kept: Collection[Digest], report: Callable[[], None]) -> Swept:
+    """Remove all that the kept images and the deployments do not need.
+
+    The caller holds the store's lock and has removed the deployments that were to go.
+
+    Args:
+        sysroot: the machine.
+        kept: manifest digests of the images that stay, those that are missing included.
+        report: called now and then; it may raise to stop.
+
+    Raises:
+        DamagedRecordError, DamagedImageError, UnknownFormatError: what is needed cannot be known;
+            nothing more goes.
+        WriteFailedError: the disk is in the way.
+    """
+    images = all_images(sysroot)
+    staying = [digest for digest in images if digest in kept]
+    needed_layers = {
+        diff_id for digest in staying for diff_id in open_image(sysroot, digest).diff_ids()
+    }
+    report()
+    freed = 0
+    doomed_images = [digest for digest in images if digest not in kept]
+    for digest in doomed_images:
+        sysroot.disk.remove_tree(image_path(sysroot, digest))
+    doomed_layers = [found for found in all_layers(sysroot) if found not in needed_layers]
+    for diff_id in doomed_layers:
+        sysroot.disk.remove_file(layer_path(sysroot, diff_id))
+    partial, partial_bytes = _drop_partial(sysroot)
+    objects, freed = sweep_objects(sysroot, referenced_objects(sysroot), report)
+    return Swept(len(doomed_images), len(doomed_layers), objects, partial, freed + partial_bytes)
+
+
+def _drop_partial(sysroot: Sysroot) -> tuple[int, int]:
+    """Remove downloads that nobody came back for; the lock says that none is going on."""
+    count = size = 0
+    if sysroot.partial.is_dir():
+        with storage_errors("list", sysroot.partial):
+            files = [path for path in sysroot.partial.iterdir() if path.is_file()]
+        for path in files:
+            size += path.stat().st_size
+            count += 1
+            sysroot.disk.discard_file(path)
+    return count, size

@@ -1,0 +1,246 @@
+"""Images: what a manifest's layers come to, composed once.
+
+``images/<manifest digest>/`` holds the manifest and the configuration as they were served, the
+EROFS image of the host's root, and a record with the EROFS image's fs-verity digest. Invariant: the
+folder appears whole and durable, after every object it needs.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from bootd.durable import TEMPORARY_PREFIX, storage_errors, temporary_name
+from bootd.model.digest import Digest
+from bootd.model.errors import (
+    DamagedImageError,
+    DamagedRecordError,
+    InvalidDigestError,
+    StorageError,
+    UnknownFormatError,
+)
+from bootd.model.image import ResolvedImage
+from bootd.model.tree import Directory
+from bootd.store.compose import compose
+from bootd.store.contents import StoreContents
+from bootd.store.erofs import ErofsImage, write_erofs
+from bootd.store.host_layout import HostLayout, to_host_layout
+from bootd.store.layer_index import read_layer
+from bootd.store.verity import enable_verity, measure, verity_digest
+from bootd.sysroot import Sysroot
+
+EROFS_NAME: Final = "root.erofs"
+MANIFEST_NAME: Final = "manifest.json"
+CONFIG_NAME: Final = "config.json"
+RECORD_NAME: Final = "image.json"
+
+_FORMAT: Final = 1
+_RECORD_LIMIT: Final = 64 << 10
+_CONFIG_LIMIT: Final = 16 << 20
+_DIFF_IDS_LIMIT: Final = 10_000
+
+
+class ImageRecord(BaseModel):
+    """``image.json``."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    format: Literal[1] = _FORMAT
+    digest: Digest
+    erofs: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """fs-verity digest of ``root.erofs``."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredImage:
+    """An image in the store.
+
+    Attributes:
+        digest: the manifest's.
+        folder: where it is.
+        erofs_verity: fs-verity digest of its EROFS image, 64 hex digits.
+        contents: reads what its files hold.
+    """
+
+    digest: Digest
+    folder: Path
+    erofs_verity: str
+    contents: StoreContents
+    _composed: Directory | None = field(default=None, repr=False)
+
+    @property
+    def erofs(self) -> Path:
+        """The EROFS image of the host's root."""
+        return self.folder / EROFS_NAME
+
+    def manifest_bytes(self) -> bytes:
+        """Return the manifest as it was served.
+
+        Raises:
+            DamagedRecordError: it is missing or has another digest.
+        """
+        data = _read(self.folder / MANIFEST_NAME, _CONFIG_LIMIT)
+        running = self.digest.new_hash()
+        running.update(data)
+        if running.hexdigest() != self.digest.hex:
+            raise DamagedRecordError(f"{self.folder / MANIFEST_NAME} is not {self.digest}")
+        return data
+
+    def diff_ids(self) -> list[Digest]:
+        """Return the diff IDs of its layers, the lowest first.
+
+        Raises:
+            DamagedRecordError: manifest or configuration is damaged.
+        """
+        path = self.folder / CONFIG_NAME
+        data = _read(path, _CONFIG_LIMIT)
+        try:
+            promised = Digest(json.loads(self.manifest_bytes())["config"]["digest"])
+            running = promised.new_hash()
+            running.update(data)
+            if running.hexdigest() != promised.hex:
+                raise DamagedRecordError(f"{path} is not {promised}")
+            found = json.loads(data)["rootfs"]["diff_ids"]
+            return [Digest(text) for text in found[:_DIFF_IDS_LIMIT]]
+        except (ValueError, LookupError, TypeError, RecursionError, InvalidDigestError) as error:
+            raise DamagedRecordError(f"{path} lists no layers: {error!r}") from error
+
+    @contextmanager
+    def tree(self) -> Iterator[Directory]:
+        """Yield the host's root as a tree.
+
+        Raises:
+            DamagedImageError: the EROFS image is damaged.
+        """
+        if self._composed is not None:
+            yield self._composed
+            return
+        with ErofsImage.open(self.erofs) as image:
+            yield image.root()
+
+
+def image_path(sysroot: Sysroot, digest: Digest) -> Path:
+    """Return where the image of a manifest is, whether it exists or not."""
+    return sysroot.images / digest
+
+
+def all_images(sysroot: Sysroot) -> list[Digest]:
+    """Return the manifest digests of the images in the store, sorted.
+
+    Raises:
+        DamagedRecordError: something else lies between them.
+    """
+    if not sysroot.images.is_dir():
+        return []
+    with storage_errors("list", sysroot.images):
+        names = sorted(path.name for path in sysroot.images.iterdir())
+    try:
+        return [Digest(name) for name in names if not name.startswith(TEMPORARY_PREFIX)]
+    except InvalidDigestError as error:
+        raise DamagedRecordError(f"{sysroot.images} holds what is no image") from error
+
+
+def has_image(sysroot: Sysroot, digest: Digest) -> bool:
+    """Return whether an image is in the store, whole and durable."""
+    return image_path(sysroot, digest).is_dir()
+
+
+def open_image(sysroot: Sysroot, digest: Digest) -> StoredImage:
+    """Return an image of the store.
+
+    Raises:
+        DamagedRecordError: it is missing, or its record cannot be used.
+        UnknownFormatError: a newer bootd wrote it.
+        DamagedImageError: its EROFS image is not the one that was composed.
+    """
+    folder = image_path(sysroot, digest)
+    record = _read_record(folder / RECORD_NAME)
+    if record.digest != digest:
+        raise DamagedRecordError(f"{folder / RECORD_NAME} is the record of {record.digest}")
+    image = StoredImage(digest, folder, record.erofs, StoreContents(sysroot))
+    found = measure(image.erofs).hex()
+    if found != record.erofs:
+        raise DamagedImageError(f"{image.erofs} measures {found}, composed was {record.erofs}")
+    return image
+
+
+def compose_image(sysroot: Sysroot, resolved: ResolvedImage) -> StoredImage:
+    """Compose an image from layers that are in the store; one that is there is returned.
+
+    An image that is there and damaged is composed anew.
+
+    Raises:
+        InvalidLayerError, InvalidTreeError: the layers make no tree that a host could have.
+        DamagedRecordError: a layer's index is missing or damaged.
+        NoSpaceError, WriteFailedError: the disk is in the way; no image appears.
+    """
+    target = image_path(sysroot, resolved.digest)
+    if target.is_dir():
+        try:
+            return open_image(sysroot, resolved.digest)
+        except UnknownFormatError:
+            raise
+        except StorageError:
+            sysroot.disk.remove_tree(target)
+    root = compose_host_layout(sysroot, resolved.config.diff_ids).root
+    return _publish(sysroot, resolved, root, target)
+
+
+def compose_host_layout(sysroot: Sysroot, diff_ids: list[Digest]) -> HostLayout:
+    """Return what layers in the store come to: the host's root, and the image's ``/var``.
+
+    Raises:
+        InvalidLayerError, InvalidTreeError, DamagedRecordError: as for `compose_image`.
+    """
+    return to_host_layout(compose(read_layer(sysroot, diff_id) for diff_id in diff_ids))
+
+
+def _publish(
+    sysroot: Sysroot, resolved: ResolvedImage, root: Directory, target: Path
+) -> StoredImage:
+    disk = sysroot.disk
+    buffer = io.BytesIO()
+    write_erofs(root, buffer)
+    content = buffer.getbuffer()
+    verity = verity_digest(content).hex()
+    record = ImageRecord(digest=resolved.digest, erofs=verity)
+    building = temporary_name(target)
+    disk.remove_tree(building)
+    disk.make_directory(building)
+    disk.add_file(building / MANIFEST_NAME, resolved.manifest_bytes)
+    disk.add_file(building / CONFIG_NAME, resolved.config_bytes)
+    disk.add_file(building / RECORD_NAME, record.model_dump_json().encode() + b"\n")
+    disk.add_file(building / EROFS_NAME, content)
+    enable_verity(building / EROFS_NAME)
+    disk.publish_directory(building, target)
+    return StoredImage(resolved.digest, target, verity, StoreContents(sysroot), root)
+
+
+def _read_record(path: Path) -> ImageRecord:
+    data = _read(path, _RECORD_LIMIT)
+    try:
+        value = json.loads(data)
+        found = value.get("format") if isinstance(value, dict) else None
+        if isinstance(found, int) and found > _FORMAT:
+            raise UnknownFormatError(f"{path} has format {found}; this bootd knows {_FORMAT}")
+        return ImageRecord.model_validate(value)
+    except (ValidationError, ValueError, RecursionError) as error:
+        raise DamagedRecordError(f"{path} cannot be used: {error}") from error
+
+
+def _read(path: Path, limit: int) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(limit + 1)
+    except OSError as error:
+        raise DamagedRecordError(f"{path} cannot be read: {error.strerror}") from error
+    if len(data) > limit:
+        raise DamagedRecordError(f"{path} has more than {limit} bytes")
+    return data
