@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from bootd.model.deployment import Denial, DeploymentId
+from bootd.model.deployment import DeploymentId
 from bootd.model.documents import DeploymentStatus, Document
 
 
@@ -87,13 +87,3 @@ class ConfigurationDocument(Document):
     kind: Literal["Configuration"] = "Configuration"
     settings: list[Setting]
     warnings: list[str]
-
-
-class ExplanationDocument(Document):
-    """``why``: how the machine came to where it is."""
-
-    kind: Literal["Explanation"] = "Explanation"
-    booted: DeploymentId | None
-    facts: list[str]
-    """One sentence each, the most important first."""
-    denied: list[Denial]

@@ -9,15 +9,26 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from bootd.cli.progress import Display, Step
+from bootd.daemon.explain import explain
 from bootd.operations import deny, etc_views, status
 from bootd.operations.host import Host, open_host
 from bootd.operations.progress import Phase, overall
+
+
+def _explain(machine: Host) -> BaseModel:
+    found = status.status(machine)
+    digest = None if found.available is None else found.available.digest
+    denied = deny.denied(machine).denied
+    denial = next((one for one in denied if one.digest == digest), None)
+    return explain(found, denial, machine.configuration.automatic)
+
 
 ANSWERS: Final[dict[str, Callable[[Host], BaseModel]]] = {
     "GetStatus": status.status,
     "ListDenied": deny.denied,
     "EtcConflicts": etc_views.conflicts,
     "EtcDiff": etc_views.diff,
+    "Explain": _explain,
 }
 """The methods of the Manager that only look, by name."""
 

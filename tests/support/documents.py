@@ -10,13 +10,13 @@ from bootd.cli.documents import (
     ConfigurationDocument,
     DeploymentsDocument,
     DoneDocument,
-    ExplanationDocument,
     JobDocument,
     JobsDocument,
     JobStatus,
     KernelArgumentsDocument,
     Setting,
 )
+from bootd.model.config import Automatic
 from bootd.model.deployment import Denial, DeploymentId, DeploymentState
 from bootd.model.digest import Digest
 from bootd.model.documents import (
@@ -27,8 +27,10 @@ from bootd.model.documents import (
     DeniedDocument,
     DeploymentStatus,
     EtcConflictsDocument,
+    ExplanationDocument,
     FinalizeDocument,
     FsckDocument,
+    Reason,
     RollbackDocument,
     StageDocument,
     StatusDocument,
@@ -237,6 +239,14 @@ SAMPLES: dict[str, BaseModel] = {
         warnings=["/etc/bootd/bootd.toml: the key 'imgae' is not known and ignored"],
     ),
     "Explanation": ExplanationDocument(
-        booted=OLD_ID, facts=["This machine runs the newest image that works."], denied=[DENIAL]
+        image=IMAGE,
+        available=STATUS.available,
+        state=UpgradeState.IDLE,
+        automatic=Automatic.CHECK,
+        held_by="operator: rack move",
+        denial=DENIAL,
+        last_fallback=DENIAL,
+        finalize_failure="no space left on $BOOT",
+        reasons=list(Reason),
     ),
 }

@@ -42,7 +42,6 @@ def test_defaults() -> None:
         "interactive": True,
         "automatic": False,
         "apply": False,
-        "force": False,
         "wait": True,
     }
 
@@ -120,7 +119,7 @@ def test_every_verb_can_be_loaded_and_has_one_parser() -> None:
         (["status"], None, ["status"]),
         (["-H", "there", "status", "-j"], "there", ["status", "-j"]),
         (["status", "--host=there"], "there", ["status"]),
-        (["switch", "--force", "-Hthere", "x:1"], "there", ["switch", "--force", "x:1"]),
+        (["switch", "--no-wait", "-Hthere", "x:1"], "there", ["switch", "--no-wait", "x:1"]),
     ],
 )
 def test_the_host_is_taken_out_of_the_line(

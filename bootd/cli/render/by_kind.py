@@ -12,18 +12,17 @@ from bootd.cli.documents import (
     ConfigurationDocument,
     DeploymentsDocument,
     DoneDocument,
-    ExplanationDocument,
     JobDocument,
     JobsDocument,
     KernelArgumentsDocument,
 )
 from bootd.cli.render.etc import render_conflicts, render_diff, render_report
+from bootd.cli.render.explanation import render_explanation
 from bootd.cli.render.listing import (
     render_configuration,
     render_denied,
     render_deployments,
     render_done,
-    render_explanation,
     render_job,
     render_jobs,
     render_kernel_arguments,
@@ -43,6 +42,7 @@ from bootd.model.documents import (
     CollectDocument,
     DeniedDocument,
     EtcConflictsDocument,
+    ExplanationDocument,
     FinalizeDocument,
     FsckDocument,
     RollbackDocument,

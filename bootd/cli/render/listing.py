@@ -6,7 +6,6 @@ from bootd.cli.documents import (
     ConfigurationDocument,
     DeploymentsDocument,
     DoneDocument,
-    ExplanationDocument,
     JobDocument,
     JobsDocument,
     KernelArgumentsDocument,
@@ -68,14 +67,7 @@ def render_denied(document: DeniedDocument, style: Style) -> str:
     """Return what failed here, with its cause."""
     if not document.denied:
         return "No image is denied."
-    return "\n\n".join(_denial(denial, style) for denial in document.denied)
-
-
-def render_explanation(document: ExplanationDocument, style: Style) -> str:
-    """Return the facts, then the evidence."""
-    parts = ["\n".join(printable(fact) for fact in document.facts)]
-    parts += [_denial(denial, style) for denial in document.denied]
-    return "\n\n".join(parts)
+    return "\n\n".join(render_denial(denial, style) for denial in document.denied)
 
 
 def render_configuration(document: ConfigurationDocument, style: Style) -> str:
@@ -92,7 +84,8 @@ def _words(arguments: list[str] | None) -> str:
     return printable(" ".join(arguments)) or "(none)"
 
 
-def _denial(denial: Denial, style: Style) -> str:
+def render_denial(denial: Denial, style: Style) -> str:
+    """Return one denied image with its cause and evidence."""
     head = f"{style.bold(denial.digest)}\n  {moment(denial.when)}: {printable(denial.cause)}"
     evidence = [f"    {printable(line)}" for line in denial.evidence.splitlines()]
     return "\n".join([head, *evidence])

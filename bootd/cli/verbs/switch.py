@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 
 from bootd.cli.daemon import add_no_wait, run_job
 from bootd.cli.output import Output
-from bootd.cli.staging import add_force, finish
+from bootd.cli.verbs.upgrade import finish
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -16,11 +16,10 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="REFERENCE",
         help="the image: registry.example/name:tag, name@sha256:…, oci:DIR or oci-archive:FILE",
     )
-    add_force(parser)
     add_no_wait(parser)
 
 
 def run(arguments: Namespace, output: Output) -> int:
     """Follow another image, and stage it."""
-    finish(run_job(arguments, output, "Switch", arguments.reference, force=arguments.force), output)
+    finish(run_job(arguments, output, "Switch", arguments.reference), output)
     return 0

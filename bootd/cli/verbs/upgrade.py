@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
+from typing import Any
 
 from bootd.cli.daemon import add_no_wait, ask, run_job
+from bootd.cli.documents import DoneDocument
 from bootd.cli.output import Output
-from bootd.cli.staging import add_force, finish
-from bootd.model.errors import InvalidArgumentError
+from bootd.model.errors import DeniedDigestError, HeldError, InvalidArgumentError
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -21,7 +23,6 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--apply", action="store_true", help="restart into the new deployment when it is staged"
     )
-    add_force(parser)
     add_no_wait(parser)
 
 
@@ -31,10 +32,28 @@ def run(arguments: Namespace, output: Output) -> int:
         raise InvalidArgumentError(
             "--apply has to wait for the job", hint="Leave one of --apply and --no-wait out."
         )
-    document = run_job(
-        arguments, output, "Upgrade", automatic=arguments.automatic, force=arguments.force
-    )
+    if arguments.automatic:
+        return _run_automatically(arguments, output)
+    document = run_job(arguments, output, "Upgrade")
     finish(document, output)
-    if arguments.apply and document.get("deployment"):
+    if arguments.apply and document.get("changed"):
         ask(arguments, "Apply")
+    return 0
+
+
+def finish(document: Mapping[str, Any], output: Output) -> None:
+    """Print what was staged and how it takes effect."""
+    output.show(document)
+    if document.get("kind") == "Stage" and document.get("changed"):
+        output.note("It boots next; 'bootctl-py apply' restarts into it now.")
+
+
+def _run_automatically(arguments: Namespace, output: Output) -> int:
+    try:
+        document = run_job(arguments, output, "Upgrade", automatic=True)
+    except (HeldError, DeniedDigestError) as error:
+        # The timer's unit must not be red every night for what somebody decided.
+        output.show(DoneDocument(verb=arguments.verb, message=f"Nothing to do: {error.message}."))
+        return 0
+    output.show(document)
     return 0

@@ -1,0 +1,53 @@
+"""``bootctl-py why``: the reasons an update is, or is not, made, as sentences."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from bootd.cli.render.listing import render_denial
+from bootd.cli.render.text import fields, moment, printable, short_digest
+from bootd.cli.style import Style
+from bootd.model.documents import ExplanationDocument, Reason
+
+_SENTENCES: Final[dict[Reason, str]] = {
+    Reason.NO_IMAGE: "It follows no image: 'bootctl-py switch REFERENCE' sets one.",
+    Reason.UNREADABLE: "Some records cannot be read: 'bootctl-py status' names them.",
+    Reason.DENIED: "The available image failed here before: 'bootctl-py denied allow' lifts that.",
+    Reason.HELD: "Automatic upgrades are held: 'bootctl-py release' lets them go on.",
+    Reason.FINALIZE_FAILED: "The last shutdown could not make the staged deployment bootable.",
+    Reason.AUTOMATIC_OFF: "Automatic upgrades are switched off in bootd.toml.",
+    Reason.AUTOMATIC_ONLY_CHECKS: "The timer only checks, as bootd.toml says.",
+    Reason.NEVER_CHECKED: "The registry has not been asked yet: 'bootctl-py check' does.",
+    Reason.STAGED: "An update is staged and takes effect at the next shutdown.",
+    Reason.QUEUED: "Another deployment boots next.",
+    Reason.ON_TRIAL: "The running deployment has not proved itself yet.",
+    Reason.UP_TO_DATE: "It runs the newest image.",
+}
+
+
+def render_explanation(document: ExplanationDocument, style: Style) -> str:
+    """Return where the machine stands, the reasons, and the evidence of failures."""
+    parts = [_head(document)]
+    parts.append("\n".join(f"- {_SENTENCES[reason]}" for reason in document.reasons))
+    if document.finalize_failure:
+        parts.append(style.warning(f"At shutdown: {printable(document.finalize_failure)}"))
+    found = (document.denial, document.last_fallback)
+    denials = {denial.digest: denial for denial in found if denial is not None}
+    parts += [render_denial(denial, style) for denial in denials.values()]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _head(document: ExplanationDocument) -> str:
+    available = document.available
+    seen = ""
+    if available is not None:
+        seen = f"{short_digest(available.digest)}, seen {moment(available.checked)}"
+    return fields(
+        [
+            ("Following", printable(document.image or "nothing")),
+            ("State", str(document.state)),
+            ("Available", seen),
+            ("Timer", str(document.automatic)),
+            ("Held by", printable(document.held_by or "")),
+        ]
+    )
