@@ -78,7 +78,7 @@ class Disk:
         with storage_errors("read", source), source.open("rb") as stream:
             self.replace_file_from(target, _pieces(stream), mode)
 
-    def add_file(self, path: Path, data: bytes, mode: int = 0o400) -> None:
+    def add_file(self, path: Path, data: bytes | memoryview, mode: int = 0o400) -> None:
         """Write bulk data under its final name, whole or not at all, but not yet durable."""
         temporary = temporary_name(path)
         try:
@@ -151,7 +151,9 @@ class Disk:
             finally:
                 os.close(descriptor)
 
-    def _write(self, path: Path, chunks: Iterable[bytes], mode: int, *, sync: bool) -> None:
+    def _write(
+        self, path: Path, chunks: Iterable[bytes | memoryview], mode: int, *, sync: bool
+    ) -> None:
         with storage_errors("write", path):
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
             descriptor = os.open(path, flags, mode)
@@ -195,7 +197,7 @@ def _pieces(stream: BinaryIO) -> Iterator[bytes]:
         yield chunk
 
 
-def _write_all(stream: BinaryIO, data: bytes) -> None:
+def _write_all(stream: BinaryIO, data: bytes | memoryview) -> None:
     view = memoryview(data)
     while view:
         view = view[stream.write(view) :]

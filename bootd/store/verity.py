@@ -35,7 +35,7 @@ _ALREADY: Final = frozenset({errno.EEXIST, errno.EBUSY})
 _READ_SIZE: Final = 1 << 18
 
 
-def verity_digest(data: bytes) -> bytes:
+def verity_digest(data: bytes | memoryview) -> bytes:
     """Return the 32-byte fs-verity digest of a content."""
     hashes = _hash_blocks(data)
     while len(hashes) > DIGEST_SIZE:
@@ -127,16 +127,16 @@ def enable_verity(path: Path) -> bool:
     return True
 
 
-def _hash_blocks(data: bytes) -> bytes:
+def _hash_blocks(data: bytes | memoryview) -> bytes:
     """Return the hashes of all blocks, joined; the last block counts as if filled with zeros."""
-    if len(data) % BLOCK:
-        data += bytes(-len(data) % BLOCK)
     if len(data) == BLOCK:
         return sha256(data).digest()
     view = memoryview(data)
-    return b"".join(
-        [sha256(view[start : start + BLOCK]).digest() for start in range(0, len(data), BLOCK)]
-    )
+    whole = len(view) & -BLOCK
+    hashes = [sha256(view[start : start + BLOCK]).digest() for start in range(0, whole, BLOCK)]
+    if whole < len(view):
+        hashes.append(sha256(bytes(view[whole:]).ljust(BLOCK, b"\0")).digest())
+    return b"".join(hashes)
 
 
 def _file_digest(size: int, root_hash: bytes) -> bytes:
