@@ -24,19 +24,12 @@ _PACKAGES = (
 )
 
 
-@dataclass(frozen=True)
-class BigImage:
-    """The OCI layout with the tags ``v1`` and ``v2``."""
-
-    layout: Path
-
-
-def big_image() -> BigImage:
-    """The image, built on first use (several minutes) and then kept in the cache."""
+def big_image() -> Path:
+    """The OCI layout folder, built on first use (some ten minutes) and then kept in the cache."""
     support = Path(__file__).parents[1] / "support"
     inputs = [Path(__file__), support / "layered_image.py", support / "debian_image.py"]
     folder = cached_folder("bench-image", digest_of(SUITE, architecture(), *inputs), _build)
-    return BigImage(folder / "layout")
+    return folder / "layout"
 
 
 def _build(folder: Path) -> None:
@@ -102,12 +95,13 @@ def _deal(plain: Path, aside: Path) -> Iterator[_Group]:
 def _owned_files(plain: Path) -> Iterator[str]:
     """The files and links of each package in turn, each once, relative to the tree."""
     seen = set()
+    root = plain.resolve()
     for listing in sorted((plain / "var/lib/dpkg/info").glob("*.list")):
         for line in listing.read_text().splitlines():
             parent = (plain / line.lstrip("/")).parent.resolve()
             path = parent / line.rpartition("/")[2]
-            if path in seen or not path.is_relative_to(plain):
+            if path in seen or not path.is_relative_to(root):
                 continue
             seen.add(path)
             if path.is_symlink() or path.is_file():
-                yield str(path.relative_to(plain))
+                yield str(path.relative_to(root))

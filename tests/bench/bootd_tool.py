@@ -1,0 +1,57 @@
+"""bootd: the daemon's own job process, and the daemon while it waits."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any, ClassVar
+
+from support.private_bus import run_bus, run_daemon, run_polkit
+
+from bench.measure import Measurement, measure, resident_bytes
+from bench.tool import Tool
+
+_SETTLE_SECONDS = 5.0
+
+
+class Bootd(Tool):
+    """Stage on an empty sysroot, then stage the second version on that."""
+
+    name: ClassVar[str] = "bootd"
+
+    @property
+    def sysroot(self) -> Path:
+        return self.folder / "disk"
+
+    def first(self) -> Measurement:
+        (self.sysroot / "boot").mkdir(parents=True)
+        self.registry.configure(self.sysroot)
+        return self._job("stage", reference=self.reference("v1"), remember=True)
+
+    def second(self) -> Measurement:
+        return self._job("stage", reference=self.reference("v2"))
+
+    def check(self) -> Measurement:
+        """Poll the followed image; nothing is new the second time."""
+        return self._job("check")
+
+    def idle_bytes(self) -> int:
+        """The resident memory of the daemon when nothing has been asked of it for a while."""
+        folders = [self.folder / name for name in ("bus", "polkit")]
+        for folder in folders:
+            folder.mkdir()
+        log = self.folder / "bootd.log"
+        with (
+            run_bus(folders[0]) as environment,
+            run_polkit(environment, folders[1]),
+            run_daemon(environment, self.sysroot, log) as daemon,
+        ):
+            time.sleep(_SETTLE_SECONDS)
+            return resident_bytes(daemon.pid)
+
+    def _job(self, operation: str, **arguments: Any) -> Measurement:
+        request = {"operation": operation, "arguments": arguments, "sysroot": str(self.sysroot)}
+        command = [sys.executable, "-m", "bootd.operations"]
+        return measure(command, folder=self.folder, request=json.dumps(request).encode() + b"\n")

@@ -1,0 +1,146 @@
+"""Runs a command and measures it with all processes it starts.
+
+Time is from start to exit, and again with the ``syncfs`` that makes what it wrote durable. Memory,
+processor time and written bytes are sampled from ``/proc`` for the whole tree of processes, so the
+last twentieth of a second of a process may be missing.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_SAMPLE_SECONDS = 0.05
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class CommandFailedError(Exception):
+    """A measured command failed; its output is in the message."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What one run took.
+
+    Attributes:
+        seconds: from start to exit.
+        durable_seconds: until what was written is on disk, too.
+        cpu_seconds: user and system time of all processes.
+        peak_pss: most bytes of memory of all processes at a time; what they share counts once.
+        written_bytes: what they caused to be written to storage.
+        output: the command's standard output.
+    """
+
+    seconds: float
+    durable_seconds: float
+    cpu_seconds: float
+    peak_pss: int
+    written_bytes: int
+    output: str
+
+
+@dataclass
+class _Sampler:
+    """Looks at a tree of processes until it is told to stop."""
+
+    root: int
+    peak_pss: int = 0
+    cpu: dict[int, float] = field(default_factory=dict)
+    written: dict[int, int] = field(default_factory=dict)
+    done: threading.Event = field(default_factory=threading.Event)
+
+    def watch(self) -> None:
+        while not self.done.wait(_SAMPLE_SECONDS):
+            self.peak_pss = max(self.peak_pss, sum(self._look(pid) for pid in tree(self.root)))
+
+    def _look(self, pid: int) -> int:
+        try:
+            times = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            self.cpu[pid] = (int(times[11]) + int(times[12])) / _TICKS
+            self.written[pid] = _value(pid, "io", "write_bytes")
+            return _value(pid, "smaps_rollup", "Pss") * 1024
+        except (OSError, ValueError):
+            return 0  # it is gone
+
+
+def measure(
+    command: Sequence[str | Path],
+    *,
+    folder: Path,
+    request: bytes = b"",
+    environment: Mapping[str, str] | None = None,
+) -> Measurement:
+    """Run a command to its end.
+
+    Args:
+        command: the program and its arguments.
+        folder: on the file system that it writes to.
+        request: what it reads first; its standard input stays open.
+        environment: None for this process's.
+
+    Raises:
+        CommandFailedError: its exit status is not 0.
+    """
+    _sync(folder)
+    start = time.monotonic()
+    with subprocess.Popen(
+        list(map(str, command)),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=environment,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(request)
+        process.stdin.flush()
+        sampler = _Sampler(process.pid)
+        thread = threading.Thread(target=sampler.watch)
+        thread.start()
+        try:
+            output = process.stdout.read().decode(errors="replace")
+            status = process.wait()
+            seconds = time.monotonic() - start
+        finally:
+            sampler.done.set()
+            thread.join()
+    _sync(folder)
+    durable = time.monotonic() - start
+    if status != 0:
+        raise CommandFailedError(f"{command[0]} ended with status {status}: {output[-2_000:]}")
+    cpu, written = sum(sampler.cpu.values()), sum(sampler.written.values())
+    return Measurement(seconds, durable, cpu, sampler.peak_pss, written, output)
+
+
+def resident_bytes(pid: int) -> int:
+    """The resident memory of one process, and of all that it started."""
+    return sum(_value(one, "status", "VmRSS") * 1024 for one in tree(pid))
+
+
+def tree(root: int) -> list[int]:
+    """A process and its descendants."""
+    found = [root]
+    for pid in found:
+        try:
+            for children in Path(f"/proc/{pid}/task").glob("*/children"):
+                found += map(int, children.read_text().split())
+        except OSError:
+            continue
+    return found
+
+
+def _value(pid: int, file: str, key: str) -> int:
+    for line in Path(f"/proc/{pid}/{file}").read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name == key:
+            return int(value.split()[0])
+    return 0
+
+
+def _sync(folder: Path) -> None:
+    subprocess.run(["sync", "--file-system", folder], check=True)

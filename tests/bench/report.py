@@ -1,0 +1,109 @@
+"""Medians and ratios of the runs, as JSON and as a table."""
+
+from __future__ import annotations
+
+import json
+import platform
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.measure import Measurement
+
+_FIGURES = ("seconds", "durable_seconds", "cpu_seconds", "peak_pss", "written_bytes")
+_MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Target:
+    """A figure that is promised: at most so much."""
+
+    what: str
+    found: float
+    at_most: float
+    unit: str = ""
+
+    @property
+    def met(self) -> bool:
+        return self.found <= self.at_most
+
+    def __str__(self) -> str:
+        verdict = "met" if self.met else "MISSED"
+        return f"{self.what}: {self.found:.2f}{self.unit}, at most {self.at_most:g}: {verdict}"
+
+
+@dataclass
+class Results:
+    """All runs, by what was done and by which tool."""
+
+    facts: dict[str, Any]
+    runs: dict[str, dict[str, list[Measurement]]] = field(default_factory=dict)
+    targets: list[Target] = field(default_factory=list)
+
+    def add(self, what: str, tool: str, measurement: Measurement) -> None:
+        self.runs.setdefault(what, {}).setdefault(tool, []).append(measurement)
+
+    def median(self, what: str, tool: str, figure: str = "seconds") -> float:
+        runs = self.runs[what][tool]
+        return statistics.median(float(getattr(run, figure)) for run in runs)
+
+    def ratio(self, what: str, tool: str, yardstick: str) -> float:
+        """How many times as long the one took as the other, of the same thing."""
+        return self.median(what, tool) / self.median(what, yardstick)
+
+    def table(self) -> str:
+        """A table for people, in Markdown."""
+        lines = [f"{name}: {value}" for name, value in self.facts.items()]
+        for what, tools in self.runs.items():
+            header = ("tool", "s", "s, durable", "s of CPU", "MiB of memory", "MiB written", "runs")
+            rows = [self._row(what, tool, runs) for tool, runs in tools.items()]
+            lines += ["", f"## {what}", "", *_markdown(header, rows)]
+        lines += ["", "## Targets", "", *(f"- {target}" for target in self.targets)]
+        return "\n".join(lines) + "\n"
+
+    def write(self, folder: Path, name: str) -> None:
+        """Write ``<name>.json`` and ``<name>.md`` into a folder."""
+        folder.mkdir(exist_ok=True)
+        plain = {
+            what: {tool: [_figures(run) for run in runs] for tool, runs in tools.items()}
+            for what, tools in self.runs.items()
+        }
+        targets = [{**asdict(target), "met": target.met} for target in self.targets]
+        value = {"facts": self.facts, "runs": plain, "targets": targets}
+        (folder / f"{name}.json").write_text(json.dumps(value, indent=2) + "\n")
+        (folder / f"{name}.md").write_text(self.table())
+
+    def _row(self, what: str, tool: str, runs: Sequence[Measurement]) -> tuple[str, ...]:
+        seconds, durable, cpu, memory, written = (
+            self.median(what, tool, figure) for figure in _FIGURES
+        )
+        sizes = (f"{memory / _MIB:.0f}", f"{written / _MIB:.0f}")
+        return (tool, f"{seconds:.2f}", f"{durable:.2f}", f"{cpu:.2f}", *sizes, str(len(runs)))
+
+
+def machine_facts() -> dict[str, Any]:
+    """What the figures depend on besides the code."""
+    names = [
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    ]
+    return {
+        "processor": f"{len(names)} x {names[0]}" if names else platform.machine(),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+    }
+
+
+def _figures(run: Measurement) -> Mapping[str, float]:
+    return {figure: round(getattr(run, figure), 3) for figure in _FIGURES}
+
+
+def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    lines = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows]
+    head = [cell.ljust(width) for cell, width in zip(header, widths, strict=True)]
+    rule = ["-" * width for width in widths]
+    return ["| " + " | ".join(line) + " |" for line in (head, rule, *lines)]

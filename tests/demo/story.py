@@ -1,0 +1,203 @@
+"""The chapters of the demo, in order; each checks what it claims."""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from support.registry import DockerRegistry
+from support.tree_facts import as_deployed, differences, tree_facts
+
+from bootd.model.deployment import DeploymentId
+from bootd.process import run
+from demo.machine import DemoMachine
+from demo.narration import Narrator
+
+NAME = "os/debian"
+_FIRST_KERNEL = (6, 6)
+"""Older ones have no data-only overlay layers (design D3)."""
+_REFUSED = 4
+_NOT_AUTHORISED = 5
+
+
+@dataclass
+class Story:
+    """What the chapters share.
+
+    Attributes:
+        image: OCI layout with the tags v1 and v2.
+        deployments: which deployment each version became.
+    """
+
+    narrator: Narrator
+    registry: DockerRegistry
+    machine: DemoMachine
+    image: Path
+    folder: Path
+    deployments: dict[str, DeploymentId] = field(default_factory=dict)
+
+    @property
+    def reference(self) -> str:
+        return f"{self.registry.host}/{NAME}:latest"
+
+    def push(self, version: str) -> None:
+        source, target = f"oci:{self.image}:{version}", f"docker://{self.reference}"
+        self.narrator.run("skopeo", "copy", "--quiet", "--dest-tls-verify=false", source, target)
+
+    def status(self) -> dict[str, object]:
+        """The status as JSON, not shown."""
+        document = json.loads(self.machine.ask_quietly("status", "--json=short"))
+        assert isinstance(document, dict)
+        return document
+
+
+def install(story: Story) -> None:
+    """Version 1 from the registry to the first boot."""
+    say = story.narrator
+    say.chapter("Version 1: from the registry into a deployment")
+    story.push("v1")
+    story.machine.ask("switch", story.reference)
+    story.machine.ask("status")
+    first = story.machine.reboot()
+    story.deployments["v1"] = first
+    story.machine.ask("status")
+    status = story.status()
+    say.claim("an image pushed by skopeo became the running system", status["booted"] == first)
+    blessed = [name for name in story.machine.entries() if first in name and "+" not in name]
+    say.claim("its boot entry was counted, and is not since it came up", len(blessed) == 1)
+
+
+def compare_root(story: Story) -> None:
+    """The kernel mounts the deployment; every file is what the image says."""
+    say = story.narrator
+    say.chapter("The deployed root, mounted by the kernel, file by file")
+    release = tuple(map(int, re.findall(r"\d+", platform.release())[:2]))
+    if release < _FIRST_KERNEL:
+        say.tell(f"Linux {platform.release()} cannot mount it; bootd needs 6.6. Not shown here.")
+        return
+    unpacked = story.folder / "unpacked"
+    run(["umoci", "unpack", "--image", f"{story.image}:v1", unpacked], timeout=300)
+    expected = as_deployed(tree_facts(unpacked / "rootfs"))
+    with story.machine.mounted_root(story.deployments["v1"], story.folder / "mounted") as root:
+        say.run("findmnt", "--noheadings", "--output", "FSTYPE,OPTIONS", str(root))
+        found = as_deployed(tree_facts(root))
+    wrong = differences(expected, found)
+    say.claim(
+        f"{len(expected)} files have the type, mode, owner, times, xattrs and content that umoci "
+        "unpacks from the same image",
+        not wrong,
+        *wrong,
+    )
+
+
+def edit(story: Story) -> None:
+    """The administrator changes things in ``/etc``."""
+    say = story.narrator
+    say.chapter("The administrator edits /etc")
+    etc = story.machine.etc(story.deployments["v1"])
+    say.call("/etc", str(etc))
+    for script in (
+        f"echo 'Authorized use only.' > {etc}/issue",
+        f"echo '192.0.2.7 database' >> {etc}/hosts",
+        f"chmod 600 {etc}/login.defs",
+        f"echo 'fs.file-max = 100000' > {etc}/sysctl.d/90-local.conf",
+    ):
+        say.run("sh", "-c", script)
+    story.machine.ask("etc", "diff")
+
+
+def upgrade(story: Story) -> None:
+    """Version 2 under the same tag, merged with the edits."""
+    say = story.narrator
+    say.chapter("Version 2 under the same tag: check, upgrade, merge report")
+    story.push("v2")
+    story.machine.ask("check")
+    story.machine.ask("upgrade")
+    staged = story.status()
+    story.machine.ask("etc", "conflicts")
+    story.machine.ask("status")
+    say.claim("version 2 is staged while version 1 runs", staged["state"] == "staged")
+    layers = [json.loads(story.machine.ask_quietly("check", "--json=short"))]
+    say.claim("nothing is left to fetch for it", layers[0]["download_bytes"] == 0)
+    late = story.machine.etc(story.deployments["v1"]) / "sysctl.d/91-late.conf"
+    late.write_text("vm.swappiness = 10\n")
+    say.tell("(one more edit, after staging: /etc/sysctl.d/91-late.conf)")
+    second = story.deployments["v2"] = story.machine.reboot()
+    story.machine.ask("status")
+    _check_merge(story, second)
+    say.claim("version 2 boots", second != story.deployments["v1"])
+
+
+def _check_merge(story: Story, second: DeploymentId) -> None:
+    etc = story.machine.etc(second)
+    say = story.narrator
+    say.call("/etc", str(etc))
+    say.claim("an edit that the image did not touch stays", "192.0.2.7" in _text(etc / "hosts"))
+    say.claim("a default that nobody edited is the new one", "version 2" in _text(etc / "motd"))
+    say.claim(
+        "a file changed on both sides keeps the edit, and is reported as a conflict",
+        _text(etc / "issue") == "Authorized use only.\n"
+        and "issue" in story.machine.ask_quietly("etc", "conflicts", "--json=short"),
+    )
+    definitions = etc / "login.defs"
+    both = definitions.stat().st_mode & 0o777 == 0o600 and "PASS_MIN_LEN 12" in _text(definitions)
+    say.claim("mode from here and content from the image come together", both)
+    say.claim("a file that was added here is kept", (etc / "sysctl.d/90-local.conf").exists())
+    say.claim("so is one added after staging", (etc / "sysctl.d/91-late.conf").exists())
+    say.claim("a default of a removed package is gone", not (etc / "nanorc").exists())
+
+
+def fall_back(story: Story) -> None:
+    """Rollback; the timer does not bring the bad version back."""
+    say = story.narrator
+    say.chapter("Rollback")
+    story.machine.ask("rollback")
+    story.machine.ask("status")
+    booted = story.machine.reboot()
+    say.claim("after a rollback the older deployment boots", booted == story.deployments["v1"])
+    story.machine.ask("denied", "list")
+    story.machine.ask("upgrade", status=_REFUSED)
+    say.claim("the version that was left is not staged again", story.status()["staged"] is None)
+
+
+def crash_of_the_daemon(story: Story) -> None:
+    """SIGKILL at rest: the disk knows everything."""
+    say = story.narrator
+    say.chapter("The daemon is killed")
+    before = story.status()
+    story.machine.kill_daemon()
+    story.machine.start_daemon()
+    say.claim("after SIGKILL and a new start it knows the same", story.status() == before)
+
+
+def look_at_the_bus(story: Story) -> None:
+    """What D-Bus programs see, and who may do what."""
+    say = story.narrator
+    say.chapter("On the bus")
+    shown = say.run("busctl", "introspect", "org.bootd1", "/org/bootd1", "org.bootd1.Manager")
+    say.claim("busctl introspects the Manager", ".Upgrade" in shown and ".Booted" in shown)
+    nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+    call = ("org.bootd1", "/org/bootd1", "org.bootd1.Manager")
+    say.run(*nobody, "busctl", "get-property", *call, "State")
+    options = ("Rollback", "a{sv}", "0")
+    refused = say.run(*nobody, "busctl", "call", *call, *options, status=1)
+    say.claim("anybody may look; polkit refuses changes to who may not", "uthor" in refused)
+
+
+def _text(path: Path) -> str:
+    return path.read_text(errors="replace")
+
+
+CHAPTERS: tuple[Callable[[Story], None], ...] = (
+    install,
+    compare_root,
+    edit,
+    upgrade,
+    fall_back,
+    crash_of_the_daemon,
+    look_at_the_bus,
+)
