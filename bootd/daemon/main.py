@@ -33,9 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     journal.set_up()
     try:
-        return asyncio.run(_serve(given.sysroot, given.bus))
+        return asyncio.run(_serve(_absolute(given.sysroot), given.bus))
     except BootdError as error:
-        _log.error("%s. %s", error.message, error.hint)  # noqa: TRY400 - said to a person
+        _log.error("%s. %s", error.message, error.hint)
         return _BAD_CONFIGURATION if isinstance(error, InvalidConfigurationError) else _FAILED
 
 
@@ -58,9 +58,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _absolute(path: Path | None) -> Path | None:
+    return None if path is None else path.resolve()
+
+
 async def _serve(sysroot: Path | None, address: str | None) -> int:
     service_manager = ServiceManager()
-    machine = Machine(None if sysroot is None else sysroot.resolve())
+    machine = Machine(sysroot)
     connection = await Connection.open(address)
     try:
         service = Service(connection, machine, service_manager)

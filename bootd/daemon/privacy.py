@@ -2,7 +2,8 @@
 
 Anybody on the bus may read a job's properties. A report about ``/etc`` names digests, sizes and
 attributes of files that only root may read, and a digest of a short secret can be guessed; so of
-each side of a conflict only the type is published. `EtcConflicts` gives the whole to who may see it.
+each side of a conflict only the type is published. `EtcConflicts` gives the whole to those who may
+see it.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ class Service:
         try:
             await self._machine.reload()
         except BootdError as error:
-            _log.error("the old configuration stays: %s", error.message)  # noqa: TRY400 - no bug
+            _log.error("the old configuration stays: %s", error.message)
         await self._ask_systemd()
         self._show()
 
@@ -174,7 +174,7 @@ class Service:
             try:
                 await live.arm_finalization(self._connection)
             except BootdError as error:
-                _log.error("%s (%s)", error.message, error.hint)  # noqa: TRY400 - no bug of ours
+                _log.error("%s (%s)", error.message, error.hint)
         self._manager.next_check = await live.next_check(self._connection)
         self._server.publish(names.ROOT)
 

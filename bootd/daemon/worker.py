@@ -23,7 +23,7 @@ from bootd.model.errors import BootdError, CancelledError, InternalError, regist
 
 _log = logging.getLogger(__name__)
 
-COMMAND: Final = (sys.executable, "-m", "bootd.operations")
+COMMAND: Final = (sys.executable, "-P", "-m", "bootd.operations")
 MAX_LINE: Final = 32 << 20
 """Bytes of the longest line: a result with a full ``/etc`` report."""
 KILL_AFTER_SECONDS: Final = 10.0
