@@ -60,6 +60,7 @@ class Sysroot:
         run: bootd's folder for this boot, ``/run/bootd``.
         command_line: the booted kernel's command line, ``/proc/cmdline``.
         disk: the gateway for durable changes.
+        boot_id: the running kernel's ``boot_id``; another one means that the power may have gone.
     """
 
     physical: Path
@@ -67,6 +68,7 @@ class Sysroot:
     run: Path
     command_line: Path
     disk: Disk = field(default_factory=Disk)
+    boot_id: Path = Path("/proc/sys/kernel/random/boot_id")
 
     @classmethod
     def at(cls, directory: Path, disk: Disk | None = None) -> Sysroot:
@@ -134,6 +136,7 @@ class Sysroot:
         Raises:
             UnknownFormatError: a store of another layout is there already.
         """
+        self.disk.make_directory(self.boot, 0o755)
         self.disk.make_directory(self.store, 0o700)
         for name in _STORE_FOLDERS:
             self.disk.make_directory(self.store / name, 0o755 if name == "var" else 0o700)

@@ -25,13 +25,12 @@ from bootd.sysroot import Sysroot
 
 _log = logging.getLogger(__name__)
 
-BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 MARK_NAME: Final = "importing.json"
 _LIMIT: Final = 4096
 
 
 @contextmanager
-def importing(sysroot: Sysroot, boot_id_file: Path = BOOT_ID) -> Iterator[None]:
+def importing(sysroot: Sysroot) -> Iterator[None]:
     """Hold the mark while layers are imported; the caller holds the store's lock.
 
     A body that fails leaves the mark, since some of what it wrote may not be durable.
@@ -42,7 +41,7 @@ def importing(sysroot: Sysroot, boot_id_file: Path = BOOT_ID) -> Iterator[None]:
         NoSpaceError, WriteFailedError: the disk is in the way.
     """
     mark = sysroot.store / MARK_NAME
-    boot_id = boot_id_file.read_text(encoding="ascii").strip()
+    boot_id = sysroot.boot_id.read_text(encoding="ascii").strip()
     found = _marked_boot(mark)
     if found not in (None, boot_id):
         count, size = sweep_objects(sysroot, referenced_objects(sysroot))

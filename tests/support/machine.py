@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from uuid import uuid4
 
 from bootd.model.config import Configuration
 
@@ -78,7 +79,11 @@ class Machine:
 
     @property
     def sysroot(self) -> Sysroot:
-        return Sysroot.at(self.folder, self.disk)
+        boot_id = self.folder / "proc/boot_id"
+        if not boot_id.exists():
+            boot_id.parent.mkdir(exist_ok=True)
+            boot_id.write_text(f"{uuid4()}\n")
+        return replace(Sysroot.at(self.folder, self.disk), boot_id=boot_id)
 
     @property
     def reference(self) -> str:
@@ -104,6 +109,7 @@ class Machine:
     def power_on(self, *, healthy: bool = True) -> DeploymentId:
         """Start after a power cut or a shutdown."""
         shutil.rmtree(self.folder / "run", ignore_errors=True)
+        (self.folder / "proc/boot_id").unlink(missing_ok=True)
         booted = boot(self.sysroot)
         recover(self.host)
         if healthy:
