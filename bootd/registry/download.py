@@ -42,10 +42,14 @@ class RemoteBlob(BlobStream):
         self._settings = settings
         self._clock = clock
         self._kept: PartialBlob | None = None
+        self._forgotten = False
         self.fresh_start_may_help = len(endpoints) > 1
 
     def forget(self) -> None:
         """Drop what is kept of the blob, and ask the endpoint that served it last of all."""
+        if self._forgotten:
+            return
+        self._forgotten = True
         if self._kept is not None:
             self._kept.discard()
         self._endpoints.append(self._endpoints.pop(0))

@@ -175,19 +175,22 @@ class HttpResponse:
             ConnectionFailedError: the connection broke, or ended before the promised length.
             TimedOutError: silence, or a rate below the minimum.
         """
-        parts: list[bytes] = []
-        held = 0
-        for data in self._pieces():
-            if not parts and len(data) >= _CHUNK_SIZE:
-                yield data
-                continue
-            parts.append(data)
-            held += len(data)
-            if held >= _CHUNK_SIZE:
-                yield b"".join(parts)
-                parts, held = [], 0
-        if parts:
-            yield b"".join(parts)
+        held: list[bytes] = []
+        count = 0
+        try:
+            for data in self._pieces():
+                held.append(data)
+                count += len(data)
+                if count >= _CHUNK_SIZE:
+                    yield data if len(held) == 1 else b"".join(held)
+                    held, count = [], 0
+        except BootdError:
+            # What came before the break is not asked for again.
+            if held:
+                yield b"".join(held)
+            raise
+        if held:
+            yield b"".join(held)
 
     def read(self, limit: int) -> bytes:
         """Return the body, but no more than `limit` + 1 bytes of it, within `document_seconds`.

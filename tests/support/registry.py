@@ -249,6 +249,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         registry = self.server.registry
+        path = urlsplit(self.path).path
+        challenge = "" if path == "/token" else self._challenge()
+        if challenge:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            self._reply(401, {"WWW-Authenticate": challenge}, b"{}", self._UNFAULTED)
+            return
         fault = self._fault()
         if fault.wait is not None:
             fault.wait.wait(30)
@@ -257,11 +263,8 @@ class _Handler(BaseHTTPRequestHandler):
         if fault.status is not None:
             self._reply(fault.status, {}, b"", fault)
             return
-        path = urlsplit(self.path).path
         if path == "/token":
             self._reply(*self._token(body), fault)
-        elif challenge := self._challenge():
-            self._reply(401, {"WWW-Authenticate": challenge}, b"{}", fault)
         elif match := re.fullmatch(r"/v2/(.+)/manifests/([^/]+)", path):
             self._reply(*self._manifest(match[1], match[2]), fault)
         elif match := re.fullmatch(r"(?:/v2/.+/blobs|/elsewhere)/(sha\d+:[0-9a-f]+)", path):
@@ -359,9 +362,10 @@ class _Handler(BaseHTTPRequestHandler):
                 Request(self.command, self.path, dict(self.headers.items()), status)
             )
         self.send_response(status)
-        sent = {**headers, "Content-Length": str(len(body)), **fault.headers}
+        sent: dict[str, str | None] = {**headers, "Content-Length": str(len(body)), **fault.headers}
         if fault.endless:
-            del sent["Content-Length"]
+            sent["Content-Length"] = None
+        if sent["Content-Length"] is None:
             self.close_connection = True
         for key, value in sent.items():
             if value is not None:

@@ -1,0 +1,815 @@
+"""A registry that misbehaves: what each fault becomes, and what is fetched in spite of it."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.images import BuiltImage, build_image, digest, encode, tar_layer
+from support.registry import FaultyRegistry, TokenAuth, faulty_registry
+
+from bootd.clock import Clock
+from bootd.durable import Disk
+from bootd.model.errors import (
+    BootdError,
+    ConnectionFailedError,
+    DigestMismatchError,
+    HostUnknownError,
+    ImageNotFoundError,
+    InvalidConfigurationError,
+    InvalidManifestError,
+    ManifestTooLargeError,
+    NoMatchingPlatformError,
+    RateLimitedError,
+    RedirectLoopError,
+    RegistryBlockedError,
+    ServerFailedError,
+    SizeMismatchError,
+    TimedOutError,
+    TlsFailedError,
+    UnauthorizedError,
+    UnknownMediaTypeError,
+)
+from bootd.model.image import CachedCheck, Descriptor
+from bootd.registry.blob import BlobStream
+from bootd.registry.settings import RegistrySettings
+from bootd.registry.source import ImageSource, consume_blob, open_source
+
+IMAGE = build_image(
+    [tar_layer({"usr/blob": random.Random(2).randbytes(600_000)}), tar_layer({"a": b"b"})],
+    compression="none",
+)
+MANIFEST = r"GET .*/manifests/latest"
+BLOB = r"GET .*/blobs/" + IMAGE.layers[0]["digest"]
+
+
+@dataclass(frozen=True, slots=True)
+class PatientClock(Clock):
+    """Waits for nothing, and says what it would have waited for."""
+
+    waits: list[float] = field(default_factory=list)
+
+    def sleep(self, seconds: float) -> None:
+        self.waits.append(seconds)
+
+
+@dataclass
+class Machine:
+    """A client's side: folders, settings, a clock."""
+
+    root: Path
+    settings: RegistrySettings
+    clock: PatientClock
+    stack: ExitStack
+
+    def open(self, reference: str, **changes: Any) -> ImageSource:
+        known = {
+            name: getattr(self.settings, name) for name in RegistrySettings.__dataclass_fields__
+        }
+        settings = RegistrySettings(**{**known, **changes})
+        source = open_source(reference, settings, self.partial, Disk(), self.clock)
+        self.stack.callback(source.close)
+        return source
+
+    @property
+    def partial(self) -> Path:
+        return self.root / "partial"
+
+    def kept(self) -> dict[str, int]:
+        return {path.name: path.stat().st_size for path in self.partial.iterdir()}
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
+    for name in ("REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    settings = RegistrySettings(
+        root=tmp_path,
+        stall_seconds=0.5,
+        rate_window_seconds=0.2,
+        minimum_rate=1_000,
+        document_seconds=0.6,
+        attempts=3,
+        partial_minimum=1,
+    )
+    with ExitStack() as stack:
+        yield Machine(tmp_path, settings, PatientClock(), stack)
+
+
+@pytest.fixture
+def registry(machine: Machine) -> Iterator[FaultyRegistry]:
+    with faulty_registry() as found:
+        found.configure(machine.root)
+        found.add_image(IMAGE)
+        yield found
+
+
+@pytest.fixture
+def source(machine: Machine, registry: FaultyRegistry) -> ImageSource:
+    return machine.open(registry.reference())
+
+
+def layer(image: BuiltImage = IMAGE, number: int = 0, **changes: Any) -> Descriptor:
+    return Descriptor.model_validate({**image.layers[number], **changes})
+
+
+def read(source: ImageSource, blob: Descriptor | None = None) -> bytes:
+    with source.blob(blob or layer()) as stream:
+        return b"".join(stream)
+
+
+def content(blob: Descriptor | None = None) -> bytes:
+    return IMAGE.blobs[(blob or layer()).digest]
+
+
+# Manifests
+
+
+def test_connections_are_used_again(registry: FaultyRegistry, source: ImageSource) -> None:
+    image = source.resolve()
+    for blob, _ in image.layers:
+        read(source, blob)
+    source.poll(source.poll(None)[1])
+    # One was the attempt at TLS: the registry is marked insecure.
+    assert registry.connections == 2
+    assert len(registry.requests) == 6
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "requests"),
+    [
+        ({"status": 401}, UnauthorizedError, 1),
+        ({"status": 403}, UnauthorizedError, 1),
+        ({"status": 404}, ImageNotFoundError, 1),
+        ({"status": 418}, ServerFailedError, 1),
+        ({"status": 429}, RateLimitedError, 3),
+        ({"status": 500}, ServerFailedError, 3),
+        ({"status": 503}, ServerFailedError, 3),
+        ({"status": 302, "headers": {"Location": "/v2/loop"}}, RedirectLoopError, 11),
+        ({"status": 302, "headers": {"Location": "ftp://127.0.0.1/x"}}, ServerFailedError, 1),
+        ({"cut_at": 10}, ConnectionFailedError, 3),
+        ({"stall": True}, TimedOutError, 3),
+        ({"drip": 0.01}, TimedOutError, 3),
+        ({"endless": True}, ManifestTooLargeError, 1),
+        ({"replace": b" " * (5 << 20)}, ManifestTooLargeError, 1),
+        ({"corrupt": True}, DigestMismatchError, 1),
+        ({"replace": b"{}"}, DigestMismatchError, 1),
+    ],
+)
+def test_manifest_faults(
+    fault: dict[str, Any],
+    error: type[BootdError],
+    requests: int,
+    registry: FaultyRegistry,
+    source: ImageSource,
+) -> None:
+    pattern = "GET /v2/" if "Location" in fault.get("headers", {}) else MANIFEST
+    registry.fail(pattern, times=-1, **fault)
+    with pytest.raises(error) as caught:
+        source.resolve()
+    assert caught.value.message
+    assert caught.value.hint
+    assert len(registry.requests) == requests
+
+
+@pytest.mark.parametrize(
+    ("manifest", "media_type", "error"),
+    [
+        (b"[]", "application/vnd.oci.image.manifest.v1+json", InvalidManifestError),
+        (b'{"schemaVersion":1}', "application/json", UnknownMediaTypeError),
+        (b"{}", "text/plain", UnknownMediaTypeError),
+        (
+            encode({"schemaVersion": 2, "manifests": []}),
+            "application/vnd.oci.image.index.v1+json",
+            NoMatchingPlatformError,
+        ),
+    ],
+)
+def test_wrong_manifests(
+    manifest: bytes,
+    media_type: str,
+    error: type[BootdError],
+    registry: FaultyRegistry,
+    source: ImageSource,
+) -> None:
+    registry.manifests["os/image", "latest"] = (media_type, manifest)
+    with pytest.raises(error):
+        source.resolve()
+
+
+def test_config_too_large(registry: FaultyRegistry, machine: Machine) -> None:
+    image = build_image([tar_layer({})], labels={"x": "y" * (5 << 20)})
+    registry.add_image(image, tag="big")
+    with pytest.raises(ManifestTooLargeError, match="image configuration"):
+        machine.open(registry.reference(tag="big")).resolve()
+    assert registry.count("GET .*/blobs/") == 0
+
+
+def test_a_failure_that_passes_is_waited_for(
+    registry: FaultyRegistry, source: ImageSource, machine: Machine
+) -> None:
+    registry.fail(MANIFEST, status=429, headers={"Retry-After": "7"})
+    registry.fail(MANIFEST, status=502)
+    assert source.resolve().digest == IMAGE.digest
+    assert machine.clock.waits[0] == 7.0
+    assert 0.0 <= machine.clock.waits[1] <= 2.0
+
+
+def test_a_wait_beyond_the_bound_is_not_waited(
+    registry: FaultyRegistry, source: ImageSource, machine: Machine
+) -> None:
+    registry.fail(MANIFEST, status=429, headers={"Retry-After": "86400"})
+    with pytest.raises(RateLimitedError):
+        source.resolve()
+    assert machine.clock.waits == []
+
+
+def test_refused_connection(machine: Machine) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        host = f"127.0.0.1:{probe.getsockname()[1]}"
+    with pytest.raises(ConnectionFailedError, match="refused"):
+        machine.open(f"{host}/os/image").resolve()
+    assert len(machine.clock.waits) == 2
+
+
+def test_unknown_host(machine: Machine) -> None:
+    with pytest.raises(HostUnknownError, match=r"registry\.invalid"):
+        machine.open("registry.invalid/os/image").resolve()
+    assert machine.clock.waits == []
+
+
+def test_blocked_registry(machine: Machine) -> None:
+    folder = machine.root / "etc/containers"
+    folder.mkdir(parents=True)
+    (folder / "registries.conf").write_text(
+        '[[registry]]\nlocation = "bad.example"\nblocked = true'
+    )
+    with pytest.raises(RegistryBlockedError, match=r"bad\.example"):
+        machine.open("bad.example/os/image")
+
+
+# Polls
+
+
+@pytest.mark.parametrize(
+    ("etags", "digests", "line"),
+    [
+        (True, True, "HEAD /v2/os/image/manifests/latest"),
+        (False, True, "HEAD /v2/os/image/manifests/latest"),
+        (True, False, "GET /v2/os/image/manifests/latest"),
+        (False, False, "GET /v2/os/image/manifests/latest"),
+    ],
+)
+def test_poll_with_nothing_new_is_one_request(
+    etags: bool, digests: bool, line: str, registry: FaultyRegistry, machine: Machine
+) -> None:
+    registry.etags, registry.digests = etags, digests
+    found, check = machine.open(registry.reference()).poll(None)
+    assert found == IMAGE.digest
+    registry.requests.clear()
+    check = CachedCheck.model_validate_json(check.model_dump_json())
+    assert machine.open(registry.reference()).poll(check) == (found, check)
+    assert [request.line for request in registry.requests] == [line]
+
+
+def test_poll_by_digest_asks_nothing_again(registry: FaultyRegistry, machine: Machine) -> None:
+    reference = f"{registry.host}/os/image@{IMAGE.digest}"
+    found, check = machine.open(reference).poll(None)
+    registry.requests.clear()
+    assert machine.open(reference).poll(check) == (found, check)
+    assert registry.requests == []
+
+
+@pytest.mark.parametrize("digests", [True, False])
+def test_poll_sees_what_is_new(digests: bool, registry: FaultyRegistry, machine: Machine) -> None:
+    registry.digests = digests
+    check = machine.open(registry.reference()).poll(None)[1]
+    new = build_image([tar_layer({"x": b"y"})])
+    registry.add_image(new)
+    assert machine.open(registry.reference()).poll(check)[0] == new.digest
+
+
+def test_poll_goes_on_where_head_is_not_served(registry: FaultyRegistry, machine: Machine) -> None:
+    check = machine.open(registry.reference()).poll(None)[1]
+    registry.fail("HEAD", status=405, times=-1)
+    assert machine.open(registry.reference()).poll(check)[0] == IMAGE.digest
+
+
+def test_another_references_poll_is_no_use(registry: FaultyRegistry, machine: Machine) -> None:
+    other = build_image([tar_layer({"x": b"y"})])
+    registry.add_image(other, name="os/other")
+    check = machine.open(registry.reference()).poll(None)[1]
+    assert machine.open(registry.reference("os/other")).poll(check)[0] == other.digest
+
+
+# Blobs
+
+
+@pytest.mark.parametrize(
+    ("fault", "requests"),
+    [
+        ({}, 1),
+        ({"cut_at": 0}, 2),
+        ({"cut_at": 100_000}, 2),
+        ({"cut_at": 100_000, "times": 2}, 3),
+        ({"stall": True}, 2),
+        ({"status": 500}, 2),
+        ({"status": 503, "headers": {"Retry-After": "1"}}, 2),
+        ({"status": 429}, 2),
+        ({"drip": 0.01}, 2),
+    ],
+)
+def test_blob_arrives_in_spite_of(
+    fault: dict[str, Any], requests: int, registry: FaultyRegistry, source: ImageSource
+) -> None:
+    registry.fail(BLOB, **fault)
+    assert read(source) == content()
+    assert registry.count(BLOB) == requests
+
+
+def test_cut_blob_goes_on_where_it_broke(
+    registry: FaultyRegistry, source: ImageSource, machine: Machine
+) -> None:
+    registry.fail(BLOB, cut_at=100_000)
+    assert read(source) == content()
+    again = registry.requests[-1]
+    assert again.status == 206
+    assert again.headers["Range"] == "bytes=100000-"
+    assert again.headers["If-Range"] == f'"{layer().digest}"'
+    assert machine.kept() == {}
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        {"ignore_range": True},
+        {"content_range": "bytes 0-9/610304"},
+        {"content_range": "bytes 99-1/610304"},
+        {"content_range": "bananas"},
+        {"status": 416},
+    ],
+)
+def test_servers_that_serve_ranges_badly(
+    second: dict[str, Any], registry: FaultyRegistry, source: ImageSource
+) -> None:
+    registry.fail(BLOB, cut_at=100_000)
+    registry.fail(BLOB, **second)
+    assert read(source) == content()
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        ({"status": 404}, ImageNotFoundError),
+        ({"status": 500}, ServerFailedError),
+        ({"cut_at": 100}, ConnectionFailedError),
+        ({"cut_at": 0}, ConnectionFailedError),
+        ({"stall": True}, TimedOutError),
+        ({"drip": 0.01}, TimedOutError),
+        ({"corrupt": True}, DigestMismatchError),
+        ({"endless": True}, SizeMismatchError),
+        ({"replace": b"short"}, SizeMismatchError),
+        ({"replace": b"short", "headers": {"Content-Length": None}}, ConnectionFailedError),
+        ({"replace": content() + b"x"}, SizeMismatchError),
+        ({"content_range": "bytes 5-9/10"}, ServerFailedError),
+    ],
+)
+def test_blob_faults(
+    fault: dict[str, Any],
+    error: type[BootdError],
+    registry: FaultyRegistry,
+    source: ImageSource,
+) -> None:
+    registry.fail(BLOB, times=-1, **fault)
+    with pytest.raises(error) as caught:
+        read(source)
+    assert caught.value.hint
+
+
+def test_wrong_size_in_the_descriptor(source: ImageSource) -> None:
+    with pytest.raises(SizeMismatchError):
+        read(source, layer(size=layer().size + 1))
+    with pytest.raises(SizeMismatchError):
+        read(source, layer(size=layer().size - 1))
+
+
+def test_sha512(registry: FaultyRegistry, source: ImageSource) -> None:
+    name = "sha512:" + hashlib.sha512(content()).hexdigest()
+    registry.blobs[name] = content()
+    assert read(source, layer(digest=name)) == content()
+
+
+def test_foreign_urls_are_not_followed(registry: FaultyRegistry, source: ImageSource) -> None:
+    gone = layer(digest=digest(b"foreign"), size=7, urls=[f"http://{registry.host}/x"])
+    with pytest.raises(ImageNotFoundError):
+        read(source, gone)
+    assert registry.count("/x") == 0
+
+
+# Resuming in a later run
+
+
+def interrupt(machine: Machine, registry: FaultyRegistry, at: int = 200_000) -> None:
+    registry.fail(BLOB, cut_at=at)
+    registry.fail(BLOB, status=404)
+    with pytest.raises(ImageNotFoundError):
+        read(machine.open(registry.reference()))
+    assert machine.kept() == {str(layer().digest): at}
+    registry.faults.clear()
+    registry.requests.clear()
+
+
+def test_later_run_goes_on(registry: FaultyRegistry, machine: Machine) -> None:
+    interrupt(machine, registry)
+    assert read(machine.open(registry.reference())) == content()
+    assert [request.headers.get("Range") for request in registry.requests] == ["bytes=200000-"]
+    assert machine.kept() == {}
+
+
+def test_given_up_stream_is_kept(registry: FaultyRegistry, machine: Machine) -> None:
+    with machine.open(registry.reference()).blob(layer()) as stream:
+        first = next(stream)
+    assert machine.kept() == {str(layer().digest): len(first)}
+
+
+def test_whole_partial_needs_no_request(registry: FaultyRegistry, machine: Machine) -> None:
+    machine.partial.mkdir()
+    (machine.partial / layer().digest).write_bytes(content())
+    assert read(machine.open(registry.reference())) == content()
+    assert registry.requests == []
+
+
+@pytest.mark.parametrize("damage", [bytes(200_000), content() + b"more"], ids=["zeros", "too long"])
+def test_damaged_partial_is_fetched_anew(
+    damage: bytes, registry: FaultyRegistry, machine: Machine
+) -> None:
+    machine.partial.mkdir()
+    (machine.partial / layer().digest).write_bytes(damage)
+    calls: list[int] = []
+
+    def consume(stream: BlobStream) -> bytes:
+        calls.append(1)
+        return b"".join(stream)
+
+    source = machine.open(registry.reference())
+    assert consume_blob(source, layer(), consume) == content()
+    assert machine.kept() == {}
+    assert len(calls) == (2 if len(damage) < layer().size else 1)
+
+
+def test_consumer_that_chokes_on_a_damaged_partial(
+    registry: FaultyRegistry, machine: Machine
+) -> None:
+    machine.partial.mkdir()
+    (machine.partial / layer().digest).write_bytes(bytes(200_000))
+
+    def consume(stream: BlobStream) -> bytes:
+        first = next(stream)
+        if not any(first):
+            raise InvalidManifestError("not what it should be")
+        return first + b"".join(stream)
+
+    assert consume_blob(machine.open(registry.reference()), layer(), consume) == content()
+
+
+def test_wrong_bytes_are_not_asked_for_twice(registry: FaultyRegistry, source: ImageSource) -> None:
+    registry.fail(BLOB, times=-1, corrupt=True)
+    with pytest.raises(DigestMismatchError):
+        consume_blob(source, layer(), b"".join)
+    assert registry.count(BLOB) == 1
+
+
+def test_oldest_partials_make_room(registry: FaultyRegistry, machine: Machine) -> None:
+    machine.partial.mkdir()
+    for number in range(3):
+        (machine.partial / f"sha256:{number:064x}").write_bytes(bytes(100_000))
+    (machine.partial / "rubbish").write_bytes(b"x")
+    limit = layer().size + 150_000
+    with machine.open(registry.reference(), partial_limit=limit).blob(layer()) as stream:
+        next(stream)
+    assert sorted(machine.kept()) == sorted([f"sha256:{2:064x}", layer().digest])
+
+
+@pytest.mark.parametrize("changes", [{"partial_limit": 0}, {"partial_minimum": 1 << 30}])
+def test_nothing_is_kept_beyond_the_bounds(
+    changes: dict[str, int], registry: FaultyRegistry, machine: Machine
+) -> None:
+    with machine.open(registry.reference(), **changes).blob(layer()) as stream:
+        next(stream)
+        assert not machine.partial.exists()
+
+
+def test_two_streams_of_one_blob(registry: FaultyRegistry, machine: Machine) -> None:
+    first = machine.open(registry.reference()).blob(layer())
+    second = machine.open(registry.reference()).blob(layer())
+    with first, second:
+        start = next(first)
+        assert b"".join(second) == content()
+        assert start + b"".join(first) == content()
+    assert machine.kept() == {}
+
+
+def test_partial_folder_that_is_no_folder(registry: FaultyRegistry, machine: Machine) -> None:
+    machine.partial.write_bytes(b"")
+    assert read(machine.open(registry.reference())) == content()
+
+
+# Redirects
+
+
+def test_authorization_stays_with_the_registry(registry: FaultyRegistry, machine: Machine) -> None:
+    registry.basic_auth = ("user", "secret")
+    write_auth(machine, registry.host, {"username": "user", "password": "secret"})
+    with faulty_registry() as store:
+        store.add_image(IMAGE)
+        target = f"http://{store.host}/elsewhere/{layer().digest}"
+        registry.fail(BLOB, times=-1, status=307, headers={"Location": target})
+        source = machine.open(registry.reference())
+        source.resolve()
+        assert read(source) == content()
+        assert [request.line for request in store.requests] == [f"GET /elsewhere/{layer().digest}"]
+        assert "Authorization" not in store.requests[0].headers
+        assert registry.requests[-1].headers["Authorization"].startswith("Basic ")
+
+
+def test_authorization_goes_along_on_the_same_host(
+    registry: FaultyRegistry, machine: Machine
+) -> None:
+    registry.basic_auth = ("user", "secret")
+    write_auth(machine, registry.host, {"username": "user", "password": "secret"})
+    target = f"/v2/os/image/blobs/{layer().digest}?signed"
+    source = machine.open(registry.reference())
+    source.resolve()
+    registry.fail(BLOB + "$", status=302, headers={"Location": target})
+    assert read(source) == content()
+
+
+# Authorization
+
+
+def write_auth(machine: Machine, key: str, entry: dict[str, str]) -> None:
+    folder = machine.root / "etc/ostree"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "auth.json").write_bytes(encode({"auths": {key: entry}}))
+
+
+def test_anonymous_token(registry: FaultyRegistry, source: ImageSource) -> None:
+    registry.token_auth = TokenAuth()
+    assert source.resolve().digest == IMAGE.digest
+    assert registry.count("GET /token") == 1
+    assert "scope=repository%3Aos%2Fimage%3Apull" in registry.requests[1].path
+    assert "service=test%2Cregistry" in registry.requests[1].path
+
+
+def test_token_with_credentials(registry: FaultyRegistry, machine: Machine) -> None:
+    registry.token_auth = TokenAuth(username="user", password="secret")
+    write_auth(machine, f"{registry.host}/os", {"username": "user", "password": "secret"})
+    assert machine.open(registry.reference()).resolve().digest == IMAGE.digest
+
+
+def test_token_with_an_identity_token(registry: FaultyRegistry, machine: Machine) -> None:
+    registry.token_auth = TokenAuth(identity_token="refresh-me")
+    write_auth(machine, registry.host, {"identitytoken": "refresh-me"})
+    assert machine.open(registry.reference()).resolve().digest == IMAGE.digest
+    assert registry.count("POST /token") == 1
+
+
+def test_token_that_expires_in_the_middle_of_a_pull(
+    registry: FaultyRegistry, source: ImageSource
+) -> None:
+    registry.token_auth = TokenAuth(uses=2)
+    image = source.resolve()
+    registry.fail(BLOB, cut_at=100_000)
+    for blob, _ in image.layers:
+        assert read(source, blob) == content(blob)
+    assert registry.token_auth.issued == 3
+
+
+def test_token_is_renewed_before_it_expires(registry: FaultyRegistry, machine: Machine) -> None:
+    @dataclass(frozen=True, slots=True)
+    class Later(PatientClock):
+        times: list[float] = field(default_factory=lambda: [0.0])
+
+        def monotonic(self) -> float:
+            return self.times[0]
+
+    clock = machine.clock = Later()
+    registry.token_auth = TokenAuth(expires_in=300)
+    source = machine.open(registry.reference())
+    source.resolve()
+    clock.times[0] = 299.0
+    read(source)
+    assert registry.token_auth.issued == 2
+    assert [request.status for request in registry.requests].count(401) == 1
+
+
+@pytest.mark.parametrize("given", [None, {"username": "user", "password": "wrong"}])
+@pytest.mark.parametrize("kind", ["basic", "token"])
+def test_refused_credentials(
+    kind: str, given: dict[str, str] | None, registry: FaultyRegistry, machine: Machine
+) -> None:
+    if kind == "basic":
+        registry.basic_auth = ("user", "secret")
+    else:
+        registry.token_auth = TokenAuth(username="user", password="secret")
+    if given:
+        write_auth(machine, registry.host, given)
+    with pytest.raises(UnauthorizedError) as caught:
+        machine.open(registry.reference()).resolve()
+    assert "wrong" not in caught.value.message
+    assert len(registry.requests) <= 3
+
+
+@pytest.mark.parametrize("answer", [b"", b"[]", b"{}", b'{"token": 5}', b'{"token": "a\\nb"}'])
+def test_damaged_tokens(answer: bytes, registry: FaultyRegistry, source: ImageSource) -> None:
+    registry.token_auth = TokenAuth()
+    registry.fail("GET /token", times=-1, replace=answer)
+    with pytest.raises(ServerFailedError):
+        source.resolve()
+
+
+def test_netrc_does_not_replace_credentials(
+    registry: FaultyRegistry, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (machine.root / ".netrc").write_text("machine 127.0.0.1 login other password other\n")
+    monkeypatch.setenv("HOME", str(machine.root))
+    machine.open(registry.reference()).resolve()
+    assert all("Authorization" not in request.headers for request in registry.requests)
+
+
+# TLS
+
+
+@pytest.fixture
+def tls_registry() -> Iterator[FaultyRegistry]:
+    with faulty_registry(tls=True) as found:
+        found.add_image(IMAGE)
+        yield found
+
+
+def test_authority_from_certs_d(tls_registry: FaultyRegistry, machine: Machine) -> None:
+    tls_registry.configure(machine.root)
+    source = machine.open(tls_registry.reference())
+    source.resolve()
+    assert read(source) == content()
+    assert tls_registry.connections == 1
+
+
+def test_cut_tls_connection_is_taken_up_again(
+    tls_registry: FaultyRegistry, machine: Machine
+) -> None:
+    tls_registry.configure(machine.root)
+    tls_registry.fail(BLOB, cut_at=100_000)
+    assert read(machine.open(tls_registry.reference())) == content()
+
+
+def test_unknown_authority(tls_registry: FaultyRegistry, machine: Machine) -> None:
+    with pytest.raises(TlsFailedError, match="certificate"):
+        machine.open(tls_registry.reference()).resolve()
+    assert machine.clock.waits == []
+
+
+def test_plain_http_where_tls_is_meant(registry: FaultyRegistry, machine: Machine) -> None:
+    (machine.root / "etc/containers/registries.conf.d").rename(machine.root / "unused")
+    with pytest.raises((TlsFailedError, ConnectionFailedError)):
+        machine.open(registry.reference()).resolve()
+
+
+def test_damaged_authority(tls_registry: FaultyRegistry, machine: Machine) -> None:
+    folder = machine.root / "etc/docker/certs.d" / tls_registry.host
+    folder.mkdir(parents=True)
+    (folder / "ca.crt").write_text("rubbish")
+    with pytest.raises(InvalidConfigurationError, match=r"ca\.crt"):
+        machine.open(tls_registry.reference()).resolve()
+
+
+@pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
+def test_insecure_takes_any_certificate(tls_registry: FaultyRegistry, machine: Machine) -> None:
+    folder = machine.root / "etc/containers"
+    folder.mkdir(parents=True)
+    (folder / "registries.conf").write_text(
+        f'[[registry]]\nlocation = "{tls_registry.host}"\ninsecure = true\n'
+    )
+    assert machine.open(tls_registry.reference()).resolve().digest == IMAGE.digest
+
+
+def test_no_redirect_from_tls_to_plain(
+    tls_registry: FaultyRegistry, registry: FaultyRegistry, machine: Machine
+) -> None:
+    tls_registry.configure(machine.root)
+    target = f"http://{registry.host}/elsewhere/{layer().digest}"
+    tls_registry.fail(BLOB, status=307, headers={"Location": target})
+    with pytest.raises(TlsFailedError, match="plain HTTP"):
+        read(machine.open(tls_registry.reference()))
+    assert registry.requests == []
+
+
+# Proxies and mirrors
+
+
+def test_proxy_from_the_environment(
+    registry: FaultyRegistry, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", f"http://{registry.host}")
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
+    folder = machine.root / "etc/containers"
+    (folder / "registries.conf").write_text(
+        '[[registry]]\nlocation = "registry.invalid"\ninsecure = true\n'
+    )
+    assert machine.open("registry.invalid/os/image").resolve().digest == IMAGE.digest
+    assert registry.requests[0].path == "http://registry.invalid/v2/os/image/manifests/latest"
+
+
+Mirrors = Callable[[str], str]
+
+
+@pytest.fixture
+def mirror() -> Iterator[FaultyRegistry]:
+    with faulty_registry() as found:
+        found.add_image(IMAGE, name="copy/os/image")
+        yield found
+
+
+@pytest.fixture
+def mirrored(machine: Machine, registry: FaultyRegistry, mirror: FaultyRegistry) -> Mirrors:
+    def configure(more: str) -> str:
+        (machine.root / "etc/containers/registries.conf").write_text(
+            f'[[registry]]\nprefix = "os.example"\nlocation = "{registry.host}"\ninsecure = true\n'
+            f'[[registry.mirror]]\nlocation = "{mirror.host}/copy"\ninsecure = true\n{more}\n'
+        )
+        return "os.example/os/image:latest"
+
+    return configure
+
+
+def test_mirror_is_asked_first(
+    registry: FaultyRegistry, machine: Machine, mirrored: Mirrors
+) -> None:
+    source = machine.open(mirrored(""))
+    image = source.resolve()
+    assert (image.digest, image.reference) == (IMAGE.digest, "os.example/os/image:latest")
+    assert read(source) == content()
+    assert registry.requests == []
+
+
+@pytest.mark.parametrize(
+    "fault", [{"status": 404}, {"status": 500}, {"cut_at": 5}, {"corrupt": True}, {"status": 401}]
+)
+def test_mirror_that_fails_is_passed_over(
+    fault: dict[str, Any],
+    mirror: FaultyRegistry,
+    machine: Machine,
+    mirrored: Mirrors,
+) -> None:
+    mirror.fail("GET", times=-1, **fault)
+    source = machine.open(mirrored(""))
+    assert source.resolve().digest == IMAGE.digest
+    asked = len(mirror.requests)
+    assert read(source) == content()
+    assert len(mirror.requests) == asked
+
+
+def test_mirror_that_fails_in_the_middle_of_a_blob(
+    registry: FaultyRegistry, mirror: FaultyRegistry, machine: Machine, mirrored: Mirrors
+) -> None:
+    source = machine.open(mirrored(""))
+    mirror.fail(BLOB, cut_at=100_000)
+    mirror.fail(BLOB, status=404)
+    assert read(source) == content()
+    assert registry.requests[-1].headers["Range"] == "bytes=100000-"
+
+
+def test_mirror_with_wrong_bytes_is_not_asked_again(
+    mirror: FaultyRegistry, machine: Machine, mirrored: Mirrors
+) -> None:
+    source = machine.open(mirrored(""))
+    mirror.fail(BLOB, times=-1, corrupt=True)
+    assert consume_blob(source, layer(), b"".join) == content()
+    assert mirror.count(BLOB) == 1
+
+
+def test_mirror_for_digests_only(
+    mirror: FaultyRegistry, machine: Machine, mirrored: Mirrors
+) -> None:
+    reference = mirrored('pull-from-mirror = "digest-only"')
+    machine.open(reference).resolve()
+    assert mirror.requests == []
+    machine.open(f"os.example/os/image@{IMAGE.digest}").resolve()
+    assert mirror.requests != []
+
+
+def test_error_of_the_registry_itself_is_told(
+    registry: FaultyRegistry, mirror: FaultyRegistry, machine: Machine, mirrored: Mirrors
+) -> None:
+    mirror.fail("GET", times=-1, status=500)
+    registry.fail("GET", times=-1, status=404)
+    with pytest.raises(ImageNotFoundError, match=registry.host):
+        machine.open(mirrored("")).resolve()
