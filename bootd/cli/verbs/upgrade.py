@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from typing import Any
@@ -21,7 +22,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         "a hold or a denied image is then no error",
     )
     parser.add_argument(
-        "--apply", action="store_true", help="restart into the new deployment when it is staged"
+        "--apply",
+        action="store_true",
+        help="restart into what is then staged or queued; without either nothing happens",
     )
     add_no_wait(parser)
 
@@ -36,7 +39,7 @@ def run(arguments: Namespace, output: Output) -> int:
         return _run_automatically(arguments, output)
     document = run_job(arguments, output, "Upgrade")
     finish(document, output)
-    if arguments.apply and document.get("changed"):
+    if arguments.apply and json.loads(ask(arguments, "GetStatus"))["reboot_required"]:
         ask(arguments, "Apply")
     return 0
 
