@@ -237,7 +237,7 @@ FAULTS: dict[str, tuple[dict, type[BootdError]]] = {
     "rate limit": ({"status": 429, "times": -1, "headers": {"Retry-After": "1"}}, RateLimitedError),
     "server fault": ({"status": 500, "times": -1}, ServerFailedError),
     "redirect loop": (
-        {"status": 307, "times": -1, "headers": {"Location": "/v2/os/image/manifests/latest"}},
+        {"status": 307, "times": -1, "headers": {"Location": "/loop"}},
         RedirectLoopError,
     ),
     "stall": ({"stall": True, "times": -1}, TimedOutError),
@@ -250,7 +250,7 @@ FAULTS: dict[str, tuple[dict, type[BootdError]]] = {
 def test_a_failing_registry_changes_nothing(name: str, where: str, scene: Scene) -> None:
     what, error = FAULTS[name]
     scene.serve(image("v2"))
-    scene.registry.fail(f"/{where}/", **what)
+    scene.registry.fail(f"/{where}/|/loop", **what)
     _refused(scene, error, "")
 
 
