@@ -130,7 +130,7 @@ DIGEST = "cd" * 32
 def sysroot(tmp_path) -> Sysroot:
     found = Sysroot.at(tmp_path)
     found.initialise()
-    found.boot.mkdir()
+    found.boot.mkdir(exist_ok=True)
     return found
 
 

@@ -1,0 +1,197 @@
+"""The boot partition on a real file system: full, mounted and unmounted; versions against systemd.
+
+Needs root, mount(8), losetup(8) and mkfs.ext4(8), and systemd-analyze.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from support.boot_tree import boot_entry, entry_names, install_test_kernel, snapshot, store_kernel
+
+from bootd.boot.entries import (
+    bless_entry,
+    commit_entry,
+    list_entries,
+    mark_entry_bad,
+    prepare_loader,
+    remove_entry,
+)
+from bootd.boot.kernel import check_boot_space, install_kernel
+from bootd.boot.order import compare_versions
+from bootd.boot.partition import boot_partition
+from bootd.durable import Disk
+from bootd.model.errors import (
+    BootPartitionFullError,
+    NoBootPartitionError,
+    WriteFailedError,
+)
+from bootd.sysroot import Sysroot
+
+NEEDED = {
+    "systemd-analyze": "systemd",
+    "mount": "mount",
+    "losetup": "mount",
+    "mkfs.ext4": "e2fsprogs",
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def needed() -> None:
+    assert os.geteuid() == 0, "these tests mount file systems: run them as root"
+    for program, package in NEEDED.items():
+        assert shutil.which(program), f"install the package {package}, it has {program}"
+
+
+def run(*words: str | Path) -> str:
+    done = subprocess.run(words, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text("0019aAzZ.-~^_+", max_size=8), st.text("0019aAzZ.-~^_+", max_size=8))
+@example("6.12.0-1", "6.12.0~rc1-1")
+@example("0007", "10000")
+def test_versions_compare_as_systemd_compares_them(first, second):
+    # Its exit status: 0 equal, 11 newer, 12 older.
+    command = ["systemd-analyze", "compare-versions", "--", first, second]
+    status = subprocess.run(command, check=False, capture_output=True).returncode
+    assert status in (0, 11, 12)
+    assert compare_versions(first, second) == {0: 0, 11: 1, 12: -1}[status]
+
+
+@pytest.fixture
+def small_boot(tmp_path) -> Iterator[Sysroot]:
+    """A sysroot whose boot partition is 1 MiB."""
+    sysroot = Sysroot.at(tmp_path)
+    sysroot.initialise()
+    sysroot.boot.mkdir(exist_ok=True)
+    run("mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", sysroot.boot)
+    try:
+        yield sysroot
+    finally:
+        run("umount", sysroot.boot)
+
+
+def _fill(folder: Path) -> None:
+    with (folder / "filler").open("wb", buffering=0) as stream:
+        try:
+            while stream.write(b"x" * 4096):
+                pass
+        except OSError:
+            return
+
+
+def test_a_full_boot_partition_is_said_before_anything_is_written(small_boot):
+    files = store_kernel(small_boot, b"k" * 600_000, b"i" * 600_000, "cd" * 32)
+    with pytest.raises(BootPartitionFullError, match=r"needs 1\.4 MiB .* 1\.0 MiB of 1\.0 MiB"):
+        check_boot_space(small_boot, files)
+    with pytest.raises(BootPartitionFullError):
+        install_kernel(small_boot, files)
+    assert snapshot(small_boot.boot) == {}
+
+
+class _FillingDisk(Disk):
+    """Somebody else fills the partition after the check."""
+
+    def copy_file(self, source: Path, target: Path, mode: int = 0o600) -> None:
+        if target.name == "initrd":
+            _fill(target.parents[2])
+        super().copy_file(source, target, mode)
+
+
+def test_a_boot_partition_that_fills_up_while_it_is_written(small_boot):
+    files = store_kernel(small_boot, b"k" * 200_000, b"i" * 300_000, "cd" * 32)
+    filling = Sysroot.at(small_boot.physical, _FillingDisk())
+    with pytest.raises(BootPartitionFullError, match="initrd"):
+        install_kernel(filling, files)
+    assert sorted(snapshot(small_boot.boot)) == [f"bootd/{'cd' * 32}/vmlinuz", "filler"]
+    (small_boot.boot / "filler").unlink()
+    folder = install_kernel(small_boot, files)
+    assert (folder / "initrd").read_bytes() == b"i" * 300_000
+
+
+def test_on_a_full_partition_nothing_is_lost_and_entries_still_change(small_boot):
+    install_test_kernel(small_boot)
+    old = boot_entry(1, tries=3)
+    commit_entry(small_boot, old)
+    _fill(small_boot.boot)
+    before = snapshot(small_boot.boot / "loader")
+    with pytest.raises(BootPartitionFullError):
+        commit_entry(small_boot, boot_entry(2))
+    assert snapshot(small_boot.boot / "loader") == before
+    bless_entry(small_boot, old)
+    mark_entry_bad(small_boot, old)
+    assert list_entries(small_boot).entries[0].tries_left == 0
+    (small_boot.boot / "loader/loader.conf").write_bytes(b"")
+    _fill(small_boot.boot)
+    with pytest.raises(BootPartitionFullError):
+        prepare_loader(small_boot)
+    remove_entry(small_boot, old)
+    assert entry_names(small_boot) == []
+
+
+def test_a_read_only_boot_partition(small_boot):
+    install_test_kernel(small_boot)
+    entry = boot_entry(1, tries=3)
+    commit_entry(small_boot, entry)
+    run("mount", "-o", "remount,ro", small_boot.boot)
+    with pytest.raises(WriteFailedError, match="Read-only file system"):
+        bless_entry(small_boot, entry)
+    assert list_entries(small_boot).entries == (entry,)
+
+
+@pytest.fixture
+def device(tmp_path) -> Iterator[Path]:
+    """A block device with a file system on it."""
+    image = tmp_path / "disk.img"
+    with image.open("wb") as stream:
+        stream.truncate(8 << 20)
+    run("mkfs.ext4", "-q", image)
+    found = run("losetup", "--find", "--show", image)
+    try:
+        yield Path(found)
+    finally:
+        run("losetup", "--detach", found)
+
+
+def test_a_device_is_mounted_only_while_it_is_used(tmp_path, device):
+    sysroot = Sysroot.at(tmp_path)
+    with boot_partition(sysroot, device, writable=True) as folder:
+        assert folder == sysroot.run / "boot"
+        assert os.path.ismount(folder)
+        (folder / "mark").write_text("here")
+        options = run("findmnt", "--noheadings", "--output", "VFS-OPTIONS", folder).split(",")
+        assert {"rw", "nodev", "noexec", "nosuid", "nosymfollow"} <= set(options)
+    assert not os.path.ismount(folder)
+    with boot_partition(sysroot, device, writable=False) as folder:
+        assert (folder / "mark").read_text() == "here"
+        with pytest.raises(OSError, match="Read-only"):
+            (folder / "mark").write_text("changed")
+    assert not os.path.ismount(folder)
+
+
+def test_a_device_is_unmounted_after_a_failure(tmp_path, device):
+    sysroot = Sysroot.at(tmp_path)
+    with (
+        pytest.raises(BootPartitionFullError),
+        boot_partition(sysroot, device, writable=True) as folder,
+    ):
+        raise BootPartitionFullError("full")
+    assert not os.path.ismount(folder)
+
+
+def test_what_cannot_be_mounted_is_named(tmp_path):
+    sysroot = Sysroot.at(tmp_path)
+    with (
+        pytest.raises(NoBootPartitionError, match=r"/dev/null cannot be mounted: mount ended"),
+        boot_partition(sysroot, Path("/dev/null"), writable=True),
+    ):
+        pass
