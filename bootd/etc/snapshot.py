@@ -187,7 +187,7 @@ class _Scan:
                 node = self._node(name, descriptor, path, counterparts)
             if node is None:
                 continue
-            if len(self.states) > MAX_ENTRIES:
+            if len(self.states) > MAX_ENTRIES + 1:  # The folder itself is in it.
                 raise EtcTooLargeError(f"{self.folder} holds more than {MAX_ENTRIES} entries")
             directory.entries[name] = node
             if isinstance(node, Directory):

@@ -7,6 +7,7 @@ have if it stood alone, then what cannot stand there (below a file, without its 
 from __future__ import annotations
 
 import stat
+
 from support.etc_trees import Flat
 
 Value = tuple[object, ...]
@@ -20,7 +21,8 @@ def expected_merge(base: Flat, mine: Flat, theirs: Flat) -> tuple[Flat, set[tupl
     mine = {
         path: value
         for path, value in mine.items()
-        if value[0] not in SPECIAL or content(value) in (content(base.get(path)), content(theirs.get(path)))
+        if value[0] not in SPECIAL
+        or content(value) in (content(base.get(path)), content(theirs.get(path)))
     }
     want: dict[bytes, str] = {}
     conflicts: dict[bytes, str] = {}
@@ -60,12 +62,22 @@ def _mend(
         if value is not None and value[0] != FOLDER and want[path] == "mine":
             # A leaf of mine stands: nothing is below it, and what theirs did there is one clash.
             was_folder = is_folder(base.get(path)) and is_folder(theirs.get(path))
-            if was_folder and any(base.get(p, ())[:6] != theirs.get(p, ())[:6] for p in [path, *below]):
+            if was_folder and any(
+                base.get(p, ())[:6] != theirs.get(p, ())[:6] for p in [path, *below]
+            ):
                 conflicts[path] = "type"
             _drop(below, want, conflicts)
-        elif value is None and is_folder(theirs.get(path)) and not is_folder(base.get(path)):
-            if want[path] == "mine":
-                _drop(below, want, conflicts)
+        elif value is None and want[path] == "mine" and not is_folder(base.get(path)):
+            # Not a folder that was deleted here: what theirs has below does not bring it back.
+            _drop(below, want, conflicts)
+    _keep_what_holds(want, conflicts, sides)
+
+
+def _keep_what_holds(
+    want: dict[bytes, str], conflicts: dict[bytes, str], sides: dict[str, Flat]
+) -> None:
+    """Where something is to stand below a path, let a folder stand there."""
+    mine, theirs = sides["mine"], sides["theirs"]
     for path in sorted(want, reverse=True):
         stands = sides[want[path]].get(path)
         left = [
@@ -100,7 +112,7 @@ def metadata(
         only = t if m is None else m
         assert only is not None
         return only, False
-    if m == t or m == b:
+    if m in (t, b):
         return t, False
     return m, t != b
 

@@ -22,22 +22,16 @@ PLAIN = {"base": 0o700, "changed": 0o750, "otherwise": 0o711}
 
 
 def leaf(kind: str, mode: int) -> Node | None:
-    owner = {"time": mode}
-    match kind:
-        case "absent":
-            return None
-        case "file":
-            return CONTENTS.file(LONG, mode, **owner)
-        case "file'":
-            return CONTENTS.file(LONG.upper(), mode, **owner)
-        case "folder":
-            return folder({"x": CONTENTS.file("x")}, mode, **owner)
-        case "symlink":
-            return link("there", **owner)
-        case "symlink'":
-            return link("elsewhere", **owner)
-        case _:
-            return fifo(mode, **owner)
+    makers: dict[str, Callable[[], Node | None]] = {
+        "absent": lambda: None,
+        "file": lambda: CONTENTS.file(LONG, mode, time=mode),
+        "file'": lambda: CONTENTS.file(LONG.upper(), mode, time=mode),
+        "folder": lambda: folder({"x": CONTENTS.file("x")}, mode, time=mode),
+        "symlink": lambda: link("there", time=mode),
+        "symlink'": lambda: link("elsewhere", time=mode),
+        "special": lambda: fifo(mode, time=mode),
+    }
+    return makers[kind]()
 
 
 KINDS = ["absent", "file", "file'", "folder", "symlink", "symlink'", "special"]
@@ -46,21 +40,16 @@ KINDS = ["absent", "file", "file'", "folder", "symlink", "symlink'", "special"]
 def folder_of(kind: str, mode: int) -> Node | None:
     """A folder in seven states, to meet what is in it with what becomes of it."""
     a, changed, new = CONTENTS.file("a"), CONTENTS.file("A", 0o600), CONTENTS.file("n")
-    match kind:
-        case "absent":
-            return None
-        case "empty":
-            return folder({}, mode)
-        case "a":
-            return folder({"a": a, "d": folder({"e": a})}, mode)
-        case "a'":
-            return folder({"a": changed, "d": folder({"e": a, "f": new})}, mode)
-        case "new":
-            return folder({"n": new, "d": CONTENTS.file("no folder")}, mode)
-        case "file":
-            return CONTENTS.file("file", mode)
-        case _:
-            return link("elsewhere")
+    makers: dict[str, Callable[[], Node | None]] = {
+        "absent": lambda: None,
+        "empty": lambda: folder({}, mode),
+        "a": lambda: folder({"a": a, "d": folder({"e": a})}, mode),
+        "a'": lambda: folder({"a": changed, "d": folder({"e": a, "f": new})}, mode),
+        "new": lambda: folder({"n": new, "d": CONTENTS.file("no folder")}, mode),
+        "file": lambda: CONTENTS.file("file", mode),
+        "symlink": lambda: link("elsewhere"),
+    }
+    return makers[kind]()
 
 
 FOLDER_KINDS = ["absent", "empty", "a", "a'", "new", "file", "symlink"]
@@ -118,7 +107,9 @@ def test_all_combinations_of_kinds_and_metadata(
 
 
 def only(tree: Directory, name: bytes) -> Directory:
-    return Directory(tree.metadata, {key: node for key, node in tree.entries.items() if key == name})
+    return Directory(
+        tree.metadata, {key: node for key, node in tree.entries.items() if key == name}
+    )
 
 
 def below(tree: dict[bytes, tuple[object, ...]], name: bytes) -> dict[bytes, tuple[object, ...]]:

@@ -125,9 +125,7 @@ def test_any_three_trees_merge_as_the_rules_say(
 
 @EXAMPLES
 @given(TREES, TREES, TREES)
-def test_merging_again_gives_the_same(
-    base: Directory, mine: Directory, theirs: Directory
-) -> None:
+def test_merging_again_gives_the_same(base: Directory, mine: Directory, theirs: Directory) -> None:
     with merged(base, mine, theirs) as (place, found, report):
         again = merge(base, place / "mine", theirs, CONTENTS, place / "again")
         assert read_back(place / "again") == found

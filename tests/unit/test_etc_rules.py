@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import pytest
@@ -20,6 +21,7 @@ from support.etc_trees import (
     socket,
 )
 
+from bootd.etc.compare import same_metadata
 from bootd.etc.merge import merge, preview_merge
 from bootd.model.tree import Node, RegularFile
 
@@ -34,8 +36,8 @@ class Case(NamedTuple):
     mine: dict[str, Node]
     theirs: dict[str, Node]
     merged: dict[str, Node]
-    conflicts: dict[str, str] = {}
-    notes: dict[str, str] = {}
+    conflicts: Mapping[str, str] = MappingProxyType({})
+    notes: Mapping[str, str] = MappingProxyType({})
 
 
 CONTENTS = MemoryContents()
@@ -62,7 +64,10 @@ CASES = [
     Case("image adds", F(), F(), F(text("b")), F(text("b"))),
     Case("image removes", F(text("a")), F(text("a")), F(), F()),
     Case("local edit", F(text("a")), F(text("b")), F(text("a")), F(text("b"))),
-    Case("local edit, equal size", F(text(LONG)), F(text(LONG.upper())), F(text(LONG)), F(text(LONG.upper()))),
+    Case(
+        "local edit, equal size",
+        F(text(LONG)), F(text(LONG.upper())), F(text(LONG)), F(text(LONG.upper())),
+    ),
     Case("local file", F(), F(text("b")), F(), F(text("b"))),
     Case("deleted here", F(text("a")), F(), F(text("a")), F()),
     Case("deleted on both sides", F(text("a")), F(), F(), F()),
@@ -224,8 +229,8 @@ CASES = [
     ),
     Case(
         "local folder mode",
-        F(folder({"x": text("a")})), F(folder({"x": text("a")}, 0o700)), F(folder({"x": text("b")})),
-        F(folder({"x": text("b")}, 0o700)),
+        F(folder({"x": text("a")})), F(folder({"x": text("a")}, 0o700)),
+        F(folder({"x": text("b")})), F(folder({"x": text("b")}, 0o700)),
     ),
     Case(
         "folder mode changed there, file added here",
@@ -351,7 +356,5 @@ def test_time_follows_the_side_the_content_is_from(
 
 
 def test_labels_are_the_machines_own_and_no_change() -> None:
-    from bootd.etc.compare import same_metadata  # noqa: PLC0415 - only this test looks inside
-
     labelled = text("a", xattrs={b"security.selinux": b"etc_t", b"security.evm": b"x"})
     assert same_metadata(text("a"), labelled)
