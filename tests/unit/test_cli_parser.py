@@ -71,7 +71,7 @@ def test_options(words: list[str], name: str, value: object) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["upgarde"], "upgarde"),
+        (["upgradee"], "upgradee"),
         (["etc", "dif"], "dif"),
         (["etc"], "VERB"),
         (["switch"], "REFERENCE"),
