@@ -25,10 +25,14 @@ def mark_staged(sysroot: Sysroot, deployment: DeploymentId, reference: str | Non
 
 
 def forget_staged(sysroot: Sysroot) -> DeploymentId | None:
-    """Forget what is staged, under the caller's lock; its folder is left to the next collect."""
+    """Forget what is staged, and what went wrong with it, under the caller's lock.
+
+    Its folder is left to the caller or the next collect.
+    """
     intent = sysroot.read_intent()
     if intent.staged is not None:
-        sysroot.write_intent(intent.model_copy(update={"staged": None}))
+        nothing = {"staged": None, "finalize_failure": None}
+        sysroot.write_intent(intent.model_copy(update=nothing))
     sysroot.clear_staged()
     return intent.staged
 

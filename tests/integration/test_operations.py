@@ -1,0 +1,347 @@
+"""What an administrator sees happen: upgrade, roll back, deny, hold, pin, clean up, repair."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support.images import build_image, tar_layer
+from support.machine import Machine, image_files, installed, publish
+from support.registry import faulty_registry
+
+from bootd.model.deployment import DeploymentState, Intent
+from bootd.model.errors import (
+    BootPartitionFullError,
+    DamagedRecordError,
+    DeniedDigestError,
+    HeldError,
+    NoImageConfiguredError,
+    NoRollbackError,
+    NoSuchDeploymentError,
+    NotDeniedError,
+    NothingStagedError,
+    UnknownFormatError,
+)
+from bootd.model.etc_report import ConflictKind
+from bootd.operations.bless import bless
+from bootd.operations.check import check
+from bootd.operations.collect import collect
+from bootd.operations.deny import allow, denied, deny
+from bootd.operations.etc_views import conflicts, diff, preview
+from bootd.operations.finalize import finalize
+from bootd.operations.fsck import fsck
+from bootd.operations.hold import hold, release
+from bootd.operations.pin import pin
+from bootd.operations.progress import Phase, Silent, overall
+from bootd.operations.rollback import rollback
+from bootd.operations.stage import stage
+from bootd.operations.staged import unstage
+from bootd.operations.status import status
+from bootd.operations.survey import survey
+from bootd.registry.settings import RegistrySettings
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return installed(tmp_path)
+
+
+def test_an_upgrade_carries_etc_and_waits_for_the_reboot(machine: Machine) -> None:
+    first = machine.sysroot.booted()
+    document = stage(machine.host, Silent())
+    assert document.changed
+    seen = status(machine.host)
+    assert (seen.booted, seen.staged, seen.reboot_required) == (first, document.deployment, True)
+    assert seen.state == "staged"
+    second = machine.reboot(healthy=False)
+    assert second == document.deployment
+    seen = status(machine.host)
+    assert (seen.booted, seen.staged, seen.rollback) == (second, None, first)
+    assert seen.deployments[0].state is DeploymentState.TRIAL
+    assert seen.deployments[0].tries_left == 2
+    bless(machine.host)
+    assert status(machine.host).deployments[0].state is DeploymentState.GOOD
+    etc = machine.etc(second)
+    assert (etc / "hostname").read_text() == "my-machine\n"
+    assert (etc / "motd").read_text().startswith("welcome to v2")
+    assert (etc / "app.conf").read_text() == "setting = v2\n"
+
+
+def test_edits_after_staging_are_not_lost(machine: Machine) -> None:
+    machine.upgrade()
+    booted = machine.sysroot.booted()
+    assert booted is not None
+    (machine.etc(booted) / "late").write_text("after staging\n")
+    assert (machine.etc(machine.reboot()) / "late").read_text() == "after staging\n"
+
+
+def test_conflicts_are_reported_and_mine_stays(machine: Machine) -> None:
+    booted = machine.sysroot.booted()
+    assert booted is not None
+    (machine.etc(booted) / "app.conf").write_text("setting = mine\n")
+    document = stage(machine.host, Silent())
+    assert document.etc is not None
+    [conflict] = document.etc.conflicts
+    assert (conflict.path, conflict.kind) == ("/etc/app.conf", ConflictKind.CONTENT)
+    assert preview(machine.host, Silent()) == document.etc
+    changed = {change.path for change in diff(machine.host).changes}
+    assert changed == {"/etc/app.conf", "/etc/hostname", "/etc/local.conf"}
+    second = machine.reboot()
+    assert (machine.etc(second) / "app.conf").read_text() == "setting = mine\n"
+    assert conflicts(machine.host).reports[second].conflicts == [conflict]
+    assert status(machine.host).deployments[0].etc_conflicts == 1
+
+
+def test_kernel_arguments_are_merged_three_ways(machine: Machine) -> None:
+    configured = machine.configuration.model_copy(update={"kernel_arguments": ["console=ttyS0"]})
+    local = replace(machine, configuration=configured)
+    local.upgrade()
+    booted = local.reboot()
+    arguments = survey(local.sysroot).records[booted].kernel_arguments
+    assert arguments == ["quiet", "image=v2", "console=ttyS0"]
+    publish(machine.image, "v3")
+    machine.upgrade()
+    booted = machine.reboot()
+    assert survey(machine.sysroot).records[booted].kernel_arguments == ["quiet", "image=v3"]
+
+
+def test_the_same_image_is_not_staged_twice(machine: Machine) -> None:
+    staged = machine.upgrade()
+    again = stage(machine.host, Silent())
+    assert (again.changed, again.deployment, again.fetched_bytes) == (False, staged, 0)
+    machine.reboot()
+    assert not stage(machine.host, Silent()).changed
+
+
+def test_a_newer_image_replaces_the_staged_one(machine: Machine) -> None:
+    old = machine.upgrade()
+    publish(machine.image, "v3")
+    new = machine.upgrade()
+    assert new != old
+    assert not machine.sysroot.deployment(old).exists()
+    assert machine.reboot() == new
+
+
+def test_a_rollback_denies_what_it_leaves_until_it_is_allowed(machine: Machine) -> None:
+    first = machine.sysroot.booted()
+    machine.upgrade()
+    second = machine.reboot()
+    left = survey(machine.sysroot).records[second].digest
+    document = rollback(machine.host, Silent())
+    assert (document.deployment, document.denied) == (first, left)
+    assert machine.reboot() == first
+    with pytest.raises(DeniedDigestError, match="rolled-back"):
+        machine.upgrade()
+    assert check(machine.host, Silent()).denied
+    collect(machine.host, Silent())
+    with pytest.raises(DeniedDigestError):
+        machine.upgrade()
+    allow(machine.host, left)
+    with pytest.raises(NotDeniedError):
+        allow(machine.host, left)
+    machine.upgrade()
+
+
+def test_a_second_rollback_undoes_the_first(machine: Machine) -> None:
+    machine.upgrade()
+    second = machine.reboot()
+    rollback(machine.host, Silent())
+    rollback(machine.host, Silent())
+    assert machine.reboot() == second
+    assert denied(machine.host).denied == [] or second not in {
+        denial.digest.short for denial in denied(machine.host).denied
+    }
+
+
+def test_a_rollback_drops_what_is_staged(machine: Machine) -> None:
+    first = machine.sysroot.booted()
+    machine.upgrade()
+    machine.reboot()
+    publish(machine.image, "v3")
+    staged = machine.upgrade()
+    assert rollback(machine.host, Silent()).unstaged == staged
+    assert machine.reboot() == first
+
+
+def test_a_rollback_needs_somewhere_to_go(machine: Machine) -> None:
+    with pytest.raises(NoRollbackError):
+        rollback(machine.host, Silent())
+    with pytest.raises(NoSuchDeploymentError):
+        rollback(machine.host, Silent(), target="0" * 16 + ".0")
+    staged = machine.upgrade()
+    with pytest.raises(NoRollbackError, match="never made bootable"):
+        rollback(machine.host, Silent(), target=staged)
+
+
+def test_an_image_that_never_comes_up_is_left_by_the_loader(machine: Machine) -> None:
+    first = machine.sysroot.booted()
+    bad = machine.upgrade()
+    assert machine.reboot(healthy=False) == bad
+    assert machine.power_on(healthy=False) == bad
+    assert machine.power_on(healthy=False) == bad
+    assert machine.power_on() == first
+    found = survey(machine.sysroot)
+    assert found.state_of(bad) is DeploymentState.FAILED
+    assert found.rollback_target() is None
+
+
+def test_held_updates_are_not_staged_by_themselves(machine: Machine) -> None:
+    hold(machine.host, "maintenance")
+    hold(machine.host, "maintenance")
+    with pytest.raises(HeldError, match="maintenance"):
+        hold(machine.host, "somebody else")
+    with pytest.raises(HeldError):
+        stage(machine.host, Silent(), automatic=True)
+    assert status(machine.host).held_by == "maintenance"
+    release(machine.host)
+    assert stage(machine.host, Silent(), automatic=True).changed
+
+
+def test_unstaging_leaves_the_machine_where_it_is(machine: Machine) -> None:
+    first = machine.sysroot.booted()
+    staged = machine.upgrade()
+    assert unstage(machine.host) == staged
+    assert unstage(machine.host) is None
+    with pytest.raises(NothingStagedError):
+        preview(machine.host, Silent())
+    assert finalize(machine.host, Silent()).deployment is None
+    assert machine.reboot() == first
+
+
+def test_cleanup_keeps_what_is_pinned(machine: Machine) -> None:
+    first = machine.sysroot.booted()
+    assert first is not None
+    pin(machine.host, first, pinned=True)
+    for version in ("v2", "v3", "v4"):
+        publish(machine.image, version)
+        machine.upgrade()
+        machine.reboot()
+    done = collect(machine.host, Silent())
+    assert len(done.deployments) == 1
+    assert done.objects
+    assert done.freed_bytes
+    kept = {record.version for record in survey(machine.sysroot).records.values()}
+    assert kept == {"v1", "v3", "v4"}
+    assert not fsck(machine.host, Silent()).damages
+    pin(machine.host, first, pinned=False)
+    assert collect(machine.host, Silent()).deployments == [first]
+
+
+def test_switching_follows_another_reference(machine: Machine, tmp_path: Path) -> None:
+    other = publish(tmp_path / "other", "v9")
+    stage(machine.host, Silent(), reference=other, remember=True)
+    assert status(machine.host).image == other
+    machine.reboot()
+    assert check(machine.host, Silent()).update is False
+
+
+def test_who_follows_nothing_is_told(tmp_path: Path) -> None:
+    bare = Machine(tmp_path, tmp_path)
+    host = bare.host
+    nothing = replace(host, configuration=host.configuration.model_copy(update={"image": None}))
+    with pytest.raises(NoImageConfiguredError):
+        stage(nothing, Silent())
+
+
+def _damage(path: Path) -> None:
+    path.chmod(0o600)
+    data = path.read_bytes()
+    path.write_bytes(bytes([data[0] ^ 1]) + data[1:])
+
+
+@pytest.mark.parametrize("what", ["object", "erofs", "layer"])
+def test_fsck_names_damage_and_an_upgrade_repairs_it(machine: Machine, what: str) -> None:
+    paths = {
+        "object": next(path for path in machine.sysroot.objects.rglob("*") if path.is_file()),
+        "erofs": next(machine.sysroot.images.glob("*/root.erofs")),
+        "layer": next(machine.sysroot.layers.iterdir()),
+    }
+    publish(machine.image, "v1")
+    _damage(paths[what])
+    damages = fsck(machine.host, Silent(), repair=False).damages
+    assert damages
+    assert any(damage.path in str(paths[what]) for damage in damages)
+    assert fsck(machine.host, Silent()).damages
+    assert not stage(machine.host, Silent()).changed
+    assert fsck(machine.host, Silent(), repair=False).damages == []
+
+
+def test_a_damaged_deployment_does_not_hide_the_others(machine: Machine) -> None:
+    first = machine.sysroot.booted()
+    assert first is not None
+    machine.upgrade()
+    machine.reboot()
+    (machine.sysroot.deployment(first) / "deployment.json").write_text("{")
+    seen = status(machine.host)
+    assert [record.state for record in seen.deployments] == [DeploymentState.GOOD]
+    assert any(first in problem for problem in seen.problems)
+    collect(machine.host, Silent())
+    assert machine.sysroot.deployment(first).is_dir()
+
+
+def test_a_damaged_deny_list_stops_upgrades_instead_of_being_forgotten(machine: Machine) -> None:
+    machine.sysroot.denied_file.write_text("{")
+    with pytest.raises(DamagedRecordError, match=r"denied\.json"):
+        machine.upgrade()
+    machine.sysroot.denied_file.write_text('{"format": 2}')
+    with pytest.raises(UnknownFormatError):
+        machine.upgrade()
+
+
+def test_a_failed_shutdown_is_news_until_one_succeeds(machine: Machine) -> None:
+    machine.upgrade()
+    kernel = survey(machine.sysroot).records[machine.upgrade()].kernel.initramfs_object
+    hidden = machine.sysroot.objects / kernel[:2] / kernel[2:]
+    hidden.rename(machine.folder / "hidden")
+    with pytest.raises(Exception, match="missing"):
+        finalize(machine.host, Silent())
+    failure = status(machine.host).finalize_failure
+    assert failure is not None
+    assert "missing" in failure
+    (machine.folder / "hidden").rename(hidden)
+    machine.reboot()
+    assert status(machine.host).finalize_failure is None
+
+
+def test_a_poll_that_finds_nothing_new_is_one_request(tmp_path: Path) -> None:
+    with faulty_registry() as registry:
+        folder = tmp_path / "root"
+        folder.mkdir()
+        registry.configure(folder)
+        registry.add_image(build_image([tar_layer(image_files("v1"))]))
+        machine = Machine(folder, tmp_path)
+        configuration = machine.configuration.model_copy(update={"image": registry.reference()})
+        host = replace(
+            machine.host, configuration=configuration, registry=RegistrySettings(root=folder)
+        )
+        stage(host, Silent())
+        assert not check(host, Silent()).update
+        registry.requests.clear()
+        assert not check(host, Silent()).update
+        assert len(registry.requests) == 1
+
+
+def test_a_full_boot_partition_is_said_before_anything_is_staged(machine: Machine) -> None:
+    big = {f"usr/lib/modules/6.12.0-test/{name}": b"x" * 10 for name in ("unused",)}
+    publish(machine.image, "v2", **big)
+    record = survey(machine.sysroot).records[machine.sysroot.booted()]  # type: ignore[index]
+    huge = record.kernel.model_copy(update={"kernel_size": 1 << 60})
+    changed = record.model_copy(update={"kernel": huge})
+    machine.sysroot.write_deployment(machine.sysroot.deployment(record.id), changed)
+    with pytest.raises(BootPartitionFullError, match="MiB"):
+        machine.upgrade()
+    assert machine.sysroot.read_intent() == Intent()
+
+
+def test_denials_are_bounded_and_the_newest_cause_wins(machine: Machine) -> None:
+    digest = next(iter(survey(machine.sysroot).records.values())).digest
+    deny(machine.host, digest, "first")
+    deny(machine.host, digest, "second", "evidence")
+    [denial] = denied(machine.host).denied
+    assert (denial.cause, denial.evidence) == ("second", "evidence")
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_progress_goes_from_its_phase_to_the_next(phase: Phase) -> None:
+    assert 0 <= overall(phase, 0, 10) <= overall(phase, 5, 10) <= overall(phase, 99, 10) <= 1
