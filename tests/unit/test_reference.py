@@ -1,0 +1,134 @@
+"""Image references: the grammar, and that nothing else gets through."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from bootd.model.errors import InvalidReferenceError
+from bootd.registry.reference import LayoutReference, RegistryReference, parse_reference
+
+SHA256 = "sha256:" + "0a" * 32
+SHA512 = "sha512:" + "0b" * 64
+
+
+@pytest.mark.parametrize(
+    ("text", "domain", "path", "tag", "digest"),
+    [
+        ("quay.io/os", "quay.io", "os", "latest", None),
+        ("quay.io/team/os:1.2", "quay.io", "team/os", "1.2", None),
+        ("docker://quay.io/os", "quay.io", "os", "latest", None),
+        ("localhost/os", "localhost", "os", "latest", None),
+        ("box:5000/os", "box:5000", "os", "latest", None),
+        ("127.0.0.1:5000/a/b/c:x", "127.0.0.1:5000", "a/b/c", "x", None),
+        ("[::1]:5000/os", "[::1]:5000", "os", "latest", None),
+        ("[fe80::1]/os", "[fe80::1]", "os", "latest", None),
+        ("Quay.IO/os", "quay.io", "os", "latest", None),
+        (f"quay.io/os@{SHA256}", "quay.io", "os", None, SHA256),
+        (f"quay.io/os:v1@{SHA256}", "quay.io", "os", "v1", SHA256),
+        (f"quay.io/os@{SHA512}", "quay.io", "os", None, SHA512),
+        ("quay.io/a.b/c_d/e__f/g---h:A_b.C-d", "quay.io", "a.b/c_d/e__f/g---h", "A_b.C-d", None),
+    ],
+)
+def test_registry_references(
+    text: str, domain: str, path: str, tag: str | None, digest: str | None
+) -> None:
+    found = parse_reference(text)
+    assert isinstance(found, RegistryReference)
+    assert (found.domain, found.path, found.tag, found.digest) == (domain, path, tag, digest)
+    assert parse_reference(str(found)) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "archive", "path", "tag", "digest"),
+    [
+        ("oci:/srv/os", False, "/srv/os", None, None),
+        ("oci:/srv/os:v1", False, "/srv/os", "v1", None),
+        (f"oci:/srv/os@{SHA256}", False, "/srv/os", None, SHA256),
+        ("oci-archive:/srv/os.tar:v1", True, "/srv/os.tar", "v1", None),
+    ],
+)
+def test_layout_references(
+    text: str, archive: bool, path: str, tag: str | None, digest: str | None
+) -> None:
+    found = parse_reference(text)
+    assert found == LayoutReference(Path(path), archive, tag, digest)
+    assert str(found) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "debian",
+        "debian:13",
+        "library/debian",
+        "quay.io",
+        "quay.io/",
+        "quay.io//os",
+        "quay.io/os/",
+        "quay.io/Os",
+        "quay.io/os:",
+        "quay.io/os:-x",
+        "quay.io/os:" + "x" * 129,
+        "quay.io/os@",
+        "quay.io/os@sha256:abc",
+        f"quay.io/os@{SHA256.upper()}",
+        f"quay.io/os@{SHA256}@{SHA256}",
+        "quay.io/a_-b",
+        "quay.io/a___b",
+        "quay.io/.a",
+        "quay.io/../a",
+        "quay.io:0/os",
+        "quay.io:65536/os",
+        "quay.io:x/os",
+        "-quay.io/os",
+        "quay..io/os",
+        "user@quay.io/os",
+        "https://quay.io/os",
+        "quay.io/os?x",
+        "quay.io/os\n",
+        " quay.io/os",
+        "quay.io/ös",
+        "quay.io/" + "a" * 300,
+        "x" * 5_000,
+        "oci:relative",
+        "oci:",
+        "oci:/srv/os:ta g",
+        "oci:/srv\0/os",
+        "oci-archive:x.tar",
+        "oci:/" + "x" * 5_000,
+        "containers-storage:quay.io/os",
+    ],
+)
+def test_what_is_no_reference(text: str) -> None:
+    with pytest.raises(InvalidReferenceError) as caught:
+        parse_reference(text)
+    assert len(caught.value.message) < 1_000
+    assert caught.value.hint
+
+
+def test_missing_registry_is_told() -> None:
+    with pytest.raises(InvalidReferenceError, match="does not name its registry") as caught:
+        parse_reference("debian:13")
+    assert "registry.example/" in caught.value.hint
+
+
+@settings(max_examples=300)
+@given(
+    st.one_of(
+        st.text(max_size=60),
+        st.text(alphabet="aA0./:@-_[]oci sha256", max_size=60),
+        st.from_regex(r"[a-z]{1,5}\.[a-z]{2}(:[0-9]{1,5})?/[a-z0-9._/-]{1,20}(:[\w.-]{1,10})?"),
+    )
+)
+@example("a" * 200 + "." * 50 + "/" + "a-" * 400)
+def test_only_our_errors_leave(text: str) -> None:
+    try:
+        found = parse_reference(text)
+    except InvalidReferenceError:
+        return
+    assert parse_reference(str(found)) == found
