@@ -204,7 +204,10 @@ def _add_device(inode: Inode, name: bytes, node: SpecialFile) -> None:
 def _attributes(inode: Inode) -> list[Attribute]:
     """Return what an inode stores: the tree's own attributes and those for overlayfs."""
     node = inode.node
-    xattrs = overlay.escape(inode.metadata.xattrs) if inode.metadata.xattrs else {}
+    xattrs: dict[bytes, bytes] = {}
+    if inode.metadata.xattrs:
+        _check_xattrs(inode.metadata.xattrs)
+        xattrs = overlay.escape(inode.metadata.xattrs)
     if inode.data_layout == CHUNK_BASED:
         assert isinstance(node, RegularFile)
         assert node.verity is not None
@@ -216,8 +219,6 @@ def _attributes(inode: Inode) -> list[Attribute]:
         xattrs |= overlay.WHITEOUT_FOLDER_ATTRIBUTES
     if inode.parent is None:
         xattrs |= overlay.ROOT_ATTRIBUTES
-    if inode.metadata.xattrs:
-        _check_xattrs(xattrs)
     return sorted(xattrs.items())
 
 
@@ -225,7 +226,7 @@ def _check_xattrs(xattrs: dict[bytes, bytes]) -> None:
     room = _XATTRS_COST
     for name, value in xattrs.items():
         length = len(name)
-        if not 0 < length <= NAME_LIMIT + len(overlay.PREFIX) or b"\0" in name:
+        if not 0 < length <= NAME_LIMIT or b"\0" in name:
             raise InvalidTreeError(f"{name[:300]!r} cannot be the name of an extended attribute")
         room += _XATTR_COST + length + len(value)
     if room > XATTRS_LIMIT:

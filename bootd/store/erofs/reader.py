@@ -39,6 +39,7 @@ from bootd.store.erofs.decoding import (
 from bootd.store.erofs.layout import (
     CHUNK_BASED,
     FILE_TYPES,
+    SLOT,
     TARGET_LIMIT,
     VERITY_SIZE,
 )
@@ -74,6 +75,7 @@ class ErofsImage:
         self._shared = SharedEntries(window, self._superblock.shared_xattrs)
         self._nodes: dict[int, Node] = {}
         self._complete: set[int] = set()
+        self._parents: dict[int, int] = {}
         self._folders: dict[int, _Folder] = {}
 
     @classmethod
@@ -142,6 +144,7 @@ class ErofsImage:
         for position, name in enumerate(names):
             if place.file_type != _FOLDER_TYPE:
                 return None
+            self._check_parent(place.nid, parent)
             if place.nid in self._complete:
                 directory = self._directory(place.nid)
                 return lookup(directory, b"/".join(names[position:]))
@@ -174,6 +177,7 @@ class ErofsImage:
         stack = [(top, parent)]
         while stack:
             nid, parent = stack.pop()
+            self._check_parent(nid, parent)
             if nid in self._complete:
                 continue
             directory = self._directory(nid)
@@ -208,6 +212,14 @@ class ErofsImage:
             self._folders[nid] = folder
         return folder
 
+    def _check_parent(self, nid: int, parent: int) -> None:
+        """See that a folder is in one folder only, also where it is known already."""
+        if self._parents.setdefault(nid, parent) != parent:
+            raise self._window.damaged(
+                f"folder {nid} is in {parent} and in {self._parents[nid]}",
+                self._superblock.metadata + nid * SLOT,
+            )
+
     def _check_folder(self, inode: StoredInode, parent: int, folder: _Folder) -> None:
         """Take out ``.`` and ``..`` and see that every folder below is in this one only."""
         dot, dots = folder.pop(b".", None), folder.pop(b"..", None)
@@ -229,7 +241,7 @@ class ErofsImage:
             node = self._nodes[nid] = Directory(self._metadata(inode, self._xattrs(inode)))
         if not isinstance(node, Directory):
             raise self._window.damaged(
-                f"inode {nid} is a folder and is none", self._superblock.metadata
+                f"inode {nid} is a folder and is none", self._superblock.metadata + nid * SLOT
             )
         return node
 
