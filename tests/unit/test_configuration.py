@@ -163,7 +163,7 @@ def test_a_value_replaces_the_one_before_whole(tmp_path):
 @pytest.mark.parametrize(
     ("text", "warning"),
     [
-        ("trys = 3", "'trys' is not known and ignored; did you mean 'tries'?"),
+        ("triez = 3", "'triez' is not known and ignored; did you mean 'tries'?"),
         ("[automatik]\nx = 1", "'automatik' is not known and ignored; did you mean 'automatic'?"),
         ("zzz = 1", "'zzz' is not known and ignored"),
         (f'"{"x" * 5_000}" = 1', "is not known and ignored"),
