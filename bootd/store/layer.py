@@ -16,6 +16,7 @@ from bootd.store.decompress import UNPACKED_LIMIT, unpack
 from bootd.store.layer_entry import store_entry
 from bootd.store.layer_index import ENTRIES_LIMIT, LayerIndex, LayerIndexWriter
 from bootd.store.objects import ObjectWriter
+from bootd.store.tar_header import shown
 from bootd.store.tar_reader import TarReader
 from bootd.sysroot import Sysroot
 
@@ -70,10 +71,17 @@ def _import(
     measured = _Measured(diff_id)
     reader = TarReader(measured.pass_on(unpack(source, media_type, limit)))
     writer = ObjectWriter(sysroot)
+    left = limit
     with LayerIndexWriter(sysroot, diff_id) as index:
         while (entry := reader.next()) is not None:
             if index.entries == ENTRIES_LIMIT:
                 raise InvalidLayerError(f"a layer has more than {ENTRIES_LIMIT} entries")
+            # The stream's length bounds all but files with holes.
+            left -= entry.size
+            if left < 0:
+                raise InvalidLayerError(
+                    f"entry {shown(entry.name)} brings a layer to more than {limit} bytes"
+                )
             index.add(store_entry(entry, reader, writer))
         measured.check()
         return index.publish(measured.size)

@@ -1,0 +1,371 @@
+"""Importing layers: what is stored, in which order, and all that is refused."""
+
+import gzip
+import os
+import tarfile
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.images import OCI_LAYER, digest, entry, tar_layer
+from support.power import CutDisk, PowerCut
+from support.tar_blocks import END, extended, header, member
+
+from bootd.durable import Disk
+from bootd.model.digest import Digest
+from bootd.model.errors import (
+    DamagedRecordError,
+    DiffIdMismatchError,
+    DigestMismatchError,
+    InvalidLayerError,
+    NoSpaceError,
+    UnknownFormatError,
+    UnknownMediaTypeError,
+)
+from bootd.model.tree import Directory, RegularFile, SpecialFile, Symlink
+from bootd.store import objects
+from bootd.store.layer import import_layer
+from bootd.store.layer_entry import tree_path
+from bootd.store.layer_index import (
+    all_layers,
+    has_layer,
+    layer_objects,
+    layer_path,
+    read_layer,
+)
+from bootd.store.objects import all_objects, object_path
+from bootd.store.verity import verity_digest
+from bootd.sysroot import Sysroot
+
+
+@pytest.fixture
+def sysroot(tmp_path):
+    made = Sysroot.at(tmp_path / "root")
+    made.initialise()
+    return made
+
+
+def bring(sysroot, stream, **more):
+    diff_id = Digest(digest(stream))
+    return import_layer(sysroot, [stream], **{"media_type": OCI_LAYER, "diff_id": diff_id} | more)
+
+
+def entries(sysroot, stream):
+    index = bring(sysroot, stream)
+    found = list(read_layer(sysroot, index.diff_id))
+    assert len(found) == index.entries
+    assert index.unpacked_size == len(stream)
+    return {one.path: one for one in found}
+
+
+def nothing_is_left(sysroot):
+    return not list(sysroot.layers.iterdir()) and not list(sysroot.objects.glob("**/.new-*"))
+
+
+def test_every_kind_of_entry(sysroot):
+    big = os.urandom(5 << 20)
+    stream = tar_layer(
+        [
+            (entry("./", tarfile.DIRTYPE, mode=0o755), b""),
+            (entry("./usr/", tarfile.DIRTYPE, mode=0o2775, uid=3, gid=4), b""),
+            (entry("usr/empty"), b""),
+            (entry("usr/small", mode=0o4755), b"s" * 64),
+            (entry("usr/file", xattrs={"user.a": "1"}, mtime=1.25), b"f" * 65),
+            (entry("usr/big"), big),
+            (entry("usr/link", tarfile.SYMTYPE, target="../etc/\udcffx"), b""),
+            (entry("usr/hard", tarfile.LNKTYPE, target="./usr/file"), b""),
+            (entry("usr/fifo", tarfile.FIFOTYPE), b""),
+            (entry("usr/.wh.gone"), b""),
+        ]
+    )
+    found = entries(sysroot, stream)
+    assert list(found) == [
+        b"/", b"/usr", b"/usr/empty", b"/usr/small", b"/usr/file", b"/usr/big", b"/usr/link",
+        b"/usr/hard", b"/usr/fifo", b"/usr/.wh.gone",
+    ]  # fmt: skip
+    folder = found[b"/usr"].node
+    assert isinstance(folder, Directory)
+    assert (folder.metadata.permissions, folder.metadata.uid) == (0o2775, 3)
+    small, file = found[b"/usr/small"].node, found[b"/usr/file"].node
+    assert isinstance(small, RegularFile)
+    assert isinstance(file, RegularFile)
+    assert (small.content, small.verity, small.metadata.permissions) == (b"s" * 64, None, 0o4755)
+    assert (file.content, file.verity) == (None, verity_digest(b"f" * 65))
+    assert file.metadata.xattrs == {b"user.a": b"1"}
+    assert file.metadata.mtime_nanoseconds == 250_000_000
+    assert isinstance(found[b"/usr/link"].node, Symlink)
+    assert found[b"/usr/link"].node.target == b"../etc/\xffx"
+    assert (found[b"/usr/hard"].node, found[b"/usr/hard"].target) == (None, b"/usr/file")
+    assert isinstance(found[b"/usr/fifo"].node, SpecialFile)
+    stored = {verity_digest(b"f" * 65): b"f" * 65, verity_digest(big): big}
+    assert (
+        set(all_objects(sysroot)) == set(stored) == layer_objects(sysroot, all_layers(sysroot)[0])
+    )
+    for verity, content in stored.items():
+        assert object_path(sysroot, verity).read_bytes() == content
+        assert object_path(sysroot, verity).stat().st_mode & 0o777 == 0o400
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    sizes=st.lists(st.sampled_from([0, 1, 64, 65, 511, 512, 4096, 70_000]), max_size=6),
+    cut=st.integers(1, 5000),
+)
+def test_how_the_chunks_are_cut_does_not_matter(tmp_path_factory, sizes, cut):
+    made = Sysroot.at(tmp_path_factory.mktemp("root"))
+    made.initialise()
+    files = {f"file{number}": bytes([number]) * size for number, size in enumerate(sizes)}
+    stream = tar_layer(files)
+    packed = gzip.compress(stream)
+    diff_id = Digest(digest(stream))
+    import_layer(
+        made,
+        (packed[at : at + cut] for at in range(0, len(packed), cut)),
+        media_type=OCI_LAYER + "+gzip",
+        diff_id=diff_id,
+    )
+    found = {one.path: one.node for one in read_layer(made, diff_id)}
+    for name, content in files.items():
+        node = found[b"/" + name.encode()]
+        if len(content) > 64:
+            assert object_path(made, node.verity).read_bytes() == content
+        else:
+            assert node.content == content
+
+
+@pytest.mark.parametrize("size", [objects.IN_MEMORY_LIMIT, objects.IN_MEMORY_LIMIT + 1])
+def test_content_is_stored_once(sysroot, size):
+    content = os.urandom(size)
+    bring(sysroot, tar_layer({"one": content, "two": content}))
+    before = object_path(sysroot, verity_digest(content)).stat().st_ino
+    bring(sysroot, tar_layer({"three": content}))
+    assert list(all_objects(sysroot)) == [verity_digest(content)]
+    assert object_path(sysroot, verity_digest(content)).stat().st_ino == before
+    assert not list(sysroot.objects.glob("**/.new-*"))
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        (b".", b"/"),
+        (b"./", b"/"),
+        (b"/", b"/"),
+        (b"usr", b"/usr"),
+        (b"./usr/", b"/usr"),
+        (b"usr//bin", b"/usr/bin"),
+        (b"usr/./bin/.", b"/usr/bin"),
+        (b"usr/.hidden", b"/usr/.hidden"),
+        (b"usr/...", b"/usr/..."),
+        (b"..usr", b"/..usr"),
+        (b"a" * 255, b"/" + b"a" * 255),
+        (b"\xff\n ", b"/\xff\n "),
+    ],
+)
+def test_names(name, path):
+    assert tree_path(name) == path
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"",
+        b"/etc/passwd",
+        b"//etc",
+        b".//etc",
+        b"..",
+        b"../x",
+        b"./../x",
+        b"usr/..",
+        b"usr/../etc",
+        b"usr/../../x",
+        b"a" * 256,
+        b"usr/" + b"a" * 256 + b"/x",
+        b"/".join([b"a" * 200] * 21),
+        b"/".join([b"d"] * 300),
+    ],
+)
+def test_names_that_are_refused(name):
+    with pytest.raises(InvalidLayerError, match="entry"):
+        tree_path(name)
+
+
+@pytest.mark.parametrize(
+    ("stream", "words"),
+    [
+        pytest.param(tar_layer({"../evil": b"x"}), r"'\.\./evil' has '\.\.'", id="climbs"),
+        pytest.param(tar_layer({"/etc/evil": b"x"}), "'/etc/evil' has an absolute", id="absolute"),
+        pytest.param(
+            tar_layer([(entry("h", tarfile.LNKTYPE, target="../evil"), b"")]),
+            r"'h' has '\.\.'",
+            id="hard link that climbs",
+        ),
+        pytest.param(
+            tar_layer([(entry("h", tarfile.LNKTYPE), b"")]), "'h' has an", id="hard link to no name"
+        ),
+        pytest.param(header(b"s", b"2") + END, "'s' links to a name of 0", id="empty symlink"),
+        pytest.param(
+            extended((b"linkpath", b"x" * 4096)) + header(b"s", b"2") + END,
+            "'s' links to a name of 4096",
+            id="long symlink",
+        ),
+        pytest.param(member(b"./", kind=b"0") + END, "root is not a folder", id="root is a file"),
+        pytest.param(b"no tar" * 500, "damaged", id="no tar"),
+        pytest.param(tar_layer({"a": b"x" * 2000})[:1500], "ends in the middle", id="cut off"),
+    ],
+)
+def test_refused_layers_leave_nothing(sysroot, stream, words):
+    with pytest.raises(InvalidLayerError, match=words):
+        bring(sysroot, stream)
+    assert nothing_is_left(sysroot)
+
+
+def test_another_diff_id(sysroot):
+    stream = tar_layer({"a": b"x" * 100})
+    with pytest.raises(DiffIdMismatchError, match=r"unpacks to sha256:.*promises sha256:0000"):
+        bring(sysroot, stream, diff_id=Digest("sha256:" + "0" * 64))
+    assert nothing_is_left(sysroot)
+
+
+@pytest.mark.parametrize("garbage", [b"\0", b"x", b"x" * 100_000])
+def test_what_follows_the_archive_counts_to_the_diff_id(sysroot, garbage):
+    stream = tar_layer({"a": b"x"})
+    assert bring(sysroot, stream + garbage).unpacked_size == len(stream + garbage)
+    with pytest.raises(DiffIdMismatchError):
+        bring(sysroot, stream + garbage, diff_id=Digest(digest(stream)))
+
+
+def test_sha512_diff_ids(sysroot):
+    stream = tar_layer({"a": b"x"})
+    running = Digest("sha512:" + "0" * 128).new_hash()
+    running.update(stream)
+    diff_id = Digest("sha512:" + running.hexdigest())
+    bring(sysroot, stream, diff_id=diff_id)
+    assert has_layer(sysroot, diff_id)
+
+
+@pytest.mark.parametrize("stream", [b"", bytes(1024)])
+def test_an_empty_layer(sysroot, stream):
+    assert bring(sysroot, stream).entries == 0
+
+
+def test_a_layer_that_unpacks_to_too_much(sysroot):
+    stream = tar_layer({"a": bytes(1 << 20)})
+    with pytest.raises(InvalidLayerError, match="more than 100000 bytes"):
+        bring(sysroot, stream, limit=100_000)
+    assert nothing_is_left(sysroot)
+
+
+def test_a_sparse_bomb(sysroot):
+    pairs = [(b"GNU.sparse.size", b"%d" % (1 << 60)), (b"GNU.sparse.map", b"0,1")]
+    stream = extended(*pairs) + member(b"sparse", b"x") + END
+    with pytest.raises(InvalidLayerError, match=r"'sparse'.*more than"):
+        bring(sysroot, stream)
+    assert nothing_is_left(sysroot)
+
+
+def test_an_unknown_media_type(sysroot):
+    with pytest.raises(UnknownMediaTypeError, match="text/plain"):
+        bring(sysroot, b"", media_type="text/plain")
+
+
+@pytest.mark.parametrize("stream", [b"no tar" * 500, tar_layer({"../evil": b"x"})])
+def test_a_damaged_layer_is_read_on_so_that_its_source_can_speak(sysroot, stream):
+    def chunks():
+        yield stream
+        yield b"more"
+        raise DigestMismatchError("the blob has another digest")
+
+    with pytest.raises(DigestMismatchError):
+        import_layer(sysroot, chunks(), media_type=OCI_LAYER, diff_id=Digest("sha256:" + "0" * 64))
+    assert nothing_is_left(sysroot)
+
+
+class FullDisk(Disk):
+    """Refuses the write number `left`."""
+
+    def __init__(self, left):
+        self.left = left
+
+    def _write(self, path, chunks, mode, *, sync):
+        self.left -= 1
+        if self.left < 0:
+            raise NoSpaceError(f"cannot write {path}: full")
+        super()._write(path, chunks, mode, sync=sync)
+
+
+@pytest.mark.parametrize("left", [0, 1, 2])
+def test_a_full_disk_leaves_no_layer(tmp_path, left):
+    Sysroot.at(tmp_path).initialise()
+    stream = tar_layer({"a": b"a" * 100, "b": b"b" * 100, "c": b"c" * (5 << 20)})
+    with pytest.raises(NoSpaceError, match="cannot write"):
+        bring(Sysroot.at(tmp_path, FullDisk(left)), stream)
+    assert nothing_is_left(Sysroot.at(tmp_path))
+    bring(Sysroot.at(tmp_path), stream)
+
+
+LAYER = tar_layer({"a": b"a" * 100, "b": b"b" * (5 << 20), "c": b"c"})
+
+
+@pytest.mark.parametrize("loss", ["killed", "torn", "lost"])
+def test_the_power_may_go_at_any_step(tmp_path, loss):
+    """A layer whose index is there has all its objects, whole."""
+    whole = CutDisk(tmp_path / "limbo")
+    Sysroot.at(tmp_path / "whole").initialise()
+    bring(Sysroot.at(tmp_path / "whole", whole), LAYER)
+    for cut in range(len(whole.steps) + 1):
+        folder = tmp_path / f"cut{cut}"
+        Sysroot.at(folder).initialise()
+        disk = CutDisk(tmp_path / f"limbo{cut}", cut)
+        try:
+            bring(Sysroot.at(folder, disk), LAYER)
+        except PowerCut:
+            disk.lose(loss)
+        after = Sysroot.at(folder)
+        for diff_id in all_layers(after):
+            for verity in layer_objects(after, diff_id):
+                assert verity_digest(object_path(after, verity).read_bytes()) == verity
+        assert cut < len(whole.steps) or all_layers(after) == [digest(LAYER)]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda text: b"", id="empty"),  # noqa: ARG005
+        pytest.param(lambda text: text[:-1], id="cut by a byte"),
+        pytest.param(lambda text: text[: len(text) // 2], id="half"),
+        pytest.param(lambda text: text.replace(b"/usr/b ", b"/usr/z "), id="altered"),
+        pytest.param(lambda text: text + b"x", id="longer"),
+        pytest.param(
+            lambda text: text.replace(text.split(b"\n")[1] + b"\n", b""), id="a line less"
+        ),
+        pytest.param(lambda text: text.replace(b"bootd-layer", b"other-thing"), id="other"),
+        pytest.param(lambda text: text.replace(b"sha256:", b"sha256:f", 1), id="another layer"),
+    ],
+)
+def test_a_damaged_index_is_noticed(sysroot, damage):
+    diff_id = bring(sysroot, tar_layer({"usr/a": b"a" * 100, "usr/b": b"b" * 100})).diff_id
+    path = layer_path(sysroot, diff_id)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(DamagedRecordError, match=r"damaged|not a layer|index of|object"):
+        list(read_layer(sysroot, diff_id))
+    with pytest.raises(DamagedRecordError):
+        layer_objects(sysroot, diff_id)
+
+
+def test_an_index_from_the_future(sysroot):
+    diff_id = bring(sysroot, tar_layer({"a": b"a"})).diff_id
+    path = layer_path(sysroot, diff_id)
+    path.write_bytes(path.read_bytes().replace(b"bootd-layer 1", b"bootd-layer 2"))
+    with pytest.raises(UnknownFormatError, match="format 2"):
+        list(read_layer(sysroot, diff_id))
+
+
+def test_a_missing_index(sysroot):
+    with pytest.raises(DamagedRecordError, match="missing"):
+        list(read_layer(sysroot, Digest("sha256:" + "0" * 64)))
+
+
+def test_a_stray_file_among_the_layers(sysroot):
+    (sysroot.layers / "stray").touch()
+    with pytest.raises(DamagedRecordError, match="stray"):
+        all_layers(sysroot)
