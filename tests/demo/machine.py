@@ -6,8 +6,8 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ from support.loader import boot
 from support.private_bus import run_daemon
 
 from bootd.model.deployment import DeploymentId
-from bootd.process import run
 from bootd.sysroot import Sysroot
 from demo.narration import Narrator
 
@@ -71,19 +70,25 @@ class DemoMachine:
         assert isinstance(document, dict)
         return document
 
-    def reboot(self, *, healthy: bool = True) -> DeploymentId:
-        """Shut down, let the loader choose, come up again, and be found healthy or not."""
+    def reboot(self, *, hanging_boots: int = 0) -> DeploymentId:
+        """Shut down, boot; after some boots that hang, come up and be found healthy."""
         self._narrator.tell("(shutting down: bootd-finalize.service does this)")
         self._narrator.run(BOOTCTL, "--sysroot", str(self.disk), "finalize")
         self.stop_daemon()
-        shutil.rmtree(self.sysroot.run)
+        booted = self._boot()
+        for _ in range(hanging_boots):
+            self._narrator.tell("(it hangs; somebody presses the reset button)")
+            booted = self._boot()
+        self.start_daemon()
+        self._narrator.tell("(the machine came up: bootd-bless.service does this)")
+        self._narrator.run(BOOTCTL, "--sysroot", str(self.disk), "bless")
+        return booted
+
+    def _boot(self) -> DeploymentId:
+        shutil.rmtree(self.sysroot.run, ignore_errors=True)
         booted = boot(self.sysroot)
         line = self.sysroot.command_line.read_text().strip()
         self._narrator.tell(f"(the loader's stand-in boots: {line})")
-        self.start_daemon()
-        if healthy:
-            self._narrator.tell("(the machine came up: bootd-bless.service does this)")
-            self._narrator.run(BOOTCTL, "--sysroot", str(self.disk), "bless")
         return booted
 
     def entries(self) -> list[str]:
@@ -93,19 +98,3 @@ class DemoMachine:
     def etc(self, deployment: DeploymentId) -> Path:
         """A deployment's own ``/etc``: the machine's, once it is booted."""
         return self.sysroot.deployment(deployment) / "etc"
-
-    @contextmanager
-    def mounted_root(self, deployment: DeploymentId, folder: Path) -> Iterator[Path]:
-        """Mount a deployment's root as its initramfs does: EROFS, and the objects below it."""
-        metadata, root = folder / "metadata", folder / "root"
-        image = self.sysroot.deployment(deployment) / "root.erofs"
-        layers = f"lowerdir={metadata}::{self.sysroot.objects},metacopy=on,redirect_dir=on"
-        with ExitStack() as mounts:
-            for options, target in (
-                (["-t", "erofs", "-o", "ro,loop", str(image)], metadata),
-                (["-t", "overlay", "-o", f"ro,{layers}", "overlay"], root),
-            ):
-                target.mkdir(parents=True, exist_ok=True)
-                run(["mount", *options, target])
-                mounts.callback(run, ["umount", target])
-            yield root

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 _SECONDS = 120.0
+_COLUMNS = 110
 
 
 class DemoFailedError(Exception):
@@ -48,7 +49,14 @@ class Narrator:
         Raises:
             DemoFailedError: its exit status is another one.
         """
-        self._print(f"{self._bold}$ {self._short(shlex.join(words))}{self._plain}")
+        return self._run(shlex.join(words), words, status, lines)
+
+    def shell(self, script: str) -> str:
+        """Run a line of shell; see `run`."""
+        return self._run(script, ("sh", "-ec", script), 0, 10)
+
+    def _run(self, shown_as: str, words: Sequence[str], status: int, lines: int) -> str:
+        self._print(f"{self._bold}$ {self._short(shown_as)}{self._plain}")
         done = subprocess.run(
             words,
             env=self.environment,
@@ -61,7 +69,7 @@ class Narrator:
         )
         shown = done.stdout.rstrip().splitlines()
         for line in shown[:lines]:
-            self._print(f"    {self._short(line)}")
+            self._print(f"    {_cut(self._short(line))}")
         if len(shown) > lines:
             self._print(f"    … {len(shown) - lines} more lines")
         if done.returncode != status:
@@ -92,7 +100,7 @@ class Narrator:
         return "[yes]" if holds else "[NO!]"
 
     def _short(self, text: str) -> str:
-        for value, name in self._shown_as.items():
+        for value, name in sorted(self._shown_as.items(), key=lambda one: -len(one[0])):
             text = text.replace(value, name)
         return text
 
@@ -100,3 +108,7 @@ class Narrator:
     def _print(text: str) -> None:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
+
+
+def _cut(line: str) -> str:
+    return line if len(line) <= _COLUMNS else line[: _COLUMNS - 1].rstrip() + "…"

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import platform
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from support.registry import DockerRegistry
-from support.tree_facts import as_deployed, differences, tree_facts
+from support.tree_facts import as_deployed, differences, tree_facts, without_mount_points
 
 from bootd.model.deployment import DeploymentId
+from bootd.model.errors import KernelTooOldError
 from bootd.process import run
+from bootd.store.mount import check_kernel, mounted_tree
 from demo.machine import DemoMachine
 from demo.narration import Narrator
 
 NAME = "os/debian"
-_FIRST_KERNEL = (6, 6)
-"""Older ones have no data-only overlay layers (design D3)."""
 _REFUSED = 4
-_NOT_AUTHORISED = 5
+_TRIES = 3
+"""Boots that a new deployment gets (design D8)."""
 
 
 @dataclass
@@ -73,16 +72,20 @@ def compare_root(story: Story) -> None:
     """The kernel mounts the deployment; every file is what the image says."""
     say = story.narrator
     say.chapter("The deployed root, mounted by the kernel, file by file")
-    release = tuple(map(int, re.findall(r"\d+", platform.release())[:2]))
-    if release < _FIRST_KERNEL:
-        say.tell(f"Linux {platform.release()} cannot mount it; bootd needs 6.6. Not shown here.")
+    try:
+        check_kernel()
+    except KernelTooOldError as error:
+        say.tell(f"Not shown here: {error}. {error.hint}")
         return
     unpacked = story.folder / "unpacked"
     run(["umoci", "unpack", "--image", f"{story.image}:v1", unpacked], timeout=300)
     expected = as_deployed(tree_facts(unpacked / "rootfs"))
-    with story.machine.mounted_root(story.deployments["v1"], story.folder / "mounted") as root:
+    erofs = story.machine.sysroot.deployment(story.deployments["v1"]) / "root.erofs"
+    mounts = story.folder / "mounts"
+    mounts.mkdir()
+    with mounted_tree(erofs, story.machine.sysroot.objects, mounts) as root:
         say.run("findmnt", "--noheadings", "--output", "FSTYPE,OPTIONS", str(root))
-        found = as_deployed(tree_facts(root))
+        found = without_mount_points(tree_facts(root))
     wrong = differences(expected, found)
     say.claim(
         f"{len(expected)} files have the type, mode, owner, times, xattrs and content that umoci "
@@ -102,9 +105,9 @@ def edit(story: Story) -> None:
         f"echo 'Authorized use only.' > {etc}/issue",
         f"echo '192.0.2.7 database' >> {etc}/hosts",
         f"chmod 600 {etc}/login.defs",
-        f"echo 'fs.file-max = 100000' > {etc}/sysctl.d/90-local.conf",
+        f"echo 'umask 027' > {etc}/profile.d/local.sh",
     ):
-        say.run("sh", "-c", script)
+        say.shell(script)
     story.machine.ask("etc", "diff")
 
 
@@ -119,9 +122,9 @@ def upgrade(story: Story) -> None:
     story.machine.ask("etc", "conflicts")
     story.machine.ask("status")
     say.claim("version 2 is staged while version 1 runs", staged["state"] == "staged")
-    late = story.machine.etc(story.deployments["v1"]) / "sysctl.d/91-late.conf"
-    late.write_text("vm.swappiness = 10\n")
-    say.tell("(one more edit, after staging: /etc/sysctl.d/91-late.conf)")
+    late = story.machine.etc(story.deployments["v1"]) / "profile.d/late.sh"
+    late.write_text("umask 077\n")
+    say.tell("(one more edit, after staging: /etc/profile.d/late.sh)")
     second = story.deployments["v2"] = story.machine.reboot()
     story.machine.ask("status")
     _check_merge(story, second)
@@ -142,8 +145,8 @@ def _check_merge(story: Story, second: DeploymentId) -> None:
     definitions = etc / "login.defs"
     both = definitions.stat().st_mode & 0o777 == 0o600 and "PASS_MIN_LEN 12" in _text(definitions)
     say.claim("mode from here and content from the image come together", both)
-    say.claim("a file that was added here is kept", (etc / "sysctl.d/90-local.conf").exists())
-    say.claim("so is one added after staging", (etc / "sysctl.d/91-late.conf").exists())
+    say.claim("a file that was added here is kept", (etc / "profile.d/local.sh").exists())
+    say.claim("so is one added after staging", (etc / "profile.d/late.sh").exists())
     say.claim("a default of a removed package is gone", not (etc / "nanorc").exists())
 
 
@@ -158,6 +161,23 @@ def fall_back(story: Story) -> None:
     story.machine.ask("denied", "list")
     story.machine.ask("upgrade", status=_REFUSED)
     say.claim("the version that was left is not staged again", story.status()["staged"] is None)
+
+
+def bad_boot(story: Story) -> None:
+    """A version that hangs at every boot."""
+    say = story.narrator
+    say.chapter("A version that does not come up")
+    denied = story.machine.know("denied", "list")["denied"]
+    story.machine.ask("denied", "allow", denied[0]["digest"])
+    story.machine.ask("upgrade")
+    booted = story.machine.reboot(hanging_boots=_TRIES)
+    story.machine.ask("status")
+    say.claim(
+        f"after {_TRIES} boots that hang, the one before boots by itself",
+        booted == story.deployments["v1"],
+    )
+    states = [one["state"] for one in story.status()["deployments"]]
+    say.claim("and it is known which deployment failed", states.count("failed") == 1)
 
 
 def crash_of_the_daemon(story: Story) -> None:
@@ -179,9 +199,11 @@ def look_at_the_bus(story: Story) -> None:
     nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
     call = ("org.bootd1", "/org/bootd1", "org.bootd1.Manager")
     say.run(*nobody, "busctl", "get-property", *call, "State")
-    options = ("Rollback", "a{sv}", "0")
-    refused = say.run(*nobody, "busctl", "call", *call, *options, status=1)
-    say.claim("anybody may look; polkit refuses changes to who may not", "uthor" in refused)
+    method = ("--object-path", "/org/bootd1", "--method", "org.bootd1.Manager.Rollback", "{}")
+    target = ("--system", "--dest", "org.bootd1")
+    refused = say.run(*nobody, "gdbus", "call", *target, *method, status=1)
+    is_polkit = "org.bootd1.Error.NotAuthorized" in refused
+    say.claim("anybody may look; polkit refuses changes to who may not", is_polkit)
 
 
 def _text(path: Path) -> str:
@@ -194,6 +216,7 @@ CHAPTERS: tuple[Callable[[Story], None], ...] = (
     edit,
     upgrade,
     fall_back,
+    bad_boot,
     crash_of_the_daemon,
     look_at_the_bus,
 )

@@ -58,7 +58,10 @@ def run_bus(folder: Path) -> Iterator[dict[str, str]]:
     configuration.write_text(_CONFIGURATION.format(folder=folder, policy=policy))
     folder.chmod(0o755)
     command = ["dbus-daemon", f"--config-file={configuration}", "--nofork", "--print-address"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with (
+        (folder / "dbus-daemon.log").open("wb") as log,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as process,
+    ):
         assert process.stdout is not None
         try:
             address = process.stdout.readline().strip()

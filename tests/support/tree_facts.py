@@ -34,15 +34,18 @@ def tree_facts(root: Path) -> dict[str, Facts]:
 
 
 def as_deployed(facts: Mapping[str, Facts]) -> dict[str, Facts]:
-    """What an image's files are to become: ``/etc`` in ``/usr/etc``, nothing below mount points.
-
-    The mount points themselves, and the folders that the move touches, are left out.
-    """
+    """What an image's files are to become: ``/etc`` in ``/usr/etc``, no mount points."""
     return {
-        "usr/" + path if path.startswith("etc/") else path: one
+        "usr/" + path if path.partition("/")[0] == "etc" else path: one
         for path, one in facts.items()
-        if path.partition("/")[0] not in _EMPTIED and path not in (".", "etc", "usr")
+        if path.partition("/")[0] not in _EMPTIED
     }
+
+
+def without_mount_points(facts: Mapping[str, Facts]) -> dict[str, Facts]:
+    """The files of a deployment's root that come from the image."""
+    left_out = (*_EMPTIED, "etc")
+    return {path: one for path, one in facts.items() if path.partition("/")[0] not in left_out}
 
 
 def differences(expected: Mapping[str, Facts], found: Mapping[str, Facts]) -> list[str]:
