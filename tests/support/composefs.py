@@ -51,7 +51,7 @@ class Composefs:
 
 
 def composefs_tools() -> Composefs:
-    """The tools, installed on first use (ten seconds); fails when they are not the version meant."""
+    """The tools, installed on first use (ten seconds); fails when of another version."""
     folder = cached_folder("composefs-oracle", digest_of(Path(__file__)), _install)
     status = (folder / "var/lib/dpkg/status").read_text(encoding="utf-8")
     (package,) = [part for part in status.split("\n\n") if part.startswith("Package: composefs\n")]

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from support.trees import crowded_tree, deep_tree, sample_tree
-
 from bootd.model.tree import Directory, Metadata
+from support.trees import crowded_tree, deep_tree, sample_tree
 
 GOLDEN: dict[str, tuple[Callable[[], Directory], str]] = {
     "empty": (
