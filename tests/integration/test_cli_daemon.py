@@ -1,0 +1,344 @@
+"""``bootctl-py`` and the daemon on a bus of their own, from the first word to the exit status."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from support.images import build_image, tar_layer
+from support.machine import Machine, image_files, installed
+from support.private_bus import run_bus, run_daemon
+from support.registry import faulty_registry
+
+from bootd.cli.schemas import schemas
+
+BOOTCTL = str(Path(sys.executable).with_name("bootctl-py"))
+PATIENCE = 60
+VALIDATORS = {
+    schema["properties"]["kind"]["const"]: jsonschema.Draft202012Validator(schema)
+    for schema in map(json.loads, schemas().values())
+}
+
+
+@dataclass
+class Client:
+    """Runs ``bootctl-py`` beside a daemon."""
+
+    machine: Machine
+    environment: Mapping[str, str]
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [BOOTCTL, *words],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE,
+        )
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [BOOTCTL, *words],
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def say(self, *words: str) -> str:
+        done = self.run(*words)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def document(self, *words: str, status: int = 0) -> dict[str, Any]:
+        """Return the one document on stdout, checked with its schema; stderr must be empty."""
+        done = self.run(*words, "--json=short")
+        assert (done.returncode, done.stderr) == (status, ""), done.stdout
+        value = json.loads(done.stdout)
+        VALIDATORS[value["kind"]].validate(value)
+        assert isinstance(value, dict)
+        return value
+
+
+def follow(machine: Machine, reference: str, **settings: str) -> None:
+    folder = machine.folder / "etc/bootd"
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [f'{name} = "{value}"' for name, value in {"image": reference, **settings}.items()]
+    (folder / "bootd.toml").write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    made = installed(tmp_path)
+    follow(made, made.reference)
+    return made
+
+
+@pytest.fixture
+def bus(tmp_path: Path) -> Iterator[dict[str, str]]:
+    folder = tmp_path / "bus"
+    folder.mkdir()
+    with run_bus(folder) as environment:
+        yield environment
+
+
+@pytest.fixture
+def client(machine: Machine, bus: dict[str, str], tmp_path: Path) -> Iterator[Client]:
+    with run_daemon(bus, machine.folder, tmp_path / "bootd.log"):
+        yield Client(machine, bus)
+
+
+def test_an_upgrade_from_the_check_to_the_next_boot(client: Client) -> None:
+    assert "Update:" in client.say("check")
+    done = client.run("upgrade")
+    assert done.returncode == 0
+    assert done.stdout.startswith("Staged ")
+    assert "pulling: " in done.stderr
+    assert "bootctl-py apply" in done.stderr
+    status = client.say("status")
+    assert "staged, restart to finish" in status
+    assert "Nothing to do" in client.say("upgrade")
+    assert "image=v2" in client.say("kargs")
+    folder = str(client.machine.folder)
+    assert "boots next" in client.say("finalize", "--sysroot", folder)
+    assert "bootctl-py apply" in client.say("status")
+    assert "Nothing is staged" in client.say("finalize", "--sysroot", folder)
+
+
+def test_every_verb_speaks_json(client: Client) -> None:
+    kinds = {
+        "check": "Check",
+        "upgrade": "Stage",
+        "status": "Status",
+        "deployments": "Deployments",
+        "kargs": "KernelArguments",
+        "etc diff": "EtcDiff",
+        "etc preview": "EtcReport",
+        "etc conflicts": "EtcConflicts",
+        "denied list": "Denied",
+        "why": "Explanation",
+        "jobs": "Jobs",
+        "fsck": "Fsck",
+        "hold me": "Done",
+        "release": "Done",
+        "cleanup": "Collect",
+        "unstage": "Done",
+        "config": "Configuration",
+    }
+    for words, kind in kinds.items():
+        assert client.document(*words.split())["kind"] == kind, words
+    folder = ("--sysroot", str(client.machine.folder))
+    assert client.document("finalize", *folder)["kind"] == "Finalize"
+    assert client.document("bless", *folder)["kind"] == "Done"
+    assert client.document("rollback", status=1)["code"] == "no-rollback"
+    assert client.document("pin", "x", status=2)["code"] == "invalid-argument"
+
+
+def test_the_disk_says_what_the_daemon_says(client: Client) -> None:
+    client.say("upgrade")
+    for words in (
+        "status",
+        "deployments",
+        "kargs",
+        "etc diff",
+        "etc conflicts",
+        "denied list",
+        "why",
+    ):
+        asked = client.document(*words.split())
+        read = client.document(*words.split(), "--offline", "--sysroot", str(client.machine.folder))
+        assert asked == read, words
+
+
+def test_a_rollback_denies_and_a_person_may_allow(client: Client) -> None:
+    first = client.document("status")["booted"]
+    second = client.document("upgrade")["deployment"]
+    client.say("finalize", "--sysroot", str(client.machine.folder))
+    back = client.document("rollback")
+    assert back["deployment"] == first
+    refused = client.document("upgrade", status=4)
+    assert refused["code"] == "denied-digest"
+    automatic = client.document("upgrade", "--automatic")
+    assert automatic["kind"] == "Done"
+    assert back["denied"] in client.say("denied", "list")
+    client.say("check")
+    assert "denied allow" in client.say("why")
+    client.say("denied", "allow", back["denied"])
+    assert client.document("denied", "allow", back["denied"], status=2)["code"] == "not-denied"
+    assert client.document("denied", "list")["denied"] == []
+    assert client.document("rollback", second)["deployment"] == second
+
+
+def test_holds_stop_the_timer_and_nobody_else(client: Client) -> None:
+    client.say("hold", "rack move")
+    assert "rack move" in client.say("status")
+    automatic = client.run("upgrade", "--automatic")
+    assert automatic.returncode == 0
+    assert "rack move" in automatic.stdout
+    assert client.document("upgrade")["changed"]
+    client.say("release")
+    assert client.document("status")["held_by"] is None
+
+
+@pytest.mark.parametrize(
+    ("policy", "kind", "staged"), [("off", "Done", 0), ("check", "Check", 0), ("stage", "Stage", 1)]
+)
+def test_the_timer_goes_as_far_as_it_is_told(
+    machine: Machine, bus: dict[str, str], tmp_path: Path, *, policy: str, kind: str, staged: int
+) -> None:
+    follow(machine, machine.reference, automatic=policy)
+    with run_daemon(bus, machine.folder, tmp_path / "bootd.log"):
+        client = Client(machine, bus)
+        assert client.document("upgrade", "--automatic")["kind"] == kind
+        assert bool(client.document("status")["staged"]) == bool(staged)
+
+
+def test_pins(client: Client) -> None:
+    booted = client.document("status")["booted"]
+    client.say("pin", booted)
+    assert "pinned" in client.say("deployments")
+    client.say("unpin", booted)
+    assert "pinned" not in client.say("deployments")
+    other = "0123456789abcdef.0"
+    assert client.document("pin", other, status=2)["code"] == "no-such-deployment"
+
+
+def test_a_job_that_nobody_waits_for(client: Client) -> None:
+    path = client.document("check", "--no-wait")["path"]
+    assert path in {job["path"] for job in client.document("jobs")["jobs"]}
+    assert client.document("cancel", "4711", status=2)["code"] == "no-such-job"
+
+
+def test_a_folder_is_not_restarted(client: Client) -> None:
+    done = client.run("apply")
+    assert done.returncode == 2
+    assert "hint: " in done.stderr
+    client.say("upgrade")
+    assert client.run("upgrade", "--apply").returncode == 2
+
+
+def test_damage_is_found_with_and_without_a_daemon(
+    machine: Machine, bus: dict[str, str], tmp_path: Path
+) -> None:
+    victim = next(path for path in machine.sysroot.objects.rglob("*") if path.is_file())
+    victim.chmod(0o600)
+    victim.write_bytes(b"x" * victim.stat().st_size)
+    client = Client(machine, bus)
+    folder = ("--sysroot", str(machine.folder))
+    found = client.document("fsck", "--no-repair", *folder, status=1)
+    assert any(victim.name in damage["path"] for damage in found["damages"])
+    with run_daemon(bus, machine.folder, tmp_path / "bootd.log"):
+        mended = client.run("fsck")
+        assert mended.returncode == 1
+        assert "removed" in mended.stdout
+        assert "bootctl-py upgrade" in mended.stderr
+
+
+def test_without_a_daemon_it_says_how_to_go_on(machine: Machine, bus: dict[str, str]) -> None:
+    done = Client(machine, bus).run("status")
+    assert done.returncode == 1
+    assert done.stderr.startswith("bootctl-py: ")
+    assert "--offline" in done.stderr
+
+
+def test_a_terminal_sees_a_bar(client: Client) -> None:
+    ours, theirs = pty.openpty()
+    try:
+        environment = {**client.environment, "TERM": "xterm", "COLUMNS": "100", "NO_COLOR": "1"}
+        done = subprocess.run(
+            [BOOTCTL, "upgrade"],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=theirs,
+            check=True,
+            timeout=PATIENCE,
+        )
+        seen = os.read(ours, 1 << 16).decode()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert done.stdout.startswith(b"Staged ")
+    assert "%" in seen
+    assert "pulling:" not in seen
+
+
+@pytest.fixture
+def stalled(machine: Machine) -> Iterator[threading.Event]:
+    """A registry that keeps the layers to itself until the event is set."""
+    with faulty_registry() as registry:
+        image = build_image([tar_layer(image_files("v3"))])
+        registry.add_image(image)
+        registry.configure(machine.folder)
+        go_on = threading.Event()
+        registry.fail(f"GET .*{image.layers[0]['digest']}", times=-1, wait=go_on)
+        follow(machine, f"{registry.host}/os/image:latest")
+        try:
+            yield go_on
+        finally:
+            go_on.set()
+
+
+def wait_for_line(process: subprocess.Popen[str], text: str) -> None:
+    assert process.stderr is not None
+    seen = []
+    for line in process.stderr:
+        seen.append(line)
+        if text in line:
+            return
+    raise AssertionError(f"{text!r} was never said, but: {seen}")
+
+
+def test_ctrl_c_cancels_the_job(stalled: threading.Event, client: Client) -> None:
+    assert not stalled.is_set()
+    with client.start("upgrade") as process:
+        wait_for_line(process, "pulling")
+        assert client.document("status")["state"] == "pulling"
+        process.send_signal(signal.SIGINT)
+        wait_for_line(process, "Cancelling")
+        _, said = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1
+    assert "bootctl-py: " in said
+    [job] = client.document("jobs")["jobs"]
+    assert job["state"] == "cancelled"
+    assert client.document("status")["staged"] is None
+
+
+def test_a_job_outlives_who_asked_for_it(stalled: threading.Event, client: Client) -> None:
+    with client.start("upgrade") as first:
+        wait_for_line(first, "pulling")
+        busy = client.document("cleanup", status=6)
+        assert busy["code"] == "busy"
+        first.kill()
+        first.wait()
+    with client.start("upgrade") as second:
+        wait_for_line(second, "pulling")
+        assert len(client.document("jobs")["jobs"]) == 1
+        stalled.set()
+        said, _ = second.communicate(timeout=PATIENCE)
+    assert said.startswith("Staged ")
+    assert second.returncode == 0
+
+
+def test_cancel_by_number(stalled: threading.Event, client: Client) -> None:
+    assert not stalled.is_set()
+    with client.start("upgrade", "--json=short") as process:
+        number = None
+        while number is None:
+            jobs = client.document("jobs")["jobs"]
+            number = next((str(job["id"]) for job in jobs if job["phase"] == "pulling"), None)
+        client.say("cancel", number)
+        said, complained = process.communicate(timeout=PATIENCE)
+    document = json.loads(said)
+    assert (document["code"], process.returncode, complained) == ("cancelled", 1, "")
