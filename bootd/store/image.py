@@ -158,13 +158,16 @@ def open_image(sysroot: Sysroot, digest: Digest) -> StoredImage:
     Raises:
         DamagedRecordError: it is missing, or its record cannot be used.
         UnknownFormatError: a newer bootd wrote it.
-        DamagedImageError: its EROFS image is not the one that was composed.
+        DamagedImageError: its EROFS image is missing or not the one that was composed.
+        WriteFailedError: that cannot be read.
     """
     folder = image_path(sysroot, digest)
     record = _read_record(folder / RECORD_NAME)
     if record.digest != digest:
         raise DamagedRecordError(f"{folder / RECORD_NAME} is the record of {record.digest}")
     image = StoredImage(digest, folder, record.erofs, StoreContents(sysroot))
+    if not image.erofs.is_file():
+        raise DamagedImageError(f"{image.erofs} is missing")
     found = measure(image.erofs).hex()
     if found != record.erofs:
         raise DamagedImageError(f"{image.erofs} measures {found}, composed was {record.erofs}")
