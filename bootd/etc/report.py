@@ -7,10 +7,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from bootd.durable import storage_errors
 from bootd.etc.contents import Contents
 from bootd.etc.decide import Conflict, Plan
-from bootd.etc.snapshot import chunks_of, closing, open_file, open_parent, opened_folder
+from bootd.etc.snapshot import chunks_of, closing, errors_at, open_file, open_parent, opened_folder
 from bootd.model.etc_report import (
     MAX_CONFLICTS,
     MAX_NOTES,
@@ -106,7 +105,7 @@ def _measure(path: bytes, folder: Path, contents: Contents) -> bytes | None:
     """Measure a file of the machine; None where it is gone by now."""
     with (
         opened_folder(folder) as root,
-        storage_errors("read", folder / escape(path)),
+        errors_at("read", folder, path),
         closing(open_parent(root, path)) as parent,
         closing(None if parent is None else open_file(path.rpartition(b"/")[2], parent)) as file,
     ):

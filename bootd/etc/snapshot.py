@@ -84,6 +84,21 @@ def scan_folder(
 
 
 @contextmanager
+def errors_at(action: str, folder: Path, path: bytes) -> Iterator[None]:
+    """Turn an `OSError` into bootd's own, as `storage_errors`; the name is only made when needed.
+
+    Raises:
+        NoSpaceError: the disk is full.
+        WriteFailedError: anything else the kernel refused.
+    """
+    try:
+        yield
+    except OSError:
+        with storage_errors(action, folder / escape(path)):
+            raise
+
+
+@contextmanager
 def opened_folder(path: Path) -> Iterator[int]:
     """Open a folder by its path, which must be no symbolic link itself.
 
@@ -176,14 +191,14 @@ class _Scan:
             raise EtcTooLargeError(
                 f"{self.folder}/{escape(prefix)[:200]} is nested deeper than {MAX_DEPTH} folders"
             )
-        with storage_errors("read", self.folder / escape(prefix)):
+        with errors_at("read", self.folder, prefix):
             names = sorted(os.fsencode(name) for name in os.listdir(descriptor))
         for name in names:
             path = prefix + name
             counterparts = [
                 reference.entries[name] for reference in references if name in reference.entries
             ]
-            with storage_errors("read", self.folder / escape(path)):
+            with errors_at("read", self.folder, path):
                 node = self._node(name, descriptor, path, counterparts)
             if node is None:
                 continue
@@ -192,7 +207,7 @@ class _Scan:
             directory.entries[name] = node
             if isinstance(node, Directory):
                 folders = [node for node in counterparts if isinstance(node, Directory)]
-                with storage_errors("read", self.folder / escape(path)):
+                with errors_at("read", self.folder, path):
                     opened = open_folder(name, descriptor)
                 with closing(opened) as below:
                     if below is not None:

@@ -23,7 +23,7 @@ from typing import Final
 from bootd.durable import storage_errors
 from bootd.etc.contents import Contents
 from bootd.etc.decide import Outcome, Side
-from bootd.etc.snapshot import closing, open_file, open_folder, open_parent
+from bootd.etc.snapshot import closing, errors_at, open_file, open_folder, open_parent
 from bootd.model.errors import DamagedObjectError
 from bootd.model.etc_report import EtcNote, NoteKind, escape, etc_path
 from bootd.model.tree import Directory, Metadata, RegularFile, SpecialFile, Symlink
@@ -118,9 +118,9 @@ class _Writing:
         """Write what a folder holds, then its own metadata, so that its time stands."""
         for name, child in outcome.children.items():
             path = prefix + name
-            with storage_errors("write", self.folder / escape(path)):
+            with errors_at("write", self.folder, path):
                 self._write(name, child, target, mine, path)
-        with storage_errors("write", self.folder / escape(prefix)):
+        with errors_at("write", self.folder, prefix):
             self._finish(target, outcome.metadata, prefix.rstrip(b"/"))
 
     def _write(
