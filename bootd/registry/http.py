@@ -13,8 +13,9 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +26,7 @@ import requests
 import requests.adapters
 import requests.utils
 import urllib3
+import urllib3.connection
 import urllib3.exceptions
 
 from bootd.clock import Clock
@@ -47,6 +49,7 @@ _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _MAX_DISCARD: Final = 64 << 10
 _READ_SIZE: Final = 512 << 10
 _CHUNK_SIZE: Final = 128 << 10
+_HEAD_STALLS: Final = 4
 _MAX_CERTIFICATE_FILES: Final = 100
 _CERTIFICATE_FOLDERS: Final = ("etc/containers/certs.d", "etc/docker/certs.d")
 
@@ -101,6 +104,8 @@ class HttpClient:
             _check_redirect(url, target, insecure=insecure)
             if _origin(target) != _origin(url):
                 sent.pop("Authorization", None)
+                if form is not None:
+                    raise ServerFailedError(f"{_host(url)} redirects a form to {_host(target)}")
             url = target
         raise RedirectLoopError(f"{_host(url)} redirects more than {_MAX_REDIRECTS} times")
 
@@ -117,7 +122,8 @@ class HttpClient:
         *,
         insecure: bool,
     ) -> HttpResponse:
-        _log.debug("%s %s", method, url)
+        # A query may hold a signature that opens a blob to everyone.
+        _log.debug("%s %s", method, url.partition("?")[0])
         settings = self._settings
         with _mapped_errors(url):
             request = requests.Request(method, url, headers=dict(headers), data=form)
@@ -239,13 +245,35 @@ class HttpResponse:
                 window_start, in_window = clock.monotonic(), 0
 
 
+class _PlainConnection(urllib3.connection.HTTPConnection):
+    def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override] # as its parent's
+        return _in_time(self, super().getresponse)
+
+
+class _TlsConnection(urllib3.connection.HTTPSConnection):
+    def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override] # as its parent's
+        return _in_time(self, super().getresponse)
+
+
+class _PlainPool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _PlainConnection
+
+
+class _TlsPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
+
+
 class _Adapter(requests.adapters.HTTPAdapter):
-    """Connections with a TLS context for each host."""
+    """Connections with a deadline for headers, and a TLS context for each host."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(max_retries=0)
         self._root = root
         self._contexts: dict[tuple[str, bool], ssl.SSLContext] = {}
+        _use_deadlines(self.poolmanager)
+
+    def proxy_manager_for(self, *arguments: Any, **keywords: Any) -> Any:
+        return _use_deadlines(super().proxy_manager_for(*arguments, **keywords))
 
     def build_connection_pool_key_attributes(
         self, request: requests.PreparedRequest, verify: Any, cert: Any = None
@@ -261,6 +289,46 @@ class _Adapter(requests.adapters.HTTPAdapter):
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
         # The context has the system's authorities; requests would add certifi's bundle to them.
         conn.cert_reqs = "CERT_REQUIRED" if verify else "CERT_NONE"
+
+
+def _in_time(
+    connection: urllib3.connection.HTTPConnection, receive: Callable[[], urllib3.HTTPResponse]
+) -> urllib3.HTTPResponse:
+    """Receive status line and headers with a deadline for the whole of them.
+
+    The read timeout alone is for single reads, and a server that sends a byte now and then would
+    hold a request for ever.
+    """
+    wire, stall = connection.sock, connection.timeout
+    if wire is None or stall is None:
+        return receive()
+    expired = threading.Event()
+
+    def give_up() -> None:
+        expired.set()
+        with suppress(OSError):
+            # A TLS socket's own method would drop the state that the reader is using.
+            socket.socket.shutdown(wire, socket.SHUT_RDWR)
+
+    timer = threading.Timer(_HEAD_STALLS * stall, give_up)
+    timer.start()
+    response: urllib3.HTTPResponse | None = None
+    try:
+        response = receive()
+        return response
+    finally:
+        timer.cancel()
+        timer.join()
+        if expired.is_set():
+            # A head that was cut short passes for a whole one.
+            if response is not None:
+                response.close()
+            raise TimeoutError("the headers took too long")
+
+
+def _use_deadlines(manager: urllib3.PoolManager) -> urllib3.PoolManager:
+    manager.pool_classes_by_scheme = {"http": _PlainPool, "https": _TlsPool}
+    return manager
 
 
 def _tls_context(root: Path, host: str, *, verify: bool) -> ssl.SSLContext:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 import socket
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -92,7 +93,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine
         monkeypatch.delenv(name, raising=False)
     settings = RegistrySettings(
         root=tmp_path,
-        stall_seconds=0.5,
+        stall_seconds=0.4,
         rate_window_seconds=0.2,
         minimum_rate=1_000,
         document_seconds=0.6,
@@ -157,6 +158,7 @@ def test_connections_are_used_again(registry: FaultyRegistry, source: ImageSourc
         ({"cut_at": 10}, ConnectionFailedError, 3),
         ({"stall": True}, TimedOutError, 3),
         ({"drip": 0.01}, TimedOutError, 3),
+        ({"drip_head": 0.02}, TimedOutError, 3),
         ({"endless": True}, ManifestTooLargeError, 1),
         ({"replace": b" " * (5 << 20)}, ManifestTooLargeError, 1),
         ({"corrupt": True}, DigestMismatchError, 1),
@@ -517,6 +519,20 @@ def test_two_streams_of_one_blob(registry: FaultyRegistry, machine: Machine) -> 
     assert machine.kept() == {}
 
 
+def test_disk_that_fills_up_while_bytes_are_kept(
+    registry: FaultyRegistry, machine: Machine
+) -> None:
+    machine.partial.mkdir()
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", machine.partial], check=True
+    )
+    try:
+        assert read(machine.open(registry.reference())) == content()
+        assert machine.kept() == {}
+    finally:
+        subprocess.run(["umount", machine.partial], check=True)
+
+
 def test_partial_folder_that_is_no_folder(registry: FaultyRegistry, machine: Machine) -> None:
     machine.partial.write_bytes(b"")
     assert read(machine.open(registry.reference())) == content()
@@ -580,6 +596,19 @@ def test_token_with_an_identity_token(registry: FaultyRegistry, machine: Machine
     write_auth(machine, registry.host, {"identitytoken": "refresh-me"})
     assert machine.open(registry.reference()).resolve().digest == IMAGE.digest
     assert registry.count("POST /token") == 1
+
+
+def test_identity_token_stays_with_the_token_server(
+    registry: FaultyRegistry, machine: Machine
+) -> None:
+    registry.token_auth = TokenAuth(identity_token="refresh-me")
+    write_auth(machine, registry.host, {"identitytoken": "refresh-me"})
+    with faulty_registry() as thief:
+        target = f"http://{thief.host}/token"
+        registry.fail("POST /token", status=307, headers={"Location": target})
+        with pytest.raises(ServerFailedError, match="redirects a form"):
+            machine.open(registry.reference()).resolve()
+        assert thief.requests == []
 
 
 def test_token_that_expires_in_the_middle_of_a_pull(
@@ -669,6 +698,13 @@ def test_cut_tls_connection_is_taken_up_again(
     tls_registry.configure(machine.root)
     tls_registry.fail(BLOB, cut_at=100_000)
     assert read(machine.open(tls_registry.reference())) == content()
+
+
+def test_tls_headers_that_drip(tls_registry: FaultyRegistry, machine: Machine) -> None:
+    tls_registry.configure(machine.root)
+    tls_registry.fail(MANIFEST, drip_head=0.02)
+    assert machine.open(tls_registry.reference()).resolve().digest == IMAGE.digest
+    assert tls_registry.count(MANIFEST) == 2
 
 
 def test_unknown_authority(tls_registry: FaultyRegistry, machine: Machine) -> None:

@@ -44,6 +44,7 @@ class Fault:
         corrupt: flip the first byte of what is sent.
         replace: send these bytes as the body instead.
         drip: send single bytes, one each so many seconds.
+        drip_head: send status line and headers as single bytes, one each so many seconds.
         stall: send half of the body, then nothing more until the client goes.
         endless: send the body, then go on for ever (chunked, without a length).
         ignore_range: answer 200 and the whole body to a Range request.
@@ -59,6 +60,7 @@ class Fault:
     corrupt: bool = False
     replace: bytes | None = None
     drip: float | None = None
+    drip_head: float | None = None
     stall: bool = False
     endless: bool = False
     ignore_range: bool = False
@@ -343,6 +345,21 @@ class _Handler(BaseHTTPRequestHandler):
         return 200, headers, data
 
     def _reply(self, status: int, headers: dict[str, str], body: bytes, fault: Fault) -> None:
+        status, headers, body = self._ranged(status, headers, body, fault)
+        if fault.corrupt and body:
+            body = bytes([body[0] ^ 0xFF]) + body[1:]
+        registry = self.server.registry
+        with registry.lock:
+            registry.requests.append(
+                Request(self.command, self.path, dict(self.headers.items()), status)
+            )
+        self._send_head(status, {**headers, "Content-Length": str(len(body))}, fault)
+        if self.command != "HEAD" and status != 304:
+            self._send_body(body, fault)
+
+    def _ranged(
+        self, status: int, headers: dict[str, str], body: bytes, fault: Fault
+    ) -> tuple[int, dict[str, str], bytes]:
         if fault.replace is not None:
             body = fault.replace
         wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
@@ -354,15 +371,11 @@ class _Handler(BaseHTTPRequestHandler):
             headers = {**headers, "Content-Range": f"bytes {start}-{total - 1}/{total}"}
         if fault.content_range is not None:
             status, headers = 206, {**headers, "Content-Range": fault.content_range}
-        if fault.corrupt and body:
-            body = bytes([body[0] ^ 0xFF]) + body[1:]
-        registry = self.server.registry
-        with registry.lock:
-            registry.requests.append(
-                Request(self.command, self.path, dict(self.headers.items()), status)
-            )
+        return status, headers, body
+
+    def _send_head(self, status: int, headers: dict[str, str], fault: Fault) -> None:
         self.send_response(status)
-        sent: dict[str, str | None] = {**headers, "Content-Length": str(len(body)), **fault.headers}
+        sent: dict[str, str | None] = {**headers, **fault.headers}
         if fault.endless:
             sent["Content-Length"] = None
         if sent["Content-Length"] is None:
@@ -370,9 +383,11 @@ class _Handler(BaseHTTPRequestHandler):
         for key, value in sent.items():
             if value is not None:
                 self.send_header(key, value)
+        if fault.drip_head is not None:
+            head = b"".join(self._headers_buffer)
+            self._headers_buffer = []
+            self._drip(head, fault.drip_head)
         self.end_headers()
-        if self.command != "HEAD" and status != 304:
-            self._send_body(body, fault)
 
     def _send_body(self, body: bytes, fault: Fault) -> None:
         if fault.cut_at is not None:
@@ -385,14 +400,17 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.registry.closing.wait(30)
             self.close_connection = True
         elif fault.drip is not None:
-            for place in range(len(body)):
-                self._write(body[place : place + 1])
-                if self.server.registry.closing.wait(fault.drip):
-                    return
+            self._drip(body, fault.drip)
         else:
             self._write(body)
             while fault.endless and not self.server.registry.closing.is_set():
                 self._write(bytes(_CHUNK))
+
+    def _drip(self, data: bytes, pause: float) -> None:
+        for place in range(len(data)):
+            self._write(data[place : place + 1])
+            if self.server.registry.closing.wait(pause):
+                return
 
     def _write(self, data: bytes) -> None:
         self.wfile.write(data)
