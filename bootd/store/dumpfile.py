@@ -50,6 +50,7 @@ _ESCAPED: Final = {
     )
     for byte in range(256)
 }
+_PATH: Final = re.compile(rb"/|(?:/(?!\.\.?(?:/|\Z))[^/\0]{1,255})+", re.DOTALL)
 _NUMBER: Final = re.compile(rb"[0-9]{1,19}")
 _MODE: Final = re.compile(rb"@?[0-7]{1,7}")
 _TIME: Final = re.compile(rb"(-?[0-9]{1,19})\.([0-9]{1,9})")
@@ -279,13 +280,7 @@ def _parse_xattrs(path: bytes, fields: list[bytes]) -> dict[bytes, bytes]:
 
 def _parse_path(field: bytes) -> bytes:
     path = _unescape(field)
-    names = path.split(b"/")[1:]
-    if path != b"/" and (
-        not path.startswith(b"/")
-        or len(path) > PATH_LIMIT
-        or b"\0" in path
-        or not all(0 < len(name) <= NAME_LIMIT and name not in (b".", b"..") for name in names)
-    ):
+    if len(path) > PATH_LIMIT or not _PATH.fullmatch(path):
         raise DamagedRecordError(f"{_shown(field)} is not a path")
     return path
 

@@ -29,6 +29,8 @@ SUPERBLOCK: Final = Struct("<IIIBBHQqIIII32xI44x")
 """magic, checksum, compatible features, block bits, extra slots, root nid, inodes, build time
 (seconds, nanoseconds), blocks, metadata block, shared xattr block, incompatible features."""
 
+INODES_START: Final = SUPERBLOCK_OFFSET + SUPERBLOCK.size
+
 COMPACT_INODE: Final = Struct("<HHHHI4xIIHH4x")
 """format, xattr count, mode, links, size, address, number, uid, gid."""
 EXTENDED_INODE: Final = Struct("<HHH2xQIIIIqII16x")

@@ -17,9 +17,8 @@ from bootd.store.erofs.layout import (
     COMPACT_INODE,
     DIRENT,
     EXTENDED_INODE,
+    INODES_START,
     SLOT,
-    SUPERBLOCK,
-    SUPERBLOCK_OFFSET,
     UINT16_MAX,
     UINT32_MAX,
     round_up,
@@ -68,7 +67,7 @@ def place_inodes(
         oldest: the earliest mtime; compact inodes have this one.
     """
     places = []
-    position = SUPERBLOCK_OFFSET + SUPERBLOCK.size
+    position = INODES_START
     for inode in inodes:
         place = _measure(inode, shared, oldest)
         start = round_up(position, SLOT)

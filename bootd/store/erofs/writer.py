@@ -30,6 +30,7 @@ from bootd.store.erofs.layout import (
     FEATURE_XATTR_FILTER,
     FILE_TYPES,
     FLAT_INLINE,
+    INODES_START,
     SUPERBLOCK,
     SUPERBLOCK_MAGIC,
     SUPERBLOCK_OFFSET,
@@ -72,7 +73,9 @@ def encode_erofs(root: Directory) -> Iterator[bytes]:
     data_start = round_up(inodes_end + len(shared.area), BLOCK)
     blocks = data_start // BLOCK + sum(place.blocks for place in places)
     yield _head(inodes, oldest, inodes_end, blocks)
-    yield b"".join(_encode_inodes(places, inodes_end, data_start))
+    first_word = inodes_end % BLOCK // XATTR_ALIGNMENT
+    encoded = b"".join(_encode_inodes(places, first_word, data_start // BLOCK))
+    yield encoded.ljust(inodes_end - INODES_START, b"\0")
     yield shared.area + bytes(data_start - inodes_end - len(shared.area))
     yield b"".join(_data(place) for place in places if place.blocks)
 
@@ -105,22 +108,22 @@ def _head(inodes: list[Inode], oldest: Time, inodes_end: int, blocks: int) -> by
     return header.ljust(SUPERBLOCK_OFFSET, b"\0") + superblock
 
 
-def _encode_inodes(places: list[Place], inodes_end: int, data_start: int) -> Iterator[bytes]:
-    """Yield the inodes with padding, attributes and tails, up to `inodes_end`."""
-    first_word = inodes_end % BLOCK // XATTR_ALIGNMENT
-    block = data_start // BLOCK
-    end = SUPERBLOCK_OFFSET + SUPERBLOCK.size
+def _encode_inodes(places: list[Place], first_word: int, block: int) -> Iterator[bytes]:
+    """Yield the inodes with padding, attributes and tails.
+
+    Args:
+        places: the inodes in their order.
+        first_word: where the shared attributes start in their block, in words.
+        block: the first block of data.
+    """
     for number, place in enumerate(places):
-        attributes = place.attributes.encode(first_word) if place.attributes.size else b""
-        tail = _tail(place)
-        head = _encode_inode(place, number, block)
-        block += place.blocks
-        end += place.padding + len(head) + len(attributes) + len(tail)
         yield bytes(place.padding)
-        yield head
-        yield attributes
-        yield tail
-    yield bytes(inodes_end - end)
+        yield _encode_inode(place, number, block)
+        block += place.blocks
+        if place.attributes.size:
+            yield place.attributes.encode(first_word)
+        if place.tail_size:
+            yield _encode_entries(place.folded[-1]) if place.folded else place.inode.tail
 
 
 def _encode_inode(place: Place, number: int, block: int) -> bytes:
@@ -158,12 +161,6 @@ def _encode_inode(place: Place, number: int, block: int) -> bytes:
         metadata.mtime_nanoseconds,
         inode.links,
     )
-
-
-def _tail(place: Place) -> bytes:
-    if not place.tail_size:
-        return b""
-    return _encode_entries(place.folded[-1]) if place.folded else place.inode.tail
 
 
 def _data(place: Place) -> bytes:

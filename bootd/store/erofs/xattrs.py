@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from functools import lru_cache
-from itertools import starmap
+from itertools import chain
 from struct import pack
 from typing import Final, NamedTuple
 
@@ -37,42 +37,37 @@ _FILTER_ALL: Final = 0xFFFF_FFFF
 _FILTER_BITS: Final = 32
 
 
-class EncodedName(NamedTuple):
-    """A name as an entry holds it, and the filter bit it clears."""
+class _Frame(NamedTuple):
+    """What an entry has around its value, and the name's bit of the filter."""
 
-    prefix: int
-    suffix: bytes
     filter_bit: int
+    before: bytes
+    after: bytes
 
 
 class InodeAttributes(NamedTuple):
     """What one inode stores of its attributes.
 
-    `shared` are offsets, in words, from the start of the shared area.
+    `size` is in bytes, 0 without attributes; `present` has the filter bits of the names; `shared`
+    are offsets, in words, from the start of the shared area.
     """
 
-    name_filter: int
+    size: int
+    present: int
     shared: tuple[int, ...]
     inline: bytes
 
-    @property
-    def size(self) -> int:
-        """Bytes behind the inode; 0 when it has no attributes."""
-        if not self.shared and not self.inline:
-            return 0
-        return XATTR_HEADER.size + XATTR_ALIGNMENT * len(self.shared) + len(self.inline)
-
     def encode(self, first_word: int) -> bytes:
         """Return the bytes behind the inode; `first_word` is the shared area's in its block."""
+        # In the filter on disk a bit says that no name with it is there.
+        header = XATTR_HEADER.pack(_FILTER_ALL & ~self.present, len(self.shared))
+        if not self.shared:
+            return header + self.inline
         identifiers = (first_word + word for word in self.shared)
-        return (
-            XATTR_HEADER.pack(self.name_filter, len(self.shared))
-            + pack(f"<{len(self.shared)}I", *identifiers)
-            + self.inline
-        )
+        return header + pack(f"<{len(self.shared)}I", *identifiers) + self.inline
 
 
-NO_ATTRIBUTES: Final = InodeAttributes(_FILTER_ALL, (), b"")
+_NO_ATTRIBUTES: Final = InodeAttributes(0, 0, (), b"")
 
 
 class SharedAttributes:
@@ -83,9 +78,7 @@ class SharedAttributes:
     """
 
     def __init__(self, inodes: Iterable[Iterable[Attribute]]) -> None:
-        uses: Counter[Attribute] = Counter()
-        for attributes in inodes:
-            uses.update(attributes)
+        uses = Counter(chain.from_iterable(inodes))
         self._words: dict[Attribute, int] = {}
         entries = []
         offset = 0
@@ -100,18 +93,22 @@ class SharedAttributes:
     def split(self, attributes: list[Attribute]) -> InodeAttributes:
         """Divide an inode's attributes, sorted by name, into shared and inline ones."""
         if not attributes:
-            return NO_ATTRIBUTES
-        name_filter = _FILTER_ALL
+            return _NO_ATTRIBUTES
+        present = 0
         shared: list[int] = []
-        inline: list[Attribute] = []
+        inline: list[bytes] = []
         for attribute in attributes:
-            name_filter &= ~encode_name(attribute[0]).filter_bit
+            name, value = attribute
+            filter_bit, before, after = _frame(name, len(value))
+            present |= filter_bit
             word = self._words.get(attribute)
             if word is None or len(shared) == SHARED_LIMIT:
-                inline.append(attribute)
+                inline += before, value, after
             else:
                 shared.append(word)
-        return InodeAttributes(name_filter, tuple(shared), b"".join(starmap(encode_entry, inline)))
+        entries = b"".join(inline)
+        size = XATTR_HEADER.size + XATTR_ALIGNMENT * len(shared) + len(entries)
+        return InodeAttributes(size, present, tuple(shared), entries)
 
 
 def _in_shared_order(attributes: Iterable[Attribute]) -> list[Attribute]:
@@ -119,20 +116,24 @@ def _in_shared_order(attributes: Iterable[Attribute]) -> list[Attribute]:
     return sorted(attributes, key=lambda item: (item[0], len(item[1]), item[1]), reverse=True)
 
 
-@lru_cache(maxsize=1024)
-def encode_name(name: bytes) -> EncodedName:
-    """Return how a full attribute name is stored.
+def encode_entry(name: bytes, value: bytes) -> bytes:
+    """Return one attribute entry, padded to the next word."""
+    _, before, after = _frame(name, len(value))
+    return before + value + after
+
+
+@lru_cache(maxsize=4096)
+def _frame(name: bytes, value_size: int) -> _Frame:
+    """Return what stands around a value of a full attribute name.
 
     The filter bit is xxh32's of the suffix, seeded with the index (Linux, fs/erofs/xattr.c).
     """
     matching = (item for item in NAME_PREFIXES.items() if name.startswith(item[1]))
     index, prefix = next(matching, (0, b""))
     suffix = name.removeprefix(prefix)
-    return EncodedName(index, suffix, 1 << xxh32(suffix, _FILTER_SEED + index) % _FILTER_BITS)
-
-
-def encode_entry(name: bytes, value: bytes) -> bytes:
-    """Return one attribute entry, padded to the next word."""
-    index, suffix, _ = encode_name(name)
-    entry = XATTR_ENTRY.pack(len(suffix), index, len(value)) + suffix + value
-    return entry + bytes(-len(entry) % XATTR_ALIGNMENT)
+    before = XATTR_ENTRY.pack(len(suffix), index, value_size) + suffix
+    return _Frame(
+        1 << xxh32(suffix, _FILTER_SEED + index) % _FILTER_BITS,
+        before,
+        bytes(-(len(before) + value_size) % XATTR_ALIGNMENT),
+    )
