@@ -83,8 +83,6 @@ def comparable_xattrs(metadata: Metadata) -> dict[bytes, bytes]:
 
 
 def _same_bytes(one: RegularFile, other: RegularFile) -> bool:
-    if one.size != other.size:
-        return False
     if one.content is not None and other.content is not None:
         return one.content == other.content
     return one.verity is not None and one.verity == other.verity

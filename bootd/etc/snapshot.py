@@ -52,7 +52,7 @@ class Snapshot:
     Attributes:
         root: the tree; names of one inode share one node. A regular file's content is known (inline
             or measured) where a reference has a file of the same size at its path, else unknown.
-        states: for each path a number that is another one once inode, size or times are others.
+        states: for each path a number that is another one once inode, mode, size or change time is.
     """
 
     root: Directory
@@ -164,7 +164,6 @@ def state_of(status: os.stat_result) -> int:
             status.st_ino,
             status.st_mode,
             status.st_size if not stat.S_ISDIR(status.st_mode) else 0,
-            status.st_mtime_ns,
             status.st_ctime_ns,
         )
     )

@@ -103,6 +103,17 @@ def test_a_hard_link_does_not_carry_an_edit_over(place: Path) -> None:
     assert (found[b"a"][1], found[b"b"][1]) == (b"new", b"shared")
 
 
+def test_a_hard_link_does_not_carry_a_mode_over(place: Path) -> None:
+    """Of two names of one file the image makes one set-ID: the other must not become so."""
+    shared = text("shared")
+    mine = folder({"a": shared, "b": shared})
+    base = folder({"a": text("shared")})
+
+    found, _ = merged(place, base, mine, folder({"a": text("shared", 0o4755)}))
+
+    assert (found[b"a"][2], found[b"b"][2]) == (0o4755, 0o644)
+
+
 def test_modification_times_survive(place: Path) -> None:
     mine = folder({"f": text("a", time=123), "l": link("x", time=456)}, time=789)
     lay_out(mine, place / "mine", CONTENTS)

@@ -105,6 +105,16 @@ def test_a_file_replaced_while_it_is_measured_is_read_again(
     assert (tmp_path / "target/a").read_text() == LONG.upper()
 
 
+def test_a_preview_reads_a_changing_file_again(tmp_path: Path, contents: BusyContents) -> None:
+    base = folder({"a": contents.file(LONG)})
+    mine = lay_out(base, tmp_path / "mine", contents)
+    contents.on_measure = once(lambda: (mine / "a").write_text(LONG.upper()))
+
+    report = preview_merge(base, mine, base, contents)
+
+    assert (report.counts.kept, report.counts.conflicts) == (1, 0)
+
+
 def test_a_file_that_never_holds_still_is_carried_and_noted(
     tmp_path: Path, contents: BusyContents
 ) -> None:
@@ -169,6 +179,21 @@ def test_a_link_planted_in_the_target_leads_no_write_out(
 
     assert not list(outside.iterdir())
     assert sorted(names(tmp_path / "moved")) == ["a", "b"]
+
+
+def test_a_name_planted_in_the_target_is_not_written_to(
+    tmp_path: Path, contents: BusyContents
+) -> None:
+    outside = tmp_path / "outside"
+    outside.write_text("untouched")
+    target = tmp_path / "target"
+    theirs = folder({"a": contents.file(LONG), "b": contents.file("b")})
+    contents.on_open = once(lambda: (target / "b").hardlink_to(outside))
+
+    with pytest.raises(WriteFailedError, match="File exists"):
+        first_etc(theirs, contents, target)
+
+    assert outside.read_text() == "untouched"
 
 
 @pytest.mark.parametrize(

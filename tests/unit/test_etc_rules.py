@@ -21,7 +21,7 @@ from support.etc_trees import (
     socket,
 )
 
-from bootd.etc.compare import same_metadata
+from bootd.etc.compare import same_content, same_metadata
 from bootd.etc.merge import merge, preview_merge
 from bootd.model.tree import Node, RegularFile
 
@@ -353,6 +353,19 @@ def test_time_follows_the_side_the_content_is_from(
     values = metadata(time=expected)
     wanted = values.mtime_seconds * 1_000_000_000 + values.mtime_nanoseconds
     assert (tmp_path / "target/f").stat().st_mtime_ns == wanted
+
+
+def test_a_content_that_is_not_known_equals_no_other() -> None:
+    one, other = RegularFile(metadata(), 100), RegularFile(metadata(), 100)
+    assert same_content(one, one)
+    assert not same_content(one, other)
+    assert not same_content(one, text("x" * 100))
+
+
+def test_a_link_has_no_mode_to_compare() -> None:
+    other = link("a")
+    other.metadata.permissions = 0o755
+    assert same_metadata(link("a"), other)
 
 
 def test_labels_are_the_machines_own_and_no_change() -> None:
