@@ -128,7 +128,9 @@ class JobRunner:
         self._jobs[job.id] = job
         self._drop_oldest()
         self._listener.job_new(job)
-        self._task = asyncio.get_running_loop().create_task(self._run(job))
+        loop = asyncio.get_running_loop()
+        self._work = loop.create_task(self._guarded(job))
+        self._task = loop.create_task(self._run(job, self._work))
         return job
 
     def cancel(self, job: Job) -> None:
@@ -155,14 +157,9 @@ class JobRunner:
         if self._task is not None:
             await self._task
 
-    async def _run(self, job: Job) -> None:
-        def advance(step: Step) -> None:
-            job.advance(step)
-            self._listener.job_advanced(job)
-
-        self._work = asyncio.get_running_loop().create_task(self._guarded(job, advance))
+    async def _run(self, job: Job, work: asyncio.Task[dict[str, Any]]) -> None:
         try:
-            document = await self._work
+            document = await work
         except asyncio.CancelledError:
             job.error = CancelledError("the job was cancelled")
         except BootdError as error:
@@ -174,7 +171,11 @@ class JobRunner:
             job.result = json.dumps(without_contents(document))
         await self._end(job)
 
-    async def _guarded(self, job: Job, advance: Callable[[Step], None]) -> dict[str, Any]:
+    async def _guarded(self, job: Job) -> dict[str, Any]:
+        def advance(step: Step) -> None:
+            job.advance(step)
+            self._listener.job_advanced(job)
+
         async with self._changing:
             return await self._worker.run(job.kind, job.arguments, advance)
 

@@ -27,7 +27,7 @@ COMMAND: Final = (sys.executable, "-P", "-m", "bootd.operations")
 MAX_LINE: Final = 32 << 20
 """Bytes of the longest line: a result with a full ``/etc`` report."""
 KILL_AFTER_SECONDS: Final = 10.0
-"""How long a child that was told to stop may take."""
+_CHUNK: Final = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +46,22 @@ class Worker:
     Args:
         sysroot: the machine's folder; None for the live host.
         command: the program that runs one; tests give another.
+        kill_after: seconds a child that was told to stop may take.
+        max_line: bytes of the longest line a child may write.
     """
 
-    def __init__(self, sysroot: Path | None, command: Sequence[str] = COMMAND) -> None:
+    def __init__(
+        self,
+        sysroot: Path | None,
+        command: Sequence[str] = COMMAND,
+        *,
+        kill_after: float = KILL_AFTER_SECONDS,
+        max_line: int = MAX_LINE,
+    ) -> None:
         self._sysroot = sysroot
         self._command = command
+        self._kill_after = kill_after
+        self._max_line = max_line
 
     async def run(
         self, operation: str, arguments: Mapping[str, Any], on_step: Callable[[Step], None]
@@ -71,33 +82,78 @@ class Worker:
         }
         try:
             child = await asyncio.create_subprocess_exec(
-                *self._command, stdin=PIPE, stdout=PIPE, limit=MAX_LINE
+                *self._command, stdin=PIPE, stdout=PIPE, limit=self._max_line
             )
         except OSError as error:
             raise InternalError(f"the worker could not be started: {error}") from error
         try:
             return await self._converse(child, request, on_step)
         finally:
-            await _end(child)
+            await self._end(child)
 
     async def _converse(
         self, child: Process, request: Mapping[str, Any], on_step: Callable[[Step], None]
     ) -> dict[str, Any]:
         assert child.stdin is not None
         child.stdin.write(json.dumps(request).encode() + b"\n")
-        reading = asyncio.ensure_future(_read(child, on_step))
+        reading = asyncio.ensure_future(self._read(child, on_step))
         try:
             return await asyncio.shield(reading)
         except asyncio.CancelledError:
             _log.debug("stopping worker %d", child.pid)
             with suppress(ProcessLookupError):
                 child.terminate()
-            done, _ = await asyncio.wait([reading], timeout=KILL_AFTER_SECONDS)
+            done, _ = await asyncio.wait([reading], timeout=self._kill_after)
             if not done:
                 with suppress(ProcessLookupError):
                     child.kill()
                 await asyncio.wait([reading])
             return _cancelled(reading)
+
+    async def _read(self, child: Process, on_step: Callable[[Step], None]) -> dict[str, Any]:
+        assert child.stdout is not None
+        while True:
+            try:
+                line = await child.stdout.readline()
+            except ValueError as error:
+                raise InternalError(
+                    f"the worker wrote a line of more than {self._max_line} bytes"
+                ) from error
+            if not line.endswith(b"\n"):
+                raise InternalError(
+                    f"the worker {_how_it_ended(await child.wait())} without a result"
+                )
+            event = _parse(line)
+            match event.get("event"):
+                case "progress":
+                    on_step(_step(event))
+                case "result" if isinstance(event.get("document"), dict):
+                    document: dict[str, Any] = event["document"]
+                    return document
+                case "error":
+                    raise _error(event)
+                case _:
+                    raise InternalError(f"the worker wrote {line[:200]!r}")
+
+    async def _end(self, child: Process) -> None:
+        """Let go of a child that has nothing more to say."""
+        assert child.stdin is not None
+        child.stdin.close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._kill_after):
+                await _drain(child)
+                await child.wait()
+        if child.returncode is None:
+            child.kill()
+            await _drain(child)
+            await child.wait()
+
+
+async def _drain(child: Process) -> None:
+    # A pipe that nobody empties keeps its end open.
+    assert child.stdout is not None
+    while await child.stdout.read(_CHUNK):
+        pass
 
 
 def _cancelled(reading: asyncio.Future[dict[str, Any]]) -> dict[str, Any]:
@@ -106,28 +162,6 @@ def _cancelled(reading: asyncio.Future[dict[str, Any]]) -> dict[str, Any]:
     except InternalError as error:
         # It was killed before it could say that it was cancelled.
         raise CancelledError("the job was cancelled") from error
-
-
-async def _read(child: Process, on_step: Callable[[Step], None]) -> dict[str, Any]:
-    assert child.stdout is not None
-    while True:
-        try:
-            line = await child.stdout.readline()
-        except ValueError as error:
-            raise InternalError(f"the worker wrote a line of more than {MAX_LINE} bytes") from error
-        if not line.endswith(b"\n"):
-            raise InternalError(f"the worker {_how_it_ended(await child.wait())} without a result")
-        event = _parse(line)
-        match event.get("event"):
-            case "progress":
-                on_step(_step(event))
-            case "result" if isinstance(event.get("document"), dict):
-                document: dict[str, Any] = event["document"]
-                return document
-            case "error":
-                raise _error(event)
-            case _:
-                raise InternalError(f"the worker wrote {line[:200]!r}")
 
 
 def _parse(line: bytes) -> dict[str, Any]:
@@ -162,15 +196,3 @@ def _error(event: Mapping[str, Any]) -> BootdError:
 
 def _how_it_ended(status: int) -> str:
     return f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
-
-
-async def _end(child: Process) -> None:
-    """Let go of the child; it has nothing more to say."""
-    assert child.stdin is not None
-    child.stdin.close()
-    with suppress(TimeoutError):
-        async with asyncio.timeout(KILL_AFTER_SECONDS):
-            await child.wait()
-    if child.returncode is None:
-        child.kill()
-        await child.wait()

@@ -1,0 +1,257 @@
+"""Jobs: one at a time, joined, refused, cancelled, remembered for a while."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+from support.worker_script import done, worker
+
+from bootd.daemon.jobs import MAX_ENDED, Job, JobRunner, JobState
+from bootd.daemon.worker import Worker
+from bootd.model.errors import BusyError, InternalError
+
+_WAITS = "progress(0.1)\nsys.stdin.read()\nsay(event='error', code='cancelled', message='so be it')"
+
+
+class Listener:
+    """Keeps what it is told, and lets a test wait for it."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, int]] = []
+        self.progress: list[float] = []
+        self._changed = asyncio.Event()
+
+    def job_new(self, job: Job) -> None:
+        self._note("new", job)
+
+    def job_advanced(self, job: Job) -> None:
+        self.progress.append(job.step.overall)
+        self._note("advanced", job)
+
+    def job_ended(self, job: Job) -> None:
+        self._note("ended", job)
+
+    def job_forgotten(self, job: Job) -> None:
+        self._note("forgotten", job)
+
+    async def until(self, what: str, number: int = 1) -> None:
+        while (what, number) not in self.told:
+            self._changed.clear()
+            await self._changed.wait()
+
+    def _note(self, what: str, job: Job) -> None:
+        self.told.append((what, job.id))
+        self._changed.set()
+
+
+class Bench:
+    """A runner whose children do what a test says."""
+
+    def __init__(self, body: str, *, kill_after: float = 5, **more: float) -> None:
+        self.listener = Listener()
+        self.settled: list[JobState] = []
+        child = Worker(None, worker(body), kill_after=kill_after)
+        self.runner = JobRunner(child, self.listener, self._settle, **more)
+
+    async def _settle(self, job: Job) -> None:
+        self.settled.append(job.state)
+
+    async def finish(self, kind: str = "check", **arguments: object) -> Job:
+        job = self.runner.start(kind, arguments, 0)
+        await self.listener.until("ended", job.id)
+        return job
+
+
+async def test_job_tells_its_life_and_leaves_a_result():
+    bench = Bench("progress(0.25)\nprogress(0.5, done=2)\n" + done(answer=42))
+    job = await bench.finish("stage", reference="x")
+    assert job.state is JobState.DONE
+    assert json.loads(job.result) == {"answer": 42}
+    assert job.step.overall == 1.0
+    assert job.step.done == job.step.total == 2
+    assert bench.listener.told[0] == ("new", 1)
+    assert bench.listener.told[-1] == ("ended", 1)
+    assert bench.settled == [JobState.RUNNING], "settled before the end is told"
+
+
+async def test_child_gets_the_request():
+    bench = Bench("say(event='result', document=request)")
+    job = await bench.finish("stage", reference="r", remember=True)
+    assert json.loads(job.result) == {
+        "operation": "stage",
+        "arguments": {"reference": "r", "remember": True},
+        "sysroot": None,
+    }
+
+
+async def test_progress_never_goes_back_nor_over_the_end():
+    bench = Bench("[progress(at) for at in (0.1, 0.6, 0.3, 7.0, 0.2)]\n" + done())
+    await bench.finish()
+    assert bench.listener.progress == [0.1, 0.6, 0.6, 1.0, 1.0]
+
+
+async def test_same_request_joins_and_another_is_refused():
+    bench = Bench(_WAITS)
+    first = bench.runner.start("stage", {"reference": "a"}, 0)
+    assert bench.runner.start("stage", {"reference": "a"}, 1000) is first
+    assert first.requester == 0
+    for kind, arguments in (("stage", {"reference": "b"}), ("collect", {})):
+        with pytest.raises(BusyError, match=r"job 1 \(stage\) is running"):
+            bench.runner.start(kind, arguments, 0)
+    await bench.runner.stop()
+
+
+async def test_quick_change_is_refused_while_a_job_runs():
+    bench = Bench(_WAITS)
+    bench.runner.start("stage", {}, 0)
+    with pytest.raises(BusyError, match="job 1"):
+        async with bench.runner.change():
+            pass
+    await bench.runner.stop()
+
+
+async def test_job_waits_for_a_quick_change():
+    bench = Bench(done())
+    async with bench.runner.change():
+        bench.runner.start("check", {}, 0)
+        await asyncio.sleep(0)
+        assert bench.runner.running is not None
+        assert ("ended", 1) not in bench.listener.told
+    await bench.listener.until("ended")
+
+
+async def test_cancel_is_polite_and_the_next_job_runs():
+    bench = Bench(
+        "signal.signal(signal.SIGTERM, lambda *_: (say(event='error', code='cancelled',"
+        " message='stopped in good order', hint='h'), sys.exit(1)))\n" + _WAITS
+    )
+    job = bench.runner.start("stage", {}, 0)
+    await bench.listener.until("advanced")
+    bench.runner.cancel(job)
+    bench.runner.cancel(job)
+    await bench.listener.until("ended")
+    assert job.state is JobState.CANCELLED
+    assert job.error is not None
+    assert job.error.message == "stopped in good order"
+    bench.runner.cancel(job)
+    assert job.state is JobState.CANCELLED
+    assert bench.runner.start("collect", {}, 0).id == 2
+    await bench.runner.stop()
+
+
+async def test_child_that_finishes_although_cancelled_is_done():
+    bench = Bench(
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nprogress(0.9)\n"
+        "sys.stdin.read(0)\ntime.sleep(0.2)\n" + done(committed=True)
+    )
+    job = bench.runner.start("rollback", {}, 0)
+    await bench.listener.until("advanced")
+    bench.runner.cancel(job)
+    await bench.listener.until("ended")
+    assert (job.state, json.loads(job.result)) == (JobState.DONE, {"committed": True})
+
+
+async def test_child_that_will_not_stop_is_killed():
+    bench = Bench(
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nprogress(0.5)\ntime.sleep(600)",
+        kill_after=0.1,
+    )
+    job = bench.runner.start("stage", {}, 0)
+    await bench.listener.until("advanced")
+    bench.runner.cancel(job)
+    await bench.listener.until("ended")
+    assert job.state is JobState.CANCELLED
+
+
+async def test_stop_cancels_what_runs():
+    bench = Bench(_WAITS)
+    job = bench.runner.start("stage", {}, 0)
+    await bench.runner.stop()
+    assert job.state is JobState.CANCELLED
+    await bench.runner.stop()
+
+
+async def test_ended_jobs_are_bounded_in_number():
+    bench = Bench(done())
+    for _ in range(MAX_ENDED + 3):
+        await bench.finish()
+    forgotten = [number for what, number in bench.listener.told if what == "forgotten"]
+    assert forgotten == [1, 2]
+
+
+async def test_ended_jobs_are_bounded_in_time():
+    bench = Bench(done(), linger_seconds=0.01)
+    await bench.finish()
+    await bench.listener.until("forgotten")
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "message"),
+    [
+        (
+            "say(event='error', code='no-space', message='3 bytes', hint='free some')",
+            "no-space",
+            "3 bytes",
+        ),
+        ("say(event='error', code='of-the-future', message='?')", "internal", "?"),
+        ("sys.exit(3)", "internal", "ended with status 3 without a result"),
+        ("os.kill(os.getpid(), 9)", "internal", "ended by signal 9 without a result"),
+        ("print('Hello', flush=True)", "internal", "wrote b'Hello"),
+        ("print('[1]', flush=True)", "internal", "wrote"),
+        ("print('[' * 100000, flush=True)", "internal", "wrote"),
+        ("say(event='party')", "internal", "wrote"),
+        ("say(event='result', document=[])", "internal", "wrote"),
+        ("say(event='progress', phase='x')", "internal", "no progress"),
+        ("progress(0.1, done=-1)", "internal", "negative"),
+        ("progress('much')", "internal", "no progress"),
+        ("sys.stdout.write('{'); sys.stdout.flush()", "internal", "without a result"),
+    ],
+)
+async def test_child_that_fails(body: str, code: str, message: str):
+    job = await Bench(body).finish()
+    assert job.state is JobState.FAILED
+    assert job.error is not None
+    assert job.error.code == code
+    assert message in job.error.message
+
+
+async def test_line_without_end_has_a_bound():
+    body = "sys.stdout.write('x' * 100000); sys.stdout.flush()\nsys.stdin.read()"
+    child = Worker(None, worker(body), max_line=4_096)
+    with pytest.raises(InternalError, match="a line of more than 4096 bytes"):
+        await child.run("check", {}, lambda _: None)
+
+
+async def test_worker_that_is_not_there():
+    with pytest.raises(InternalError, match="could not be started"):
+        await Worker(None, ("/nonexistent/worker",)).run("check", {}, lambda _: None)
+
+
+async def test_failing_settlement_does_not_keep_a_job_from_ending(
+    caplog: pytest.LogCaptureFixture,
+):
+    async def fail(job: Job) -> None:
+        raise RuntimeError(f"no status after {job.kind}")
+
+    listener = Listener()
+    runner = JobRunner(Worker(None, worker(done())), listener, fail)
+    job = runner.start("check", {}, 0)
+    await listener.until("ended")
+    assert job.state is JobState.DONE
+    assert "could not be taken up" in caplog.text
+
+
+async def test_what_etc_holds_is_not_in_a_public_result():
+    secret = {"type": "file", "digest": "ab" * 32, "size": 7, "mode": "0600"}
+    conflict = {"path": "/etc/shadow", "kind": "content"}
+    report = {"conflicts": [{**conflict, "base": secret, "mine": secret, "theirs": secret}]}
+    shown = {"type": "file"}
+    public = {"conflicts": [{**conflict, "base": shown, "mine": shown, "theirs": shown}]}
+    for document, expected in (
+        (report, public),
+        ({"etc": report, "x": 1}, {"etc": public, "x": 1}),
+    ):
+        job = await Bench(done(**document)).finish()
+        assert json.loads(job.result) == expected
