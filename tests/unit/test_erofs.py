@@ -369,8 +369,17 @@ def test_a_file_that_shrinks_is_damaged(tmp_path: Path) -> None:
     with ErofsImage.open(path) as image:
         with path.open("r+b") as stream:
             stream.truncate(BLOCK)
-        with pytest.raises(DamagedImageError, match="shrank"):
+        with pytest.raises(DamagedImageError, match="can be read"):
             image.root()
+
+
+def test_a_closed_image_reads_no_other_file(tmp_path: Path) -> None:
+    path = tmp_path / "image"
+    path.write_bytes(image_of(crowded_tree(5000)))
+    image = ErofsImage.open(path)
+    image.close()
+    with path.open("rb"), pytest.raises(DamagedImageError, match="can be read"):
+        image.root()
 
 
 def test_an_image_beyond_the_bound_is_not_read(tmp_path: Path) -> None:

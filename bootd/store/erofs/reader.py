@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import os
 import stat
-from types import TracebackType
 from typing import Final, Self
 
-from bootd.model.errors import DamagedImageError, WriteFailedError
+from bootd.model.errors import DamagedImageError
 from bootd.model.tree import (
     INLINE_LIMIT,
     Directory,
@@ -62,15 +61,13 @@ class ErofsImage:
 
     Args:
         window: the bytes.
-        descriptor: a file to close in the end.
 
     Raises:
         DamagedImageError: it is no composefs image, or cut short.
     """
 
-    def __init__(self, window: Window, descriptor: int | None = None) -> None:
+    def __init__(self, window: Window) -> None:
         self._window = window
-        self._descriptor = descriptor
         self._superblock = read_superblock(window)
         self._shared = SharedEntries(window, self._superblock.shared_xattrs)
         self._nodes: dict[int, Node] = {}
@@ -83,19 +80,14 @@ class ErofsImage:
         """Open an image file.
 
         Raises:
-            WriteFailedError: the file cannot be opened.
+            WriteFailedError: the kernel refused to open the file.
             DamagedImageError: it is no composefs image, or cut short.
         """
-        name = os.fspath(path)
+        window = Window.open(path)
         try:
-            descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        except OSError as error:
-            raise WriteFailedError(f"{name} cannot be opened: {error.strerror}") from error
-        try:
-            size = os.fstat(descriptor).st_size
-            return cls(Window(name, size, descriptor=descriptor), descriptor)
+            return cls(window)
         except BaseException:
-            os.close(descriptor)
+            window.close()
             raise
 
     @classmethod
@@ -106,19 +98,12 @@ class ErofsImage:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_exception: object) -> None:
         self.close()
 
     def close(self) -> None:
         """Close the file; nodes already returned stay good."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        self._window.close()
 
     def root(self) -> Directory:
         """Return the whole tree.

@@ -7,9 +7,11 @@ that overlap, which only a forged image has, use the allowance up instead of the
 from __future__ import annotations
 
 import os
-from typing import Final
+from pathlib import Path
+from typing import Final, Self
 
-from bootd.model.errors import DamagedImageError, WriteFailedError
+from bootd.durable import storage_errors
+from bootd.model.errors import DamagedImageError
 
 IMAGE_LIMIT: Final = 1 << 30
 """Largest image that is read, in bytes: some five million files."""
@@ -27,8 +29,11 @@ class Window:
     Args:
         name: for messages.
         size: of the image, in bytes.
-        descriptor: of the open file, not closed here; None when `content` is given.
+        descriptor: of the open file; None when `content` is given.
         content: all the bytes.
+
+    Raises:
+        DamagedImageError: the image is larger than `IMAGE_LIMIT`.
     """
 
     def __init__(
@@ -42,6 +47,28 @@ class Window:
         self._content = content
         self._chunks: dict[int, bytes] = {}
         self._allowance = _READINGS * size
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Self:
+        """Open an image file.
+
+        Raises:
+            WriteFailedError: the kernel refused.
+            DamagedImageError: it is larger than `IMAGE_LIMIT`.
+        """
+        with storage_errors("open", Path(path)):
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            return cls(os.fspath(path), os.fstat(descriptor).st_size, descriptor=descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
+
+    def close(self) -> None:
+        """Close the file; what was not read yet cannot be read any more."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
 
     def damaged(self, what: str, offset: int) -> DamagedImageError:
         """Return the error that something at an offset is wrong."""
@@ -82,13 +109,10 @@ class Window:
 
     def _fetch(self, offset: int, size: int) -> bytes:
         if self._descriptor is None:
-            return self._content[offset : offset + size]
-        try:
-            piece = os.pread(self._descriptor, size, offset)
-        except OSError as error:
-            raise WriteFailedError(
-                f"{self.name} cannot be read at byte {offset}: {error.strerror}"
-            ) from error
+            piece = self._content[offset : offset + size]
+        else:
+            with storage_errors("read", Path(self.name)):
+                piece = os.pread(self._descriptor, size, offset)
         if len(piece) != size:
-            raise self.damaged(f"the file shrank below {self.size} bytes", offset)
+            raise self.damaged(f"only {len(piece)} of {size} bytes can be read", offset)
         return piece
