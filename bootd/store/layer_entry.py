@@ -114,6 +114,8 @@ def _node(tar: TarEntry, reader: TarReader, writer: ObjectWriter) -> Node:
                 raise InvalidLayerError(
                     f"entry {shown(tar.name)} links to a name of {len(tar.link)} bytes"
                 )
+            # Linux has no other permissions for a link, whatever a builder wrote down.
+            metadata.permissions = 0o777
             return Symlink(metadata, tar.link)
         case kind:
             return SpecialFile(metadata, kind, tar.device)
