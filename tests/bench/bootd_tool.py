@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -39,17 +41,16 @@ class Bootd(Tool):
 
     def idle_bytes(self) -> int:
         """The resident memory of the daemon when nothing has been asked of it for a while."""
-        folders = [self.folder / name for name in ("bus", "polkit")]
-        for folder in folders:
-            folder.mkdir()
-        log = self.folder / "bootd.log"
-        with (
-            run_bus(folders[0]) as environment,
-            run_polkit(environment, folders[1]),
-            run_daemon(environment, self.sysroot, log) as daemon,
-        ):
+        with ExitStack() as stack:
+            # The cache may be in a home folder that polkitd's user cannot enter.
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bootd-bench-")))
+            folder.chmod(0o755)
+            environment = stack.enter_context(run_bus(folder))
+            stack.enter_context(run_polkit(environment, folder))
+            daemon = run_daemon(environment, self.sysroot, folder / "bootd.log")
+            pid = stack.enter_context(daemon).pid
             time.sleep(_SETTLE_SECONDS)
-            return resident_bytes(daemon.pid)
+            return resident_bytes(pid)
 
     def _job(self, operation: str, **arguments: Any) -> Measurement:
         request = {"operation": operation, "arguments": arguments, "sysroot": str(self.sysroot)}

@@ -50,22 +50,18 @@ class _Sampler:
 
     root: int
     peak_pss: int = 0
-    cpu: dict[int, float] = field(default_factory=dict)
-    written: dict[int, int] = field(default_factory=dict)
+    cpu_ticks: int = 0
+    written: int = 0
     done: threading.Event = field(default_factory=threading.Event)
 
     def watch(self) -> None:
         while not self.done.wait(_SAMPLE_SECONDS):
-            self.peak_pss = max(self.peak_pss, sum(self._look(pid) for pid in tree(self.root)))
-
-    def _look(self, pid: int) -> int:
-        try:
-            times = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            self.cpu[pid] = (int(times[11]) + int(times[12])) / _TICKS
-            self.written[pid] = _value(pid, "io", "write_bytes")
-            return _value(pid, "smaps_rollup", "Pss") * 1024
-        except (OSError, ValueError):
-            return 0  # it is gone
+            seen = [_look(pid) for pid in tree(self.root)]
+            # What an ended child used is added to its parent, so at any moment the sum is whole.
+            pss, ticks, written = (sum(column) for column in zip(*seen, strict=True))
+            self.peak_pss = max(self.peak_pss, pss)
+            self.cpu_ticks = max(self.cpu_ticks, ticks)
+            self.written = max(self.written, written)
 
 
 def measure(
@@ -113,8 +109,8 @@ def measure(
     durable = time.monotonic() - start
     if status != 0:
         raise CommandFailedError(f"{command[0]} ended with status {status}: {output[-2_000:]}")
-    cpu, written = sum(sampler.cpu.values()), sum(sampler.written.values())
-    return Measurement(seconds, durable, cpu, sampler.peak_pss, written, output)
+    cpu = sampler.cpu_ticks / _TICKS
+    return Measurement(seconds, durable, cpu, sampler.peak_pss, sampler.written, output)
 
 
 def resident_bytes(pid: int) -> int:
@@ -132,6 +128,17 @@ def tree(root: int) -> list[int]:
         except OSError:
             continue
     return found
+
+
+def _look(pid: int) -> tuple[int, int, int]:
+    """Proportional set size, ticks of processor time and written bytes of one process."""
+    try:
+        times = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks = sum(map(int, times[11:15]))
+        pss = _value(pid, "smaps_rollup", "Pss") * 1024
+        return pss, ticks, _value(pid, "io", "write_bytes")
+    except (OSError, ValueError):
+        return 0, 0, 0  # it is gone
 
 
 def _value(pid: int, file: str, key: str) -> int:
