@@ -18,7 +18,7 @@ import errno
 import os
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -164,7 +164,9 @@ class Disk:
                     os.fsync(stream.fileno())
 
     def _abandon(self, temporary: Path) -> None:
-        temporary.unlink(missing_ok=True)
+        # What stopped the write may stop this too; the first error is the one to report.
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
     def _rename(self, source: Path, target: Path) -> None:
         with storage_errors("rename to", target):
