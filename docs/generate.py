@@ -70,21 +70,19 @@ def own_arguments(parser: VerbParser) -> list[argparse.Action]:
 
 
 def errors() -> str:
-    """Return every error: its code, its name on the bus, its exit status, what it means."""
-    lines = ["| code | exit status | meaning |", "|------|-------------|---------|"]
-    lines += [
-        f"| {code} | {error.exit_status} | {_first_line(error)} |"
+    """Return every error: its code, its exit status, what it means."""
+    return "\n".join(
+        f"**{code}** ({error.exit_status})\n:   {_first_line(error)}\n"
         for code, error in sorted(registered_errors().items())
-    ]
-    return "\n".join([*lines, ""])
+    )
 
 
 def bus_errors() -> str:
-    """Return every error's name on the bus."""
-    names = sorted(error.bus_name() for error in registered_errors().values())
-    lines = ["| name | code |", "|------|------|"]
-    codes = {error.bus_name(): code for code, error in registered_errors().items()}
-    return "\n".join([*lines, *(f"| {name} | {codes[name]} |" for name in names), ""])
+    """Return every error by its name on the bus."""
+    by_name = {error.bus_name(): error for error in registered_errors().values()}
+    return "\n".join(
+        f"**{name}**\n:   {_first_line(error)}\n" for name, error in sorted(by_name.items())
+    )
 
 
 def error_families() -> str:

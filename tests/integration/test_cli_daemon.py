@@ -315,6 +315,17 @@ def test_ctrl_c_cancels_the_job(stalled: threading.Event, client: Client) -> Non
     assert client.document("status")["staged"] is None
 
 
+def test_ctrl_c_again_stops_waiting(stalled: threading.Event, client: Client) -> None:
+    assert not stalled.is_set()
+    with client.start("upgrade") as process:
+        wait_for_line(process, "pulling")
+        process.send_signal(signal.SIGINT)
+        wait_for_line(process, "Cancelling")
+        process.send_signal(signal.SIGINT)
+        said, complained = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, said, complained) == (130, "", "")
+
+
 def test_a_job_outlives_who_asked_for_it(stalled: threading.Event, client: Client) -> None:
     with client.start("upgrade") as first:
         wait_for_line(first, "pulling")

@@ -89,11 +89,11 @@ def test_the_manual_says_what_works_offline() -> None:
 
 
 def test_the_manual_has_every_kind_of_document() -> None:
-    table = section(page("man/bootctl-py.8.md"), "OUTPUT FOR PROGRAMS")
-    kinds = set(re.findall(r"\| (\w+) \|$", table, re.MULTILINE)) - {"kind"}
+    text = section(page("man/bootctl-py.8.md"), "OUTPUT FOR PROGRAMS")
+    kinds = set(re.findall(r"^\*\*(\w+)\*\*\n:  ", text, re.MULTILINE))
     assert kinds == RENDERINGS.keys() | {"Error"}
     for verb in VERBS:
-        assert f"**{verb.words}**" in table, verb.words
+        assert f"**{verb.words}**" in text, verb.words
 
 
 def test_the_manual_has_every_exit_status() -> None:
@@ -107,8 +107,8 @@ def test_every_error_is_in_both_manuals() -> None:
     command = section(page("man/bootctl-py.8.md"), "ERRORS")
     bus = section(page("man/org.bootd1.5.md"), "ERRORS")
     for code, error in registered_errors().items():
-        assert f"| {code} | {error.exit_status} |" in command
-        assert f"| {error.bus_name()} | {code} |" in bus
+        assert f"**{code}** ({error.exit_status})\n:  " in command
+        assert f"**{error.bus_name()}**\n:  " in bus
 
 
 def test_every_setting_is_described_and_no_other() -> None:
