@@ -62,6 +62,7 @@ class RemoteBlob(BlobStream):
             self.forget()
             raise
         else:
+            self.fresh_start_may_help = False
             if self._kept is not None:
                 self._kept.discard()
         finally:

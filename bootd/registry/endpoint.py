@@ -61,7 +61,7 @@ class Endpoint:
         self._authorizer = Authorizer(
             http,
             clock,
-            location.path,
+            location.name,
             lambda: find_credentials(location.name, auth_files(root, os.environ)),
             insecure=location.insecure,
         )

@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, Self
 from urllib.parse import urljoin, urlsplit
 
@@ -160,12 +159,7 @@ class HttpResponse:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._response.close()
 
     @property
@@ -228,21 +222,21 @@ class HttpResponse:
     def _pieces(self) -> Iterator[bytes]:
         raw: urllib3.HTTPResponse = self._response.raw
         settings, clock = self._settings, self._clock
-        window_start, in_window = clock.monotonic(), 0
+        waited, arrived = 0.0, 0
         while True:
+            start = clock.monotonic()
             with _mapped_errors(self.url, in_body=True):
                 data = raw.read1(_READ_SIZE, decode_content=False)
             if not data:
                 return
+            # Only the time spent waiting counts: whoever consumes the bytes may be slow.
+            waited += clock.monotonic() - start
+            arrived += len(data)
             yield data
-            in_window += len(data)
-            elapsed = clock.monotonic() - window_start
-            if elapsed >= settings.rate_window_seconds:
-                if in_window < settings.minimum_rate * elapsed:
-                    raise TimedOutError(
-                        f"{_host(self.url)} sent {in_window} bytes in {elapsed:.0f} s"
-                    )
-                window_start, in_window = clock.monotonic(), 0
+            if waited >= settings.rate_window_seconds:
+                if arrived < settings.minimum_rate * waited:
+                    raise TimedOutError(f"{_host(self.url)} sent {arrived} bytes in {waited:.0f} s")
+                waited, arrived = 0.0, 0
 
 
 class _PlainConnection(urllib3.connection.HTTPConnection):
@@ -391,6 +385,8 @@ def _mapped_errors(url: str, *, in_body: bool = False) -> Iterator[None]:
 def _mapped(error: Exception, host: str, *, in_body: bool) -> BootdError:
     causes = _causes(error)
     reason = _reason(causes)
+    if any(isinstance(one, urllib3.exceptions.ProxyError) for one in causes):
+        return ConnectionFailedError(f"the proxy for {host} does not serve: {reason}")
     if any(isinstance(one, socket.gaierror) for one in causes):
         return HostUnknownError(f"{host}: {reason}")
     if any(_is_timeout(one) for one in causes):

@@ -36,7 +36,7 @@ class Authorizer:
     Args:
         http: the client that asks for tokens.
         clock: says when a token has expired.
-        scope_path: the repository's path, for the scope.
+        repository: registry and path, e.g. ``quay.io/team/os``.
         find: returns the credentials; asked when the registry first wants any.
         insecure: whether credentials may travel without TLS.
     """
@@ -45,14 +45,15 @@ class Authorizer:
         self,
         http: HttpClient,
         clock: Clock,
-        scope_path: str,
+        repository: str,
         find: Callable[[], Credentials | None],
         *,
         insecure: bool,
     ) -> None:
         self._http = http
         self._clock = clock
-        self._scope = f"repository:{scope_path}:pull"
+        self._repository = repository
+        self._scope = f"repository:{repository.partition('/')[2]}:pull"
         self._find = find
         self._insecure = insecure
         self._challenge: Challenge | None = None
@@ -85,12 +86,14 @@ class Authorizer:
         credentials = self._find()
         if challenge.scheme == "basic":
             if credentials is None or credentials.identity_token:
-                raise UnauthorizedError(f"no user name and password for {self._scope}")
+                raise UnauthorizedError(
+                    f"{self._repository} wants a user name and password, and there are none"
+                )
             self._header, self._expires = _basic(credentials), float("inf")
             return
         realm = challenge.parameters.get("realm", "")
         if urlsplit(realm).scheme not in {"http", "https"}:
-            raise ServerFailedError(f"the registry names no token server for {self._scope}")
+            raise ServerFailedError(f"{self._repository} names no token server")
         if credentials and urlsplit(realm).scheme == "http" and not self._insecure:
             raise UnauthorizedError(
                 f"the token server {realm[:200]} has no TLS; credentials are not sent there",
@@ -119,7 +122,7 @@ class Authorizer:
         where = urlsplit(realm).netloc
         if answer.status in {400, 401, 403}:
             who = f"the credentials of {credentials.origin}" if credentials else "anonymous access"
-            raise UnauthorizedError(f"{where} refuses {who} for {self._scope}")
+            raise UnauthorizedError(f"{where} refuses {who} for {self._repository}")
         if answer.status != 200:  # noqa: PLR2004 - HTTP
             raise ServerFailedError(f"the token server {where} answered {answer.status}")
         return _parse_token(data, where)

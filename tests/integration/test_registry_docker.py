@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import random
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,10 +20,16 @@ from support.images import (
     write_oci_archive,
     write_oci_layout,
 )
-from support.registry import DockerRegistry, docker_registry
+from support.registry import (
+    PASSWORD,
+    USERNAME,
+    DockerRegistry,
+    docker_registry,
+    run_docker_registry,
+)
 
 from bootd.durable import Disk
-from bootd.model.errors import ImageNotFoundError, NoMatchingPlatformError
+from bootd.model.errors import ImageNotFoundError, NoMatchingPlatformError, UnauthorizedError
 from bootd.model.image import CachedCheck, Compression, ResolvedImage
 from bootd.registry.settings import RegistrySettings
 from bootd.registry.source import ImageSource, open_source
@@ -139,8 +146,42 @@ def test_poll_sees_a_new_push(
     assert source_of(reference).poll(check)[0] == second.digest
 
 
-def test_settings_and_layers_travel_to_other_processes(settings: RegistrySettings) -> None:
-    assert pickle.loads(pickle.dumps(settings)) == settings
+def test_private_registry(tmp_path: Path) -> None:
+    build_oci_layout(tmp_path / "layout", LAYERS)
+    (tmp_path / "registry").mkdir()
+    with run_docker_registry(tmp_path / "registry", private=True) as registry, ExitStack() as stack:
+        registry.configure(tmp_path)
+        reference = registry.push(tmp_path / "layout", "os/private")
+
+        def opened() -> ImageSource:
+            source = open_source(
+                reference, RegistrySettings(root=tmp_path), tmp_path / "partial", Disk()
+            )
+            stack.callback(source.close)
+            return source
+
+        with pytest.raises(UnauthorizedError, match="wants a user name"):
+            opened().resolve()
+        subprocess.run(
+            [
+                *("skopeo", "login", "--tls-verify=false", f"--username={USERNAME}"),
+                *("--password-stdin", f"--authfile={tmp_path}/etc/ostree/auth.json"),
+                registry.host,
+            ],
+            input=PASSWORD.encode(),
+            check=True,
+            capture_output=True,
+        )
+        source = opened()
+        assert len(read_layers(source, source.resolve())) == 3
+
+
+def test_settings_and_images_travel_to_other_processes(
+    tmp_path: Path, settings: RegistrySettings, source_of: Opener
+) -> None:
+    build_oci_layout(tmp_path / "layout", LAYERS)
+    image = source_of(f"oci:{tmp_path}/layout").resolve()
+    assert pickle.loads(pickle.dumps((settings, image))) == (settings, image)
 
 
 @pytest.mark.parametrize("archive", [False, True], ids=["folder", "archive"])

@@ -7,7 +7,7 @@ import random
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -396,6 +396,32 @@ def test_blob_faults(
     assert caught.value.hint
 
 
+@pytest.mark.parametrize("seed", range(15))
+def test_whatever_happens_the_bytes_are_right(
+    seed: int, registry: FaultyRegistry, machine: Machine
+) -> None:
+    """Several runs over one partial folder, each with its own mishaps."""
+    chance = random.Random(seed)
+    mishaps: list[Callable[[], dict[str, Any]]] = [
+        lambda: {"cut_at": chance.randrange(len(content()))},
+        lambda: {"cut_at": chance.randrange(len(content())), "corrupt": chance.random() < 0.3},
+        lambda: {"ignore_range": True, "cut_at": chance.randrange(len(content()))},
+        lambda: {"content_range": f"bytes {chance.randrange(9)}-99/{len(content())}"},
+        lambda: {"status": chance.choice([404, 416, 429, 500])},
+        lambda: {"replace": content()[: chance.randrange(len(content()))]},
+    ]
+    for _ in range(6):
+        registry.faults.clear()
+        for _ in range(chance.randrange(6)):
+            registry.fail(BLOB, **chance.choice(mishaps)())
+        with suppress(BootdError):
+            assert consume_blob(machine.open(registry.reference()), layer(), b"".join) == content()
+            assert machine.kept() == {}
+    registry.faults.clear()
+    assert consume_blob(machine.open(registry.reference()), layer(), b"".join) == content()
+    assert machine.kept() == {}
+
+
 def test_wrong_size_in_the_descriptor(source: ImageSource) -> None:
     with pytest.raises(SizeMismatchError):
         read(source, layer(size=layer().size + 1))
@@ -764,6 +790,18 @@ def test_proxy_from_the_environment(
     assert registry.requests[0].path == "http://registry.invalid/v2/os/image/manifests/latest"
 
 
+@pytest.mark.parametrize("proxy", ["http://127.0.0.1:1", "http://proxy.invalid:80"])
+def test_proxy_that_does_not_serve(
+    proxy: str, registry: FaultyRegistry, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", proxy)
+    monkeypatch.setenv("https_proxy", proxy)
+    monkeypatch.setenv("no_proxy", "")
+    for reference in (registry.reference(), "registry.invalid/os"):
+        with pytest.raises(ConnectionFailedError, match="proxy"):
+            machine.open(reference).resolve()
+
+
 Mirrors = Callable[[str], str]
 
 
@@ -830,6 +868,20 @@ def test_mirror_with_wrong_bytes_is_not_asked_again(
     mirror.fail(BLOB, times=-1, corrupt=True)
     assert consume_blob(source, layer(), b"".join) == content()
     assert mirror.count(BLOB) == 1
+
+
+def test_consumer_that_does_not_like_right_bytes_is_asked_once(
+    machine: Machine, mirrored: Mirrors
+) -> None:
+    calls: list[int] = []
+
+    def consume(stream: BlobStream) -> None:
+        calls.append(len(b"".join(stream)))
+        raise InvalidManifestError("whatever")
+
+    with pytest.raises(InvalidManifestError):
+        consume_blob(machine.open(mirrored("")), layer(), consume)
+    assert len(calls) == 1
 
 
 def test_mirror_for_digests_only(

@@ -28,6 +28,8 @@ import trustme
 
 from support.images import BuiltImage, digest, encode
 
+USERNAME, PASSWORD = "user", "secret"
+_HTPASSWD = f"{USERNAME}:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n"
 _CHUNK = 64 << 10
 
 
@@ -423,20 +425,16 @@ class DockerRegistry:
 
     host: str
     storage: Path
+    credentials: str = ""
 
     def push(self, layout: Path, name: str, tag: str = "latest", layout_tag: str = "latest") -> str:
         """Push from an OCI layout folder with skopeo; returns the reference."""
         reference = f"{self.host}/{name}:{tag}"
         subprocess.run(
             [
-                *(
-                    "skopeo",
-                    "copy",
-                    "--quiet",
-                    "--all",
-                    "--preserve-digests",
-                    "--dest-tls-verify=false",
-                ),
+                *("skopeo", "copy", "--quiet", "--all", "--preserve-digests"),
+                "--dest-tls-verify=false",
+                *([f"--dest-creds={self.credentials}"] if self.credentials else []),
                 *(f"oci:{layout}:{layout_tag}", f"docker://{reference}"),
             ],
             check=True,
@@ -454,8 +452,8 @@ class DockerRegistry:
 
 
 @contextmanager
-def run_docker_registry(folder: Path) -> Iterator[DockerRegistry]:
-    """Run docker-registry with its storage in a folder."""
+def run_docker_registry(folder: Path, *, private: bool = False) -> Iterator[DockerRegistry]:
+    """Run docker-registry with its storage in a folder; a private one wants USERNAME, PASSWORD."""
     for program, package in (("docker-registry", "docker-registry"), ("skopeo", "skopeo")):
         if shutil.which(program) is None:
             pytest.fail(f"{program} is missing: apt-get install {package}")
@@ -469,14 +467,17 @@ def run_docker_registry(folder: Path) -> Iterator[DockerRegistry]:
         "log: {level: error, accesslog: {disabled: true}}\n"
         f"storage: {{filesystem: {{rootdirectory: {storage}}}, delete: {{enabled: true}}}}\n"
         f"http: {{addr: '127.0.0.1:{port}'}}\n"
+        + (f"auth: {{htpasswd: {{realm: test, path: {folder}/htpasswd}}}}\n" if private else "")
     )
+    (folder / "htpasswd").write_text(_HTPASSWD)
+    credentials = f"{USERNAME}:{PASSWORD}" if private else ""
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             ["docker-registry", "serve", str(configuration)], stdout=log, stderr=log
         )
         try:
             _await_port(port, process, folder / "log")
-            yield DockerRegistry(f"127.0.0.1:{port}", storage)
+            yield DockerRegistry(f"127.0.0.1:{port}", storage, credentials)
         finally:
             process.terminate()
             process.wait(10)
