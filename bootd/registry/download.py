@@ -10,6 +10,7 @@ from bootd.clock import Clock
 from bootd.model.errors import (
     ConnectionFailedError,
     ServerFailedError,
+    StorageError,
     TransportError,
     VerificationError,
 )
@@ -74,9 +75,14 @@ class RemoteBlob(BlobStream):
         if kept is not None and kept.size:
             _log.debug("resuming %s at byte %d", self._blob.digest, kept.size)
             self.fresh_start_may_help = True
-            for chunk in kept.replay():
-                offset += len(chunk)
-                yield chunk
+            try:
+                for chunk in kept.replay():
+                    offset += len(chunk)
+                    yield chunk
+            except StorageError as error:
+                _log.debug("going on without the rest: %s", error)
+                kept.discard()
+                kept = None
         with closing(self._from_network(offset)) as chunks:
             for chunk in chunks:
                 if kept is not None and not kept.append(chunk):

@@ -16,9 +16,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from bootd.durable import Disk
+from bootd.durable import Disk, storage_errors
 from bootd.model.digest import Digest
-from bootd.model.errors import InvalidDigestError, StorageError
+from bootd.model.errors import InvalidDigestError, StorageError, WriteFailedError
 from bootd.model.image import Descriptor
 from bootd.registry.settings import RegistrySettings
 
@@ -42,12 +42,17 @@ class PartialBlob:
         self.size = os.fstat(descriptor).st_size
 
     def replay(self) -> Iterator[bytes]:
-        """Yield the bytes that were there at the start."""
+        """Yield the bytes that were there at the start.
+
+        Raises:
+            StorageError: they cannot all be read any more.
+        """
         place = 0
         while place < self.size:
-            data = os.pread(self._descriptor, min(_CHUNK, self.size - place), place)
+            with storage_errors("read", self._path):
+                data = os.pread(self._descriptor, min(_CHUNK, self.size - place), place)
             if not data:
-                return
+                raise WriteFailedError(f"{self._path} ends at {place} of {self.size} bytes")
             place += len(data)
             yield data
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import socket
 import subprocess
@@ -473,6 +474,18 @@ def test_whole_partial_needs_no_request(registry: FaultyRegistry, machine: Machi
     (machine.partial / layer().digest).write_bytes(content())
     assert read(machine.open(registry.reference())) == content()
     assert registry.requests == []
+
+
+def test_partial_that_cannot_be_read_to_its_end(registry: FaultyRegistry, machine: Machine) -> None:
+    machine.partial.mkdir()
+    path = machine.partial / layer().digest
+    path.write_bytes(content()[:600_000])
+    with machine.open(registry.reference()).blob(layer()) as stream:
+        first = next(stream)
+        os.truncate(path, len(first))
+        assert first + b"".join(stream) == content()
+    assert registry.requests[-1].headers["Range"] == f"bytes={len(first)}-"
+    assert machine.kept() == {}
 
 
 @pytest.mark.parametrize("damage", [bytes(200_000), content() + b"more"], ids=["zeros", "too long"])
