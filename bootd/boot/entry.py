@@ -29,7 +29,6 @@ SUFFIX: Final = ".conf"
 SORT_KEY: Final = "bootd"
 MAX_ENTRY_BYTES: Final = 65_536
 MAX_SERIAL: Final = 999_999_999
-MAX_TRIES: Final = 99
 KERNEL_FOLDER: Final = "bootd"
 """Where ``$BOOT`` keeps kernels, one folder for each pair of kernel and initramfs."""
 KERNEL_NAME: Final = "vmlinuz"

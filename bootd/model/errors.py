@@ -1,8 +1,8 @@
 """Every error bootd reports: one tree, grouped by who has to act.
 
 Each concrete class has a stable `code` (kebab case), a bus name (``org.bootd1.Error.`` and the
-class name without ``Error``), an exit status of ``bootctl-py`` and a hint that says what to do next. A
-family is a class that names the blame; it is never raised itself.
+class name without ``Error``), an exit status of ``bootctl-py`` and a hint that says what to do
+next. A family is a class that names the blame; it is never raised itself.
 
 Exit statuses: 1 failed, 2 usage, 4 refused by policy or deny list, 5 not authorised, 6 busy,
 7 verification failed, 75 try again later (sysexits.h, ``EX_TEMPFAIL``).
@@ -422,12 +422,6 @@ class HeldError(PolicyError):
     """Updates are held."""
 
     default_hint = "'bootctl-py status' names who holds them; release the hold first."
-
-
-class InUseError(PolicyError):
-    """A deployment that is booted, staged, queued or pinned cannot be removed."""
-
-    default_hint = "Unpin it, or boot another deployment first."
 
 
 class BusyError(PolicyError):

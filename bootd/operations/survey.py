@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from bootd.boot.entries import list_entries
+from bootd.boot.entries import boots_next, list_entries
 from bootd.boot.entry import BootEntry
 from bootd.boot.order import boot_order
 from bootd.model.deployment import DeploymentId, DeploymentRecord, DeploymentState, Intent
@@ -133,7 +133,7 @@ def survey(sysroot: Sysroot) -> Survey:
     sysroot.check_format(for_writing=False)
     listing = list_entries(sysroot)
     records: dict[DeploymentId, DeploymentRecord] = {}
-    problems = list(listing.problems)
+    problems = [*listing.problems, *_usurper(sysroot, listing.foreign)]
     for identifier in sysroot.deployment_ids():
         try:
             records[identifier] = sysroot.read_deployment(identifier)
@@ -149,6 +149,11 @@ def survey(sysroot: Sysroot) -> Survey:
         unreadable=frozenset(one.deployment for one in listing.damaged if one.deployment),
         problems=tuple(problems),
     )
+
+
+def _usurper(sysroot: Sysroot, foreign: tuple[str, ...]) -> list[str]:
+    name = boots_next(sysroot)
+    return [f"{name}, an entry of another system, boots next"] if name in foreign else []
 
 
 def title_of(record: DeploymentRecord) -> str:

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from uuid import uuid4
 
-from bootd.model.config import Configuration
-
 from bootd.clock import SYSTEM_CLOCK
 from bootd.durable import Disk
+from bootd.model.config import Configuration
 from bootd.model.deployment import DeploymentId
 from bootd.operations.bless import bless
 from bootd.operations.finalize import finalize
