@@ -61,9 +61,8 @@ class ObjectWriter:
         name = f"{self._prefix}{digits[:2]}/{digits[2:]}"
         if os.path.exists(name):  # noqa: PTH110 - once for each file of an image
             return verity
-        path = Path(name)
-        self._disk.add_file(path, content, _MODE)
-        self._guard(path)
+        self._disk.add_small_file(name, content, _MODE)
+        self._guard(name)
         return verity
 
     def add_stream(self, pieces: Iterable[bytes]) -> bytes:
@@ -78,12 +77,12 @@ class ObjectWriter:
         verity = running.digest()
         digits = verity.hex()
         self._make_folder(digits[:2])
-        path = Path(f"{self._prefix}{digits[:2]}/{digits[2:]}")
-        if path.exists():
+        name = f"{self._prefix}{digits[:2]}/{digits[2:]}"
+        if os.path.exists(name):  # noqa: PTH110 - as above
             self._disk.discard_file(temporary)
             return verity
-        self._disk.adopt_file(temporary, path)
-        self._guard(path)
+        self._disk.adopt_file(temporary, Path(name))
+        self._guard(name)
         return verity
 
     def _make_folder(self, folder: str) -> None:
@@ -91,8 +90,8 @@ class ObjectWriter:
             self._disk.make_directory(self._objects / folder)
             self._folders.add(folder)
 
-    def _guard(self, path: Path) -> None:
-        self._verity = self._verity and enable_verity(path)
+    def _guard(self, name: str) -> None:
+        self._verity = self._verity and enable_verity(Path(name))
 
 
 def _measured(pieces: Iterable[bytes], running: VerityHash) -> Iterator[bytes]:

@@ -97,6 +97,9 @@ class CutDisk(Disk):
         self._changes.clear()
         self._unsynced.clear()
 
+    def add_small_file(self, path: str, data: bytes, mode: int = 0o400) -> None:
+        self.add_file(Path(path), data, mode)
+
     def _write(self, path: Path, chunks: Iterable[bytes], mode: int, *, sync: bool) -> None:
         try:
             self._step("write", path)

@@ -3,6 +3,7 @@
 import gzip
 import os
 import tarfile
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -21,6 +22,7 @@ from bootd.model.errors import (
     NoSpaceError,
     UnknownFormatError,
     UnknownMediaTypeError,
+    WriteFailedError,
 )
 from bootd.model.tree import Directory, RegularFile, SpecialFile, Symlink
 from bootd.store import objects
@@ -292,6 +294,9 @@ class FullDisk(Disk):
             raise NoSpaceError(f"cannot write {path}: full")
         super()._write(path, chunks, mode, sync=sync)
 
+    def add_small_file(self, path, data, mode=0o400):
+        self.add_file(Path(path), data, mode)
+
 
 @pytest.mark.parametrize("left", [0, 1, 2])
 def test_a_full_disk_leaves_no_layer(tmp_path, left):
@@ -301,6 +306,19 @@ def test_a_full_disk_leaves_no_layer(tmp_path, left):
         bring(Sysroot.at(tmp_path, FullDisk(left)), stream)
     assert nothing_is_left(Sysroot.at(tmp_path))
     bring(Sysroot.at(tmp_path), stream)
+
+
+def test_a_small_file_is_whole_or_not_there(tmp_path):
+    path = tmp_path / "file"
+    Disk().add_small_file(str(path), b"x" * 100_000)
+    assert path.read_bytes() == b"x" * 100_000
+    assert path.stat().st_mode & 0o777 == 0o400
+    with pytest.raises(WriteFailedError, match="missing/file: No such file"):
+        Disk().add_small_file(str(tmp_path / "missing/file"), b"x")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(WriteFailedError, match="folder: Is a directory"):
+        Disk().add_small_file(str(tmp_path / "folder"), b"x")
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["file", "folder"]
 
 
 LAYER = tar_layer({"a": b"a" * 100, "b": b"b" * (5 << 20), "c": b"c"})
