@@ -68,6 +68,8 @@ def feed(
         ProcessFailedError: it could not be started.
     """
     try:
-        subprocess.run(arguments, input=text, check=False, env={**os.environ, **(environment or {})})
+        subprocess.run(
+            arguments, input=text, check=False, env={**os.environ, **(environment or {})}
+        )
     except OSError as error:
         raise ProcessFailedError(f"{arguments[0]} could not be started: {error}") from error
