@@ -49,7 +49,6 @@ def sweep(sysroot: Sysroot, kept: Collection[Digest], report: Callable[[], None]
         diff_id for digest in staying for diff_id in open_image(sysroot, digest).diff_ids()
     }
     report()
-    freed = 0
     doomed_images = [digest for digest in images if digest not in kept]
     for digest in doomed_images:
         sysroot.disk.remove_tree(image_path(sysroot, digest))

@@ -23,7 +23,6 @@ ZERO_BLOCK: Final = bytes(BLOCK)
 HARD_LINK: Final = 0
 """`TarEntry.file_type` of a further name for an earlier entry."""
 
-REGULAR_KINDS: Final = b"0\x007S"
 OLD_SPARSE: Final = b"S"
 EXTENDED: Final = b"xX"
 GLOBAL_EXTENDED: Final = b"g"
