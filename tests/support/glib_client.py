@@ -1,0 +1,86 @@
+"""A client as GNOME programs are: PyGObject's Gio.DBusProxy, run by the distribution's Python.
+
+It starts a job (Switch to the reference that is its argument), follows it by the proxy's signals to
+its end, and prints what it saw as one JSON line. Cached properties are read without asking again.
+"""
+
+import json
+import sys
+
+from gi.repository import Gio, GLib
+
+BUS_NAME = "org.bootd1"
+
+
+def proxy(path, interface):
+    return Gio.DBusProxy.new_for_bus_sync(
+        Gio.BusType.SYSTEM,
+        Gio.DBusProxyFlags.GET_INVALIDATED_PROPERTIES,
+        None,
+        BUS_NAME,
+        path,
+        interface,
+        None,
+    )
+
+
+def cached(found, name):
+    value = found.get_cached_property(name)
+    return None if value is None else value.unpack()
+
+
+def main():
+    loop = GLib.MainLoop()
+    manager = proxy("/org/bootd1", "org.bootd1.Manager")
+    seen = {
+        "before": cached(manager, "State"),
+        "states": [],
+        "staged": [],
+        "progress": [],
+        "signals": [],
+    }
+
+    def on_manager(_proxy, changed, _invalidated):
+        changes = changed.unpack()
+        seen["states"] += [changes["State"]] if "State" in changes else []
+        seen["staged"] += [changes["Staged"]] if "Staged" in changes else []
+
+    def on_signal(_proxy, _sender, name, arguments):
+        seen["signals"].append([name, *arguments.unpack()])
+
+    manager.connect("g-properties-changed", on_manager)
+    manager.connect("g-signal", on_signal)
+    [path] = manager.call_sync(
+        "Switch", GLib.Variant("(sa{sv})", (sys.argv[1], {})), Gio.DBusCallFlags.NONE, -1, None
+    ).unpack()
+    job = proxy(path, "org.bootd1.Job")
+
+    def look(*_):
+        seen["progress"].append(cached(job, "Progress"))
+        if cached(job, "State") != "running" and cached(job, "Result"):
+            loop.quit()
+
+    job.connect("g-properties-changed", look)
+    look()
+    GLib.timeout_add_seconds(60, loop.quit)
+    if cached(job, "State") == "running" or not cached(job, "Result"):
+        loop.run()
+    context = loop.get_context()
+    while context.pending():
+        context.iteration(False)
+    seen["job"] = {name: cached(job, name) for name in ("State", "Phase", "Result", "Error", "Id")}
+    seen["after"] = {name: cached(manager, name) for name in ("State", "Staged", "RebootRequired")}
+    objects = Gio.DBusObjectManagerClient.new_for_bus_sync(
+        Gio.BusType.SYSTEM,
+        Gio.DBusObjectManagerClientFlags.NONE,
+        BUS_NAME,
+        "/org/bootd1",
+        None,
+        None,
+        None,
+    )
+    seen["objects"] = sorted(found.get_object_path() for found in objects.get_objects())
+    print(json.dumps(seen))
+
+
+main()

@@ -1,0 +1,128 @@
+"""What lies in dbus/ and systemd/ agrees with the code and with itself."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from bootd.daemon import interfaces, names
+from bootd.daemon.journal import FIELDS, Event
+from bootd.daemon.polkit import Action
+
+_CHECKOUT = Path(__file__).parents[2]
+_DBUS = _CHECKOUT / "dbus"
+_ALL = (names.MANAGER, names.DEPLOYMENT, names.JOB)
+
+
+@pytest.mark.parametrize("name", _ALL)
+def test_package_carries_the_file_of_the_source(name: str):
+    inside = _CHECKOUT / f"bootd/daemon/interfaces/{name}.xml"
+    assert inside.read_bytes() == (_DBUS / f"{name}.xml").read_bytes()
+    assert interfaces.load(name).name == name
+
+
+@pytest.mark.parametrize("name", _ALL)
+def test_every_member_says_what_it_is_and_since_when(name: str):
+    root = ET.parse(_DBUS / f"{name}.xml").getroot()
+    described = [
+        *root.iter("interface"),
+        *root.iter("method"),
+        *root.iter("property"),
+        *root.iter("signal"),
+    ]
+    for element in described:
+        notes = {note.get("name"): note.get("value", "") for note in element.findall("annotation")}
+        assert notes["org.gtk.GDBus.DocString"].endswith(".")
+        assert notes["org.gtk.GDBus.Since"] == "1"
+    for element in root.iter("property"):
+        assert element.get("access") == "read"
+        assert "EmitsChangedSignal" in str(element.find("annotation").attrib)
+
+
+def test_every_manager_method_ends_with_options():
+    for method in interfaces.load(names.MANAGER).methods.values():
+        assert method.takes.endswith("a{sv}"), method.name
+
+
+def test_members_of_the_design_are_there():
+    manager = interfaces.load(names.MANAGER)
+    assert {
+        *("Check", "Upgrade", "Switch", "Rollback", "Apply", "Stage", "Unstage", "Pin", "Unpin"),
+        *("Cleanup", "PreviewEtc", "EtcConflicts", "Allow", "Hold", "Release", "Explain"),
+    } <= manager.methods.keys()
+    assert {
+        *("Booted", "Staged", "Queued", "Rollback", "Image", "State", "RebootRequired"),
+        *("LastFallback", "NextCheck", "Version"),
+    } <= manager.properties.keys()
+    assert manager.signals == {"JobNew": "uo", "JobRemoved": "uos"}
+    assert {
+        *("Id", "Image", "Digest", "Version", "Created", "State", "Pinned", "Booted", "Kernel"),
+        *("KernelArguments", "EtcReport"),
+    } <= interfaces.load(names.DEPLOYMENT).properties.keys()
+    job = interfaces.load(names.JOB)
+    assert {
+        *("Id", "Kind", "State", "Progress", "Phase", "BytesDone", "BytesTotal"),
+        *("Result", "Error"),
+    } <= job.properties.keys()
+    assert "Cancel" in job.methods
+
+
+def test_page_is_what_the_xml_makes():
+    made = runpy.run_path(str(_CHECKOUT / "docs/generate_dbus.py"))["render"]()
+    assert (_CHECKOUT / "docs/dbus.md").read_text() == made, "run docs/generate_dbus.py"
+
+
+def test_bus_policy_opens_exactly_our_interfaces():
+    root = ET.parse(_DBUS / "org.bootd1.conf").getroot()
+    default = root.find("policy[@context='default']")
+    assert default.find("deny").get("send_destination") == names.BUS_NAME
+    opened = {allow.get("send_interface") for allow in default.findall("allow[@send_interface]")}
+    standard = {names.PROPERTIES, names.OBJECT_MANAGER, names.INTROSPECTABLE, names.PEER}
+    assert opened == {*_ALL, *standard}
+    assert [allow.attrib for allow in root.find("policy[@user='root']")] == [{"own": "org.bootd1"}]
+
+
+def test_polkit_knows_every_action_and_no_other():
+    root = ET.parse(_DBUS / "org.bootd1.policy").getroot()
+    assert {action.get("id") for action in root.iter("action")} == set(Action)
+    for action in root.iter("action"):
+        assert action.findtext("message").startswith("Authentication is required to ")
+        free = action.findtext("defaults/allow_active") == "yes"
+        assert free == (action.get("id") == Action.CHECK)
+
+
+def test_activation_is_left_to_systemd():
+    service = (_DBUS / "org.bootd1.service").read_text()
+    assert "SystemdService=dbus-org.bootd1.service" in service
+    assert "Alias=dbus-org.bootd1.service" in (_CHECKOUT / "systemd/bootd.service").read_text()
+
+
+def test_catalogue_has_each_event_with_its_fields():
+    text = (_CHECKOUT / "systemd/bootd.catalog").read_text()
+    entry = re.compile(r"^-- ([0-9a-f]{32})\n(.*?)(?=^-- |\Z)", re.MULTILINE | re.DOTALL)
+    entries = dict(entry.findall(text))
+    assert entries.keys() == {event.value for event in Event}
+    for event in Event:
+        used = set(re.findall(r"@BOOTD_(\w+)@", entries[event.value]))
+        assert used == set(FIELDS[event]), event
+
+
+def test_message_ids_are_random_and_their_own():
+    assert len({event.value for event in Event}) == len(Event)
+    for event in Event:
+        assert re.fullmatch(r"[0-9a-f]{12}4[0-9a-f]{3}[89ab][0-9a-f]{15}", event.value)
+
+
+@pytest.mark.parametrize(
+    ("identifier", "path"),
+    [
+        ("8f3a0b1c2d3e4f50.0", "/org/bootd1/deployment/8f3a0b1c2d3e4f50_2e0"),
+        (None, "/"),
+    ],
+)
+def test_deployment_paths(identifier: str | None, path: str):
+    assert names.deployment_path(identifier) == path
