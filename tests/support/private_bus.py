@@ -80,8 +80,9 @@ def run_polkit(environment: Mapping[str, str], folder: Path) -> Iterator[None]:
     daemon = next(path for path in _POLKITD if Path(path).exists())
     script = f'mount --bind "$0" {ACTIONS} && exec {daemon} --no-debug'
     command = ["unshare", "--mount", "sh", "-c", script, str(actions)]
-    with _running(command, environment, folder / "polkitd.log"):
-        wait_for_name("org.freedesktop.PolicyKit1", environment)
+    log = folder / "polkitd.log"
+    with _running(command, environment, log):
+        wait_for_name("org.freedesktop.PolicyKit1", environment, log)
         yield
 
 
@@ -92,14 +93,17 @@ def run_daemon(
     """Run ``bootd --sysroot``; it is told to end, unless it has ended already."""
     command = [str(Path(sys.executable).with_name("bootd")), "--sysroot", str(sysroot)]
     with _running(command, environment, log) as process:
-        wait_for_name(BUS_NAME, environment)
+        wait_for_name(BUS_NAME, environment, log)
         yield process
 
 
-def wait_for_name(name: str, environment: Mapping[str, str]) -> None:
-    """Wait until somebody owns a name on the bus."""
+def wait_for_name(name: str, environment: Mapping[str, str], log: Path | None = None) -> None:
+    """Wait until somebody owns a name on the bus; `log` is what its owner says meanwhile."""
     command = ["gdbus", "wait", "--system", f"--timeout={_READY_SECONDS}", name]
-    subprocess.run(command, env=environment, check=True, stdin=subprocess.DEVNULL)
+    done = subprocess.run(command, env=environment, check=False, stdin=subprocess.DEVNULL)
+    if done.returncode != 0:
+        said = log.read_text(errors="replace")[-2_000:] if log is not None else ""
+        raise AssertionError(f"{name} did not appear on the bus within {_READY_SECONDS} s: {said}")
 
 
 @contextmanager
