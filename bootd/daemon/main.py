@@ -68,8 +68,8 @@ async def _serve(sysroot: Path | None, address: str | None) -> int:
     connection = await Connection.open(address)
     try:
         service = Service(connection, machine, service_manager)
-        await service.start()
         loop = _Loop(service, service_manager)
+        await service.start()
         service_manager.ready()
         lost = await loop.run(connection)
         service_manager.stopping()
@@ -82,20 +82,24 @@ async def _serve(sysroot: Path | None, address: str | None) -> int:
 
 
 class _Loop:
-    """What goes on until the end: signs of life, a look at the disk, signals."""
+    """What goes on until the end: signs of life, a look at the disk, signals.
+
+    Signals are taken up from the start, so that none kills a daemon that is about to be ready.
+    """
 
     def __init__(self, service: Service, service_manager: ServiceManager) -> None:
         self._service = service
         self._service_manager = service_manager
         self._told_to_end = asyncio.Event()
         self._told_to_reload = asyncio.Event()
-
-    async def run(self, connection: Connection) -> bool:
-        """Return at the end: True if that is because the bus was lost."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._told_to_end.set)
         loop.add_signal_handler(signal.SIGHUP, self._told_to_reload.set)
+
+    async def run(self, connection: Connection) -> bool:
+        """Return at the end: True if that is because the bus was lost."""
+        loop = asyncio.get_running_loop()
         lost = loop.create_task(connection.closed())
         ends = {lost, loop.create_task(self._told_to_end.wait())}
         duties = {

@@ -1,0 +1,137 @@
+"""The files of systemd/ as systemd's own tools read them."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from bootd.daemon.journal import Event
+
+_SYSTEMD = Path(__file__).parents[2] / "systemd"
+_UNITS = sorted(path.name for path in _SYSTEMD.iterdir() if path.suffix in {".service", ".timer"})
+_KNOWS_NOTIFY_RELOAD = 253
+_MOST_EXPOSED = 60
+"""On the scale of ``systemd-analyze security``, times ten; mounting takes CAP_SYS_ADMIN."""
+
+
+def _run(*command: str | Path, status: int = 0) -> str:
+    done = subprocess.run(
+        [str(word) for word in command], check=False, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == status, f"{command}: {done.stdout}{done.stderr}"
+    return done.stdout + done.stderr
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A root folder with systemd's own units, ours, and programs that they name."""
+    units = tmp_path / "usr/lib/systemd/system"
+    shutil.copytree("/usr/lib/systemd/system", units, symlinks=True)
+    for name in _UNITS:
+        shutil.copy(_SYSTEMD / name, units)
+    for program in ("usr/bin/bootctl-py", "usr/libexec/bootd"):
+        stub = tmp_path / program
+        stub.parent.mkdir(parents=True, exist_ok=True)
+        stub.write_text("#!/bin/sh\n")
+        stub.chmod(0o755)
+    return tmp_path
+
+
+def _version() -> int:
+    found = re.match(r"systemd (\d+)", _run("systemd-analyze", "--version"))
+    assert found is not None
+    return int(found[1])
+
+
+def test_there_is_every_unit():
+    assert _UNITS == [
+        "bootd-bless.service",
+        "bootd-finalize.service",
+        "bootd-upgrade.service",
+        "bootd-upgrade.timer",
+        "bootd.service",
+    ]
+
+
+@pytest.mark.parametrize("name", _UNITS)
+def test_unit_verifies_clean(name: str, root: Path):
+    said = _run("systemd-analyze", "verify", "--man=no", f"--root={root}", name)
+    ours = [line for line in said.splitlines() if "bootd" in line]
+    if _version() < _KNOWS_NOTIFY_RELOAD:
+        # A machine that bootd manages has a newer systemd, because it has a newer kernel.
+        ours = [line for line in ours if "notify-reload" not in line]
+    assert not ours
+
+
+def test_daemon_is_confined(root: Path):
+    shown = _run(
+        "systemd-analyze",
+        "security",
+        "--offline=yes",
+        f"--threshold={_MOST_EXPOSED}",
+        f"--root={root}",
+        "bootd.service",
+    )
+    assert "Overall exposure level" in shown
+
+
+def test_timer_is_nightly_spread_and_makes_up_for_missed_nights():
+    text = (_SYSTEMD / "bootd-upgrade.timer").read_text()
+    for line in ("RandomizedDelaySec=4h", "FixedRandomDelay=yes", "Persistent=yes"):
+        assert line in text
+    [calendar] = re.findall(r"^OnCalendar=(.*)$", text, re.MULTILINE)
+    shown = _run("systemd-analyze", "calendar", "--iterations=2", calendar)
+    assert shown.count("02:00:00") >= 2
+
+
+def test_preset_enables_what_is_to_run(root: Path):
+    presets = root / "usr/lib/systemd/system-preset"
+    presets.mkdir(parents=True)
+    shutil.copy(_SYSTEMD / "90-bootd.preset", presets)
+    (presets / "99-default.preset").write_text("disable *\n")
+    for name in _UNITS:
+        _run("systemctl", f"--root={root}", "preset", name)
+    states = {
+        name: subprocess.run(
+            ["systemctl", f"--root={root}", "is-enabled", name],
+            check=False,
+            capture_output=True,
+            text=True,
+        ).stdout.strip()
+        for name in _UNITS
+    }
+    assert states == {
+        "bootd.service": "enabled",
+        "bootd-bless.service": "enabled",
+        "bootd-upgrade.timer": "enabled",
+        "bootd-upgrade.service": "static",
+        "bootd-finalize.service": "static",
+    }
+    alias = root / "etc/systemd/system/dbus-org.bootd1.service"
+    assert alias.readlink().name == "bootd.service"
+
+
+def test_tmpfiles_makes_our_folder(tmp_path: Path):
+    folder = tmp_path / "usr/lib/tmpfiles.d"
+    folder.mkdir(parents=True)
+    shutil.copy(_SYSTEMD / "tmpfiles.d/bootd.conf", folder)
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/passwd").write_text("root:x:0:0::/root:/bin/sh\n")
+    (tmp_path / "etc/group").write_text("root:x:0:\n")
+    _run("systemd-tmpfiles", "--create", f"--root={tmp_path}", "bootd.conf")
+    made = (tmp_path / "run/bootd").stat()
+    assert (made.st_mode & 0o7777, made.st_uid) == (0o755, 0)
+
+
+def test_catalogue_compiles(tmp_path: Path):
+    folder = tmp_path / "usr/lib/systemd/catalog"
+    folder.mkdir(parents=True)
+    (tmp_path / "var/lib/systemd/catalog").mkdir(parents=True)
+    shutil.copy(_SYSTEMD / "bootd.catalog", folder)
+    _run("journalctl", f"--root={tmp_path}", "--update-catalog")
+    listed = _run("journalctl", f"--root={tmp_path}", "--list-catalog")
+    assert {line.split()[0] for line in listed.splitlines()} == {event.value for event in Event}
