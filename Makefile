@@ -15,16 +15,11 @@ help: ## this list
 
 .PHONY: test
 test: ## lint and all tests; as root
-	@$(MAKE) --no-print-directory --keep-going lint unit integration crash
+	@$(MAKE) --no-print-directory --keep-going unit integration crash
 
 .PHONY: lint
-lint: ## ruff, mypy, import-linter, vulture, codespell
-	@$(ENVIRONMENT) ruff check .
-	@$(ENVIRONMENT) ruff format --check .
-	@$(ENVIRONMENT) mypy
-	@$(ENVIRONMENT) lint-imports
-	@$(ENVIRONMENT) vulture
-	@$(ENVIRONMENT) codespell
+lint: ## ruff, mypy, import-linter, vulture, codespell; part of the unit tests too
+	@$(PYTEST) tests/unit/test_linters.py
 
 .PHONY: unit
 unit: ## tests without network and root

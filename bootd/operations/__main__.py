@@ -27,6 +27,7 @@ from bootd.operations.progress import Phase, Progress, overall
 
 _MAX_REQUEST: Final = 1 << 20
 _REPORT_SECONDS: Final = 0.1
+_CANCELLED: Final = "the job was cancelled"
 
 
 def _operations() -> dict[str, Callable[..., BaseModel]]:
@@ -51,11 +52,12 @@ class _Reporter:
         self._output = output
         self._last = 0.0
         self._phase: Phase | None = None
-        self.cancelled = False
+        self._cancelled = False
+        self._sending = False
 
     def report(self, phase: Phase, done: int = 0, total: int = 0) -> None:
-        if self.cancelled:
-            raise CancelledError("the job was cancelled")
+        if self._cancelled:
+            raise CancelledError(_CANCELLED)
         now = SYSTEM_CLOCK.monotonic()
         if phase is self._phase and now - self._last < _REPORT_SECONDS:
             return
@@ -64,12 +66,16 @@ class _Reporter:
         self.send(event="progress", phase=phase, done=done, total=total, overall=fraction)
 
     def cancel(self, _signal: int, _frame: FrameType | None) -> None:
-        """Stop the operation at its next report."""
-        self.cancelled = True
+        """Stop the operation where it is, be it waiting for a server; every write may be cut."""
+        self._cancelled = True
+        if not self._sending:
+            raise CancelledError(_CANCELLED)
 
     def send(self, **event: Any) -> None:
+        self._sending = True
         self._output.write(json.dumps(event).encode() + b"\n")
         self._output.flush()
+        self._sending = False
 
 
 def main() -> int:
@@ -90,7 +96,8 @@ def main() -> int:
 
 
 def _end_with_the_daemon() -> None:
-    while sys.stdin.buffer.read(1):
+    # Not through sys.stdin, whose lock would still be held when the process ends.
+    while os.read(0, 1):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
 

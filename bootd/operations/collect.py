@@ -10,6 +10,8 @@ and beyond those the newest up to ``keep_deployments``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from bootd.boot.entries import remove_entry
 from bootd.boot.kernel import remove_kernel, unreferenced_kernels
 from bootd.model.deployment import DeploymentId, DeploymentState
@@ -17,7 +19,7 @@ from bootd.model.documents import CollectDocument
 from bootd.operations.host import Host
 from bootd.operations.progress import Phase, Progress
 from bootd.operations.survey import Survey, survey
-from bootd.store.collect import Swept, sweep
+from bootd.store.collect import sweep
 
 
 def deployments_to_keep(found: Survey, keep: int) -> set[DeploymentId]:
@@ -48,22 +50,32 @@ def collect(host: Host, progress: Progress) -> CollectDocument:
         DamagedRecordError, DamagedImageError: what is needed cannot be known; nothing more goes.
     """
     with host.sysroot.lock(exclusive=True):
-        progress.report(Phase.COLLECTING)
-        found = survey(host.sysroot)
-        kept = deployments_to_keep(found, host.configuration.keep_deployments)
-        doomed = _drop_deployments(host, found, kept)
-        kernels = _drop_kernels(host, found, kept)
-        digests = {found.records[key].digest for key in kept}
-        swept: Swept = sweep(host.sysroot, digests, lambda: progress.report(Phase.COLLECTING))
-        return CollectDocument(
-            deployments=doomed,
-            images=swept.images,
-            layers=swept.layers,
-            objects=swept.objects,
-            kernels=kernels,
-            partial_downloads=swept.partial_downloads,
-            freed_bytes=swept.freed_bytes,
-        )
+        return collect_locked(host, lambda: progress.report(Phase.COLLECTING))
+
+
+def collect_locked(host: Host, report: Callable[[], None]) -> CollectDocument:
+    """Do what `collect` does under an exclusive lock that the caller holds.
+
+    Args:
+        host: the machine.
+        report: called now and then; what it raises ends the collection.
+    """
+    report()
+    found = survey(host.sysroot)
+    kept = deployments_to_keep(found, host.configuration.keep_deployments)
+    doomed = _drop_deployments(host, found, kept)
+    kernels = _drop_kernels(host, found, kept)
+    digests = {found.records[key].digest for key in kept}
+    swept = sweep(host.sysroot, digests, report)
+    return CollectDocument(
+        deployments=doomed,
+        images=swept.images,
+        layers=swept.layers,
+        objects=swept.objects,
+        kernels=kernels,
+        partial_downloads=swept.partial_downloads,
+        freed_bytes=swept.freed_bytes,
+    )
 
 
 def _drop_deployments(host: Host, found: Survey, kept: set[DeploymentId]) -> list[DeploymentId]:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from bootd.model.digest import Digest
-from bootd.model.errors import CancelledError
 from bootd.model.image import Descriptor, ResolvedImage
 from bootd.operations.host import Host
 from bootd.operations.progress import Phase, Progress
@@ -122,53 +121,44 @@ def _counted(chunks: Iterable[bytes], advance: _Advance) -> Iterator[bytes]:
         yield chunk
 
 
-class _Shared:
-    """What the worker processes and this one share: bytes done, and the wish to stop."""
-
-    def __init__(self, context: Any) -> None:
-        self.done = context.Value("q", 0)
-        self.stop = context.Event()
-
-    def advance(self, size: int) -> None:
-        """Count bytes in a worker; end it when it is no longer wanted."""
-        if self.stop.is_set():
-            raise CancelledError("the pull was cancelled")
-        with self.done.get_lock():
-            self.done.value += size
+_done: Any = None
+"""Bytes done by all worker processes; set once in each, as shared values travel with no task."""
 
 
-_shared: _Shared | None = None
-"""Set once in each worker process by `_start_worker`; shared values cannot travel with a task."""
-
-
-def _start_worker(shared: _Shared) -> None:
-    global _shared  # noqa: PLW0603 - a worker process has no other place to keep it
-    _shared = shared
+def _start_worker(done: Any) -> None:
+    global _done  # noqa: PLW0603 - a worker process has no other place to keep it
+    _done = done
 
 
 def _import_in_worker(task: _Task) -> None:
-    assert _shared is not None
-    _import(task, _shared.advance)
+    _import(task, _count_done)
+
+
+def _count_done(size: int) -> None:
+    with _done.get_lock():
+        _done.value += size
 
 
 def _import_in_processes(tasks: list[_Task], workers: int, progress: Progress, total: int) -> None:
     context = multiprocessing.get_context("spawn")
-    shared = _Shared(context)
+    done = context.Value("q", 0)
     with ProcessPoolExecutor(
-        min(workers, len(tasks)), context, initializer=_start_worker, initargs=(shared,)
+        min(workers, len(tasks)), context, initializer=_start_worker, initargs=(done,)
     ) as pool:
         pending = {pool.submit(_import_in_worker, task) for task in tasks}
         try:
-            _follow(pending, shared, progress, total)
+            _follow(pending, done, progress, total)
         except BaseException:
-            shared.stop.set()
+            # One may be waiting for a server that says nothing; what it wrote may be cut anywhere.
+            for worker in multiprocessing.active_children():
+                worker.terminate()
             pool.shutdown(cancel_futures=True)
             raise
 
 
-def _follow(pending: set[Future[None]], shared: _Shared, progress: Progress, total: int) -> None:
+def _follow(pending: set[Future[None]], done: Any, progress: Progress, total: int) -> None:
     while pending:
         finished, pending = wait(pending, timeout=_REPORT_SECONDS, return_when=FIRST_COMPLETED)
         for future in finished:
             future.result()
-        progress.report(Phase.PULLING, shared.done.value, total)
+        progress.report(Phase.PULLING, done.value, total)

@@ -2,11 +2,13 @@
 
 Order of writes (design section 5): layers (`pull`), the composed image, the deployment's folder
 under a temporary name, syncfs, rename, the intent, this boot's marker. Until the intent is written
-nothing refers to what was made, and a cut leaves the old system.
+nothing refers to what was made, and a cut leaves the old system. What nothing needs any more is
+collected last, or before if there is no room otherwise.
 """
 
 from __future__ import annotations
 
+import logging
 from contextlib import closing
 from typing import Final
 
@@ -15,10 +17,17 @@ from bootd.boot.kernel import check_boot_space, find_kernel, kernel_files
 from bootd.durable import temporary_name
 from bootd.model.deployment import DeploymentId, DeploymentRecord
 from bootd.model.documents import StageDocument
-from bootd.model.errors import DeniedDigestError, HeldError
+from bootd.model.errors import (
+    BootPartitionFullError,
+    DeniedDigestError,
+    HeldError,
+    NoSpaceError,
+    StorageError,
+)
 from bootd.model.etc_report import EtcReport
 from bootd.model.image import ResolvedImage
 from bootd.operations.arguments import machine_arguments
+from bootd.operations.collect import collect_locked
 from bootd.operations.etc_merge import EROFS_NAME, trial_merge, write_report
 from bootd.operations.host import Host
 from bootd.operations.progress import Phase, Progress
@@ -28,6 +37,8 @@ from bootd.operations.survey import Survey, survey
 from bootd.registry.source import open_source
 from bootd.store.image import StoredImage, compose_image
 from bootd.store.space import check_space, needed_space
+
+_log = logging.getLogger(__name__)
 
 LOCK_WAIT_SECONDS: Final = 2.0
 
@@ -70,7 +81,7 @@ def stage(
         is_new = found.heading_for != resolved.digest
         if is_new:
             _refuse_denied(host, resolved)
-        _check_room(host, found, resolved)
+        found = _make_room(host, found, resolved)
         pulled = pull(host, resolved, progress)
         progress.report(Phase.COMPOSING)
         image = compose_image(host.sysroot, resolved)
@@ -84,7 +95,7 @@ def stage(
             return _document(resolved, there, pulled, None)
         record, report = _deploy(host, found, resolved, image)
         mark_staged(host.sysroot, record.id, follow)
-        _drop_replaced(host, found)
+        _collect(host)
         return _document(resolved, record.id, pulled, report)
 
 
@@ -120,6 +131,29 @@ def _refuse_denied(host: Host, resolved: ResolvedImage) -> None:
         raise DeniedDigestError(
             f"{resolved.digest} is on the deny list since {denial.when:%Y-%m-%d}: {denial.cause}"
         )
+
+
+def _make_room(host: Host, found: Survey, resolved: ResolvedImage) -> Survey:
+    """Check that there is room, and collect what nothing needs only if there is not."""
+    try:
+        _check_room(host, found, resolved)
+    except (NoSpaceError, BootPartitionFullError):
+        collect_locked(host, _nothing_to_report)
+        found = survey(host.sysroot)
+        _check_room(host, found, resolved)
+    return found
+
+
+def _collect(host: Host) -> None:
+    """Remove what the new deployment made superfluous; that can wait if something is damaged."""
+    try:
+        collect_locked(host, _nothing_to_report)
+    except StorageError as error:
+        _log.warning("nothing was cleaned up: %s", error.message)
+
+
+def _nothing_to_report() -> None:
+    """Collecting within a job has no progress of its own."""
 
 
 def _check_room(host: Host, found: Survey, resolved: ResolvedImage) -> None:
@@ -173,11 +207,6 @@ def _new_identifier(host: Host, found: Survey, resolved: ResolvedImage) -> Deplo
     known = [*host.sysroot.deployment_ids(), *(entry.deployment for entry in found.entries)]
     serials = [identifier.serial for identifier in known if identifier.startswith(short + ".")]
     return DeploymentId.compose(resolved.digest, max(serials, default=-1) + 1)
-
-
-def _drop_replaced(host: Host, found: Survey) -> None:
-    if found.staged is not None:
-        host.sysroot.disk.remove_tree(host.sysroot.deployment(found.staged))
 
 
 def _document(

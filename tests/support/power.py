@@ -6,6 +6,8 @@ Every primitive of the durable-write gateway is a step. `CutDisk` stops before s
 * ``killed``: the process died, the machine did not; everything written is there.
 * ``torn``: names survived, but contents that were never synced are empty.
 * ``lost``: nothing survived that was not synced: names are back where they were, too.
+* ``boot lost``: so on ``$BOOT`` only; the store's file system had written everything by itself.
+* ``store lost``: the other way round.
 
 A name is durable after its folder was fsynced or the file system was; content after an fsync of the
 file or the file system's.
@@ -22,8 +24,8 @@ from typing import Literal
 
 from bootd.durable import Disk
 
-Loss = Literal["killed", "torn", "lost"]
-LOSSES: tuple[Loss, ...] = ("killed", "torn", "lost")
+Loss = Literal["killed", "torn", "lost", "boot lost", "store lost"]
+LOSSES: tuple[Loss, ...] = ("killed", "torn", "lost", "boot lost", "store lost")
 
 
 class PowerCut(BaseException):
@@ -52,13 +54,12 @@ class CutDisk(Disk):
 
     def lose(self, loss: Loss) -> None:
         """Make the disk what it may be after the cut."""
-        if loss == "lost":
-            for change in reversed(self._changes):
+        for change in reversed(self._changes):
+            if loss == "lost" or loss == _file_system_lost(change.folder):
                 change.undo()
-        if loss in ("torn", "lost"):
-            for path in self._unsynced:
-                if path.is_file() and not path.is_symlink():
-                    os.truncate(path, 0)
+        for path in self._unsynced:
+            if loss in ("torn", "lost", _file_system_lost(path)) and path.is_file():
+                os.truncate(path, 0)
 
     def _step(self, what: str, path: Path) -> None:
         if self.cut is not None and len(self.steps) >= self.cut:
@@ -94,8 +95,9 @@ class CutDisk(Disk):
     def sync_filesystem(self, path: Path) -> None:
         self._step("syncfs", path)
         super().sync_filesystem(path)
-        self._changes.clear()
-        self._unsynced.clear()
+        left = _file_system_lost(path)
+        self._changes = [one for one in self._changes if _file_system_lost(one.folder) != left]
+        self._unsynced = {one for one in self._unsynced if _file_system_lost(one) != left}
 
     def add_small_file(self, path: str, data: bytes, mode: int = 0o400) -> None:
         self.add_file(Path(path), data, mode)
@@ -159,6 +161,10 @@ class CutDisk(Disk):
         self._step("fsync", path)
         super()._sync_directory(path)
         self._changes = [change for change in self._changes if change.folder != path]
+
+
+def _file_system_lost(path: Path) -> Loss:
+    return "boot lost" if "boot" in path.parts else "store lost"
 
 
 def _removing(path: Path) -> Callable[[], None]:
