@@ -1,0 +1,82 @@
+"""What the durable-write gateway asks of the kernel, seen from outside: strace watches a process.
+
+The crash tests cut between the gateway's steps and trust each step; this is why they may.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+WATCHED = "fsync,fdatasync,syncfs,rename,renameat,renameat2,unlink,unlinkat,openat,write,close"
+
+
+def calls(tmp_path: Path, script: str) -> list[str]:
+    """Run a few lines against a real disk; return each call on files below `tmp_path`, in order."""
+    if shutil.which("strace") is None:
+        pytest.fail("strace is not installed: apt-get install strace")
+    trace = tmp_path / "trace"
+    code = (
+        f"from pathlib import Path\nfrom bootd.durable import Disk\ntop = Path({str(tmp_path)!r})\n"
+    )
+    command = ["strace", "-f", "-y", "-s", "9", "-e", f"trace={WATCHED}", "-o", str(trace)]
+    subprocess.run([*command, sys.executable, "-c", code + script], check=True, timeout=60)
+    found = []
+    for line in trace.read_text().splitlines():
+        match = re.search(r"(\w+)\((.*)\)\s+= \d", line)
+        if match and str(tmp_path) in match[2] and "/trace" not in match[2]:
+            names = re.findall(re.escape(str(tmp_path)) + r"/?([^\">,]*)", match[2])
+            found.append(f"{match[1]} {re.sub(r'[.]new-[0-9]+-', 'new:', ' '.join(names))}".strip())
+    return [call for call in found if not call.startswith(("openat", "close"))]
+
+
+def test_a_record_is_on_disk_before_its_name_and_its_name_before_the_return(tmp_path: Path) -> None:
+    assert calls(tmp_path, "Disk().replace_file(top / 'record', b'content')") == [
+        "write new:record",
+        "fsync new:record",
+        "rename new:record record",
+        "fsync",
+    ]
+
+
+def test_a_copy_is_as_durable_as_a_record(tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(b"kernel")
+    assert calls(tmp_path, "Disk().copy_file(top / 'source', top / 'copy')") == [
+        "write new:copy",
+        "fsync new:copy",
+        "rename new:copy copy",
+        "fsync",
+    ]
+
+
+def test_a_tree_is_synced_whole_before_it_is_found(tmp_path: Path) -> None:
+    (tmp_path / "building").mkdir()
+    assert calls(tmp_path, "Disk().publish_directory(top / 'building', top / 'done')") == [
+        "syncfs building",
+        "rename building done",
+        "fsync",
+    ]
+
+
+def test_bulk_data_is_not_synced_one_by_one(tmp_path: Path) -> None:
+    assert calls(tmp_path, "Disk().add_file(top / 'object', b'content')") == [
+        "write new:object",
+        "rename new:object object",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        ("Disk().remove_file(top / 'old')", ["unlink old", "fsync"]),
+        ("Disk().rename_file(top / 'old', top / 'other')", ["rename old other", "fsync"]),
+    ],
+)
+def test_names_change_durably(tmp_path: Path, script: str, expected: list[str]) -> None:
+    (tmp_path / "old").touch()
+    assert calls(tmp_path, script) == expected
