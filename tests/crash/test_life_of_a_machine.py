@@ -125,7 +125,8 @@ class LifeOfAMachine(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def pin(self, data: st.DataObject) -> None:
-        chosen = data.draw(st.sampled_from([record.id for record in self.found.kept()]))
+        bootable = [entry.deployment for entry in self.found.entries]
+        chosen = data.draw(st.sampled_from(bootable))
         pinned = data.draw(st.booleans())
         pin(self.machine.host, chosen, pinned=pinned)
         (self.pinned.add if pinned else self.pinned.discard)(chosen)

@@ -16,6 +16,7 @@ from bootd.model.errors import (
     DamagedRecordError,
     DeniedDigestError,
     HeldError,
+    InvalidArgumentError,
     NoImageConfiguredError,
     NoRollbackError,
     NoSuchDeploymentError,
@@ -226,6 +227,14 @@ def test_cleanup_keeps_what_is_pinned(machine: Machine) -> None:
     assert not fsck(machine.host, Silent()).damages
     pin(machine.host, first, pinned=False)
     assert collect(machine.host, Silent()).deployments == [first]
+
+
+def test_what_is_staged_cannot_be_pinned(machine: Machine) -> None:
+    staged = machine.upgrade()
+    with pytest.raises(InvalidArgumentError, match="staged"):
+        pin(machine.host, staged, pinned=True)
+    machine.reboot()
+    pin(machine.host, staged, pinned=True)
 
 
 def test_switching_follows_another_reference(machine: Machine, tmp_path: Path) -> None:
