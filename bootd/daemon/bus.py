@@ -42,6 +42,7 @@ LIBRARY_VARIABLE: Final = "BOOTD_DBUS_LIBRARY"
 """Names the library to use where both are installed; the tests run with either."""
 _LIBRARIES: Final = ("dbus_next", "dbus_fast")
 
+_HINT_SEPARATOR: Final = "\n"
 _CALL_TIMEOUT: Final = 25.0
 _DO_NOT_QUEUE: Final = 4
 _PRIMARY_OWNER: Final = 1
@@ -203,8 +204,9 @@ class Connection:
         if reply is None:
             raise _lost()
         if reply.message_type is _Kind.ERROR:
-            texts = [text for text in reply.body if isinstance(text, str)] + ["", ""]
-            raise RemoteError(reply.error_name, texts[0], hint=texts[1])
+            text = next((text for text in reply.body if isinstance(text, str)), "")
+            message, _, hint = text.partition(_HINT_SEPARATOR)
+            raise RemoteError(reply.error_name, message, hint=hint)
         return [_unwrap(value) for value in reply.body]
 
     async def ask_bus(self, member: str, signature: str = "", *arguments: Any) -> list[Any]:
@@ -248,16 +250,20 @@ class Connection:
                 body=_wrap(list(values)),
             )
 
-    def reply_error(self, call: IncomingCall, name: str, *texts: str) -> None:
-        """Answer a call with an error; the texts are message and hint."""
+    def reply_error(self, call: IncomingCall, name: str, message: str, hint: str = "") -> None:
+        """Answer a call with an error of one string, all that GLib's clients show.
+
+        The hint is its second line.
+        """
+        text = f"{message}{_HINT_SEPARATOR}{hint}" if hint else message
         if call.wants_reply:
             self._send(
                 message_type=_Kind.ERROR,
                 destination=call.sender,
                 reply_serial=call.serial,
                 error_name=name,
-                signature="s" * len(texts),
-                body=list(texts),
+                signature="s",
+                body=[text],
             )
 
     def emit(self, path: str, member: str, signature: str = "", *values: Any) -> None:
