@@ -10,10 +10,12 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any, Final
 
 from bootd.model.digest import Digest
+from bootd.model.errors import ProcessFailedError
 from bootd.model.image import Descriptor, ResolvedImage
 from bootd.operations.host import Host
 from bootd.operations.progress import Phase, Progress
@@ -160,5 +162,11 @@ def _follow(pending: set[Future[None]], done: Any, progress: Progress, total: in
     while pending:
         finished, pending = wait(pending, timeout=_REPORT_SECONDS, return_when=FIRST_COMPLETED)
         for future in finished:
-            future.result()
+            try:
+                future.result()
+            except BrokenProcessPool as error:
+                raise ProcessFailedError(
+                    "a process that imported a layer was killed",
+                    hint="The journal says by whom; if memory was short, lower parallel_layers.",
+                ) from error
         progress.report(Phase.PULLING, done.value, total)
