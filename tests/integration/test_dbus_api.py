@@ -210,9 +210,8 @@ async def test_every_quick_method(found: Rig):
     client = await BusClient.connect(found.address)
     job = await _switch(client, found, "1")
     identifier = json.loads(job.result)["deployment"]
-    await client.call("Pin", identifier)
-    path = await client.get_property("Staged")
-    assert await client.get_property("Pinned", path, "org.bootd1.Deployment") is True
+    with pytest.raises(InvalidArgumentError, match="staged"):
+        await client.call("Pin", identifier)
     await client.call("Unpin", identifier)
     await client.call("Hold", "the tests")
     assert await client.get_property("HeldBy") == "the tests"
@@ -231,6 +230,17 @@ async def test_every_quick_method(found: Rig):
     assert (await client.get_property("Available"))["version"] == "1"
     await client.call("Unstage")
     assert await client.get_property("Staged") == "/"
+    await client.close()
+
+
+async def test_what_boots_can_be_pinned(found: Rig):
+    client = await BusClient.connect(found.address)
+    job = await _switch(client, found, "1")
+    identifier = json.loads(job.result)["deployment"]
+    await client.follow_job(await client.call("Finalize"))
+    await client.call("Pin", identifier)
+    path = await client.get_property("Queued")
+    assert await client.get_property("Pinned", path, "org.bootd1.Deployment") is True
     await client.close()
 
 
