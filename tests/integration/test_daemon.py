@@ -126,6 +126,7 @@ def test_second_daemon_on_another_bus_is_kept_from_changing(found: Rig):
         second = Rig(found.folder, other.environment)
         with found.daemon(), silent_registry() as reference:
             found.call("Switch", "sa{sv}", reference, "0")
+            _wait_for(found, "State", "checking")
             with second.daemon():
                 done = second.call("Hold", "sa{sv}", "me", "0", status=1)
                 assert "another process is working on this machine's store" in done.stderr
