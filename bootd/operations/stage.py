@@ -32,7 +32,7 @@ from bootd.operations.etc_merge import EROFS_NAME, trial_merge, write_report
 from bootd.operations.host import Host
 from bootd.operations.progress import Phase, Progress
 from bootd.operations.pull import Pulled, missing_layers, pull
-from bootd.operations.staged import mark_staged
+from bootd.operations.staged import forget_staged, mark_staged
 from bootd.operations.survey import Survey, survey
 from bootd.registry.source import open_source
 from bootd.store.image import StoredImage, compose_image
@@ -78,6 +78,10 @@ def stage(
         progress.report(Phase.RESOLVING)
         wanted = reference or host.followed_image()
         resolved = _resolve(host, wanted)
+        if found.staged is not None and found.settled_on == resolved.digest:
+            # The tag went back to what boots anyway.
+            forget_staged(host.sysroot)
+            found = survey(host.sysroot)
         is_new = found.heading_for != resolved.digest
         if is_new:
             _refuse_denied(host, resolved)

@@ -64,8 +64,14 @@ class Survey:
     @property
     def heading_for(self) -> Digest | None:
         """The manifest digest the machine will be on after the next reboot."""
-        heading = self.staged or self.next_boot or self.booted
-        record = self.records.get(heading) if heading else None
+        staged = self.records.get(self.staged) if self.staged else None
+        return self.settled_on if staged is None else staged.digest
+
+    @property
+    def settled_on(self) -> Digest | None:
+        """The manifest digest the machine would be on if what is staged were dropped."""
+        settled = self.next_boot or self.booted
+        record = self.records.get(settled) if settled else None
         return None if record is None else record.digest
 
     def entry(self, deployment: DeploymentId | None) -> BootEntry | None:
@@ -86,10 +92,11 @@ class Survey:
         if entry is None:
             is_staged = deployment == self.staged
             return DeploymentState.STAGED if is_staged else DeploymentState.GOOD
+        if deployment == self.booted:
+            # With no tries left it is on its last one, and may still prove itself.
+            return DeploymentState.GOOD if entry.tries_left is None else DeploymentState.TRIAL
         if entry.tries_left == 0:
             return DeploymentState.FAILED
-        if deployment == self.booted:
-            return DeploymentState.GOOD if entry.tries_left is None else DeploymentState.TRIAL
         if deployment == self.next_boot:
             return DeploymentState.QUEUED
         return DeploymentState.GOOD if entry.tries_left is None else DeploymentState.TRIAL

@@ -124,6 +124,16 @@ def test_a_newer_image_replaces_the_staged_one(machine: Machine) -> None:
     assert machine.reboot() == new
 
 
+def test_a_tag_that_goes_back_drops_what_is_staged(machine: Machine) -> None:
+    first = machine.sysroot.booted()
+    machine.upgrade()
+    publish(machine.image, "v1")
+    again = stage(machine.host, Silent())
+    assert (again.changed, again.deployment) == (False, first)
+    assert status(machine.host).staged is None
+    assert machine.reboot() == first
+
+
 def test_a_rollback_denies_what_it_leaves_until_it_is_allowed(machine: Machine) -> None:
     first = machine.sysroot.booted()
     machine.upgrade()
