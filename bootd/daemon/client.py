@@ -273,7 +273,8 @@ class BusClient:
 
 
 _UNREACHABLE: Final = frozenset(
-    ERROR_PREFIX + name for name in ("ServiceUnknown", "NameHasNoOwner", "NoReply", "Disconnected")
+    ERROR_PREFIX + name
+    for name in ("ServiceUnknown", "NameHasNoOwner", "NoReply", "TimedOut", "Disconnected")
 )
 _REFUSED: Final = frozenset(
     ERROR_PREFIX + name for name in ("AccessDenied", "InteractiveAuthorizationRequired")

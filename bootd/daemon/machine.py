@@ -19,6 +19,7 @@ from bootd.model.errors import BootdError
 from bootd.model.etc_report import EtcCounts
 from bootd.model.state import UpgradeState
 from bootd.operations.etc_views import conflicts
+from bootd.operations.fallback import Fallback
 from bootd.operations.host import open_host
 from bootd.operations.recover import recover
 from bootd.operations.status import status
@@ -56,8 +57,8 @@ class Machine:
         """The machine is the one this daemon runs on."""
         return self.directory is None
 
-    async def recover(self) -> None:
-        """Bring the store to rest after a crash.
+    async def recover(self) -> tuple[Fallback, ...]:
+        """Bring the store to rest after a crash; return what the machine fell back from.
 
         A store that cannot be recovered is reported, and then shows in the status.
         """
@@ -65,9 +66,10 @@ class Machine:
             done = await asyncio.to_thread(recover, self.host)
         except BootdError as error:
             _log.warning("nothing was recovered: %s", error.message)
-            return
-        for message in done:
+            return ()
+        for message in done.messages:
             _log.info("%s", message)
+        return done.fallbacks
 
     async def reload(self) -> None:
         """Read the configuration anew, and the status with it.

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from bootd.daemon.jobs import Job
 from bootd.daemon.journal import Event, announce
-from bootd.model.deployment import DeploymentState
 from bootd.model.documents import StatusDocument
 from bootd.model.errors import CancelledError
+from bootd.operations.fallback import Fallback
 
 
-def tell_of_start(status: StatusDocument) -> None:
+def tell_of_start(status: StatusDocument, fallbacks: Iterable[Fallback]) -> None:
     """Tell what happened while no daemon ran."""
-    for deployment in status.deployments:
-        if deployment.state is DeploymentState.FAILED:
-            announce(
-                Event.FALLBACK_SEEN,
-                f"{deployment.id} did not boot, and the machine fell back from it",
-                deployment.id,
-            )
+    for fallback in fallbacks:
+        deployment, denial = fallback.deployment, fallback.denial
+        announce(
+            Event.FALLBACK_SEEN,
+            f"{deployment} did not boot well ({denial.cause}), and the machine fell back from it",
+            deployment,
+        )
+        announce(
+            Event.DENIED,
+            f"{denial.digest} is not staged again: {denial.cause}",
+            denial.digest,
+            denial.cause,
+        )
     if status.finalize_failure is not None:
         announce(
             Event.FINALIZE_FAILED,

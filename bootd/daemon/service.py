@@ -75,9 +75,9 @@ class Service:
                 f"another bootd owns {names.BUS_NAME} on this bus",
                 hint="One daemon a bus is enough; stop the other one first.",
             )
-        await self._machine.recover()
+        fallbacks = await self._machine.recover()
         await self._machine.read()
-        tell_of_start(self._machine.status)
+        tell_of_start(self._machine.status, fallbacks)
         self._server.export(names.ROOT, names.MANAGER, self._manager)
         self._show()
         await self._ask_systemd()

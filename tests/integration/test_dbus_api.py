@@ -279,7 +279,8 @@ def test_monitor_shows_the_signals(tmp_path: Path):
     with permissive_bus(tmp_path) as (address, _):
         made = Rig(tmp_path, dict(environment_of(address)))
         made.sysroot.mkdir()
-        command = ["busctl", "--system", "--json=short", "monitor", "org.bootd1"]
+        # Newer ones do not say that they listen where JSON is asked for.
+        command = ["busctl", "--system", "monitor", "org.bootd1"]
         with (
             made.daemon(),
             subprocess.Popen(
@@ -295,9 +296,9 @@ def test_monitor_shows_the_signals(tmp_path: Path):
             assert "Monitoring" in process.stderr.readline()
             made.call("Switch", "sa{sv}", made.image("1"), "0")
             while "JobRemoved" not in members:
-                message = json.loads(process.stdout.readline())
-                if message["type"] == "signal" and message["path"].startswith("/org/bootd1"):
-                    members.append(message["member"])
+                line = process.stdout.readline()
+                assert line, "the monitor ended"
+                members += re.findall(r"Member=(\w+)", line)
             process.terminate()
     assert [name for name in members if name.startswith("Job")] == ["JobNew", "JobRemoved"]
     assert "PropertiesChanged" in members

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.bus import SYSTEM_PYTHON, Rig, polkit, rig, silent_registry
+from support.bus import LIBRARIES, SYSTEM_PYTHON, Rig, polkit, rig, silent_registry
 
 _SUPPORT = Path(__file__).parents[1] / "support"
 _RULES = """
@@ -23,9 +23,10 @@ polkit.addRule(function(action, subject) {
 """
 
 
-@pytest.fixture(scope="module")
-def found() -> Iterator[Rig]:
-    with rig() as made, polkit(made, _RULES), made.daemon():
+@pytest.fixture(scope="module", params=LIBRARIES)
+def found(request: pytest.FixtureRequest) -> Iterator[Rig]:
+    library = {"BOOTD_DBUS_LIBRARY": request.param}
+    with rig() as made, polkit(made, _RULES), made.daemon(**library):
         made.call("Switch", "sa{sv}", made.image("1"), "0")
         yield made
 

@@ -14,7 +14,7 @@ from bootd.daemon.journal import Event
 _SYSTEMD = Path(__file__).parents[2] / "systemd"
 _UNITS = sorted(path.name for path in _SYSTEMD.iterdir() if path.suffix in {".service", ".timer"})
 _KNOWS_NOTIFY_RELOAD = 253
-_MOST_EXPOSED = 60
+_MOST_EXPOSED = 40
 """On the scale of ``systemd-analyze security``, times ten; mounting takes CAP_SYS_ADMIN."""
 
 
