@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import select
+import signal
 import subprocess
+import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Final
 
 from bootd.model.errors import ProcessFailedError
@@ -14,6 +19,7 @@ _log = logging.getLogger(__name__)
 
 DEFAULT_TIMEOUT: Final = 60.0
 _SHOWN_STDERR: Final = 2_000
+_READ_BYTES: Final = 65_536
 
 
 def run(
@@ -73,3 +79,102 @@ def feed(
         )
     except OSError as error:
         raise ProcessFailedError(f"{arguments[0]} could not be started: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a supervised program ended.
+
+    Attributes:
+        status: its exit status; negative: the signal that killed it.
+        timed_out: it was killed because its time was over.
+        output: the end of what it said on both outputs.
+    """
+
+    status: int
+    timed_out: bool
+    output: bytes
+
+
+def supervise(
+    arguments: Sequence[str | os.PathLike[str]], *, timeout: float, output_limit: int
+) -> Ended:
+    """Run somebody else's program, which may hang, talk without end or leave children behind.
+
+    It gets a session of its own, nothing to read, and is killed with all of its session when the
+    time is over. A child that outlives it, with the output still open, is not waited for.
+
+    Args:
+        arguments: the program and its arguments.
+        timeout: seconds.
+        output_limit: how many bytes of output are kept, the last ones.
+
+    Raises:
+        ProcessFailedError: it could not be started.
+    """
+    words = [os.fspath(argument) for argument in arguments]
+    _log.debug("supervising %s", words)
+    try:
+        child = subprocess.Popen(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env={**os.environ, "LC_ALL": "C.UTF-8"},
+        )
+    except OSError as error:
+        raise ProcessFailedError(f"{words[0]} could not be started: {error.strerror}") from error
+    over = threading.Event()
+    timer = threading.Timer(timeout, _end_session, (child.pid, over))
+    with child:
+        timer.start()
+        try:
+            output = _last_output(child, output_limit)
+        finally:
+            timer.cancel()
+            timer.join()
+            _end_session(child.pid)
+    killed = over.is_set() and child.returncode == -signal.SIGKILL
+    return Ended(status=child.returncode, timed_out=killed, output=output)
+
+
+def _end_session(leader: int, over: threading.Event | None = None) -> None:
+    if over is not None:
+        over.set()
+    # The group is gone where the leader has ended and left nobody.
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, signal.SIGKILL)
+
+
+def _last_output(child: subprocess.Popen[bytes], limit: int) -> bytes:
+    """Read until the child has ended; return the end of what it wrote."""
+    assert child.stdout is not None
+    stream = child.stdout.fileno()
+    os.set_blocking(stream, False)
+    kept = bytearray()
+    ended = os.pidfd_open(child.pid)
+    try:
+        waiting = [stream, ended]
+        while ended in waiting:
+            ready, _, _ = select.select(waiting, [], [])
+            if stream in ready and not _read_into(kept, stream, limit):
+                waiting.remove(stream)
+            if ended in ready:
+                waiting.remove(ended)
+        if stream in waiting:
+            _read_into(kept, stream, limit)
+    finally:
+        os.close(ended)
+    return bytes(kept)
+
+
+def _read_into(kept: bytearray, stream: int, limit: int) -> bool:
+    """Read what is there, up to the pipe's size; return whether more can come."""
+    try:
+        data = os.read(stream, _READ_BYTES)
+    except BlockingIOError:
+        return True
+    kept += data
+    del kept[: max(0, len(kept) - limit)]
+    return bool(data)

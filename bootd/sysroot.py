@@ -112,6 +112,11 @@ class Sysroot:
         return self.store / "deployments"
 
     @property
+    def health(self) -> Path:
+        """What the health checks found, one file a deployment."""
+        return self.store / "health"
+
+    @property
     def intent_file(self) -> Path:
         """``intent.json``."""
         return self.store / "intent.json"

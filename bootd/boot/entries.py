@@ -196,6 +196,17 @@ def bless_entry(sysroot: Sysroot, entry: BootEntry) -> BootEntry:
     return _rename(sysroot, replace(entry, tries_left=None, tries_done=0))
 
 
+def return_try(sysroot: Sysroot, entry: BootEntry) -> BootEntry:
+    """Grant a counted entry one more boot; the boots that were tried stay counted.
+
+    Raises:
+        InvalidBootEntryError: it is gone.
+        WriteFailedError: the kernel refused.
+    """
+    assert entry.tries_left is not None
+    return _rename(sysroot, replace(entry, tries_left=entry.tries_left + 1))
+
+
 def mark_entry_bad(sysroot: Sysroot, entry: BootEntry) -> BootEntry:
     """Put an entry behind all that are not bad: the loader starts it only if nothing else is left.
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, Final
 
 from pydantic import BaseModel
@@ -11,7 +13,7 @@ from pydantic import BaseModel
 from bootd.cli.progress import Display, Step
 from bootd.daemon.explain import explain
 from bootd.operations import deny, etc_views, status
-from bootd.operations.host import Host, open_host
+from bootd.operations.host import Host, open_host, opened_host
 from bootd.operations.progress import Phase, overall
 
 
@@ -51,6 +53,21 @@ def answer(arguments: Namespace, member: str) -> dict[str, Any]:
         BootdError: the disk does not hold what is needed.
     """
     return ANSWERS[member](host(arguments)).model_dump(mode="json")
+
+
+def mounted(arguments: Namespace) -> AbstractContextManager[Host]:
+    """Give that machine with its ``$BOOT`` mounted, for verbs that change what boots.
+
+    Raises:
+        InvalidConfigurationError: its configuration cannot be used.
+        NoBootPartitionError: ``$BOOT`` was not found or cannot be mounted.
+    """
+    return opened_host(arguments.sysroot)
+
+
+def root(arguments: Namespace) -> Path:
+    """Return the root folder that configuration and health checks are looked up in."""
+    return Path("/") if arguments.sysroot is None else Path(arguments.sysroot)
 
 
 def host(arguments: Namespace) -> Host:

@@ -20,8 +20,8 @@ from bootd.model.etc_report import EtcCounts
 from bootd.model.state import UpgradeState
 from bootd.operations.etc_views import conflicts
 from bootd.operations.fallback import Fallback
-from bootd.operations.host import open_host
-from bootd.operations.recover import recover
+from bootd.operations.host import open_host, opened_host
+from bootd.operations.recover import Recovery, recover
 from bootd.operations.status import status
 
 _log = logging.getLogger(__name__)
@@ -63,13 +63,17 @@ class Machine:
         A store that cannot be recovered is reported, and then shows in the status.
         """
         try:
-            done = await asyncio.to_thread(recover, self.host)
+            done = await asyncio.to_thread(self._recover)
         except BootdError as error:
             _log.warning("nothing was recovered: %s", error.message)
             return ()
         for message in done.messages:
             _log.info("%s", message)
         return done.fallbacks
+
+    def _recover(self) -> Recovery:
+        with opened_host(self.directory) as host:
+            return recover(host)
 
     async def reload(self) -> None:
         """Read the configuration anew, and the status with it.

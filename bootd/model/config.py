@@ -71,5 +71,11 @@ class Configuration(BaseModel):
     """Where ``$BOOT`` is mounted, or its block device; None: it is looked for."""
     parallel_layers: int = Field(default_factory=_default_layers, ge=1, le=16)
     """How many layers are fetched and unpacked at once; by default one a processor, at most 4."""
+    soak_seconds: int = Field(default=0, ge=0, le=604_800)
+    """How many seconds a deployment on trial has to stay well before it is kept; the health checks
+    run once more at the end."""
+    ignore_old_failures: bool = True
+    """A health check that failed under the deployment before as well does not count against the
+    new one."""
     keep_partial_mib: int = Field(default=4_096, ge=0, le=1_048_576)
     """How many MiB of downloads that were cut off are kept to be resumed."""

@@ -84,7 +84,7 @@ class StatusDocument(Document):
     finalize_failure: str | None
     """Why the last shutdown did not make the staged deployment bootable."""
     last_fallback: Denial | None
-    """The newest denied digest, with its cause."""
+    """The newest digest that failed here, with its cause; a rollback by hand is no failure."""
     deployments: list[DeploymentStatus]
     problems: list[str] = Field(default_factory=list)
     """Records that cannot be read, each named."""

@@ -211,6 +211,12 @@ class NoInitramfsError(InvalidImageError):
     )
 
 
+class NoBootLoaderError(InvalidImageError):
+    """An image has no boot loader that could be put on a disk."""
+
+    default_hint = "Install systemd-boot in the image (Debian: the package systemd-boot-efi)."
+
+
 class SeveralKernelsError(InvalidImageError):
     """An image has more than one kernel."""
 
@@ -400,6 +406,18 @@ class NothingStagedError(BootChainError):
     default_hint = "'bootctl-py upgrade' stages one."
 
 
+class UnhealthyError(BootChainError):
+    """The running deployment did not stay well for as long as it has to."""
+
+    default_hint = "'bootctl-py health' shows which check failed, and what it said."
+
+
+class NeverCheckedError(BootChainError):
+    """The health checks have not run since the machine started."""
+
+    default_hint = "'bootctl-py health run' runs them now."
+
+
 class InvalidTransitionError(BootChainError):
     """An upgrade was asked to take a step its state does not allow."""
 
@@ -422,6 +440,24 @@ class HeldError(PolicyError):
     """Updates are held."""
 
     default_hint = "'bootctl-py status' names who holds them; release the hold first."
+
+
+class DeviceInUseError(PolicyError):
+    """A disk to install to is in use."""
+
+    default_hint = "Unmount what is named, or name another disk; nothing was changed."
+
+
+class DeviceNotEmptyError(PolicyError):
+    """A disk to install to holds something."""
+
+    default_hint = "Look at it first; with --wipe all of it is lost. Nothing was changed."
+
+
+class AlreadyInstalledError(PolicyError):
+    """A file system to install to holds an installed machine."""
+
+    default_hint = "Use 'bootctl-py switch' on that machine, or install to an empty file system."
 
 
 class BusyError(PolicyError):

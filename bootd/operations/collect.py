@@ -16,6 +16,8 @@ from bootd.boot.entries import remove_entry
 from bootd.boot.kernel import remove_kernel, unreferenced_kernels
 from bootd.model.deployment import DeploymentId, DeploymentState
 from bootd.model.documents import CollectDocument
+from bootd.operations.fallback import settle_fallbacks
+from bootd.operations.health import forget_health
 from bootd.operations.host import Host
 from bootd.operations.progress import Phase, Progress
 from bootd.operations.survey import Survey, survey
@@ -50,6 +52,7 @@ def collect(host: Host, progress: Progress) -> CollectDocument:
         DamagedRecordError, DamagedImageError: what is needed cannot be known; nothing more goes.
     """
     with host.sysroot.lock(exclusive=True):
+        settle_fallbacks(host)
         return collect_locked(host, lambda: progress.report(Phase.COLLECTING))
 
 
@@ -65,6 +68,7 @@ def collect_locked(host: Host, report: Callable[[], None]) -> CollectDocument:
     kept = deployments_to_keep(found, host.configuration.keep_deployments)
     doomed = _drop_deployments(host, found, kept)
     kernels = _drop_kernels(host, found, kept)
+    forget_health(host.sysroot, kept)
     digests = {found.records[key].digest for key in kept}
     swept = sweep(host.sysroot, digests, report)
     return CollectDocument(

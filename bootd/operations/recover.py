@@ -2,34 +2,47 @@
 
 It takes up where the disk says: an intent that was carried out is forgotten, one that was not gets
 this boot's marker back (a power cut cleared ``/run``), and temporary names of a writer that is gone
-are removed.
+are removed. What the boot loader gave up goes on the deny list.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from bootd.boot.entries import heal_entries
 from bootd.durable import TEMPORARY_PREFIX
 from bootd.model.deployment import StagedMarker
+from bootd.operations.fallback import Fallback, settle_fallbacks
 from bootd.operations.host import Host
 from bootd.operations.staged import forget_staged
 from bootd.operations.survey import survey
 from bootd.sysroot import Sysroot
 
 
-def recover(host: Host) -> list[str]:
-    """Bring the store to rest.
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What was found and done.
 
-    Returns:
-        What was done, in words for the journal.
+    Attributes:
+        messages: in words, for the journal.
+        fallbacks: deployments that the machine went back from by itself; news, told once.
+    """
+
+    messages: tuple[str, ...]
+    fallbacks: tuple[Fallback, ...]
+
+
+def recover(host: Host) -> Recovery:
+    """Bring the store to rest.
 
     Raises:
         BusyError: another process changes the store; it will recover it itself.
     """
     with host.sysroot.lock(exclusive=True):
         healed = [f"removed the stale boot entry {name}" for name in heal_entries(host.sysroot)]
-        return [*healed, *_remove_temporaries(host.sysroot), *_settle_intent(host.sysroot)]
+        done = [*healed, *_remove_temporaries(host.sysroot), *_settle_intent(host.sysroot)]
+        return Recovery(tuple(done), tuple(settle_fallbacks(host)))
 
 
 def _settle_intent(sysroot: Sysroot) -> list[str]:
@@ -74,6 +87,7 @@ def _folders_with_temporaries(sysroot: Sysroot) -> list[Path]:
         sysroot.store,
         sysroot.layers,
         sysroot.images,
+        sysroot.health,
         sysroot.deployments,
         *(sysroot.deployment(identifier) for identifier in sysroot.deployment_ids()),
         sysroot.boot / "loader",

@@ -29,6 +29,7 @@ from bootd.model.image import ResolvedImage
 from bootd.operations.arguments import machine_arguments
 from bootd.operations.collect import collect_locked
 from bootd.operations.etc_merge import EROFS_NAME, trial_merge, write_report
+from bootd.operations.fallback import settle_fallbacks
 from bootd.operations.host import Host
 from bootd.operations.progress import Phase, Progress
 from bootd.operations.pull import Pulled, missing_layers, pull
@@ -72,6 +73,7 @@ def stage(
     """
     host.sysroot.initialise()
     with host.sysroot.lock(exclusive=True, wait_seconds=LOCK_WAIT_SECONDS):
+        settle_fallbacks(host)
         found = survey(host.sysroot)
         if automatic and found.intent.held_by is not None:
             raise HeldError(f"updates are held: {found.intent.held_by}")

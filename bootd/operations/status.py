@@ -6,6 +6,7 @@ from bootd import __version__
 from bootd.model.deployment import DeploymentRecord
 from bootd.model.documents import DeploymentStatus, StatusDocument
 from bootd.model.errors import BootdError, NoImageConfiguredError
+from bootd.operations.deny import ROLLED_BACK
 from bootd.operations.etc_merge import read_report
 from bootd.operations.host import Host
 from bootd.operations.last_check import read_last_check
@@ -21,7 +22,7 @@ def status(host: Host) -> StatusDocument:
     """
     found = survey(host.sysroot)
     problems = list(found.problems)
-    denied = host.sysroot.read_denied().denied
+    denied = [one for one in host.sysroot.read_denied().denied if one.cause != ROLLED_BACK]
     last = read_last_check(host.sysroot)
     return StatusDocument(
         bootd=__version__,

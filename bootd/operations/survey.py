@@ -86,6 +86,16 @@ class Survey:
         order = [self.staged, *(entry.deployment for entry in self.entries), self.booted]
         return [self.records[key] for key in dict.fromkeys(order) if key in self.records]
 
+    def failed_entries(self) -> list[BootEntry]:
+        """Return the entries that are out of tries and do not run; their records can be read."""
+        return [
+            entry
+            for entry in self.entries
+            if entry.tries_left == 0
+            and entry.deployment != self.booted
+            and entry.deployment in self.records
+        ]
+
     def state_of(self, deployment: DeploymentId) -> DeploymentState:
         """Return where a kept deployment stands."""
         entry = self.entry(deployment)
@@ -118,16 +128,29 @@ class Survey:
         )
         return next(usable, None)
 
+    @property
+    def on_trial(self) -> bool:
+        """Whether the running deployment is not known to be good yet."""
+        entry = self.entry(self.booted)
+        return entry is not None and entry.tries_left is not None
+
+    @property
+    def predecessor(self) -> DeploymentId | None:
+        """What the boot loader starts when the running deployment is out of tries."""
+        others = (
+            entry.deployment
+            for entry in self.entries
+            if entry.deployment != self.booted and entry.tries_left != 0
+        )
+        return next(others, None)
+
     def upgrade_state(self) -> UpgradeState:
         """Return where the machine stands while no job runs."""
         if self.staged is not None:
             return UpgradeState.STAGED
         if self.queued is not None:
             return UpgradeState.QUEUED
-        if self.booted is None:
-            return UpgradeState.IDLE
-        trial = self.state_of(self.booted) is DeploymentState.TRIAL
-        return UpgradeState.TRIAL if trial else UpgradeState.IDLE
+        return UpgradeState.TRIAL if self.on_trial else UpgradeState.IDLE
 
 
 def survey(sysroot: Sysroot) -> Survey:

@@ -47,6 +47,7 @@ from bootd.model.etc_report import (
     EtcSide,
     NoteKind,
 )
+from bootd.model.health import CheckResult, HealthDocument, Outcome, Severity, Verdict
 from bootd.model.state import UpgradeState
 
 IMAGE = "registry.example/os:stable"
@@ -248,5 +249,45 @@ SAMPLES: dict[str, BaseModel] = {
         last_fallback=DENIAL,
         finalize_failure="no space left on $BOOT",
         reasons=list(Reason),
+    ),
+    "Health": HealthDocument(
+        deployment=NEW_ID,
+        on_trial=True,
+        when=LATER,
+        verdict=Verdict.UNHEALTHY,
+        checks=[
+            CheckResult(
+                name="health.d/10-web",
+                path="/usr/lib/bootd/health.d/10-web",
+                severity=Severity.REQUIRED,
+                outcome=Outcome.FAILED,
+                attempts=3,
+                seconds=0.25,
+                exit_status=1,
+                output="nobody listens on port 80\ngiving up",
+            ),
+            CheckResult(
+                name="required.d/20-disk.sh",
+                path="/etc/greenboot/check/required.d/20-disk.sh",
+                severity=Severity.REQUIRED,
+                outcome=Outcome.PASSED,
+                attempts=1,
+                seconds=1.5,
+                exit_status=0,
+                output="",
+            ),
+            CheckResult(
+                name="wanted.d/mail.sh",
+                path="/etc/greenboot/check/wanted.d/mail.sh",
+                severity=Severity.WANTED,
+                outcome=Outcome.TIMED_OUT,
+                attempts=1,
+                seconds=120,
+                exit_status=-9,
+                output="",
+                old=True,
+            ),
+        ],
+        problems=["/etc/bootd/health.d/10-web.toml: timeout: Extra inputs are not permitted"],
     ),
 }

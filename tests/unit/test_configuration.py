@@ -42,6 +42,8 @@ tries = 9
 kernel_arguments = ["console=ttyS0", 'name="a b"']
 boot_partition = "/efi"
 parallel_layers = 1
+soak_seconds = 60
+ignore_old_failures = false
 keep_partial_mib = 0
 """
     write(tmp_path, LOCAL, MAIN, text)
@@ -55,6 +57,8 @@ keep_partial_mib = 0
         kernel_arguments=["console=ttyS0", 'name="a b"'],
         boot_partition=Path("/efi"),
         parallel_layers=1,
+        soak_seconds=60,
+        ignore_old_failures=False,
         keep_partial_mib=0,
     )
     assert set(loaded.origins) == set(Configuration.model_fields)

@@ -119,7 +119,7 @@ def test_every_setting_is_described_and_no_other() -> None:
         field = Configuration.model_fields[name]
         default = field.get_default()
         if isinstance(default, int):
-            assert details.endswith(f"default {default}"), name
+            assert details.endswith(f"default {default}".lower()), name
         bounds = [
             getattr(one, side)
             for one in field.metadata

@@ -61,7 +61,7 @@ VERBS: Final[tuple[Verb, ...]] = (
     Verb("check", "check", "Ask the registry whether there is a newer image"),
     Verb("upgrade", "upgrade", "Fetch the newest image and stage it for the next boot"),
     Verb("switch", "switch", "Follow another image from now on, and stage it"),
-    Verb("rollback", "rollback", "Make an older deployment boot next"),
+    Verb("rollback", "rollback", "Make an older deployment boot next", offline=True),
     Verb("apply", "apply", "Restart into what is staged or queued"),
     Verb("unstage", "unstage", "Forget the staged deployment"),
     Verb("deployments", "deployments", "List the deployments that are kept", offline=True),
@@ -79,6 +79,7 @@ VERBS: Final[tuple[Verb, ...]] = (
     Verb("release", "hold", "Take a hold off"),
     Verb("jobs", "jobs", "List running and recently finished jobs"),
     Verb("cancel", "cancel", "Cancel a running job"),
+    Verb("health", "health", "Show or run the health checks", offline=True),
     Verb("fsck", "fsck", "Measure all that is stored and name what is damaged", offline=True),
     Verb(
         "finalize",

@@ -1,11 +1,16 @@
-"""``bootctl-py rollback``."""
+"""``bootctl-py rollback``; a rescue shell has neither bus nor daemon, so it does without them."""
 
 from __future__ import annotations
 
+import os
 from argparse import ArgumentParser, Namespace
+from typing import Any
 
-from bootd.cli.daemon import add_no_wait, run_job
+from bootd import process
+from bootd.cli.daemon import add_no_wait, ask, run_job
 from bootd.cli.output import Output
+from bootd.cli.progress import displayed
+from bootd.model.errors import DaemonUnreachableError, NotTheRunningMachineError
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -16,14 +21,51 @@ def add_arguments(parser: ArgumentParser) -> None:
         nargs="?",
         help="where to go; the one that 'status' calls rollback if not given",
     )
+    parser.add_argument("--apply", action="store_true", help="restart into it at once")
+    parser.add_argument(
+        "--offline",
+        action="store_true",
+        help="work on the disk, as is done for root anyway where no daemon answers",
+    )
     add_no_wait(parser)
 
 
 def run(arguments: Namespace, output: Output) -> int:
     """Make an older deployment boot next."""
-    options = {"deployment": arguments.deployment} if arguments.deployment else {}
-    document = run_job(arguments, output, "Rollback", **options)
+    if arguments.apply and arguments.sysroot is not None:
+        raise NotTheRunningMachineError(
+            f"{arguments.sysroot} is a folder, so there is nothing to restart"
+        )
+    document = None if arguments.offline or arguments.sysroot else _ask(arguments, output)
+    offline = document is None
+    document = document or _do(arguments, output)
     output.show(document)
-    if document.get("kind") == "Rollback":
+    if arguments.apply and offline:
+        process.run(["systemctl", "reboot"])
+    elif arguments.apply:
+        ask(arguments, "Apply")
+    elif document.get("kind") == "Rollback":
         output.note("'bootctl-py apply' restarts into it now.")
     return 0
+
+
+def _ask(arguments: Namespace, output: Output) -> dict[str, Any] | None:
+    """Let the daemon do it; None where none answers and root may do without."""
+    arguments.wait = arguments.wait or arguments.apply
+    options = {"deployment": arguments.deployment} if arguments.deployment else {}
+    try:
+        return run_job(arguments, output, "Rollback", **options)
+    except DaemonUnreachableError as error:
+        if os.geteuid() != 0:
+            raise
+        output.note(f"{error.message}; rolling back without it")
+        return None
+
+
+def _do(arguments: Namespace, output: Output) -> dict[str, Any]:
+    from bootd.cli.offline import OperationProgress, mounted  # noqa: PLC0415 - not always wanted
+    from bootd.operations.rollback import rollback  # noqa: PLC0415 - likewise
+
+    with displayed(output) as display, mounted(arguments) as machine:
+        document = rollback(machine, OperationProgress(display), target=arguments.deployment)
+    return document.model_dump(mode="json")
