@@ -30,6 +30,10 @@ MAX_ARGUMENTS: Final = 1_000
 MAX_COMMAND_LINE: Final = 2_047
 """Bytes; ``COMMAND_LINE_SIZE`` of x86 and arm64 without the final NUL. More is cut off silently."""
 
+PANIC_SECONDS: Final = 30
+"""Long enough to read the last lines on a screen."""
+
+_PANIC: Final = "panic"
 _NOT_THE_IMAGES: Final = frozenset({KERNEL_ARGUMENT, "root"})
 """For the machine to say: which deployment boots, and from which disk."""
 _ARCHITECTURES: Final = {
@@ -148,6 +152,16 @@ def parse_argument_files(files: Iterable[tuple[str, bytes]], architecture: str) 
     for argument in (argument for argument in found if key_of(argument) in _NOT_THE_IMAGES):
         _log.warning("not taking %s from the image: the machine decides that", argument)
     return [argument for argument in found if key_of(argument) not in _NOT_THE_IMAGES]
+
+
+def with_restart_after_panic(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments with ``panic=`` added, unless they say what a panic leads to.
+
+    By default a kernel that panics waits for somebody to press a button, and a deployment on trial
+    would never use up its tries.
+    """
+    said = any(key_of(argument) == _PANIC for argument in arguments)
+    return [*arguments] if said else [*arguments, f"{_PANIC}={PANIC_SECONDS}"]
 
 
 def merge_arguments(base: Sequence[str], mine: Sequence[str], theirs: Sequence[str]) -> list[str]:

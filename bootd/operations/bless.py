@@ -22,6 +22,9 @@ LOCK_WAIT_SECONDS: Final = 6 * 3_600.0
 FAILURE_MARKER: Final = "trial-failed"
 """A file in bootd's folder for this boot, made by the units that give a trial up."""
 
+BLESSED_MARKER: Final = "blessed"
+"""Another one; with it no later failure in this boot restarts the machine."""
+
 _UNDECIDED_WAIT_SECONDS: Final = 60.0
 _MOST_BOOTS: Final = 9
 
@@ -41,6 +44,8 @@ def bless(host: Host) -> DeploymentId | None:
         if entry is None or entry.tries_left is None:
             return None
         bless_entry(host.sysroot, entry)
+        host.sysroot.disk.make_directory(host.sysroot.run, 0o755)
+        host.sysroot.disk.replace_file(host.sysroot.run / BLESSED_MARKER, b"")
         return found.booted
 
 

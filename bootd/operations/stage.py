@@ -12,7 +12,7 @@ import logging
 from contextlib import closing
 from typing import Final
 
-from bootd.boot.arguments import image_arguments
+from bootd.boot.arguments import image_arguments, with_restart_after_panic
 from bootd.boot.kernel import check_boot_space, find_kernel, kernel_files
 from bootd.durable import temporary_name
 from bootd.model.deployment import DeploymentId, DeploymentRecord
@@ -178,7 +178,7 @@ def _deploy(
         kernel = kernel_files(find_kernel(tree))
         requested = image_arguments(tree, image.contents)
     check_boot_space(host.sysroot, kernel)
-    asked = [*requested, *host.configuration.kernel_arguments]
+    asked = with_restart_after_panic([*requested, *host.configuration.kernel_arguments])
     identifier = _new_identifier(host, found, resolved)
     record = DeploymentRecord(
         id=identifier,

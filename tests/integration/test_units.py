@@ -33,8 +33,8 @@ def root(tmp_path: Path) -> Path:
     shutil.copytree("/usr/lib/systemd/system", units, symlinks=True)
     for name in _UNITS:
         shutil.copy(_SYSTEMD / name, units)
-    for program in ("usr/bin/bootctl-py", "usr/libexec/bootd"):
-        stub = tmp_path / program
+    for program in ("bin/bootctl-py", "libexec/bootd", "bin/mkdir", "bin/touch"):
+        stub = tmp_path / "usr" / program
         stub.parent.mkdir(parents=True, exist_ok=True)
         stub.write_text("#!/bin/sh\n")
         stub.chmod(0o755)
@@ -50,7 +50,11 @@ def _version() -> int:
 def test_there_is_every_unit():
     assert _UNITS == [
         "bootd-bless.service",
+        "bootd-deadline.service",
+        "bootd-deadline.timer",
         "bootd-finalize.service",
+        "bootd-health.service",
+        "bootd-trial-failed.service",
         "bootd-upgrade.service",
         "bootd-upgrade.timer",
         "bootd.service",
@@ -107,12 +111,25 @@ def test_preset_enables_what_is_to_run(root: Path):
     assert states == {
         "bootd.service": "enabled",
         "bootd-bless.service": "enabled",
+        "bootd-deadline.service": "static",
+        "bootd-deadline.timer": "enabled",
+        "bootd-health.service": "enabled",
+        "bootd-trial-failed.service": "static",
         "bootd-upgrade.timer": "enabled",
         "bootd-upgrade.service": "static",
         "bootd-finalize.service": "static",
     }
     alias = root / "etc/systemd/system/dbus-org.bootd1.service"
     assert alias.readlink().name == "bootd.service"
+
+
+def test_no_target_of_the_boot_waits_for_the_verdict(root: Path):
+    for name in ("bootd-health.service", "bootd-bless.service", "bootd-deadline.timer"):
+        _run("systemctl", f"--root={root}", "enable", name)
+    said = _run("systemd-analyze", "verify", "--man=no", f"--root={root}", "multi-user.target")
+    assert "ordering cycle" not in said
+    pulled = root / "etc/systemd/system/boot-complete.target.requires/bootd-health.service"
+    assert pulled.is_symlink()
 
 
 def test_tmpfiles_makes_our_folder(tmp_path: Path):
