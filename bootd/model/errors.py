@@ -407,15 +407,9 @@ class NothingStagedError(BootChainError):
 
 
 class UnhealthyError(BootChainError):
-    """The running deployment did not stay well for as long as it has to."""
+    """The running deployment is not well, or not known to be."""
 
     default_hint = "'bootctl-py health' shows which check failed, and what it said."
-
-
-class NeverCheckedError(BootChainError):
-    """The health checks have not run since the machine started."""
-
-    default_hint = "'bootctl-py health run' runs them now."
 
 
 class InvalidTransitionError(BootChainError):

@@ -19,7 +19,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from bootd.model.deployment import DeploymentId
-from bootd.model.errors import BootdError, NeverCheckedError, UnhealthyError
+from bootd.model.errors import BootdError, UnhealthyError
 from bootd.model.health import HealthDocument, Verdict, judge, mark_old
 from bootd.operations.checks import find_checks, run_check
 from bootd.operations.host import Host
@@ -84,11 +84,14 @@ def last_health(host: Host) -> HealthDocument:
     """Return what the checks found when they ran last in this boot.
 
     Raises:
-        NeverCheckedError: they did not run since the machine started.
+        UnhealthyError: they did not run since the machine started.
     """
     document = this_boots_health(host.sysroot)
     if document is None:
-        raise NeverCheckedError("the health checks have not run since the machine started")
+        raise UnhealthyError(
+            "the health checks have not run since the machine started",
+            hint="'bootctl-py health run' runs them now.",
+        )
     return document
 
 

@@ -104,7 +104,11 @@ def test_kernel_arguments_are_merged_three_ways(machine: Machine) -> None:
     publish(machine.image, "v3")
     machine.upgrade()
     booted = machine.reboot()
-    assert survey(machine.sysroot).records[booted].kernel_arguments == ["quiet", "image=v3", "panic=30"]
+    assert survey(machine.sysroot).records[booted].kernel_arguments == [
+        "quiet",
+        "image=v3",
+        "panic=30",
+    ]
 
 
 def test_the_same_image_is_not_staged_twice(machine: Machine) -> None:

@@ -48,6 +48,7 @@ from bootd.model.etc_report import (
     NoteKind,
 )
 from bootd.model.health import CheckResult, HealthDocument, Outcome, Severity, Verdict
+from bootd.model.lint import LintDocument, LintFinding, LintRule, LintSeverity
 from bootd.model.state import UpgradeState
 
 IMAGE = "registry.example/os:stable"
@@ -249,6 +250,45 @@ SAMPLES: dict[str, BaseModel] = {
         last_fallback=DENIAL,
         finalize_failure="no space left on $BOOT",
         reasons=list(Reason),
+    ),
+    "Lint": LintDocument(
+        root="/",
+        findings=[
+            LintFinding(
+                lint="kernel",
+                severity=LintSeverity.FATAL,
+                path="/usr/lib/modules",
+                problem="2 kernels: 6.12.0, 6.12.1",
+            ),
+            LintFinding(
+                lint="var-content",
+                severity=LintSeverity.WARNING,
+                path="/var/lib/app",
+                problem="holds 3 files",
+            ),
+            LintFinding(
+                lint="var-content",
+                severity=LintSeverity.INFO,
+                path="/var/log/apt",
+                problem="is a file",
+            ),
+        ],
+        rules=[
+            LintRule(
+                id="var-content",
+                severity=LintSeverity.WARNING,
+                reason="Nothing updates it.",
+                mend="Remove it.",
+            ),
+            LintRule(
+                id="kernel",
+                severity=LintSeverity.FATAL,
+                reason="A host boots one kernel.",
+                mend="Install one.",
+            ),
+            LintRule(id="names", severity=LintSeverity.WARNING, reason="So.", mend="Thus."),
+        ],
+        skipped=["accounts"],
     ),
     "Health": HealthDocument(
         deployment=NEW_ID,

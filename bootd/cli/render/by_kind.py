@@ -19,6 +19,7 @@ from bootd.cli.documents import (
 from bootd.cli.render.etc import render_conflicts, render_diff, render_report
 from bootd.cli.render.explanation import render_explanation
 from bootd.cli.render.health import render_health
+from bootd.cli.render.lint import render_lint
 from bootd.cli.render.listing import (
     render_configuration,
     render_denied,
@@ -53,6 +54,7 @@ from bootd.model.documents import (
 from bootd.model.errors import InternalError
 from bootd.model.etc_report import EtcDiff, EtcReport
 from bootd.model.health import HealthDocument
+from bootd.model.lint import LintDocument
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -102,6 +104,7 @@ RENDERINGS: Final[dict[str, Rendering[Any]]] = {
         Rendering(ConfigurationDocument, render_configuration),
         Rendering(ExplanationDocument, render_explanation),
         Rendering(HealthDocument, render_health),
+        Rendering(LintDocument, render_lint),
     )
 }
 """By the document's ``kind``."""

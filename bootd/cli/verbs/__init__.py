@@ -79,6 +79,7 @@ VERBS: Final[tuple[Verb, ...]] = (
     Verb("release", "hold", "Take a hold off"),
     Verb("jobs", "jobs", "List running and recently finished jobs"),
     Verb("cancel", "cancel", "Cancel a running job"),
+    Verb("lint", "lint", "Find out what would keep an image from working on a host"),
     Verb("health", "health", "Show or run the health checks", offline=True),
     Verb("fsck", "fsck", "Measure all that is stored and name what is damaged", offline=True),
     Verb(
