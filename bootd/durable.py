@@ -174,6 +174,10 @@ class Disk:
             finally:
                 os.close(descriptor)
 
+    def sync_device(self, path: Path) -> None:
+        """Make what was written to a block device or a disk image durable."""
+        _fsync(path, os.O_RDONLY | os.O_CLOEXEC)
+
     def _write(
         self, path: Path, chunks: Iterable[bytes | memoryview], mode: int, *, sync: bool
     ) -> None:
@@ -204,17 +208,21 @@ class Disk:
             shutil.rmtree(path)
 
     def _sync_directory(self, path: Path) -> None:
-        with storage_errors("sync", path):
-            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+        _fsync(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 def temporary_name(path: Path) -> Path:
     """Return a name beside `path` that no reader takes for a finished one; unique per process."""
     return path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{path.name}")
+
+
+def _fsync(path: Path, flags: int) -> None:
+    with storage_errors("sync", path):
+        descriptor = os.open(path, flags)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _pieces(stream: BinaryIO) -> Iterator[bytes]:

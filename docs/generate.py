@@ -182,7 +182,7 @@ def _term(action: argparse.Action) -> str:
 
 def _synopsis(action: argparse.Action) -> str:
     if action.option_strings:
-        return f"[{_term(action)}]"
+        return _term(action) if action.required else f"[{_term(action)}]"
     return f"[{_value(action)}]" if action.nargs == "?" else _value(action)
 
 

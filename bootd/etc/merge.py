@@ -82,3 +82,21 @@ def first_etc(theirs: Directory, contents: Contents, target: Path) -> EtcReport:
     with empty_folder(target) as descriptor:
         notes = write_tree(plan.root, descriptor, target, Source(None, contents))
     return make_report(plan, target, contents, notes)
+
+
+def first_var(tree: Directory, contents: Contents, target: Path) -> list[EtcNote]:
+    """Build the ``/var`` of a machine that has none yet, in a new folder; it is not yet durable.
+
+    Returns:
+        What could not be carried faithfully, with paths below ``/var``.
+
+    Raises:
+        NoSpaceError, WriteFailedError, DamagedObjectError: see `merge`.
+    """
+    nothing = Directory(tree.metadata)
+    plan = decide(nothing, nothing, tree)
+    with empty_folder(target) as descriptor:
+        notes = write_tree(plan.root, descriptor, target, Source(None, contents))
+    return [
+        note.model_copy(update={"path": f"/var{note.path.removeprefix('/etc')}"}) for note in notes
+    ]

@@ -64,12 +64,12 @@ def empty_folder(target: Path) -> Iterator[int]:
         NoSpaceError: no room for it.
         WriteFailedError: it is no folder or not empty, or the kernel refused.
     """
-    with storage_errors("write the merged /etc to", target):
+    with storage_errors("write to", target):
         if not target.is_dir():
             target.mkdir(mode=0o700)
         descriptor = os.open(target, _OPEN_FOLDER)
     with closing(descriptor):
-        with storage_errors("write the merged /etc to", target):
+        with storage_errors("write to", target):
             _require_empty(descriptor)
         yield descriptor
 

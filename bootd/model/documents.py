@@ -129,6 +129,24 @@ class FinalizeDocument(Document):
     etc: EtcReport | None
 
 
+class InstallDocument(Document):
+    """Result of an installation."""
+
+    kind: Literal["Install"] = "Install"
+    image: str
+    digest: Digest
+    follows: str
+    """The reference the machine will follow."""
+    deployment: DeploymentId
+    entry: str
+    device: str | None
+    """The disk or disk image; None: onto a file system that was there."""
+    filesystem: str
+    """The root file system's type."""
+    kernel_arguments: list[str]
+    fetched_bytes: int
+
+
 class RollbackDocument(Document):
     """Result of a rollback."""
 

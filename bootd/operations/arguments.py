@@ -25,7 +25,12 @@ def machine_arguments(found: Survey, theirs: list[str]) -> list[str]:
 def merge_machine_arguments(
     host: Host, found: Survey, record: DeploymentRecord
 ) -> DeploymentRecord:
-    """Merge once more at finalize, for arguments that changed since staging; keep what changed."""
+    """Merge once more at finalize, for arguments that changed since staging; keep what changed.
+
+    What the installer said stays: there is nothing it could be merged with.
+    """
+    if found.current not in found.records:
+        return record
     merged = machine_arguments(found, record.image_arguments)
     if merged == record.kernel_arguments:
         return record

@@ -9,20 +9,24 @@ from typing import Final, Protocol
 class Phase(StrEnum):
     """What an operation is busy with."""
 
+    FORMATTING = "formatting"
     RESOLVING = "resolving"
     PULLING = "pulling"
     COMPOSING = "composing"
     STAGING = "staging"
+    INSTALLING = "installing"
     FINALIZING = "finalizing"
     COLLECTING = "collecting"
     VERIFYING = "verifying"
 
 
 _SPANS: Final[dict[Phase, tuple[float, float]]] = {
+    Phase.FORMATTING: (0.00, 0.00),
     Phase.RESOLVING: (0.00, 0.02),
     Phase.PULLING: (0.02, 0.85),
     Phase.COMPOSING: (0.85, 0.95),
     Phase.STAGING: (0.95, 1.00),
+    Phase.INSTALLING: (0.95, 1.00),
     Phase.FINALIZING: (0.00, 1.00),
     Phase.COLLECTING: (0.00, 1.00),
     Phase.VERIFYING: (0.00, 1.00),

@@ -30,6 +30,7 @@ from bootd.model.documents import (
     ExplanationDocument,
     FinalizeDocument,
     FsckDocument,
+    InstallDocument,
     Reason,
     RollbackDocument,
     StageDocument,
@@ -161,6 +162,17 @@ SAMPLES: dict[str, BaseModel] = {
     ),
     "Finalize": FinalizeDocument(
         deployment=NEW_ID, entry=f"bootd-0002-{NEW_ID}+3-0.conf", etc=REPORT
+    ),
+    "Install": InstallDocument(
+        image=IMAGE,
+        digest=NEW,
+        follows="registry.example/os:testing",
+        deployment=NEW_ID,
+        entry=f"bootd-0001-{NEW_ID}+3-0.conf",
+        device="/dev/vdb",
+        filesystem="ext4",
+        kernel_arguments=["quiet", "root=UUID=0b5a4a0e-7a0c-4b0e-9d0e-2f6c1c1f7a11", "rw"],
+        fetched_bytes=724_000_000,
     ),
     "Rollback": RollbackDocument(
         deployment=OLD_ID, entry=f"bootd-0003-{OLD_ID}.conf", denied=NEW, unstaged=NEW_ID

@@ -34,6 +34,7 @@ from bootd.cli.render.results import (
     render_collect,
     render_finalize,
     render_fsck,
+    render_install,
     render_rollback,
     render_stage,
 )
@@ -47,6 +48,7 @@ from bootd.model.documents import (
     ExplanationDocument,
     FinalizeDocument,
     FsckDocument,
+    InstallDocument,
     RollbackDocument,
     StageDocument,
     StatusDocument,
@@ -89,6 +91,7 @@ RENDERINGS: Final[dict[str, Rendering[Any]]] = {
         Rendering(CheckDocument, render_check),
         Rendering(StageDocument, render_stage),
         Rendering(FinalizeDocument, render_finalize),
+        Rendering(InstallDocument, render_install),
         Rendering(RollbackDocument, render_rollback),
         Rendering(CollectDocument, render_collect),
         Rendering(FsckDocument, render_fsck),

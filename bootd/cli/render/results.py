@@ -10,6 +10,7 @@ from bootd.model.documents import (
     CollectDocument,
     FinalizeDocument,
     FsckDocument,
+    InstallDocument,
     RollbackDocument,
     StageDocument,
 )
@@ -49,6 +50,15 @@ def render_finalize(document: FinalizeDocument, style: Style) -> str:
     lines = [f"{document.deployment} boots next ({document.entry})."]
     if document.etc is not None:
         lines.append(render_report(document.etc, style))
+    return "\n".join(lines)
+
+
+def render_install(document: InstallDocument, style: Style) -> str:
+    """Return what was installed where, and what the machine will follow."""
+    what = f"{printable(document.image)} ({short_digest(document.digest)})"
+    where = f"on {printable(document.device)}" if document.device else "into the file system"
+    lines = [f"{style.good('Installed')} {what} {where} as {document.deployment}."]
+    lines.append(f"The machine follows {printable(document.follows)}.")
     return "\n".join(lines)
 
 

@@ -54,6 +54,7 @@ class Verb:
 GROUPS: Final[dict[str, str]] = {
     "etc": "See what this machine changed in /etc and what an upgrade makes of it",
     "denied": "See and change the list of images that failed here",
+    "install": "Install a machine from an image",
 }
 
 VERBS: Final[tuple[Verb, ...]] = (
@@ -81,6 +82,12 @@ VERBS: Final[tuple[Verb, ...]] = (
     Verb("cancel", "cancel", "Cancel a running job"),
     Verb("lint", "lint", "Find out what would keep an image from working on a host"),
     Verb("health", "health", "Show or run the health checks", offline=True),
+    Verb("install to-disk", "install_to_disk", "Install a machine on a disk or into a disk image"),
+    Verb(
+        "install to-filesystem",
+        "install_to_filesystem",
+        "Install a machine into file systems that are mounted",
+    ),
     Verb("fsck", "fsck", "Measure all that is stored and name what is damaged", offline=True),
     Verb(
         "finalize",

@@ -1,0 +1,95 @@
+"""What both ways to install share: the machine's settings, progress, and a clean end."""
+
+from __future__ import annotations
+
+import signal
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+from bootd.cli.offline import OperationProgress
+from bootd.cli.output import Output
+from bootd.cli.progress import displayed
+from bootd.model.documents import InstallDocument
+from bootd.model.errors import CancelledError, InvalidArgumentError
+from bootd.operations.install_settings import MAX_KEYS, Settings
+from bootd.operations.progress import Progress
+
+
+def add_settings(parser: ArgumentParser) -> None:
+    """Declare the options that say what the machine begins with."""
+    parser.add_argument(
+        "--image",
+        metavar="REFERENCE",
+        required=True,
+        help="the image to install: registry.example/name:tag, name@sha256:…, oci:DIR or "
+        "oci-archive:FILE",
+    )
+    parser.add_argument(
+        "--follow",
+        metavar="REFERENCE",
+        default=None,
+        help="the image that the machine follows afterwards, if it is another one",
+    )
+    parser.add_argument(
+        "--kernel-argument",
+        metavar="ARGUMENT",
+        action="append",
+        default=[],
+        help="one kernel argument besides the image's own; may be given several times. With a "
+        "root= among them none is made up",
+    )
+    parser.add_argument(
+        "--root-ssh-key",
+        metavar="FILE",
+        type=Path,
+        default=None,
+        help="public keys that may log in as root",
+    )
+    parser.add_argument("--hostname", metavar="NAME", default=None, help="the machine's name")
+
+
+def run_installation(
+    arguments: Namespace,
+    output: Output,
+    operation: Callable[[Settings, Progress], InstallDocument],
+) -> int:
+    """Install, with the terminal's wishes; SIGTERM ends it as Control-C does, cleaned up.
+
+    Raises:
+        BootdError: it could not be done.
+    """
+    settings = Settings(
+        image=arguments.image,
+        follow=arguments.follow,
+        kernel_arguments=tuple(arguments.kernel_argument),
+        root_keys=_read_keys(arguments.root_ssh_key),
+        hostname=arguments.hostname,
+    )
+    before = signal.signal(signal.SIGTERM, _stop)
+    try:
+        with displayed(output) as display:
+            document = operation(settings, OperationProgress(display))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    output.show(document)
+    return 0
+
+
+def _stop(_signal: int, _frame: FrameType | None) -> None:
+    raise CancelledError(
+        "the installation was stopped", hint="The same command again starts it over."
+    )
+
+
+def _read_keys(path: Path | None) -> bytes | None:
+    if path is None:
+        return None
+    try:
+        with path.open("rb") as stream:
+            return stream.read(MAX_KEYS + 1)
+    except OSError as error:
+        raise InvalidArgumentError(
+            f"{path} cannot be read: {error.strerror}", hint="Name a file with public keys."
+        ) from error

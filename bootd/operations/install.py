@@ -1,0 +1,333 @@
+"""Install: a machine from an image, on an empty disk or into a file system that is mounted.
+
+It is an upgrade of a machine that has nothing yet: stage and finalize do the work, and what only
+the first deployment needs is added: the image's ``/var``, the machine's own settings, systemd-boot.
+
+Order of writes: the mark that the installation is unfinished, the store with its deployment, the
+boot entry, ``/etc``, ``/var``, the boot loader, and last the mark goes. Where the mark is found,
+the installation begins anew and keeps what was fetched; a store without it is a machine and is
+refused. On a disk the mark is the name of the root partition, and all of it begins anew.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+from bootd.boot.entries import list_entries, remove_entry
+from bootd.boot.loader_install import find_loader, install_loader
+from bootd.durable import TEMPORARY_PREFIX, Disk, temporary_name
+from bootd.etc.merge import first_var
+from bootd.model.config import Configuration
+from bootd.model.deployment import DeploymentId
+from bootd.model.documents import InstallDocument
+from bootd.model.errors import (
+    AlreadyInstalledError,
+    InvalidArgumentError,
+    NotAuthorizedError,
+)
+from bootd.model.tree import Directory
+from bootd.operations import disk_device as devices
+from bootd.operations.disk_layout import ESP_NUMBER, ROOT_NUMBER, ROOT_TYPES, check_size
+from bootd.operations.finalize import finalize
+from bootd.operations.host import Host
+from bootd.operations.install_settings import Settings, add_root_keys, write_identity
+from bootd.operations.progress import Phase, Progress
+from bootd.operations.stage import stage
+from bootd.process import run
+from bootd.registry.settings import RegistrySettings
+from bootd.registry.source import open_source
+from bootd.store.contents import StoreContents
+from bootd.store.image import compose_host_layout, open_image
+from bootd.sysroot import Sysroot
+
+_log = logging.getLogger(__name__)
+
+MARK_NAME: Final = "installation-unfinished"
+_NO_COMMAND_LINE: Final = Path(os.devnull)
+"""Whatever kernel runs the installer, the machine under installation has booted nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class RootFileSystem:
+    """What the kernel has to be told to find the root file system.
+
+    Attributes:
+        kind: its type.
+        uuid: its UUID.
+        subvolume: the Btrfs subvolume that is mounted, from the top of the file system; ``/`` for
+            the top itself.
+    """
+
+    kind: str
+    uuid: str
+    subvolume: str = "/"
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """The kernel arguments that name it."""
+        flags = () if self.subvolume == "/" else (f"rootflags=subvol={self.subvolume}",)
+        return f"root=UUID={self.uuid}", *flags
+
+
+def install_to_disk(
+    device: Path,
+    settings: Settings,
+    progress: Progress,
+    *,
+    filesystem: str = "ext4",
+    wipe: bool = False,
+    registry: RegistrySettings | None = None,
+) -> InstallDocument:
+    """Install a machine on a whole disk, or into a disk image.
+
+    The image is asked for before the disk is touched.
+
+    Args:
+        device: the disk, or a file that is as large as the disk shall be.
+        settings: what the machine begins with.
+        progress: told what is done.
+        filesystem: the root's: one of `disk_device.FORMATS`.
+        wipe: whatever the disk holds may go.
+        registry: how to get at the image; None: as this machine does.
+
+    Raises:
+        InvalidArgumentError: the device is no disk, or a setting cannot be used.
+        DeviceInUseError, DeviceNotEmptyError: the disk is not free; nothing was changed.
+        NoSpaceError, BootPartitionFullError: the disk is too small.
+        NoBootLoaderError, InvalidTreeError: the image cannot be installed.
+        ProcessFailedError: a program is missing or failed.
+        BootdError: see `stage` and `finalize`.
+    """
+    registry = registry or RegistrySettings()
+    settings.check()
+    architecture = _architecture()
+    _require_root()
+    devices.check_tools(filesystem)
+    disk = Disk()
+    with TemporaryDirectory(prefix="bootd-install-") as work, devices.claimed(device) as size:
+        if not wipe:
+            devices.refuse_contents(device)
+        check_size(str(device), size)
+        progress.report(Phase.RESOLVING)
+        with closing(open_source(settings.image, registry, Path(work), disk)) as source:
+            source.resolve()
+        progress.report(Phase.FORMATTING)
+        parts = devices.partition(device, architecture)
+        esp, root = parts[ESP_NUMBER - 1], parts[ROOT_NUMBER - 1]
+        with devices.attached(device, root) as loop:
+            devices.make_root(loop, filesystem)
+            folder = Path(work, "root")
+            folder.mkdir()
+            with devices.mounted(loop, filesystem, folder):
+                # $BOOT is filled here first and copied to its partition as a whole.
+                boot = folder / f"{TEMPORARY_PREFIX}esp"
+                host = _host(folder, boot, Path(work), disk, registry)
+                found = RootFileSystem(filesystem, _uuid(loop))
+                document = install(host, found, settings, progress)
+                with devices.attached(device, esp) as esp_loop:
+                    devices.make_esp(esp_loop, esp.size, boot)
+                disk.remove_tree(boot)
+        devices.name_finished(device, disk)
+    devices.tell_kernel(device)
+    return document.model_copy(update={"device": str(device)})
+
+
+def install_to_filesystem(
+    root: Path,
+    esp: Path,
+    settings: Settings,
+    progress: Progress,
+    *,
+    registry: RegistrySettings | None = None,
+) -> InstallDocument:
+    """Install a machine into a root file system, with its EFI system partition, both mounted.
+
+    Other files in either stay as they are.
+
+    Args:
+        root: where the root file system is mounted.
+        esp: where the EFI system partition is mounted.
+        settings: what the machine begins with.
+        progress: told what is done.
+        registry: how to get at the image; None: as this machine does.
+
+    Raises:
+        InvalidArgumentError: one of the folders is no mount point, or a setting cannot be used.
+        AlreadyInstalledError: the file system holds a machine already.
+        BootdError: see `install_to_disk`.
+    """
+    settings.check()
+    _require_root()
+    found = _mounted_root(root)
+    _mount_facts(esp)
+    with TemporaryDirectory(prefix="bootd-install-") as work:
+        host = _host(root, esp, Path(work), Disk(), registry or RegistrySettings())
+        return install(host, found, settings, progress)
+
+
+def install(
+    host: Host, root: RootFileSystem, settings: Settings, progress: Progress
+) -> InstallDocument:
+    """Install a machine into a sysroot; whatever is cut off can be done again.
+
+    Args:
+        host: the machine that is to be; its ``$BOOT`` is the EFI system partition.
+        root: the file system its physical root is.
+        settings: what it begins with.
+        progress: told what is done.
+
+    Raises:
+        AlreadyInstalledError: there is a machine already.
+        NoBootLoaderError, InvalidTreeError: the image cannot be installed.
+        BootdError: see `stage` and `finalize`.
+    """
+    sysroot = host.sysroot
+    architecture = _architecture()
+    _begin(sysroot)
+    staged = stage(host, progress, reference=settings.image)
+    identifier = staged.deployment
+    assert identifier is not None
+    progress.report(Phase.INSTALLING)
+    image = open_image(sysroot, staged.digest)
+    layout = compose_host_layout(sysroot, image.diff_ids())
+    loader = find_loader(layout.root, architecture)
+    if settings.root_keys is not None:
+        layout.root.entries[b"var"] = layout.var
+        now = int(host.clock.now().timestamp())
+        add_root_keys(layout.root, settings.root_keys, image.contents, now)
+    _add_arguments(sysroot, identifier, settings.machine_arguments(root.arguments))
+    finalized = finalize(host, _Installing(progress))
+    assert finalized.entry is not None
+    write_identity(sysroot.disk, sysroot.deployment(identifier) / "etc", settings.hostname)
+    follows = settings.follow or settings.image
+    sysroot.write_intent(sysroot.read_intent().model_copy(update={"image": follows}))
+    _fill_var(sysroot, layout.var, image.contents)
+    install_loader(sysroot, loader, image.contents, architecture)
+    sysroot.disk.remove_file(_mark(sysroot))
+    return InstallDocument(
+        image=staged.image,
+        digest=staged.digest,
+        follows=follows,
+        deployment=identifier,
+        entry=finalized.entry,
+        device=None,
+        filesystem=root.kind,
+        kernel_arguments=sysroot.read_deployment(identifier).kernel_arguments,
+        fetched_bytes=staged.fetched_bytes,
+    )
+
+
+class _Installing:
+    """Progress of an operation that is a part of this one."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def report(self, phase: Phase, done: int = 0, total: int = 0) -> None:
+        self._progress.report(Phase.INSTALLING)
+
+
+def _begin(sysroot: Sysroot) -> None:
+    """Set the mark, or find it and take away what was made beyond downloads and layers."""
+    mark = _mark(sysroot)
+    if not mark.exists():
+        if (sysroot.store / "format.json").exists():
+            raise AlreadyInstalledError(f"{sysroot.physical} holds an installed machine")
+        sysroot.disk.make_directory(sysroot.store, 0o700)
+        sysroot.disk.replace_file(mark, b"")
+        return
+    _log.info("%s holds an installation that did not come to its end", sysroot.physical)
+    deployments = set(sysroot.deployment_ids())
+    for entry in list_entries(sysroot).entries:
+        if entry.deployment in deployments:
+            remove_entry(sysroot, entry)
+    sysroot.disk.remove_file(sysroot.intent_file)
+    sysroot.disk.remove_tree(sysroot.deployments)
+    sysroot.disk.remove_tree(sysroot.store / "var")
+
+
+def _mark(sysroot: Sysroot) -> Path:
+    return sysroot.store / MARK_NAME
+
+
+def _add_arguments(sysroot: Sysroot, identifier: DeploymentId, arguments: list[str]) -> None:
+    record = sysroot.read_deployment(identifier)
+    both = [*record.image_arguments, *arguments]
+    changed = record.model_copy(update={"kernel_arguments": both})
+    sysroot.write_deployment(sysroot.deployment(identifier), changed)
+
+
+def _fill_var(sysroot: Sysroot, var: Directory, contents: StoreContents) -> None:
+    target = sysroot.store / "var"
+    building = temporary_name(target)
+    sysroot.disk.remove_tree(building)
+    for note in first_var(var, contents, building):
+        _log.warning("%s: %s %s", note.path, note.kind, note.detail)
+    sysroot.disk.remove_tree(target)
+    sysroot.disk.publish_directory(building, target)
+
+
+def _host(physical: Path, boot: Path, work: Path, disk: Disk, registry: RegistrySettings) -> Host:
+    sysroot = Sysroot(
+        physical=physical,
+        boot=boot,
+        run=work / "run",
+        command_line=_NO_COMMAND_LINE,
+        disk=disk,
+    )
+    # What this machine's bootd.toml says is about this machine.
+    return Host(sysroot, Configuration(), registry)
+
+
+def _mounted_root(root: Path) -> RootFileSystem:
+    facts = _mount_facts(root)
+    subvolume = facts["fsroot"]
+    if subvolume != "/" and facts["fstype"] != "btrfs":
+        raise InvalidArgumentError(
+            f"{root} is the folder {subvolume} of a file system and not its top",
+            hint="Mount the file system itself.",
+        )
+    # Btrfs names the subvolume behind the device.
+    source = facts["source"].partition("[")[0]
+    return RootFileSystem(facts["fstype"], _uuid(Path(source)), subvolume)
+
+
+def _mount_facts(folder: Path) -> dict[str, str]:
+    columns = "SOURCE,FSTYPE,FSROOT"
+    command = ["findmnt", "--json", "--output", columns, "--mountpoint", str(folder)]
+    done = run(command, expected=(0, 1))
+    if done.returncode != 0:
+        raise InvalidArgumentError(
+            f"nothing is mounted on {folder}",
+            hint="Mount the root file system and the EFI system partition first.",
+        )
+    found = json.loads(done.stdout)["filesystems"][-1]
+    return {key: str(value) for key, value in found.items()}
+
+
+def _uuid(device: Path) -> str:
+    command = ["blkid", "--probe", "--match-tag", "UUID", "--output", "value"]
+    return run([*command, device]).stdout.decode().strip()
+
+
+def _architecture() -> str:
+    found = platform.machine()
+    if found not in ROOT_TYPES:
+        raise InvalidArgumentError(
+            f"bootd cannot install a machine of the architecture {found}",
+            hint=f"It can for {', '.join(ROOT_TYPES)}.",
+        )
+    return found
+
+
+def _require_root() -> None:
+    if os.geteuid() != 0:
+        raise NotAuthorizedError("installing a machine takes root", hint="Run it as root.")

@@ -1,0 +1,418 @@
+"""Installation for real: partitions, file systems, what is on them; refusals; second attempts."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from support.installing import (
+    KEY,
+    LOADER,
+    disk_image,
+    installable_image,
+    loop_device,
+    mounted_device,
+    partition_options,
+    tool,
+)
+
+from bootd.model.documents import InstallDocument
+from bootd.model.errors import (
+    AlreadyInstalledError,
+    BootdError,
+    DeviceInUseError,
+    DeviceNotEmptyError,
+    InvalidArgumentError,
+    InvalidTreeError,
+    NoBootLoaderError,
+    NoKernelError,
+    NoSpaceError,
+    TransportError,
+)
+from bootd.operations.install import install_to_disk, install_to_filesystem
+from bootd.operations.install_settings import Settings
+from bootd.operations.progress import Silent
+
+FOLLOWED = "registry.example/os:stable"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def heap_of_multiprocessing() -> None:
+    """Python makes it once and keeps it open for good: before the first test looks, then."""
+    multiprocessing.get_context("spawn").Value("q", 0)
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> str:
+    return installable_image(tmp_path / "image")
+
+
+@pytest.fixture
+def settings(image: str) -> Settings:
+    return Settings(
+        image=image,
+        follow=FOLLOWED,
+        kernel_arguments=("console=ttyS0",),
+        root_keys=KEY,
+        hostname="web1",
+    )
+
+
+@dataclass(frozen=True)
+class Installed:
+    """A disk's two partitions; the root one is mounted on `root`."""
+
+    esp: Path
+    device: Path
+    root: Path
+
+    @property
+    def store(self) -> Path:
+        return self.root / "bootd"
+
+
+@contextmanager
+def opened(disk: Path, folder: Path, options: str = "ro") -> Iterator[Installed]:
+    esp, root = partition_options(disk)
+    with (
+        loop_device(disk, *esp) as esp_device,
+        loop_device(disk, *root) as device,
+        mounted_device(device, folder / "opened", options) as mounted,
+    ):
+        yield Installed(esp_device, device, mounted)
+
+
+def check_root(found: Installed, document: InstallDocument) -> None:
+    deployment = found.store / "deployments" / document.deployment
+    etc = deployment / "etc"
+    assert (etc / "hostname").read_text() == "web1\n"
+    assert (etc / "machine-id").read_text() == "uninitialized\n"
+    assert (etc / "motd").read_text().startswith("welcome to v1")
+    assert json.loads((found.store / "intent.json").read_bytes())["image"] == FOLLOWED
+    assert not (found.store / "installation-unfinished").exists()
+    assert sorted(path.name for path in found.root.iterdir()) in (
+        ["bootd"],
+        ["bootd", "lost+found"],
+    )
+    assert not list(found.store.rglob(".new-*"))
+    uuid = tool("blkid", "-p", "-s", "UUID", "-o", "value", found.device).strip()
+    record = json.loads((deployment / "deployment.json").read_bytes())
+    asked = record["image_arguments"]
+    assert asked[:2] == ["quiet", "image=v1"]
+    machine = [f"root=UUID={uuid}", "rw", "console=ttyS0"]
+    assert record["kernel_arguments"] == [*asked, *machine]
+    assert document.kernel_arguments == record["kernel_arguments"]
+
+
+def check_var(var: Path) -> None:
+    keys = var / "roothome/.ssh/authorized_keys"
+    assert keys.read_bytes() == KEY
+    assert (keys.stat().st_mode & 0o7777, keys.parent.stat().st_mode & 0o7777) == (0o600, 0o700)
+    assert (keys.stat().st_uid, keys.parent.stat().st_uid) == (0, 0)
+    odd, other = var / "lib/odd", var / "lib/other-name"
+    assert odd.samefile(other)
+    status = odd.stat()
+    assert (status.st_mode & 0o7777, status.st_uid, status.st_gid) == (0o4710, 33, 44)
+    assert os.getxattr(odd, "user.note") == b"kept"
+    assert (var / "lib/seed").read_bytes() == b"image's own var\n"
+    assert not (var / ".updated").exists()
+
+
+def check_esp(esp: Path, document: InstallDocument) -> None:
+    tool("fsck.vfat", "-n", esp)
+    names = set(tool("mdir", "-/", "-b", "-i", esp, "::/").split())
+    entry = f"::/loader/entries/{document.entry}"
+    assert {entry, "::/loader/loader.conf", "::/loader/entries.srel"} <= names
+    assert document.entry.endswith("+3-0.conf")
+    text = tool("mtype", "-i", esp, entry)
+    options = " ".join([*document.kernel_arguments, f"bootd={document.deployment}"])
+    assert options.split()[-1] in text
+    assert all(argument in text for argument in document.kernel_arguments)
+    for line in text.splitlines():
+        key, _, value = line.partition(" ")
+        if key in {"linux", "initrd"}:
+            assert f"::{value.strip()}" in names
+    assert "default bootd-*" in tool("mtype", "-i", esp, "::/loader/loader.conf")
+    for name in ("systemd/systemd-bootx64.efi", "BOOT/BOOTX64.EFI"):
+        assert tool("mtype", "-i", esp, f"::/EFI/{name}").encode() == LOADER
+
+
+CHECKS = {
+    "ext4": ("e2fsck", "-f", "-n"),
+    "btrfs": ("btrfs", "check", "--readonly"),
+    "xfs": ("xfs_repair", "-n"),
+}
+
+
+@pytest.mark.parametrize("filesystem", CHECKS)
+def test_a_disk_image_becomes_a_machine(
+    tmp_path: Path, settings: Settings, filesystem: str
+) -> None:
+    disk = disk_image(tmp_path / "disk.img")
+    document = install_to_disk(disk, settings, Silent(), filesystem=filesystem)
+    assert (document.device, document.filesystem) == (str(disk), filesystem)
+    tool("sfdisk", "--verify", disk)
+    dump = tool("sfdisk", "--dump", disk)
+    assert "label: gpt" in dump
+    types = [line.split("type=")[1].split(",")[0] for line in dump.splitlines() if "type=" in line]
+    assert [one.lower() for one in types] == [
+        "c12a7328-f81f-11d2-ba4b-00a0c93ec93b",
+        "4f68bce3-e8cd-4db1-96e7-fbcaf984b709",
+    ]
+    with opened(disk, tmp_path) as found:
+        check_root(found, document)
+        check_var(found.store / "var")
+        check_esp(found.esp, document)
+        if filesystem == "ext4":
+            assert "verity" in tool("dumpe2fs", "-h", found.device)
+    _, root = partition_options(disk)
+    with loop_device(disk, *root) as device:
+        tool(*CHECKS[filesystem], device)
+
+
+def test_a_block_device_becomes_a_machine_that_the_kernel_sees(
+    tmp_path: Path, settings: Settings
+) -> None:
+    disk = disk_image(tmp_path / "disk.img")
+    with loop_device(disk) as device:
+        document = install_to_disk(device, settings, Silent())
+        listing = tool("lsblk", "--noheadings", "--list", "--output", "TYPE", device)
+        assert listing.split() == ["loop", "part", "part"]
+    with opened(disk, tmp_path) as found:
+        check_root(found, document)
+
+
+def test_large_sectors(tmp_path: Path, settings: Settings) -> None:
+    disk = disk_image(tmp_path / "disk.img")
+    with loop_device(disk, "--sector-size", "4096") as device:
+        document = install_to_disk(device, settings, Silent(), filesystem="xfs")
+        check_esp(Path(f"{device}p1"), document)
+        with mounted_device(Path(f"{device}p2"), tmp_path / "root", "ro") as root:
+            assert "sectsz=4096" in tool("xfs_info", root)
+
+
+@pytest.fixture
+def full(tmp_path: Path, settings: Settings) -> Path:
+    """A disk with a machine."""
+    disk = disk_image(tmp_path / "disk.img")
+    install_to_disk(disk, settings, Silent())
+    return disk
+
+
+def refused(disk: Path, settings: Settings, error: type[BootdError], *, wipe: bool = True) -> str:
+    before = tool("sfdisk", "--dump", disk)
+    with pytest.raises(error) as raised:
+        install_to_disk(disk, settings, Silent(), wipe=wipe)
+    assert tool("sfdisk", "--dump", disk) == before
+    return raised.value.message
+
+
+def test_a_disk_that_holds_something_needs_wipe(full: Path, settings: Settings) -> None:
+    message = refused(full, settings, DeviceNotEmptyError, wipe=False)
+    assert message == f"{full} holds a partition table with 2 partitions: esp, bootd"
+    install_to_disk(full, settings, Silent(), wipe=True, filesystem="btrfs")
+
+
+@pytest.mark.parametrize("what", ["ext4", "swap", "data of a kind that is not known"])
+def test_what_a_disk_holds_is_named(tmp_path: Path, settings: Settings, what: str) -> None:
+    disk = disk_image(tmp_path / "disk.img")
+    match what:
+        case "ext4":
+            tool("mkfs.ext4", "-q", disk)
+        case "swap":
+            tool("mkswap", disk)
+        case _:
+            with disk.open("r+b") as stream:
+                stream.seek(1_000_000)
+                stream.write(b"x")
+    with pytest.raises(DeviceNotEmptyError, match=rf"holds {what}$"):
+        install_to_disk(disk, settings, Silent())
+
+
+def test_disks_in_use_are_refused(full: Path, tmp_path: Path, settings: Settings) -> None:
+    with opened(full, tmp_path) as found:
+        message = refused(full, settings, DeviceInUseError)
+        assert f"{found.device} is mounted on {found.root}" in message
+        assert f"{found.esp} is attached to it" in message
+    with loop_device(full) as device:
+        tool("partx", "--add", device)
+        with mounted_device(Path(f"{device}p2"), tmp_path / "part"):
+            message = refused(device, settings, DeviceInUseError)
+        assert message == f"{device} is in use: {device}p2 is mounted on {tmp_path}/part"
+        with pytest.raises(InvalidArgumentError, match="p1 is a partition"):
+            install_to_disk(Path(f"{device}p1"), settings, Silent())
+        held = os.open(device, os.O_RDONLY | os.O_EXCL)
+        try:
+            refused(device, settings, DeviceInUseError)
+        finally:
+            os.close(held)
+
+
+def test_a_disk_that_is_too_small_is_refused(tmp_path: Path, settings: Settings) -> None:
+    disk = disk_image(tmp_path / "disk.img", 2 << 30)
+    with pytest.raises(NoSpaceError, match="an installation needs 2,150 MB"):
+        install_to_disk(disk, settings, Silent())
+    assert not any(disk.read_bytes()[: 1 << 20])
+
+
+@pytest.mark.parametrize("path", ["missing", "folder", "/dev/null"])
+def test_what_is_no_disk_is_refused(tmp_path: Path, settings: Settings, path: str) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InvalidArgumentError):
+        install_to_disk(tmp_path / path, settings, Silent())
+
+
+def test_an_image_that_cannot_be_had_leaves_the_disk_alone(full: Path) -> None:
+    refused(full, Settings(image="127.0.0.1:1/os:stable"), TransportError)
+
+
+@pytest.mark.parametrize(
+    ("missing", "error"),
+    [
+        (
+            {
+                "usr/lib/systemd/boot/efi/systemd-bootx64.efi": "",
+                "usr/lib/systemd/boot/efi/systemd-bootx64.efi.signed": "",
+                "usr/lib/systemd/boot/efi/systemd-bootaa64.efi": "",
+            },
+            NoBootLoaderError,
+        ),
+        ({"usr/lib/modules/6.12.0-test/vmlinuz": ""}, NoKernelError),
+        ({"root": None}, InvalidTreeError),
+    ],
+)
+def test_a_failure_leaves_an_unfinished_disk_that_can_be_taken_again(
+    tmp_path: Path, settings: Settings, missing: dict[str, str], error: type[BootdError]
+) -> None:
+    disk = disk_image(tmp_path / "disk.img")
+    installable_image(tmp_path / "image", **missing)
+    with pytest.raises(error):
+        install_to_disk(disk, settings, Silent())
+    assert 'name="bootd-unfinished"' in tool("sfdisk", "--dump", disk)
+    assert tool("losetup", "--noheadings", "--associated", disk) == ""
+    installable_image(tmp_path / "image")
+    document = install_to_disk(disk, settings, Silent())
+    with opened(disk, tmp_path) as found:
+        check_root(found, document)
+
+
+def test_sigterm_leaves_nothing_attached(tmp_path: Path, image: str) -> None:
+    disk = disk_image(tmp_path / "disk.img")
+    script = (
+        "import os, signal, sys\n"
+        "from bootd.cli import main, offline\n"
+        "from bootd.operations.progress import Phase\n"
+        "class Display:\n"
+        "    def update(self, step):\n"
+        "        if step.phase == Phase.STAGING:\n"
+        "            os.kill(os.getpid(), signal.SIGTERM)\n"
+        "from contextlib import nullcontext\n"
+        "from bootd.cli import install\n"
+        "install.displayed = lambda output: nullcontext(Display())\n"
+        "sys.exit(main.main(sys.argv[1:]))\n"
+    )
+    command = [sys.executable, "-c", script, "install", "to-disk", disk, "--image", image]
+    done = subprocess.run(command, capture_output=True, check=False)
+    assert b"the installation was stopped" in done.stderr
+    assert done.returncode not in (0, -signal.SIGTERM)
+    assert tool("losetup", "--noheadings", "--associated", disk) == ""
+    assert str(disk) not in Path("/proc/self/mountinfo").read_text()
+
+
+@contextmanager
+def two_file_systems(folder: Path, make: tuple[str, ...], options: str) -> Iterator[list[Path]]:
+    """A root file system and another one, mounted, as an installer of somebody's mounts them."""
+    disks = [disk_image(folder / name, 1 << 30) for name in ("root.img", "esp.img")]
+    with (
+        loop_device(disks[0]) as root_device,
+        loop_device(disks[1]) as esp_device,
+    ):
+        tool(*make, root_device)
+        # What mounts it as VFAT is not in every kernel.
+        tool("mkfs.ext4", "-q", esp_device)
+        if "subvol" in options:
+            with mounted_device(root_device, folder / "top") as top:
+                tool("btrfs", "subvolume", "create", top / "os")
+        with (
+            mounted_device(root_device, folder / "target", options) as root,
+            mounted_device(esp_device, folder / "esp") as esp,
+        ):
+            yield [root, esp, root_device]
+
+
+def check_tree(esp: Path, document: InstallDocument) -> None:
+    assert (esp / "loader/entries" / document.entry).is_file()
+    assert (esp / "EFI/BOOT/BOOTX64.EFI").read_bytes() == LOADER
+
+
+@pytest.mark.parametrize(
+    ("make", "options", "flags"),
+    [
+        (("mkfs.ext4", "-q"), "defaults", []),
+        (("mkfs.btrfs", "-q"), "subvol=os", ["rootflags=subvol=/os"]),
+    ],
+)
+def test_mounted_file_systems_become_a_machine(
+    tmp_path: Path, settings: Settings, make: tuple[str, ...], options: str, flags: list[str]
+) -> None:
+    with two_file_systems(tmp_path, make, options) as (root, esp, device):
+        (root / "mine").write_text("somebody's\n")
+        (esp / "EFI").mkdir()
+        (esp / "EFI/other").write_text("another system's\n")
+        document = install_to_filesystem(root, esp, settings, Silent())
+        assert document.device is None
+        uuid = tool("blkid", "-p", "-s", "UUID", "-o", "value", device).strip()
+        assert document.kernel_arguments[-3 - len(flags) :] == [
+            f"root=UUID={uuid}",
+            *flags,
+            "rw",
+            "console=ttyS0",
+        ]
+        check_var(root / "bootd/var")
+        check_tree(esp, document)
+        assert (root / "mine").exists()
+        assert (esp / "EFI/other").exists()
+        with pytest.raises(AlreadyInstalledError, match="holds an installed machine"):
+            install_to_filesystem(root, esp, settings, Silent())
+        check_tree(esp, document)
+
+
+def test_folders_that_are_no_mount_points_are_refused(tmp_path: Path, settings: Settings) -> None:
+    with two_file_systems(tmp_path, ("mkfs.ext4", "-q"), "defaults") as (root, esp, _):
+        (root / "below").mkdir()
+        for pair in ((root / "below", esp), (root, root / "below"), (tmp_path / "none", esp)):
+            with pytest.raises(InvalidArgumentError, match="nothing is mounted on"):
+                install_to_filesystem(*pair, settings, Silent())
+        with (
+            mounted_device(root / "below", tmp_path / "bound", "bind") as bound,
+            pytest.raises(InvalidArgumentError, match="not its top"),
+        ):
+            install_to_filesystem(bound, esp, settings, Silent())
+        assert sorted(path.name for path in root.iterdir()) == ["below", "lost+found"]
+
+
+def test_the_command_line(tmp_path: Path, image: str) -> None:
+    disk = disk_image(tmp_path / "disk.img")
+    keys = tmp_path / "keys"
+    keys.write_bytes(KEY)
+    words = ["--follow", FOLLOWED, "--kernel-argument", "console=ttyS0", "--hostname", "web1"]
+    words += ["--root-ssh-key", str(keys), "--image", image, "--json=short"]
+    program = "import sys; from bootd.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", program, "install", "to-disk", str(disk), *words]
+    document = InstallDocument.model_validate_json(tool(*command))
+    assert document.follows == FOLLOWED
+    with opened(disk, tmp_path) as found:
+        check_root(found, document)
+        check_var(found.store / "var")
+    again = subprocess.run(command, capture_output=True, check=False)
+    assert again.returncode == 4
+    assert json.loads(again.stdout)["code"] == "device-not-empty"
