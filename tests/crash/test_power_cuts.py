@@ -14,19 +14,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from support.loader import boot
 from support.machine import Machine, installed, publish
 from support.power import LOSSES, CutDisk, Loss, PowerCut
 
 from bootd.boot.kernel import kernel_damage
 from bootd.durable import TEMPORARY_PREFIX, Disk
 from bootd.model.deployment import DeploymentId
-from bootd.operations.bless import bless
+from bootd.operations.bless import bless, leave_undecided
 from bootd.operations.collect import collect
-from bootd.operations.deny import deny
+from bootd.operations.deny import allow, deny
 from bootd.operations.finalize import finalize
 from bootd.operations.fsck import fsck
+from bootd.operations.health import run_health
 from bootd.operations.pin import pin
 from bootd.operations.progress import Silent
+from bootd.operations.recover import recover
 from bootd.operations.rollback import rollback
 from bootd.operations.staged import unstage
 from bootd.operations.survey import survey
@@ -77,6 +80,26 @@ def _three_deep(folder: Path) -> Machine:
     return machine
 
 
+def _given_up(folder: Path) -> Machine:
+    """The loader is back on v1, and nobody took note of that yet."""
+    machine = _on_trial(folder)
+    for _ in range(3):
+        boot(machine.sysroot)
+    return machine
+
+
+def _denied(folder: Path) -> Machine:
+    machine = _given_up(folder)
+    recover(machine.host)
+    return machine
+
+
+def _allow_all(machine: Machine) -> object:
+    for denial in machine.sysroot.read_denied().denied:
+        allow(machine.host, denial.digest)
+    return None
+
+
 def _oldest(machine: Machine) -> DeploymentId:
     records = survey(machine.sysroot).records.values()
     return next(record.id for record in records if record.version == "v1")
@@ -105,6 +128,13 @@ OPERATIONS = {
     "rollback with something staged": Operation(_upgraded_and_staged, _back),
     "unstage": Operation(_staged, lambda machine: unstage(machine.host)),
     "pin": Operation(_upgraded, lambda m: pin(m.host, _oldest(m), pinned=True)),
+    "take note of a fallback": Operation(_given_up, lambda machine: recover(machine.host)),
+    "allow": Operation(_denied, _allow_all),
+    "leave undecided": Operation(_on_trial, lambda machine: leave_undecided(machine.host)),
+    "check health": Operation(
+        _on_trial,
+        lambda machine: run_health(machine.host, machine.folder, survey(machine.sysroot)),
+    ),
     "deny": Operation(_upgraded, _deny_next),
     "collect": Operation(_three_deep, lambda machine: collect(machine.host, Silent())),
 }
