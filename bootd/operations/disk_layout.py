@@ -93,16 +93,20 @@ def _users(device: dict[str, Any], below: str | None) -> Iterator[str]:
         yield from _users(child, path)
 
 
-def check_size(device: str, size: int) -> None:
-    """Refuse a disk that is too small for any image.
+def check_size(device: str, size: int, image: int) -> None:
+    """Refuse a disk that is too small.
+
+    Args:
+        device: what to call it.
+        size: its size in bytes.
+        image: the bytes that the image may need.
 
     Raises:
         NoSpaceError: with the numbers.
     """
-    needed = ESP_BYTES + MINIMUM_ROOT + _ALIGNMENT
+    needed = ESP_BYTES + max(MINIMUM_ROOT, image) + _ALIGNMENT
     if size < needed:
         raise NoSpaceError(
-            f"{device} has {size / 1e6:,.0f} MB; an installation needs {needed / 1e6:,.0f} MB "
-            "or more",
+            f"{device} has {size / 1e6:,.0f} MB; an installation may need {needed / 1e6:,.0f} MB",
             hint="Name a larger disk; nothing was changed.",
         )

@@ -46,6 +46,7 @@ from bootd.registry.settings import RegistrySettings
 from bootd.registry.source import open_source
 from bootd.store.contents import StoreContents
 from bootd.store.image import compose_host_layout, open_image
+from bootd.store.space import needed_space
 from bootd.sysroot import Sysroot
 
 _log = logging.getLogger(__name__)
@@ -115,10 +116,10 @@ def install_to_disk(
     with TemporaryDirectory(prefix="bootd-install-") as work, devices.claimed(device) as size:
         if not wipe:
             devices.refuse_contents(device)
-        check_size(str(device), size)
         progress.report(Phase.RESOLVING)
         with closing(open_source(settings.image, registry, Path(work), disk)) as source:
-            source.resolve()
+            layers = [descriptor for descriptor, _ in source.resolve().layers]
+        check_size(str(device), size, needed_space(layers).bytes)
         progress.report(Phase.FORMATTING)
         parts = devices.partition(device, architecture)
         esp, root = parts[ESP_NUMBER - 1], parts[ROOT_NUMBER - 1]

@@ -24,6 +24,7 @@ from support.installing import (
     partition_options,
     tool,
 )
+from support.machine import Machine
 
 from bootd.model.documents import InstallDocument
 from bootd.model.errors import (
@@ -38,7 +39,12 @@ from bootd.model.errors import (
     NoSpaceError,
     TransportError,
 )
-from bootd.operations.install import install_to_disk, install_to_filesystem
+from bootd.operations.install import (
+    RootFileSystem,
+    install,
+    install_to_disk,
+    install_to_filesystem,
+)
 from bootd.operations.install_settings import Settings
 from bootd.operations.progress import Silent
 
@@ -259,7 +265,7 @@ def test_disks_in_use_are_refused(full: Path, tmp_path: Path, settings: Settings
 
 def test_a_disk_that_is_too_small_is_refused(tmp_path: Path, settings: Settings) -> None:
     disk = disk_image(tmp_path / "disk.img", 2 << 30)
-    with pytest.raises(NoSpaceError, match="an installation needs 2,150 MB"):
+    with pytest.raises(NoSpaceError, match="an installation may need 2,150 MB"):
         install_to_disk(disk, settings, Silent())
     assert not any(disk.read_bytes()[: 1 << 20])
 
@@ -416,3 +422,21 @@ def test_the_command_line(tmp_path: Path, image: str) -> None:
     again = subprocess.run(command, capture_output=True, check=False)
     assert again.returncode == 4
     assert json.loads(again.stdout)["code"] == "device-not-empty"
+
+
+def test_the_first_upgrade_keeps_what_the_installer_said(tmp_path: Path, image: str) -> None:
+    machine = Machine(tmp_path / "root", tmp_path / "image")
+    machine.folder.mkdir()
+    root = RootFileSystem("ext4", "0b5a4a0e-7a0c-4b0e-9d0e-2f6c1c1f7a11")
+    settings = Settings(image=image, hostname="web1", kernel_arguments=("console=ttyS0",))
+    install(machine.host, root, settings, Silent())
+    first = machine.power_on()
+    (machine.etc(first) / "machine-id").write_text("4" * 32 + "\n")
+    installable_image(tmp_path / "image", "v2")
+    second = machine.upgrade()
+    assert machine.reboot() == second != first
+    arguments = machine.sysroot.read_deployment(second).kernel_arguments
+    assert {"image=v2", "root=UUID=" + root.uuid, "rw", "console=ttyS0"} <= set(arguments)
+    assert "image=v1" not in arguments
+    assert (machine.etc(second) / "hostname").read_text() == "web1\n"
+    assert (machine.etc(second) / "machine-id").read_text() == "4" * 32 + "\n"

@@ -277,6 +277,8 @@ def test_users_of_a_disk_are_named() -> None:
 
 
 def test_a_small_disk_is_refused_with_the_numbers() -> None:
-    check_size("/dev/vdb", ESP_BYTES + MINIMUM_ROOT + (2 << 20))
-    with pytest.raises(NoSpaceError, match="/dev/vdb has 2,000 MB; an installation needs 2,150 MB"):
-        check_size("/dev/vdb", 2_000_000_000)
+    check_size("/dev/vdb", ESP_BYTES + MINIMUM_ROOT + (2 << 20), 1_000)
+    with pytest.raises(NoSpaceError, match="/dev/vdb has 2,000 MB; an installation may need 2,150"):
+        check_size("/dev/vdb", 2_000_000_000, 1_000)
+    with pytest.raises(NoSpaceError, match="/dev/vdb has 6,000 MB; an installation may need 6,076"):
+        check_size("/dev/vdb", 6_000_000_000, 5_000_000_000)
