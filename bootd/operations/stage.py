@@ -12,8 +12,8 @@ import logging
 from contextlib import closing
 from typing import Final
 
-from bootd.boot.arguments import image_arguments, with_restart_after_panic
-from bootd.boot.kernel import check_boot_space, find_kernel, kernel_files
+from bootd.boot.arguments import ARGUMENT_FOLDER, image_arguments, with_restart_after_panic
+from bootd.boot.kernel import MODULES, check_boot_space, find_kernel, kernel_files
 from bootd.durable import temporary_name
 from bootd.model.deployment import DeploymentId, DeploymentRecord
 from bootd.model.documents import StageDocument
@@ -174,9 +174,9 @@ def _check_room(host: Host, found: Survey, resolved: ResolvedImage) -> None:
 def _deploy(
     host: Host, found: Survey, resolved: ResolvedImage, image: StoredImage
 ) -> tuple[DeploymentRecord, EtcReport]:
-    with image.tree() as tree:
-        kernel = kernel_files(find_kernel(tree))
-        requested = image_arguments(tree, image.contents)
+    tree = image.tree(*(path.strip("/").encode() for path in (MODULES, ARGUMENT_FOLDER)))
+    kernel = kernel_files(find_kernel(tree))
+    requested = image_arguments(tree, image.contents)
     check_boot_space(host.sysroot, kernel)
     asked = with_restart_after_panic([*requested, *host.configuration.kernel_arguments])
     identifier = _new_identifier(host, found, resolved)

@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 import stat
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final
 
 from bootd.model.errors import DamagedRecordError
@@ -223,17 +224,9 @@ def parse_line(line: bytes) -> DumpEntry:
 
 
 def _parse_node(path: bytes, mode: int, fields: list[bytes]) -> Node:
-    time = _TIME.fullmatch(fields[7])
-    if time is None or not -_INT64_MAX - 1 <= int(time[1]) <= _INT64_MAX:
-        raise DamagedRecordError(f"{_shown(path)} has the time {_shown(fields[7])}")
-    metadata = Metadata(
-        stat.S_IMODE(mode),
-        _parse_number(fields[4], _UINT32_MAX),
-        _parse_number(fields[5], _UINT32_MAX),
-        int(time[1]),
-        int(time[2]),
-        _parse_xattrs(path, fields[_FIELDS:]) if len(fields) > _FIELDS else {},
-    )
+    metadata = _parse_metadata(stat.S_IMODE(mode), fields[4], fields[5], fields[7])
+    if len(fields) > _FIELDS:
+        metadata = replace(metadata, xattrs=_parse_xattrs(path, fields[_FIELDS:]))
     match stat.S_IFMT(mode):
         case stat.S_IFREG:
             return _parse_file(path, metadata, fields)
@@ -250,6 +243,21 @@ def _parse_node(path: bytes, mode: int, fields: list[bytes]) -> Node:
             return SpecialFile(metadata, kind)
         case _:
             raise DamagedRecordError(f"{_shown(path)} has the mode {mode:#o}")
+
+
+@lru_cache(maxsize=1 << 14)
+def _parse_metadata(permissions: int, uid: bytes, gid: bytes, time: bytes) -> Metadata:
+    """Return what the files of one package mostly share; nobody changes it."""
+    parts = _TIME.fullmatch(time)
+    if parts is None or not -_INT64_MAX - 1 <= int(parts[1]) <= _INT64_MAX:
+        raise DamagedRecordError(f"a line has the time {_shown(time)}")
+    return Metadata(
+        permissions,
+        _parse_number(uid, _UINT32_MAX),
+        _parse_number(gid, _UINT32_MAX),
+        int(parts[1]),
+        int(parts[2]),
+    )
 
 
 def _parse_file(path: bytes, metadata: Metadata, fields: list[bytes]) -> RegularFile:

@@ -96,11 +96,12 @@ def test_compose_and_open(sysroot):
     assert Digest.of(opened.manifest_bytes()) == composed.digest
     assert len(opened.diff_ids()) == 2
     for image in (composed, opened):
-        with image.tree() as tree:
-            motd = lookup(tree, b"usr/etc/motd")
-            assert opened.contents.read(motd) == b"m" * 100
-            assert lookup(tree, b"etc").entries == {}
-            assert lookup(tree, b"var").entries == {}
+        tree = image.tree(b"usr/etc", b"etc", b"var", b"nowhere/at/all")
+        motd = lookup(tree, b"usr/etc/motd")
+        assert opened.contents.read(motd) == b"m" * 100
+        assert lookup(tree, b"etc").entries == {}
+        assert lookup(tree, b"var").entries == {}
+        assert tree.entries.keys() == {b"usr", b"etc", b"var"}
     assert has_image(sysroot, composed.digest)
     assert compose_image(sysroot, resolved(BASE, V1)).erofs == opened.erofs
 
