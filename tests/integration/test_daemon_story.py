@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from support.bus import LIBRARIES, Rig, rig
+from support.loader import boot
 from support.machine import Machine, installed, publish
 
 from bootd.daemon.client import BusClient
@@ -87,7 +88,7 @@ async def test_upgrade_conflict_rollback_and_deny_list(library: str):
             await _do(client, "Rollback", deployment=str(first))
             denied = json.loads(await client.call("ListDenied"))["denied"]
             assert [found["digest"] for found in denied] == [queued["Digest"]]
-            assert (await client.get_property("LastFallback"))["digest"] == queued["Digest"]
+            assert await client.get_property("LastFallback") == {}, "a rollback is no failure"
             assert (await _deployment(client, "Queued"))["Id"] == first
         assert story.machine.power_on() == first
         async with story.up() as client:
@@ -152,3 +153,29 @@ async def test_errors_of_the_client_are_bootd_s():
         async with story.up() as client:
             with pytest.raises(BootdError, match="NextYear"):
                 await client.get_property("NextYear")
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+async def test_a_fallback_is_on_the_bus_and_its_digest_is_refused(library: str):
+    with _told(library) as story:
+        good = story.machine.sysroot.booted()
+        staged = story.machine.upgrade()
+        digest = story.machine.sysroot.read_deployment(staged).digest
+        story.machine.reboot(healthy=False)
+        for _ in range(3):
+            boot(story.machine.sysroot)
+        for _ in range(2):
+            async with story.up() as client:
+                assert (await _deployment(client, "Booted"))["Id"] == good
+                fallback = await client.get_property("LastFallback")
+                assert (fallback["digest"], fallback["cause"]) == (digest, "boot-failed")
+                assert (await client.get_property("State")) == "idle"
+                story.configure(f'image = "{story.machine.reference}"\n')
+        async with story.up() as client:
+            with pytest.raises(DeniedDigestError):
+                await _do(client, "Upgrade", automatic=True)
+            await client.call("Allow", digest)
+            assert await client.get_property("LastFallback") == {}
+        async with story.up() as client:
+            assert await client.get_property("LastFallback") == {}
+            assert (await _do(client, "Upgrade"))["digest"] == digest

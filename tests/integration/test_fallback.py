@@ -302,3 +302,18 @@ def test_the_verbs_work_on_a_machine_in_a_folder(machine: Machine) -> None:
     assert survey(machine.sysroot).next_boot == new
     add_check(machine.folder, "10-web", "exit 1")
     assert bootctl(machine, "health", "run").returncode == 1
+
+
+def test_a_rescue_shell_rolls_back_without_a_bus() -> None:
+    """This machine has no store, which is what the operation itself then finds."""
+    assert os.geteuid() == 0, "run this as root"
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("bootctl-py")), "rollback"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env={**os.environ, "DBUS_SYSTEM_BUS_ADDRESS": "unix:path=/nowhere/bus"},
+    )
+    assert done.returncode == 1
+    assert "rolling back without it" in done.stderr
