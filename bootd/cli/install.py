@@ -7,6 +7,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from typing import Final
 
 from bootd.cli.offline import OperationProgress
 from bootd.cli.output import Output
@@ -15,6 +16,9 @@ from bootd.model.documents import InstallDocument
 from bootd.model.errors import CancelledError, InvalidArgumentError
 from bootd.operations.install_settings import MAX_KEYS, Settings
 from bootd.operations.progress import Progress
+
+_ENDING: Final = (signal.SIGTERM, signal.SIGHUP)
+"""Besides Control-C: somebody's kill(1), and a lost connection."""
 
 
 def add_settings(parser: ArgumentParser) -> None:
@@ -55,7 +59,7 @@ def run_installation(
     output: Output,
     operation: Callable[[Settings, Progress], InstallDocument],
 ) -> int:
-    """Install, with the terminal's wishes; SIGTERM ends it as Control-C does, cleaned up.
+    """Install and show progress; a signal that ends it leaves nothing mounted.
 
     Raises:
         BootdError: it could not be done.
@@ -67,12 +71,15 @@ def run_installation(
         root_keys=_read_keys(arguments.root_ssh_key),
         hostname=arguments.hostname,
     )
-    before = signal.signal(signal.SIGTERM, _stop)
+    # Under nohup(1) a lost terminal is to be no end.
+    ending = [number for number in _ENDING if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, _stop) for number in ending}
     try:
         with displayed(output) as display:
             document = operation(settings, OperationProgress(display))
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     output.show(document)
     return 0
 

@@ -439,7 +439,10 @@ class HeldError(PolicyError):
 class DeviceInUseError(PolicyError):
     """A disk to install to is in use."""
 
-    default_hint = "Unmount what is named, or name another disk; nothing was changed."
+    default_hint = (
+        "Unmount what is named (umount, swapoff, losetup --detach), or name another disk; nothing "
+        "was changed."
+    )
 
 
 class DeviceNotEmptyError(PolicyError):

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from support import stopped_installation
 from support.installing import (
     KEY,
     LOADER,
@@ -311,27 +312,25 @@ def test_a_failure_leaves_an_unfinished_disk_that_can_be_taken_again(
         check_root(found, document)
 
 
-def test_sigterm_leaves_nothing_attached(tmp_path: Path, image: str) -> None:
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [
+        (signal.SIGTERM, stopped_installation.CANCELLED),
+        (signal.SIGHUP, stopped_installation.CANCELLED),
+        (signal.SIGINT, stopped_installation.INTERRUPTED),
+    ],
+)
+def test_a_signal_leaves_nothing_attached(
+    tmp_path: Path, image: str, number: signal.Signals, status: int
+) -> None:
     disk = disk_image(tmp_path / "disk.img")
-    script = (
-        "import os, signal, sys\n"
-        "from bootd.cli import main, offline\n"
-        "from bootd.operations.progress import Phase\n"
-        "class Display:\n"
-        "    def update(self, step):\n"
-        "        if step.phase == Phase.STAGING:\n"
-        "            os.kill(os.getpid(), signal.SIGTERM)\n"
-        "from contextlib import nullcontext\n"
-        "from bootd.cli import install\n"
-        "install.displayed = lambda output: nullcontext(Display())\n"
-        "sys.exit(main.main(sys.argv[1:]))\n"
-    )
-    command = [sys.executable, "-c", script, "install", "to-disk", disk, "--image", image]
-    done = subprocess.run(command, capture_output=True, check=False)
-    assert b"the installation was stopped" in done.stderr
-    assert done.returncode not in (0, -signal.SIGTERM)
+    command = [sys.executable, stopped_installation.__file__, disk, image, str(int(number))]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, check=False, env=environment)
+    assert done.returncode == status, done.stderr
     assert tool("losetup", "--noheadings", "--associated", disk) == ""
-    assert str(disk) not in Path("/proc/self/mountinfo").read_text()
+    assert 'name="bootd-unfinished"' in tool("sfdisk", "--dump", disk)
+    assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text()
 
 
 @contextmanager
