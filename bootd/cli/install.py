@@ -81,6 +81,8 @@ def run_installation(
         for number, handler in before.items():
             signal.signal(number, handler)
     output.show(document)
+    if document.follows.startswith(("oci:", "oci-archive:")):
+        output.note("It looks for that on its own disk; --follow names another image.")
     return 0
 
 
