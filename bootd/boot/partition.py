@@ -6,8 +6,8 @@ partition UUID of the ESP it was started from in the EFI variable ``LoaderDevice
 "The $BOOT Partition Placeholder").
 
 The mount is private if the process has a mount namespace of its own (``PrivateMounts=`` in its
-unit). The caller holds the sysroot's lock, so that a reader's read-only mount and a writer's never
-meet.
+unit). Each thread mounts on a folder of its own, so that one's end does not take it from another;
+and always for writing, because the kernel refuses to mount a device both ways at once.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,19 +38,18 @@ _ATTRIBUTES: Final = 4
 """Bytes of flags that efivarfs puts before a variable's data."""
 _MAX_VARIABLE: Final = 1_024
 _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
-_MOUNT_OPTIONS: Final = "nodev,noexec,nosuid,nosymfollow"
+_MOUNT_OPTIONS: Final = "rw,nodev,noexec,nosuid,nosymfollow"
 
 
 @contextmanager
 def boot_partition(
-    sysroot: Sysroot, configured: Path | None, *, writable: bool, root: Path = Path("/")
+    sysroot: Sysroot, configured: Path | None, *, root: Path = Path("/")
 ) -> Iterator[Path]:
     """Give the folder that ``$BOOT`` is mounted on, for as long as the context lasts.
 
     Args:
         sysroot: the machine; the mount point is made in its `run` folder.
         configured: ``boot_partition`` of the configuration: a folder or a block device.
-        writable: mount it for writing, if it has to be mounted.
         root: where ``/boot``, ``/sys`` and the like are looked up.
 
     Raises:
@@ -69,14 +69,13 @@ def boot_partition(
     if found.is_dir():
         yield found
         return
-    target = sysroot.run / "boot"
+    target = sysroot.run / f"boot-{threading.get_native_id()}"
     sysroot.disk.make_directory(target, 0o700)
-    mode = "rw" if writable else "ro"
     try:
-        run(["mount", "--options", f"{mode},{_MOUNT_OPTIONS}", found, target])
+        run(["mount", "--options", _MOUNT_OPTIONS, found, target])
     except ProcessFailedError as error:
         raise NoBootPartitionError(f"{found} cannot be mounted: {error.message}") from error
-    _log.debug("mounted %s on %s, %s", found, target, mode)
+    _log.debug("mounted %s on %s", found, target)
     try:
         yield target
     finally:

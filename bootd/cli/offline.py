@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from argparse import Namespace
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ from pydantic import BaseModel
 from bootd.cli.progress import Display, Step
 from bootd.daemon.explain import explain
 from bootd.operations import deny, etc_views, status
-from bootd.operations.host import Host, open_host, opened_host
+from bootd.operations.host import Host, open_host, opened_host, with_boot
 from bootd.operations.progress import Phase, overall
 
 
@@ -47,12 +48,13 @@ class OperationProgress:
 
 
 def answer(arguments: Namespace, member: str) -> dict[str, Any]:
-    """Return what the daemon would answer, from the disk.
+    """Return what the daemon would answer, from the disk; only root can mount ``$BOOT`` for that.
 
     Raises:
         BootdError: the disk does not hold what is needed.
     """
-    return ANSWERS[member](host(arguments)).model_dump(mode="json")
+    with with_boot(host(arguments)) if os.geteuid() == 0 else nullcontext(host(arguments)) as found:
+        return ANSWERS[member](found).model_dump(mode="json")
 
 
 def mounted(arguments: Namespace) -> AbstractContextManager[Host]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from bootd import __version__
@@ -20,7 +20,7 @@ from bootd.model.etc_report import EtcCounts
 from bootd.model.state import UpgradeState
 from bootd.operations.etc_views import conflicts
 from bootd.operations.fallback import Fallback
-from bootd.operations.host import open_host, opened_host
+from bootd.operations.host import open_host, with_boot
 from bootd.operations.recover import Recovery, recover
 from bootd.operations.status import status
 
@@ -71,8 +71,17 @@ class Machine:
             _log.info("%s", message)
         return done.fallbacks
 
+    def change(self, operation: Callable[..., object], *arguments: object, **more: object) -> None:
+        """Carry out a quick operation, with ``$BOOT`` mounted; it blocks.
+
+        Raises:
+            BootdError: what the operation raises, or that ``$BOOT`` cannot be mounted.
+        """
+        with with_boot(self.host) as host:
+            operation(host, *arguments, **more)
+
     def _recover(self) -> Recovery:
-        with opened_host(self.directory) as host:
+        with with_boot(self.host) as host:
             return recover(host)
 
     async def reload(self) -> None:
@@ -98,8 +107,9 @@ class Machine:
     def _read(self) -> tuple[_Stamp, StatusDocument, Mapping[DeploymentId, EtcCounts]]:
         stamp = self._take_stamp()
         try:
-            found = status(self.host)
-            reports = conflicts(self.host).reports
+            with with_boot(self.host) as host:
+                found = status(host)
+                reports = conflicts(host).reports
         except BootdError as error:
             return stamp, _unknown(error.message), {}
         return stamp, found, {identifier: report.counts for identifier, report in reports.items()}

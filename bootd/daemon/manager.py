@@ -265,7 +265,7 @@ class ManagerObject:
         self, operation: Callable[..., object], *arguments: object, **more: object
     ) -> None:
         async with self._runner.change():
-            await asyncio.to_thread(operation, self._machine.host, *arguments, **more)
+            await asyncio.to_thread(self._machine.change, operation, *arguments, **more)
         await self._refresh()
 
     def _state(self) -> str:

@@ -71,21 +71,29 @@ def open_host(directory: Path | None) -> Host:
 
 
 @contextmanager
-def opened_host(directory: Path | None, *, writable: bool = True) -> Iterator[Host]:
+def opened_host(directory: Path | None) -> Iterator[Host]:
     """Give a machine whose ``$BOOT`` is mounted for as long as the context lasts.
 
     Args:
         directory: see `open_host`; in a folder ``boot`` is a folder too.
-        writable: mount it for writing, if it has to be mounted.
 
     Raises:
         InvalidConfigurationError: a configuration file cannot be used.
         NoBootPartitionError: the live host's ``$BOOT`` was not found or cannot be mounted.
     """
-    host = open_host(directory)
-    if directory is not None:
+    with with_boot(open_host(directory)) as host:
+        yield host
+
+
+@contextmanager
+def with_boot(host: Host) -> Iterator[Host]:
+    """Give the same machine with its ``$BOOT`` mounted for as long as the context lasts.
+
+    Raises:
+        NoBootPartitionError: the live host's ``$BOOT`` was not found or cannot be mounted.
+    """
+    if host.sysroot.physical != PHYSICAL_ROOT:
         yield host
         return
-    wanted = host.configuration.boot_partition
-    with boot_partition(host.sysroot, wanted, writable=writable) as boot:
+    with boot_partition(host.sysroot, host.configuration.boot_partition) as boot:
         yield replace(host, sysroot=replace(host.sysroot, boot=boot))

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -164,25 +165,33 @@ def device(tmp_path) -> Iterator[Path]:
 
 def test_a_device_is_mounted_only_while_it_is_used(tmp_path, device):
     sysroot = Sysroot.at(tmp_path)
-    with boot_partition(sysroot, device, writable=True) as folder:
-        assert folder == sysroot.run / "boot"
+    with boot_partition(sysroot, device) as folder:
+        assert folder.parent == sysroot.run
         assert os.path.ismount(folder)
         (folder / "mark").write_text("here")
         options = run("findmnt", "--noheadings", "--output", "VFS-OPTIONS", folder).split(",")
         assert {"rw", "nodev", "noexec", "nosuid", "nosymfollow"} <= set(options)
     assert not os.path.ismount(folder)
-    with boot_partition(sysroot, device, writable=False) as folder:
+
+
+def test_two_threads_do_not_take_it_from_each_other(tmp_path, device):
+    sysroot = Sysroot.at(tmp_path)
+
+    def short() -> None:
+        with boot_partition(sysroot, device) as other:
+            (other / "mark").write_text("here")
+
+    with boot_partition(sysroot, device) as folder, ThreadPoolExecutor(1) as pool:
+        pool.submit(short).result()
+        assert os.path.ismount(folder)
         assert (folder / "mark").read_text() == "here"
-        with pytest.raises(OSError, match="Read-only"):
-            (folder / "mark").write_text("changed")
-    assert not os.path.ismount(folder)
 
 
 def test_a_device_is_unmounted_after_a_failure(tmp_path, device):
     sysroot = Sysroot.at(tmp_path)
     with (
         pytest.raises(BootPartitionFullError),
-        boot_partition(sysroot, device, writable=True) as folder,
+        boot_partition(sysroot, device) as folder,
     ):
         raise BootPartitionFullError("full")
     assert not os.path.ismount(folder)
@@ -192,6 +201,6 @@ def test_what_cannot_be_mounted_is_named(tmp_path):
     sysroot = Sysroot.at(tmp_path)
     with (
         pytest.raises(NoBootPartitionError, match=r"/dev/null cannot be mounted: mount ended"),
-        boot_partition(sysroot, Path("/dev/null"), writable=True),
+        boot_partition(sysroot, Path("/dev/null")),
     ):
         pass

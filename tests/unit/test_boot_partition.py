@@ -92,17 +92,17 @@ def test_a_folder_needs_no_mount(tmp_path):
     (tmp_path / "boot/loader/entries").mkdir(parents=True)
     (tmp_path / "elsewhere").mkdir()
     sysroot = Sysroot.at(tmp_path)
-    with boot_partition(sysroot, None, writable=False, root=tmp_path) as found:
+    with boot_partition(sysroot, None, root=tmp_path) as found:
         assert found == tmp_path / "boot"
     configured = tmp_path / "elsewhere"
-    with boot_partition(sysroot, configured, writable=True, root=tmp_path) as found:
+    with boot_partition(sysroot, configured, root=tmp_path) as found:
         assert found == configured
 
 
 def test_nothing_to_be_found(tmp_path):
     with (
         pytest.raises(NoBootPartitionError, match="does not say") as caught,
-        boot_partition(Sysroot.at(tmp_path), None, writable=True, root=tmp_path),
+        boot_partition(Sysroot.at(tmp_path), None, root=tmp_path),
     ):
         pass
     assert "boot_partition" in caught.value.hint

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from bootd.cli.offline import OperationProgress, host
+from bootd.cli.offline import OperationProgress, mounted
 from bootd.cli.output import Output
 from bootd.cli.progress import displayed
 from bootd.operations.finalize import finalize
@@ -16,7 +16,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace, output: Output) -> int:
     """Make the staged deployment boot next."""
-    with displayed(output) as display:
-        document = finalize(host(arguments), OperationProgress(display))
+    with displayed(output) as display, mounted(arguments) as machine:
+        document = finalize(machine, OperationProgress(display))
     output.show(document)
     return 0

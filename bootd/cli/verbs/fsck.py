@@ -42,9 +42,9 @@ def _check(arguments: Namespace, output: Output) -> dict[str, Any]:
             return run_job(arguments, output, "Fsck", repair=arguments.repair)
         except DaemonUnreachableError as error:
             output.note(f"{error.message}; checking without it")
-    from bootd.cli.offline import OperationProgress, host  # noqa: PLC0415
+    from bootd.cli.offline import OperationProgress, mounted  # noqa: PLC0415
     from bootd.operations.fsck import fsck  # noqa: PLC0415
 
-    with displayed(output) as display:
-        document = fsck(host(arguments), OperationProgress(display), repair=arguments.repair)
+    with displayed(output) as display, mounted(arguments) as machine:
+        document = fsck(machine, OperationProgress(display), repair=arguments.repair)
     return document.model_dump(mode="json")
