@@ -7,7 +7,8 @@ where its first name is. This is composefs 1.0.8's order.
 from __future__ import annotations
 
 import stat
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import Final
 
@@ -59,9 +60,10 @@ class Inode:
         node: what it stands for; None for the whiteouts composefs adds.
         tail: what stands behind it: a link's target, a small file's content, a large one's chunks.
         address: the device number or chunk format; the writer sets it for data in blocks.
-        entries: a folder's, sorted, with ``.`` and ``..``.
+        entries: a folder's, sorted, with ``.`` and ``..``; None: no folder.
         holds_whiteouts: the folder's own, not those composefs adds to the root.
-        attributes: as stored, sorted by name.
+        attributes: as stored, sorted by name; given up once they have a place, because there are
+            hundreds of thousands.
         nid: where it is, in slots; set by the writer.
     """
 
@@ -74,9 +76,9 @@ class Inode:
     data_layout: int = FLAT_PLAIN
     tail: bytes = b""
     address: int = 0
-    entries: list[tuple[bytes, Inode]] = field(default_factory=list)
+    entries: list[tuple[bytes, Inode]] | None = None
     holds_whiteouts: bool = False
-    attributes: list[Attribute] = field(default_factory=list)
+    attributes: Sequence[Attribute] = ()
     nid: int = 0
 
 
@@ -106,7 +108,8 @@ def _add_entries(
     inodes: list[Inode],
 ) -> None:
     """Fill in a folder's entries and append the inodes whose place is here."""
-    entries = inode.entries
+    entries: list[tuple[bytes, Inode]] = []
+    inode.entries = entries
     for name, node in folder.entries.items():
         if not 0 < len(name) <= NAME_LIMIT or b"/" in name or b"\0" in name or name in _DOTS:
             raise InvalidTreeError(f"{name[:300]!r} cannot be the name of a file")
@@ -185,7 +188,7 @@ def _add_content(inode: Inode, name: bytes, node: RegularFile) -> None:
             raise InvalidTreeError(f"{name!r} has {node.size} bytes, more than composefs can hold")
         inode.data_layout = CHUNK_BASED
         inode.address = chunk_bits - BLOCK_BITS
-        inode.tail = NULL_CHUNK * chunks
+        inode.tail = NULL_CHUNK if chunks == 1 else NULL_CHUNK * chunks
     else:
         raise InvalidTreeError(f"{name!r} has {node.size} bytes, but no content and no object")
 

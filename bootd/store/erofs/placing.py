@@ -7,10 +7,11 @@ inodes. The rules are composefs 1.0.8's.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from bootd.model.tree import Directory, Symlink
+from bootd.model.tree import Symlink
 from bootd.store.erofs.inodes import Inode
 from bootd.store.erofs.layout import (
     BLOCK,
@@ -53,7 +54,7 @@ class Place:
     attributes: InodeAttributes
     tail_size: int
     blocks: int
-    folded: list[Entries]
+    folded: Sequence[Entries]
 
 
 def place_inodes(
@@ -83,8 +84,8 @@ def place_inodes(
 def _measure(inode: Inode, shared: SharedAttributes, oldest: Time) -> Place:
     blocks = 0
     tail_size = len(inode.tail)
-    folded: list[Entries] = []
-    if isinstance(inode.node, Directory):
+    folded: Sequence[Entries] = ()
+    if inode.entries is not None:
         folded, tail_size = fold(inode.entries)
         blocks = len(folded) - (tail_size > 0)
         inode.size = blocks * BLOCK + tail_size
@@ -96,7 +97,9 @@ def _measure(inode: Inode, shared: SharedAttributes, oldest: Time) -> Place:
         and inode.links <= UINT16_MAX
         and inode.size <= UINT32_MAX
     )
-    return Place(inode, 0, compact, shared.split(inode.attributes), tail_size, blocks, folded)
+    attributes = shared.split(inode.attributes)
+    inode.attributes = ()
+    return Place(inode, 0, compact, attributes, tail_size, blocks, folded)
 
 
 def fold(entries: Entries) -> tuple[list[Entries], int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterator
+from itertools import islice
 from typing import BinaryIO, Final
 
 from bootd.model.tree import Directory
@@ -42,6 +43,7 @@ from bootd.store.erofs.placing import Entries, Place, Time, place_inodes
 from bootd.store.erofs.xattrs import SharedAttributes
 
 _ACL_NAMES: Final = {b"system.posix_acl_access", b"system.posix_acl_default"}
+_PIECES_AT_ONCE: Final = 16_384
 _XATTRS_BASE: Final = XATTR_HEADER.size - XATTR_ALIGNMENT
 
 
@@ -69,25 +71,36 @@ def encode_erofs(root: Directory) -> Iterator[bytes]:
     oldest = min(
         (inode.metadata.mtime_seconds, inode.metadata.mtime_nanoseconds) for inode in inodes
     )
+    has_acl = any(name in _ACL_NAMES for inode in inodes for name, _ in inode.attributes)
     places, inodes_end = place_inodes(inodes, shared, oldest)
     data_start = round_up(inodes_end + len(shared.area), BLOCK)
     blocks = data_start // BLOCK + sum(place.blocks for place in places)
-    yield _head(inodes, oldest, inodes_end, blocks)
+    yield _head(inodes, oldest, inodes_end, blocks, has_acl=has_acl)
     first_word = inodes_end % BLOCK // XATTR_ALIGNMENT
-    encoded = b"".join(_encode_inodes(places, first_word, data_start // BLOCK))
-    yield encoded.ljust(inodes_end - INODES_START, b"\0")
+    position = INODES_START
+    for piece in _joined(_encode_inodes(places, first_word, data_start // BLOCK)):
+        yield piece
+        position += len(piece)
+    yield bytes(inodes_end - position)
     yield shared.area + bytes(data_start - inodes_end - len(shared.area))
-    yield b"".join(_data(place) for place in places if place.blocks)
+    yield from _joined(_data(place) for place in places if place.blocks)
 
 
-def _head(inodes: list[Inode], oldest: Time, inodes_end: int, blocks: int) -> bytes:
+def _joined(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield the same bytes in pieces worth a write, without ever holding them all."""
+    while batch := b"".join(islice(pieces, _PIECES_AT_ONCE)):
+        yield batch
+
+
+def _head(
+    inodes: list[Inode], oldest: Time, inodes_end: int, blocks: int, *, has_acl: bool
+) -> bytes:
     """Return header and superblock."""
     version = int(any(overlay.is_whiteout(inode.node) for inode in inodes))
-    names = {name for inode in inodes for name, _ in inode.attributes}
     header = COMPOSEFS_HEADER.pack(
         COMPOSEFS_MAGIC,
         COMPOSEFS_FORMAT,
-        0 if names.isdisjoint(_ACL_NAMES) else COMPOSEFS_HAS_ACL,
+        COMPOSEFS_HAS_ACL if has_acl else 0,
         version,
     )
     superblock = SUPERBLOCK.pack(

@@ -8,7 +8,7 @@ erofs_fs.h; the order of the shared area and what is shared are composefs 1.0.8'
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import chain
 from struct import pack
@@ -90,7 +90,7 @@ class SharedAttributes:
         self.area = b"".join(entries)
         """The bytes of the shared area."""
 
-    def split(self, attributes: list[Attribute]) -> InodeAttributes:
+    def split(self, attributes: Sequence[Attribute]) -> InodeAttributes:
         """Divide an inode's attributes, sorted by name, into shared and inline ones."""
         if not attributes:
             return _NO_ATTRIBUTES
