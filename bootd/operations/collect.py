@@ -22,6 +22,7 @@ from bootd.operations.host import Host
 from bootd.operations.progress import Phase, Progress
 from bootd.operations.survey import Survey, survey
 from bootd.store.collect import sweep
+from bootd.store.image import all_images
 
 
 def deployments_to_keep(found: Survey, keep: int) -> set[DeploymentId]:
@@ -80,6 +81,17 @@ def collect_locked(host: Host, report: Callable[[], None]) -> CollectDocument:
         partial_downloads=swept.partial_downloads,
         freed_bytes=swept.freed_bytes,
     )
+
+
+def is_worthwhile(host: Host) -> bool:
+    """Return whether a deployment or an image would go; marking objects is for that only.
+
+    Objects of an import that failed wait for the next collection that is.
+    """
+    found = survey(host.sysroot)
+    kept = deployments_to_keep(found, host.configuration.keep_deployments)
+    digests = {found.records[key].digest for key in kept}
+    return not found.records.keys() <= kept or not set(all_images(host.sysroot)) <= digests
 
 
 def _drop_deployments(host: Host, found: Survey, kept: set[DeploymentId]) -> list[DeploymentId]:

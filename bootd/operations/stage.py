@@ -27,7 +27,7 @@ from bootd.model.errors import (
 from bootd.model.etc_report import EtcReport
 from bootd.model.image import ResolvedImage
 from bootd.operations.arguments import machine_arguments
-from bootd.operations.collect import collect_locked
+from bootd.operations.collect import collect_locked, is_worthwhile
 from bootd.operations.etc_merge import EROFS_NAME, trial_merge, write_report
 from bootd.operations.fallback import settle_fallbacks
 from bootd.operations.host import Host
@@ -153,7 +153,8 @@ def _make_room(host: Host, found: Survey, resolved: ResolvedImage) -> Survey:
 def _collect(host: Host) -> None:
     """Remove what the new deployment made superfluous; that can wait if something is damaged."""
     try:
-        collect_locked(host, _nothing_to_report)
+        if is_worthwhile(host):
+            collect_locked(host, _nothing_to_report)
     except StorageError as error:
         _log.warning("nothing was cleaned up: %s", error.message)
 
