@@ -68,7 +68,7 @@ def _check_bootable(found: Survey, record: DeploymentRecord) -> None:
 def _judge(host: Host, found: Survey, target: DeploymentRecord) -> Digest | None:
     """Deny what is left behind, allow what is gone to; return the denied digest."""
     allow_locked(host, target.digest)
-    left = found.records.get(found.next_boot) if found.next_boot else None
+    left = found.records.get(found.settled) if found.settled else None
     if left is None or left.digest == target.digest:
         return None
     deny_locked(host, left.digest, ROLLED_BACK, f"left for {target.id}")

@@ -97,7 +97,7 @@ def stage(
             # What fsck took away because it was damaged is back now.
             _mend_deployments(host, found, image)
             _follow(host, found, follow)
-            there = found.staged or found.next_boot or found.booted
+            there = found.staged or found.settled
             return _document(resolved, there, pulled, None)
         record, report = _deploy(host, found, resolved, image)
         mark_staged(host.sysroot, record.id, follow)

@@ -58,8 +58,21 @@ class Survey:
 
     @property
     def queued(self) -> DeploymentId | None:
-        """What boots next although it is not what runs."""
-        return self.next_boot if self.next_boot != self.booted else None
+        """What boots next, and is meant to, although it is not what runs."""
+        return self.settled if self.settled != self.booted else None
+
+    @property
+    def settled(self) -> DeploymentId | None:
+        """What the machine is on, or was told to be on, but for what is staged.
+
+        That is what boots next. Only when a trial is on its last try another one sorts first
+        already, although nobody chose it.
+        """
+        entry = self.entry(self.booted)
+        newest = max((one.serial for one in self.entries), default=0)
+        if entry is not None and entry.tries_left == 0 and entry.serial == newest:
+            return self.booted
+        return self.next_boot or self.booted
 
     @property
     def heading_for(self) -> Digest | None:
@@ -70,8 +83,7 @@ class Survey:
     @property
     def settled_on(self) -> Digest | None:
         """The manifest digest the machine would be on if what is staged were dropped."""
-        settled = self.next_boot or self.booted
-        record = self.records.get(settled) if settled else None
+        record = self.records.get(self.settled) if self.settled else None
         return None if record is None else record.digest
 
     def entry(self, deployment: DeploymentId | None) -> BootEntry | None:
@@ -123,7 +135,7 @@ class Survey:
             candidate
             for candidate in candidates
             if candidate in self.records
-            and candidate != self.next_boot
+            and candidate != self.settled
             and self.state_of(candidate) is not DeploymentState.FAILED
         )
         return next(usable, None)

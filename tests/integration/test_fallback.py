@@ -136,6 +136,23 @@ def test_a_rollback_to_the_failed_deployment_is_a_new_trial(machine: Machine) ->
     assert denied(machine.host).denied[-1].cause == BOOT_FAILED
 
 
+def test_a_trial_on_its_last_try_is_where_the_machine_is(machine: Machine) -> None:
+    good = booted(machine)
+    bad = machine.upgrade()
+    machine.reboot(healthy=False)
+    machine.power_on(healthy=False)
+    assert machine.power_on(healthy=False) == bad
+    seen = status(machine.host)
+    assert (seen.state, seen.queued, seen.reboot_required) == ("trial", None, False)
+    assert seen.rollback == good
+    assert not stage(machine.host, Silent(), automatic=True).changed
+    document = rollback(machine.host, Silent())
+    assert document.deployment == good
+    assert document.denied == machine.sysroot.read_deployment(bad).digest
+    assert status(machine.host).queued == good
+    assert machine.power_on() == good
+
+
 def test_a_loader_that_starts_another_one_early_is_believed(machine: Machine) -> None:
     good = booted(machine)
     bad = machine.upgrade()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bootd.daemon.journal import Event
+from bootd.operations.bless import BLESSED_MARKER, FAILURE_MARKER
 
 _SYSTEMD = Path(__file__).parents[2] / "systemd"
 _UNITS = sorted(path.name for path in _SYSTEMD.iterdir() if path.suffix in {".service", ".timer"})
@@ -130,6 +131,15 @@ def test_no_target_of_the_boot_waits_for_the_verdict(root: Path):
     assert "ordering cycle" not in said
     pulled = root / "etc/systemd/system/boot-complete.target.requires/bootd-health.service"
     assert pulled.is_symlink()
+
+
+def test_units_and_code_agree_on_the_markers():
+    for unit in ("bootd-trial-failed.service", "bootd-deadline.service"):
+        text = (_SYSTEMD / unit).read_text()
+        assert f"/run/bootd/{FAILURE_MARKER}\n" in text
+    assert (
+        f"!/run/bootd/{BLESSED_MARKER}\n" in (_SYSTEMD / "bootd-trial-failed.service").read_text()
+    )
 
 
 def test_tmpfiles_makes_our_folder(tmp_path: Path):
