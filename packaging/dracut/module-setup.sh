@@ -1,0 +1,30 @@
+#!/bin/bash
+# dracut module: an initramfs that can boot a deployment of bootd. See dracut.modules(7).
+
+# Asked for by name (bootd.conf): a machine that bootd does not manage has no use for it.
+check() {
+    require_binaries mount umount rmdir || return 1
+    return 255
+}
+
+depends() {
+    echo systemd rootfs-block
+}
+
+installkernel() {
+    # shellcheck disable=SC2154 # set by dracut
+    hostonly='' instmods erofs overlay loop
+}
+
+install() {
+    # shellcheck disable=SC2154 # these variables are set by dracut
+    {
+        inst_multiple mount umount mkdir rmdir
+        # Only for bootd.integrity=verity.
+        inst_multiple -o fsverity
+        inst_simple /usr/libexec/bootd-root
+        inst_simple "$moddir/bootd-root.service" "$systemdsystemunitdir/bootd-root.service"
+        inst_hook cmdline 00 "$moddir/bootd-emergency.sh"
+        $SYSTEMCTL -q --root "$initdir" add-requires initrd-root-fs.target bootd-root.service
+    }
+}
