@@ -87,6 +87,7 @@ class Conflict:
     path: bytes
     kind: ConflictKind
     versions: Versions
+    detail: str = ""
 
 
 @dataclass(slots=True)

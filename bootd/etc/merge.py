@@ -13,6 +13,7 @@ from typing import Final
 from bootd.etc.contents import Contents
 from bootd.etc.decide import decide
 from bootd.etc.report import make_report
+from bootd.etc.settle import settle_accounts
 from bootd.etc.snapshot import opened_folder, scan_folder
 from bootd.etc.write import Source, empty_folder, remove_entries, write_tree
 from bootd.model.etc_report import EtcNote, EtcReport, NoteKind, etc_path
@@ -31,14 +32,17 @@ def preview_merge(base: Directory, mine: Path, theirs: Directory, contents: Cont
         base: ``/usr/etc`` of the running deployment's image.
         mine: the running deployment's ``/etc``.
         theirs: ``/usr/etc`` of the new image.
-        contents: how contents are measured; none are opened.
+        contents: how contents are measured, and those of account databases opened.
 
     Raises:
         EtcTooLargeError: see `scan_folder`.
         WriteFailedError: the kernel refused to read.
     """
-    plan = decide(base, scan_folder(mine, contents, (base, theirs)).root, theirs)
-    return make_report(plan, mine, contents)
+    snapshot = scan_folder(mine, contents, (base, theirs))
+    plan = decide(base, snapshot.root, theirs)
+    with opened_folder(mine) as source:
+        notes = settle_accounts(plan, (base, snapshot.root, theirs), source, contents)
+    return make_report(plan, mine, contents, notes)
 
 
 def merge(
@@ -60,7 +64,8 @@ def merge(
         while True:
             snapshot = scan_folder(mine, contents, (base, theirs))
             plan = decide(base, snapshot.root, theirs)
-            notes = write_tree(plan.root, descriptor, target, Source(source, contents))
+            notes = settle_accounts(plan, (base, snapshot.root, theirs), source, contents)
+            notes += write_tree(plan.root, descriptor, target, Source(source, contents))
             changing = scan_folder(mine).changed_since(snapshot)
             if not changing or attempt == MAX_ATTEMPTS:
                 break

@@ -89,7 +89,12 @@ def _conflict(conflict: Conflict, folder: Path, contents: Contents) -> EtcConfli
         describe(node, conflict.path, folder, contents) for node in conflict.versions
     )
     return EtcConflict(
-        path=etc_path(conflict.path), kind=conflict.kind, base=base, mine=mine, theirs=theirs
+        path=etc_path(conflict.path),
+        kind=conflict.kind,
+        base=base,
+        mine=mine,
+        theirs=theirs,
+        detail=conflict.detail,
     )
 
 

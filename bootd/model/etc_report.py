@@ -74,6 +74,8 @@ class ConflictKind(StrEnum):
     """Deleted on this machine, changed by the image: it stays deleted."""
     DELETED_THERE = "deleted-there"
     """Changed on this machine, removed from the image: it stays."""
+    ACCOUNT = "account"
+    """Users or groups in an account database disagree; `EtcConflict.detail` says what stands."""
 
 
 class NoteKind(StrEnum):
@@ -91,6 +93,8 @@ class NoteKind(StrEnum):
     """The file system would not take an extended attribute."""
     CHANGING = "changing"
     """It was written to again and again while it was read: what was read last is carried."""
+    ACCOUNT = "account"
+    """Something about a row of an account database, which the detail tells."""
 
 
 class EtcSide(BaseModel):
@@ -124,6 +128,8 @@ class EtcConflict(BaseModel):
     """What this machine made of it; this is what the merged ``/etc`` holds."""
     theirs: EtcSide
     """The new default; it can be read below ``/usr/etc`` of the new deployment."""
+    detail: str = Field(default="", max_length=_MAX_TEXT)
+    """What exactly, where the path alone does not say it."""
 
 
 class EtcNote(BaseModel):

@@ -33,6 +33,7 @@ _CLASHES: Final[dict[ConflictKind, str]] = {
     ConflictKind.TYPE: "of another type in the image; yours stays",
     ConflictKind.DELETED_HERE: "changed by the image, deleted here; it stays deleted",
     ConflictKind.DELETED_THERE: "removed by the image, changed here; yours stays",
+    ConflictKind.ACCOUNT: "accounts clash",
 }
 _REMARKS: Final[dict[NoteKind, str]] = {
     NoteKind.SPECIAL_SKIPPED: "not a file, folder or link: not carried over",
@@ -41,6 +42,7 @@ _REMARKS: Final[dict[NoteKind, str]] = {
     NoteKind.METADATA_DROPPED: "your mode, owner or attributes had nothing left to belong to",
     NoteKind.XATTR_DROPPED: "an extended attribute could not be kept",
     NoteKind.CHANGING: "it was being written to: the last state read is carried over",
+    NoteKind.ACCOUNT: "a row of it",
 }
 
 
@@ -92,7 +94,8 @@ def _summary(report: EtcReport) -> str:
 
 
 def _conflict(conflict: EtcConflict, style: Style) -> str:
-    return f"  {style.warning(printable(conflict.path))}: {_CLASHES[conflict.kind]}"
+    detail = f" ({printable(conflict.detail)})" if conflict.detail else ""
+    return f"  {style.warning(printable(conflict.path))}: {_CLASHES[conflict.kind]}{detail}"
 
 
 def _note(note: EtcNote) -> str:

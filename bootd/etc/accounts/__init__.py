@@ -1,0 +1,1 @@
+"""The record-wise merge of passwd, group, shadow, gshadow, subuid and subgid."""

@@ -1,0 +1,342 @@
+"""The merge of all account databases at once, since their rows belong together.
+
+Groups are decided first, then users, then what depends on either. Of theirs, new rows arrive unless
+their id is taken here by another name: then the name is left out everywhere and reported. A user
+whose primary group does not arrive does not arrive either; group numbers of arriving users follow
+the group's name. What the image removed goes where nothing of it was changed here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from bootd.etc.accounts.ranges import merge_ranges
+from bootd.etc.accounts.records import (
+    DATABASES,
+    GROUP,
+    GROUP_MEMBERS,
+    GSHADOW,
+    ID,
+    PASSWD,
+    PASSWORD,
+    PRIMARY_GROUP,
+    SHADOW,
+    SUBGID,
+    SUBUID,
+    Row,
+    Table,
+    members,
+    read_table,
+    write_lines,
+)
+from bootd.etc.accounts.rows import RowMerge, shown
+
+Databases = Mapping[str, bytes]
+
+_SHADOWS: Final = {PASSWD: SHADOW, GROUP: GSHADOW}
+_WORD: Final = {PASSWD: "user", SHADOW: "user", GROUP: "group", GSHADOW: "group"}
+_WAY_OUT: Final = {
+    PASSWD: "once it runs, 'useradd --system NAME' gives it a free id",
+    GROUP: "once it runs, 'groupadd --system NAME' gives it a free id",
+}
+_LOCKED_ROW: Final = {SHADOW: b":!*:::::::", GSHADOW: b":!*::"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something to tell about a database; a conflict is what somebody may have to decide."""
+
+    database: str
+    text: str
+    conflict: bool
+
+
+@dataclass(slots=True)
+class Merged:
+    """The merged databases and what there is to say."""
+
+    contents: dict[str, bytes]
+    findings: list[Finding]
+
+
+def merge_accounts(base: Databases, mine: Databases, theirs: Databases) -> Merged:
+    """Merge the databases that mine and theirs have; passwd and group have to be among them.
+
+    Where one side changed none of them the other's are the result, byte for byte.
+    """
+    names = [name for name in DATABASES if name in mine and name in theirs]
+    before = {name: base.get(name, b"") for name in names}
+    here, there = ({name: side[name] for name in names} for side in (mine, theirs))
+    if there in (before, here):
+        return Merged(here, [])
+    if here == before:
+        return Merged(there, moved_ids(before, there))
+    sides = before, here, there
+    tables = [{name: read_table(name, side[name]) for name in names} for side in sides]
+    return _Merging(tables[0], tables[1], tables[2]).run(before, here, there)
+
+
+def moved_ids(base: Databases, theirs: Databases) -> list[Finding]:
+    """Return which names of the defaults have another id in the new ones."""
+    found = []
+    for database in (PASSWD, GROUP):
+        before, after = (
+            read_table(database, side.get(database, b"")).rows for side in (base, theirs)
+        )
+        found += [
+            Finding(
+                database,
+                f"{_WORD[database]} {shown(name)}: the image changed id {_text(row[ID])} to "
+                f"{_text(after[name][ID])}, which is taken, as nothing was changed here; files in "
+                "/var that belong to it keep the old number",
+                conflict=True,
+            )
+            for name, row in before.items()
+            if name in after and row[ID] != after[name][ID]
+        ]
+    return found
+
+
+@dataclass(slots=True)
+class _Merging:
+    base: dict[str, Table]
+    mine: dict[str, Table]
+    theirs: dict[str, Table]
+    rows: dict[str, dict[bytes, Row]] = field(default_factory=dict)
+    gone: dict[str, set[bytes]] = field(default_factory=dict)
+    left_out: dict[str, set[bytes]] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+
+    def run(self, base: Databases, mine: Databases, theirs: Databases) -> Merged:
+        for database in (GROUP, PASSWD):
+            self._decide(database)
+        self._keep_primary_groups()
+        self._leave_out_private_groups()
+        self._drop_members(GROUP, (GROUP_MEMBERS,))
+        contents = {}
+        for database in (PASSWD, GROUP):
+            self._note_oddities(database)
+            contents[database] = self._write(database, mine[database])
+        for database, shadow in _SHADOWS.items():
+            if shadow in self.mine:
+                self._shadow(database, shadow)
+                contents[shadow] = self._write(shadow, mine[shadow])
+        absent = self.gone[PASSWD] | self.left_out[PASSWD]
+        for database in (SUBUID, SUBGID):
+            if database in self.mine:
+                sides = base[database], mine[database], theirs[database]
+                contents[database], clashes = merge_ranges(database, *sides, absent)
+                self.findings += [Finding(database, text, conflict=True) for text in clashes]
+        return Merged(contents, self.findings)
+
+    def _decide(self, database: str) -> None:
+        """Decide which rows of passwd or group stand, and merge them."""
+        base, mine, theirs = self._rows(database)
+        self.gone[database] = {
+            name
+            for name in base.keys() & mine.keys() - theirs.keys()
+            if not self._changed_here(database, name)
+        }
+        self.left_out[database] = set()
+        rows = {
+            name: self._merge_row(database, name) if name in theirs else row
+            for name, row in mine.items()
+            if name not in self.gone[database]
+        }
+        self.rows[database] = rows
+        owners: dict[int, list[bytes]] = {}
+        for name, row in rows.items():
+            owners.setdefault(int(row[ID]), []).append(name)
+        for name in theirs.keys() - mine.keys():
+            if name in base:
+                self._tell(database, name, "deleted here; it stays deleted", conflict=False)
+        for name, row in theirs.items():
+            if name not in mine and name not in base:
+                self._arrive(database, name, row, owners)
+        self._tell_about_removed(database)
+
+    def _arrive(self, database: str, name: bytes, row: Row, owners: dict[int, list[bytes]]) -> None:
+        theirs = self.theirs[database].rows
+        number = int(row[ID])
+        strangers = [
+            other
+            for other in owners.get(number, ())
+            if other not in theirs or int(theirs[other][ID]) != number
+        ]
+        arriving = self._with_primary_group(row) if database == PASSWD else row
+        if strangers:
+            why = f"its id {number} belongs to {shown(strangers[0])} here"
+        elif arriving is None:
+            why = f"its primary group {_text(row[PRIMARY_GROUP])} is not that of the image here"
+        else:
+            self.rows[database][name] = arriving
+            owners.setdefault(number, []).append(name)
+            self._tell_taken_over(database, name, number)
+            return
+        self.left_out[database].add(name)
+        self._tell(database, name, f"left out, because {why}; {_WAY_OUT[database]}", conflict=True)
+
+    def _with_primary_group(self, row: Row) -> Row | None:
+        """Return a user's row of theirs with the number its primary group has here."""
+        number = row[PRIMARY_GROUP]
+        group = self._group_of(self.theirs[GROUP], number)
+        if group is None:
+            taken = {int(other[ID]) for other in self.rows[GROUP].values()}
+            return None if int(number) in taken else row
+        if group not in self.rows[GROUP]:
+            return None
+        here = self.rows[GROUP][group][ID]
+        # Several names of one number are one group to the kernel: then the number itself is right.
+        if int(here) != int(number):
+            number = here
+        return (*row[:PRIMARY_GROUP], number, *row[PRIMARY_GROUP + 1 :])
+
+    def _group_of(self, table: Table, number: bytes) -> bytes | None:
+        for name, row in table.rows.items():
+            if int(row[ID]) == int(number):
+                return name
+        return None
+
+    def _merge_row(self, database: str, name: bytes) -> Row:
+        base, mine, theirs = (rows.get(name) for rows in self._rows(database))
+        assert mine is not None
+        assert theirs is not None
+        if database == PASSWD:
+            base_group = None if base is None else base[PRIMARY_GROUP]
+            if theirs[PRIMARY_GROUP] != base_group:
+                follows = self._with_primary_group(theirs)
+                number = mine[PRIMARY_GROUP] if follows is None else follows[PRIMARY_GROUP]
+                theirs = (*theirs[:PRIMARY_GROUP], number, *theirs[PRIMARY_GROUP + 1 :])
+        clashes: list[str] = []
+        merged = RowMerge(database, base, mine, theirs, clashes).merged()
+        for clash in clashes:
+            self._tell(database, name, clash, conflict=True)
+        return merged
+
+    def _changed_here(self, database: str, name: bytes) -> bool:
+        related = [database, _SHADOWS[database]]
+        return any(
+            self.base[one].rows.get(name) != self.mine[one].rows.get(name)
+            for one in related
+            if one in self.mine
+        )
+
+    def _tell_about_removed(self, database: str) -> None:
+        base, mine, theirs = self._rows(database)
+        for name in sorted(base.keys() & mine.keys() - theirs.keys() - self.gone[database]):
+            text = "removed by the image, changed here; yours stays"
+            self._tell(database, name, text, conflict=True)
+
+    def _tell_taken_over(self, database: str, name: bytes, number: int) -> None:
+        mine = self.mine[database].rows
+        for other in self.gone[database]:
+            if int(mine[other][ID]) == number:
+                text = f"has the id {number} now, which was that of {shown(other)}"
+                self._tell(database, name, text, conflict=True)
+
+    def _keep_primary_groups(self) -> None:
+        """Let no user's primary group go."""
+        used = {int(row[PRIMARY_GROUP]) for row in self.rows[PASSWD].values()}
+        known = {int(row[ID]) for row in self.rows[GROUP].values()}
+        for name in sorted(self.gone[GROUP]):
+            row = self.mine[GROUP].rows[name]
+            if int(row[ID]) in used - known:
+                self.gone[GROUP].discard(name)
+                self.rows[GROUP][name] = row
+                text = "removed by the image, but it is the primary group of a user; it stays"
+                self._tell(GROUP, name, text, conflict=False)
+
+    def _leave_out_private_groups(self) -> None:
+        """Leave out the new group of a user who is left out: useradd(8) makes it itself."""
+        used = {int(row[PRIMARY_GROUP]) for row in self.rows[PASSWD].values()}
+        for name in self.left_out[PASSWD] & self.rows[GROUP].keys() - self.mine[GROUP].rows.keys():
+            if int(self.rows[GROUP][name][ID]) not in used:
+                del self.rows[GROUP][name]
+                self.left_out[GROUP].add(name)
+                self._tell(GROUP, name, "left out with the user of that name", conflict=False)
+
+    def _drop_members(self, database: str, indices: tuple[int, ...]) -> None:
+        """Name nobody as a member who is left out or gone."""
+        absent = self.left_out[PASSWD] | self.gone[PASSWD]
+        for name, row in self.rows[database].items():
+            fields = list(row)
+            for index in indices:
+                listed = members(row, index)
+                if absent & set(listed):
+                    fields[index] = b",".join(one for one in listed if one not in absent)
+            self.rows[database][name] = tuple(fields)
+
+    def _shadow(self, database: str, shadow: str) -> None:
+        """Merge shadow or gshadow: one row for each name that is looked up there, and no other."""
+        _, mine, theirs = self._rows(shadow)
+        self.rows[shadow] = {}
+        for name, row in self.rows[database].items():
+            if name in mine:
+                merged = self._merge_row(shadow, name) if name in theirs else mine[name]
+                self.rows[shadow][name] = merged
+            elif name in theirs:
+                self.rows[shadow][name] = theirs[name]
+            elif row[PASSWORD] == b"x":
+                self.rows[shadow][name] = self._locked_row(shadow, name, row)
+                self._tell(shadow, name, "it had no row; it has a locked one now", conflict=False)
+        for name in mine.keys() - self.rows[shadow].keys() - self.gone[database]:
+            text = f"a row without a {_WORD[database]} was dropped"
+            self._tell(shadow, name, text, conflict=False)
+        for name in self.mine[shadow].doubled:
+            self._tell(shadow, name, "a further row was dropped; the first counts", conflict=False)
+        if shadow == GSHADOW:
+            self._drop_members(GSHADOW, (2, 3))
+
+    def _locked_row(self, shadow: str, name: bytes, row: Row) -> Row:
+        listed = row[GROUP_MEMBERS] if shadow == GSHADOW and len(row) > GROUP_MEMBERS else b""
+        return tuple((name + _LOCKED_ROW[shadow] + listed).split(b":"))
+
+    def _note_oddities(self, database: str) -> None:
+        table = self.mine[database]
+        for name in table.doubled:
+            self._tell(database, name, "it has a further row, kept as it is", conflict=False)
+        if table.malformed:
+            text = f"{table.malformed} lines could not be read and are kept as they are"
+            self.findings.append(Finding(database, text, conflict=False))
+
+    def _write(self, database: str, mine: bytes) -> bytes:
+        """Write a database: mine's order, what arrives after the last row."""
+        rows = dict(self.rows[database])
+        their_removed = set(self.base[database].opaque()) - set(self.theirs[database].opaque())
+        lines: list[bytes] = []
+        end = 0
+        for line in self.mine[database].lines:
+            if line.name is not None:
+                row = rows.pop(line.name, None)
+                if row is not None:
+                    lines.append(b":".join(row))
+                    end = len(lines)
+            elif not (self._is_dropped(database, line.again) or line.text in their_removed):
+                lines.append(line.text)
+        lines[end:end] = [b":".join(row) for row in rows.values()]
+        known = {*self.base[database].opaque(), *self.mine[database].opaque()}
+        lines += [text for text in self._new_opaque(database) if text not in known]
+        return write_lines(lines, mine)
+
+    def _new_opaque(self, database: str) -> list[bytes]:
+        lines = self.theirs[database].lines
+        return [line.text for line in lines if line.name is None and line.again is None]
+
+    def _is_dropped(self, database: str, again: bytes | None) -> bool:
+        """Tell whether a further row of a name is not kept."""
+        if again is None:
+            return False
+        return database in (SHADOW, GSHADOW) or again not in self.rows[database]
+
+    def _rows(self, database: str) -> tuple[dict[bytes, Row], dict[bytes, Row], dict[bytes, Row]]:
+        return self.base[database].rows, self.mine[database].rows, self.theirs[database].rows
+
+    def _tell(self, database: str, name: bytes, text: str, *, conflict: bool) -> None:
+        text = f"{_WORD[database]} {shown(name)}: {text}"
+        self.findings.append(Finding(database, text, conflict=conflict))
+
+
+def _text(number: bytes) -> str:
+    return number.decode("ascii")

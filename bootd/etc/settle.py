@@ -1,0 +1,112 @@
+"""Where the whole-file rules leave the account databases to the record-wise merge.
+
+It runs as soon as the image changed one of the six, for all of them at once: a user is a row in
+several. Without passwd and group as regular files on each side the whole-file rules stand.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from bootd.etc.accounts.merge import Merged, merge_accounts
+from bootd.etc.accounts.records import DATABASES, GROUP, PASSWD
+from bootd.etc.compare import same_content
+from bootd.etc.contents import Contents
+from bootd.etc.decide import Conflict, Outcome, Plan, Side, Tally, Versions
+from bootd.etc.snapshot import chunks_of, closing, open_file
+from bootd.model.etc_report import ConflictKind, EtcNote, NoteKind, etc_path
+from bootd.model.tree import Directory, RegularFile
+
+MAX_DATABASE: Final = 16 << 20
+"""Largest account database, in bytes, that is merged by record."""
+
+
+def settle_accounts(
+    plan: Plan, sides: tuple[Directory, Directory, Directory], mine: int, contents: Contents
+) -> list[EtcNote]:
+    """Put the merged account databases into a plan, with their conflicts; return the notes.
+
+    Args:
+        plan: what the whole-file rules decided.
+        sides: base, mine and theirs.
+        mine: a descriptor of the machine's ``/etc``.
+        contents: where image files come from.
+
+    Raises:
+        DamagedObjectError: a content of an image is missing.
+    """
+    versions = {
+        name: Versions(*(side.entries.get(name.encode()) for side in sides)) for name in DATABASES
+    }
+    if all(same_content(one.base, one.theirs) for one in versions.values()):
+        return []
+    read: tuple[dict[str, bytes], dict[str, bytes], dict[str, bytes]] = {}, {}, {}
+    for name, three in versions.items():
+        for side, node, found in zip((None, mine, None), three, read, strict=True):
+            data = _read(name.encode(), node, side, contents)
+            if data is not None:
+                found[name] = data
+        if three.base is None and three.mine is None and name in read[2]:
+            read[1][name] = b""
+    if not all({PASSWD, GROUP} <= side.keys() for side in read):
+        return []
+    merged = merge_accounts(*read)
+    for name, data in merged.contents.items():
+        _put(plan, versions[name], name.encode(), data, (read[1][name], read[2][name]))
+    return _tell(plan, merged, versions)
+
+
+def _put(
+    plan: Plan, versions: Versions, path: bytes, data: bytes, sources: tuple[bytes, bytes]
+) -> None:
+    mine, theirs = sources
+    outcome = plan.root.children.get(path)
+    if outcome is None:
+        return
+    clash = [one for one in plan.conflicts if one.path == path and one.kind is ConflictKind.CONTENT]
+    for one in clash:
+        plan.conflicts.remove(one)
+        plan.tallies[Tally.KEPT] -= 1
+        plan.tallies[Tally.MERGED] += 1
+    if data == mine and isinstance(versions.mine, RegularFile):
+        _replace(outcome, versions.mine, Side.MINE)
+    elif data == theirs and isinstance(versions.theirs, RegularFile):
+        _replace(outcome, versions.theirs, Side.THEIRS)
+    else:
+        _replace(outcome, RegularFile(outcome.metadata, len(data), data), Side.MINE)
+
+
+def _replace(outcome: Outcome, content: RegularFile, side: Side) -> None:
+    if outcome.content is content or same_content(outcome.content, content):
+        return
+    outcome.content, outcome.side = content, side
+    time = content.metadata
+    outcome.metadata = replace(
+        outcome.metadata,
+        mtime_seconds=time.mtime_seconds,
+        mtime_nanoseconds=time.mtime_nanoseconds,
+    )
+
+
+def _tell(plan: Plan, merged: Merged, versions: dict[str, Versions]) -> list[EtcNote]:
+    notes = []
+    for one in merged.findings:
+        path = one.database.encode()
+        if one.conflict:
+            found = Conflict(path, ConflictKind.ACCOUNT, versions[one.database], one.text)
+            plan.conflicts.append(found)
+        else:
+            notes.append(EtcNote(path=etc_path(path), kind=NoteKind.ACCOUNT, detail=one.text))
+    plan.conflicts.sort(key=lambda conflict: conflict.path)
+    return notes
+
+
+def _read(name: bytes, node: object, mine: int | None, contents: Contents) -> bytes | None:
+    """Return a database's content; None where it is no regular file, or too large."""
+    if not isinstance(node, RegularFile) or node.size > MAX_DATABASE:
+        return None
+    if node.content is not None:
+        return node.content
+    with closing(contents.open(node) if mine is None else open_file(name, mine)) as descriptor:
+        return None if descriptor is None else b"".join(chunks_of(descriptor, MAX_DATABASE))

@@ -1,0 +1,149 @@
+"""The merge of the account databases: what arrives, what stays, what is reported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.etc_trees import MemoryContents, folder, lay_out
+
+from bootd.etc.accounts.merge import merge_accounts, moved_ids
+from bootd.etc.merge import merge, preview_merge
+
+BASE = {
+    "passwd": b"root:x:0:0:root:/root:/bin/bash\nold:x:9:9:old:/:/bin/sh\n",
+    "group": b"root:x:0:\nold:x:9:\nsudo:x:27:\n",
+    "shadow": b"root:*:1:0:99999:7:::\nold:*:1:0:99999:7:::\n",
+    "gshadow": b"root:*::\nold:*::\nsudo:*::\n",
+    "subuid": b"",
+    "subgid": b"",
+}
+MINE = {
+    "passwd": BASE["passwd"] + b"alice:x:999:999::/home/alice:/bin/bash\n",
+    "group": BASE["group"].replace(b"27:", b"27:alice") + b"alice:x:999:\n",
+    "shadow": BASE["shadow"] + b"alice:$y$a:2:0:99999:7:::\n",
+    "gshadow": BASE["gshadow"].replace(b"sudo:*::", b"sudo:*::alice") + b"alice:!::\n",
+    "subuid": b"alice:100000:65536\n",
+    "subgid": b"alice:100000:65536\n",
+}
+Edit = tuple[str, bytes, bytes]
+
+
+def edited(databases: dict[str, bytes], *edits: Edit) -> dict[str, bytes]:
+    """Replace a text, or append where it is empty."""
+    found = dict(databases)
+    for database, old, new in edits:
+        assert old in found[database]
+        found[database] = found[database].replace(old, new) if old else found[database] + new
+    return found
+
+
+NEW_USER: list[Edit] = [
+    ("passwd", b"", b"kea:x:997:996::/r:/n\n"),
+    ("group", b"", b"kea:x:996:\n"),
+    ("shadow", b"", b"kea:!:::::::\n"),
+    ("gshadow", b"", b"kea:!::\n"),
+]
+CASES: dict[str, tuple[list[Edit], list[Edit], dict[str, bytes], list[str]]] = {
+    "users of both": ([], NEW_USER, {"passwd": b"alice:x:999:999", "shadow": b"kea:!"}, []),
+    "a field of the image": ([], [("passwd", b"old:/:", b"new:/:")], {"passwd": b":new:/:"}, []),
+    "members as sets": ([], [("group", b"27:", b"27:old")], {"group": b"27:alice,old\n"}, []),
+    "an id that is taken": (
+        [], [("passwd", b"", b"redis:x:999:9::/:/n\n"), ("group", b"27:", b"27:redis")],
+        {"group": b"27:alice\n"}, ["user 'redis': left out, because its id 999 belongs to 'alice'"],
+    ),
+    "a number of a group that moved": (
+        [("group", b"", b"kea:x:500:\n")], NEW_USER, {"passwd": b"kea:x:997:500:"},
+        ["group 'kea': id '500' here, '996' in the image"],
+    ),
+    "an id that the image moved": (
+        [], [("passwd", b"old:x:9:", b"old:x:8:")], {"passwd": b"old:x:9:9"},
+        ["user 'old': id '9' here, '8' in the image"],
+    ),
+    "no unlocking": (
+        [], [("shadow", b"root:*:1:", b"root:$y$z:2:")], {"shadow": b"root:*:1:"},
+        ["user 'root': the image would unlock it"],
+    ),
+    "no unlocking by an empty password": (
+        [], [("shadow", b"root:*:1:", b"root::2:")], {"shadow": b"root:*:1:"},
+        ["user 'root': the image would unlock it"],
+    ),
+    "no locking out": (
+        [("shadow", b"root:*:1:", b"root:$y$m:3:")], [("shadow", b"root:*:1:", b"root:!*:5:")],
+        {"shadow": b"root:$y$m:3:"}, ["user 'root': the image locks it"],
+    ),
+    "a password and its day are one": (
+        [("shadow", b"root:*:1:", b"root:$y$m:3:")], [("shadow", b"root:*:1:", b"root:*:5:")],
+        {"shadow": b"root:$y$m:3:"}, [],
+    ),
+    "both changed a shell": (
+        [("passwd", b"/:/bin/sh", b"/:/bin/a")], [("passwd", b"/:/bin/sh", b"/:/bin/b")],
+        {"passwd": b"old:/:/bin/a"}, ["user 'old': shell '/bin/a' here, '/bin/b' in the image"],
+    ),
+    "comments, NIS and malformed lines": (
+        [("passwd", b"", b"# mine\nbad:x:\n+::::::\n")], NEW_USER,
+        {"passwd": b"kea:x:997:996::/r:/n\n# mine\nbad:x:\n+::::::\n"}, [],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "expected", "conflicts"), CASES.values(), ids=CASES.keys()
+)
+def test_case(
+    here: list[Edit], there: list[Edit], expected: dict[str, bytes], conflicts: list[str]
+) -> None:
+    mine, theirs = edited(MINE, *here), edited(BASE, *there)
+    merged = merge_accounts(BASE, mine, theirs)
+    for database, text in expected.items():
+        assert text in merged.contents[database]
+    found = [finding.text for finding in merged.findings if finding.conflict]
+    assert len(found) == len(conflicts)
+    assert all(text.startswith(start) for text, start in zip(found, conflicts, strict=True))
+    assert not any("$y$" in text for text in found)
+    assert merge_accounts(BASE, merged.contents, theirs).contents == merged.contents
+
+
+def test_one_sided_changes_are_taken_as_they_are() -> None:
+    theirs = edited(BASE, *NEW_USER)
+    assert merge_accounts(BASE, BASE, theirs).contents == theirs
+    assert merge_accounts(BASE, MINE, BASE).contents == MINE
+    assert merge_accounts(BASE, MINE, MINE).contents == MINE
+
+
+def test_ids_that_move_on_an_untouched_machine_are_reported() -> None:
+    theirs = edited(BASE, ("passwd", b"old:x:9:", b"old:x:8:"))
+    assert [finding.conflict for finding in moved_ids(BASE, theirs)] == [True]
+
+
+@pytest.mark.parametrize(
+    ("edit", "healed"),
+    [
+        (("shadow", b"", b"ghost:!:::::::\n"), lambda text: b"ghost" not in text),
+        (("shadow", b"", b"root:$y$z:::::::\n"), lambda text: text.count(b"root:") == 1),
+        (("shadow", b"old:*:1:0:99999:7:::\n", b""), lambda text: b"\nold:*:1:" in text),
+    ],
+    ids=["orphaned", "doubled", "missing"],
+)
+def test_shadow_is_healed(edit: Edit, healed: Callable[[bytes], bool]) -> None:
+    merged = merge_accounts(BASE, edited(MINE, edit), edited(BASE, *NEW_USER))
+    assert healed(merged.contents["shadow"])
+
+
+def test_the_merge_of_etc_uses_it(tmp_path: Path) -> None:
+    contents = MemoryContents()
+    theirs = edited(BASE, *NEW_USER, ("passwd", b"", b"redis:x:999:9::/:/n\n"))
+    trees = [
+        folder({name: contents.file(data) for name, data in side.items()})
+        for side in (BASE, MINE, theirs)
+    ]
+    mine = lay_out(trees[1], tmp_path / "mine", contents)
+
+    preview = preview_merge(trees[0], mine, trees[2], contents)
+    report = merge(trees[0], mine, trees[2], contents, tmp_path / "target")
+
+    expected = merge_accounts(BASE, MINE, theirs).contents
+    assert {name: (tmp_path / "target" / name).read_bytes() for name in BASE} == expected
+    assert [(one.path, one.kind) for one in report.conflicts] == [("/etc/passwd", "account")]
+    assert preview == report
