@@ -1,0 +1,38 @@
+#!/usr/bin/python3 -P
+"""Runs in the test's virtual machine: does what it is told over a virtio-serial port.
+
+A request is one line, the number of the request and a shell command in base64. The answer is one
+line, too: the number, the exit status, and output and errors in base64. What is no request is left
+alone, so that rubbish from a cut-off conversation does no harm.
+"""
+
+import base64
+import subprocess
+
+PORT = "/dev/virtio-ports/test"
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
+
+with open(PORT, "r+b", buffering=0) as port, open(BOOT_ID) as boot_id:
+    port.write(b"\nready " + boot_id.read().strip().encode() + b"\n")
+    while True:
+        line = b""
+        while not line.endswith(b"\n"):
+            line += port.read(1) or b""
+        words = line.split()
+        if len(words) != 3 or words[0] != b"run":
+            continue
+        command = base64.b64decode(words[2]).decode()
+        done = subprocess.run(
+            ["/bin/sh", "-c", command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+        answer = b"done %s %d %s\n" % (
+            words[1],
+            done.returncode,
+            base64.b64encode(done.stdout) or b"=",
+        )
+        while answer:
+            answer = answer[port.write(answer) :]
