@@ -69,10 +69,15 @@ def _round(number: int, folder: Path, registry: DockerRegistry, results: Results
 
 def _extras(tool: Bootd, results: Results) -> None:
     tool.check()
+    before = len(tool.registry.requests())
     results.add(POLL, tool.name, tool.check())
+    requests = len(tool.registry.requests()) - before
     idle = tool.idle_bytes()
     results.facts["daemon idle"] = f"{idle / _MIB:.1f} MiB resident"
-    results.targets = [Target("daemon idle", idle / _MIB, 60, " MiB")]
+    results.targets = [
+        Target("poll that finds nothing new", requests, 1, " requests"),
+        Target("daemon idle", idle / _MIB, 60, " MiB"),
+    ]
 
 
 def _judge(results: Results) -> None:

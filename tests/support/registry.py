@@ -427,6 +427,11 @@ class DockerRegistry:
     storage: Path
     credentials: str = ""
 
+    def requests(self) -> list[str]:
+        """The lines of the access log: all requests so far."""
+        lines = self.storage.with_name("log").read_text(errors="replace").splitlines()
+        return [line for line in lines if '"GET /' in line or '"HEAD /' in line]
+
     def push(self, layout: Path, name: str, tag: str = "latest", layout_tag: str = "latest") -> str:
         """Push from an OCI layout folder with skopeo; returns the reference."""
         reference = f"{self.host}/{name}:{tag}"
@@ -464,7 +469,7 @@ def run_docker_registry(folder: Path, *, private: bool = False) -> Iterator[Dock
     configuration = folder / "config.yml"
     configuration.write_text(
         "version: 0.1\n"
-        "log: {level: error, accesslog: {disabled: true}}\n"
+        "log: {level: error}\n"
         f"storage: {{filesystem: {{rootdirectory: {storage}}}, delete: {{enabled: true}}}}\n"
         f"http: {{addr: '127.0.0.1:{port}'}}\n"
         + (f"auth: {{htpasswd: {{realm: test, path: {folder}/htpasswd}}}}\n" if private else "")
