@@ -8,12 +8,13 @@ alone, so that rubbish from a cut-off conversation does no harm.
 
 import base64
 import subprocess
+from pathlib import Path
 
-PORT = "/dev/virtio-ports/test"
-BOOT_ID = "/proc/sys/kernel/random/boot_id"
+PORT = Path("/dev/virtio-ports/test")
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
-with open(PORT, "r+b", buffering=0) as port, open(BOOT_ID) as boot_id:
-    port.write(b"\nready " + boot_id.read().strip().encode() + b"\n")
+with PORT.open("r+b", buffering=0) as port:
+    port.write(b"\nready " + BOOT_ID.read_bytes().strip() + b"\n")
     while True:
         line = b""
         while not line.endswith(b"\n"):
