@@ -178,6 +178,9 @@ def bad_boot(story: Story) -> None:
     )
     states = [one["state"] for one in story.status()["deployments"]]
     say.claim("and it is known which deployment failed", states.count("failed") == 1)
+    story.machine.ask("why")
+    story.machine.ask("upgrade", status=_REFUSED)
+    say.claim("a version that did not boot is not tried again", story.status()["staged"] is None)
 
 
 def crash_of_the_daemon(story: Story) -> None:
