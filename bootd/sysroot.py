@@ -41,6 +41,7 @@ from bootd.model.errors import (
 
 LAYOUT_VERSION: Final = 1
 KERNEL_ARGUMENT: Final = "bootd"
+INTEGRITY_ARGUMENT: Final = "bootd.integrity"
 _MAX_RECORD: Final = 16 << 20
 _MAX_COMMAND_LINE: Final = 1 << 20
 _MAX_DEPLOYMENTS: Final = 1_000

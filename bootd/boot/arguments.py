@@ -5,7 +5,7 @@ separated by spaces outside of double quotes, and a quote has no escape (Linux, 
 ``next_arg``). Only printable ASCII is taken: a line break would end the line of the boot entry, and
 the kernel takes byte 0xA0 of a UTF-8 letter for a space.
 
-`bootd=` is never part of a list here; the boot entry adds it.
+`bootd=` and `bootd.integrity=` are never part of a list here; the boot entry adds them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Final, Protocol
 
 from bootd.model.errors import InvalidKernelArgumentsError
 from bootd.model.tree import Directory, RegularFile, lookup
-from bootd.sysroot import KERNEL_ARGUMENT
+from bootd.sysroot import INTEGRITY_ARGUMENT, KERNEL_ARGUMENT
 
 _log = logging.getLogger(__name__)
 
@@ -34,8 +34,10 @@ PANIC_SECONDS: Final = 30
 """Long enough to read the last lines on a screen."""
 
 _PANIC: Final = "panic"
-_NOT_THE_IMAGES: Final = frozenset({KERNEL_ARGUMENT, "root"})
-"""For the machine to say: which deployment boots, and from which disk."""
+_OWN: Final = frozenset({KERNEL_ARGUMENT, INTEGRITY_ARGUMENT})
+"""What the boot entry of a deployment says by itself."""
+_NOT_THE_IMAGES: Final = _OWN | {"root"}
+"""For the machine to say: which deployment boots, how strictly, and from which disk."""
 _ARCHITECTURES: Final = {
     "ppc64": "powerpc64",
     "ppc64le": "powerpc64",
@@ -215,7 +217,7 @@ def _insert_missing(result: list[str], theirs: list[str], wanted: dict[str, int]
 
 
 def _without_own(arguments: Sequence[str]) -> list[str]:
-    return [argument for argument in arguments if key_of(argument) != KERNEL_ARGUMENT]
+    return [argument for argument in arguments if key_of(argument) not in _OWN]
 
 
 def _parse_file(path: str, content: bytes, architecture: str) -> list[str]:

@@ -22,7 +22,7 @@ from bootd.model.errors import (
     InvalidBootEntryError,
     InvalidKernelArgumentsError,
 )
-from bootd.sysroot import KERNEL_ARGUMENT
+from bootd.sysroot import INTEGRITY_ARGUMENT, KERNEL_ARGUMENT
 
 PREFIX: Final = "bootd-"
 SUFFIX: Final = ".conf"
@@ -136,8 +136,12 @@ def compose_entry(
         title=_clean_title(title) or f"bootd {record.id}",
         linux=f"{_kernel_path(record.kernel)}/{KERNEL_NAME}",
         initrds=(f"{_kernel_path(record.kernel)}/{INITRAMFS_NAME}",),
-        arguments=tuple(record.kernel_arguments),
+        arguments=(*_integrity(record), *record.kernel_arguments),
     )
+
+
+def _integrity(record: DeploymentRecord) -> list[str]:
+    return [f"{INTEGRITY_ARGUMENT}=verity={record.erofs}"] if record.sealed else []
 
 
 def render_entry(entry: BootEntry) -> bytes:

@@ -30,6 +30,15 @@ class Automatic(StrEnum):
     """It also reboots into it."""
 
 
+class Integrity(StrEnum):
+    """What the kernel makes sure of while a deployment runs."""
+
+    OFF = "off"
+    """Nothing: a damaged disk is found by ``fsck``."""
+    VERITY = "verity"
+    """It opens no file whose content is not the image's (fs-verity)."""
+
+
 def _absolute(path: Path) -> Path:
     if not path.is_absolute():
         raise ValueError("it is not an absolute path")
@@ -65,6 +74,9 @@ class Configuration(BaseModel):
     that counting never makes a file name on VFAT longer."""
     kernel_arguments: list[_Argument] = Field(default_factory=list, max_length=_MAX_ARGUMENTS)
     """Arguments this machine adds to those of every image, each one word of the command line."""
+    integrity: Integrity = Field(default=Integrity.OFF, strict=False)
+    """What is made sure of when a deployment staged from now on runs: ``off``, or ``verity``, which
+    refuses to boot or to open what is not as it was in the image."""
     boot_partition: Annotated[Path, AfterValidator(_absolute)] | None = Field(
         default=None, strict=False
     )

@@ -112,6 +112,8 @@ class DeploymentRecord(_Record):
     """What its boot entry gets besides ``bootd=<id>``."""
     erofs: str = Field(pattern=r"^[0-9a-f]{64}$")
     """fs-verity digest of ``root.erofs``."""
+    sealed: bool = False
+    """Whether the kernel guards all its files, and its entry demands that."""
     pinned: bool = False
 
 

@@ -54,6 +54,7 @@ class _Reporter:
         self._phase: Phase | None = None
         self._cancelled = False
         self._sending = False
+        self._finished = False
 
     def report(self, phase: Phase, done: int = 0, total: int = 0) -> None:
         if self._cancelled:
@@ -68,8 +69,12 @@ class _Reporter:
     def cancel(self, _signal: int, _frame: FrameType | None) -> None:
         """Stop the operation where it is, be it waiting for a server; every write may be cut."""
         self._cancelled = True
-        if not self._sending:
+        if not self._sending and not self._finished:
             raise CancelledError(_CANCELLED)
+
+    def finish(self) -> None:
+        """Nothing is left to be stopped: the daemon hangs up once it has the result."""
+        self._finished = True
 
     def send(self, **event: Any) -> None:
         self._sending = True
@@ -87,6 +92,7 @@ def main() -> int:
     threading.Thread(target=_end_with_the_daemon, daemon=True).start()
     try:
         document = _run(json.loads(request), reporter)
+        reporter.finish()
     except BootdError as error:
         return _fail(reporter, error)
     except Exception as error:  # noqa: BLE001 - the last frame of a process: report, do not hide
@@ -112,6 +118,7 @@ def _run(request: dict[str, Any], progress: Progress) -> BaseModel:
 
 
 def _fail(reporter: _Reporter, error: BootdError) -> int:
+    reporter.finish()
     reporter.send(event="error", code=error.code, message=error.message, hint=error.hint)
     return error.exit_status
 

@@ -15,6 +15,7 @@ from typing import Final
 from bootd.boot.arguments import ARGUMENT_FOLDER, image_arguments, with_restart_after_panic
 from bootd.boot.kernel import MODULES, check_boot_space, find_kernel, kernel_files
 from bootd.durable import temporary_name
+from bootd.model.config import Integrity
 from bootd.model.deployment import DeploymentId, DeploymentRecord
 from bootd.model.documents import StageDocument
 from bootd.model.errors import (
@@ -37,6 +38,7 @@ from bootd.operations.staged import forget_staged, mark_staged
 from bootd.operations.survey import Survey, survey
 from bootd.registry.source import open_source
 from bootd.store.image import StoredImage, compose_image
+from bootd.store.sealing import seal
 from bootd.store.space import check_space, needed_space
 
 _log = logging.getLogger(__name__)
@@ -68,6 +70,7 @@ def stage(
         DeniedDigestError: the image failed here before.
         HeldError: it was asked for automatically and updates are held.
         NoSpaceError, BootPartitionFullError: there is no room; said before anything is fetched.
+        NoVerityError: deployments are to be sealed, and the file system cannot do that.
         TransportError, ContentError, StorageError: see `pull`.
         BusyError: another process changes the store.
     """
@@ -180,6 +183,9 @@ def _deploy(
     requested = image_arguments(tree, image.contents)
     check_boot_space(host.sysroot, kernel)
     asked = with_restart_after_panic([*requested, *host.configuration.kernel_arguments])
+    sealed = host.configuration.integrity is Integrity.VERITY
+    if sealed:
+        seal(host.sysroot, image.erofs)
     identifier = _new_identifier(host, found, resolved)
     record = DeploymentRecord(
         id=identifier,
@@ -191,6 +197,7 @@ def _deploy(
         image_arguments=asked,
         kernel_arguments=machine_arguments(found, asked),
         erofs=image.erofs_verity,
+        sealed=sealed,
     )
     return record, _publish(host, found, record, image)
 

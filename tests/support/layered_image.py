@@ -34,6 +34,10 @@ class LayeredImage:
         """Make a layer of all changes and tag the image that ends with it."""
         _umoci("repack", "--refresh-bundle", "--image", f"{self.layout}:{tag}", str(self._bundle))
 
+    def branch(self, tag: str) -> None:
+        """Tag an image with a layer of all changes since the last `seal`, which stays the base."""
+        _umoci("repack", "--image", f"{self.layout}:{tag}", str(self._bundle))
+
     def publish(self, tag: str, version: str) -> None:
         """Give a tagged image its version."""
         _umoci(

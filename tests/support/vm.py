@@ -1,60 +1,111 @@
 """A virtual machine in QEMU with UEFI firmware, driven over a virtio-serial port.
 
-There is no /dev/kvm to count on, so the processor is emulated. The machine's disk is an overlay,
-the image below it stays as it is. Its serial console goes to a file, which tells of a boot that
-never gets as far as answering.
+Its disk and its EFI variables are overlays, the images below them stay as they are. It begins
+switched off, or goes on from where another one was saved. Its serial console goes to a file, which
+tells of a boot that never gets as far as answering.
 """
 
 from __future__ import annotations
 
-import base64
 import shutil
-import socket
 import subprocess
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from support.vm_acceleration import acceleration
+from support.vm_port import Agent, Monitor
+
 _FIRMWARE = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
 _VARIABLES = Path("/usr/share/OVMF/OVMF_VARS_4M.fd")
-_TOOLS = {"qemu-system-x86_64": "qemu-system-x86", "qemu-img": "qemu-utils"}
-BOOT_SECONDS = 300.0
+_TOOLS = {
+    "qemu-system-x86_64": "qemu-system-x86",
+    "qemu-img": "qemu-utils",
+    "socat": "socat",
+}
+_BOOT_LINE = "EFI stub: Loaded initrd"
+"""A kernel says so on the console that the firmware gives it, once a boot."""
+BOOT_SECONDS = 600.0
 """How long a boot may take until the machine answers; one alone takes 40 s on two cores."""
-HOST = "10.0.2.2"
-"""The host's loopback, as the machine sees it."""
+_SAVE_SECONDS = 120.0
+REGISTRY = "10.0.2.100:5000"
+"""A registry on the host's loopback, as the machine sees it."""
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A machine that was saved while it ran; its files are not to be changed.
+
+    Attributes:
+        disk: the disk, as an overlay or a raw image.
+        variables: the EFI variables.
+        memory: memory and devices; None where the machine was switched off.
+    """
+
+    disk: Path
+    variables: Path = _VARIABLES
+    memory: Path | None = None
 
 
 class VirtualMachine:
-    """One machine; `start` and `stop` are its power switch.
+    """One machine; `start` and `shut_down` are its power switch.
 
     Attributes:
         folder: what it leaves behind: its disk, its EFI variables and ``serial.log``.
     """
 
-    def __init__(self, disk: Path, folder: Path) -> None:
-        """Begin with an overlay on the disk image `disk`, in the empty folder `folder`."""
+    def __init__(self, saved: Saved, folder: Path, registry: str = "") -> None:
+        """Begin with overlays on what was saved.
+
+        Args:
+            saved: what to begin with.
+            folder: an empty one.
+            registry: ``HOST:PORT`` of what the machine sees as `REGISTRY`; empty for none.
+        """
         check_tools()
         self.folder = folder
-        self._disk = folder / "disk.qcow2"
-        self._variables = folder / "variables.fd"
+        self.disk = folder / "disk.qcow2"
+        self.variables = folder / "variables.qcow2"
+        self._memory = saved.memory
+        self._registry = registry
         self._process: subprocess.Popen[bytes] | None = None
-        self._port = _Port(folder / "port")
-        shutil.copy(_VARIABLES, self._variables)
-        create = ("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", str(disk))
-        subprocess.run([*create, str(self._disk)], check=True)
+        self._agent = Agent(folder / "agent", self._fail_if_gone)
+        self._monitor = Monitor(folder / "monitor", self._fail_if_gone)
+        for below, overlay in ((saved.disk, self.disk), (saved.variables, self.variables)):
+            kind = "qcow2" if below.suffix == ".qcow2" else "raw"
+            command = ("qemu-img", "create", "-q", "-f", "qcow2", "-F", kind, "-b", str(below))
+            subprocess.run([*command, str(overlay)], check=True)
 
     @property
     def serial(self) -> str:
         """What all boots so far printed."""
-        return (self.folder / "serial.log").read_text(errors="replace")
+        path = self.folder / "serial.log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    @property
+    def boots(self) -> int:
+        """How many kernels were started so far."""
+        return self.serial.count(_BOOT_LINE)
+
+    @property
+    def is_on(self) -> bool:
+        """Whether it runs."""
+        return self._process is not None
 
     def start(self) -> None:
-        """Switch on and wait until the machine answers."""
+        """Switch on, or go on where it was saved, and wait until the machine answers."""
         self.switch_on()
-        self.await_boot()
+        if self._memory is None:
+            self.await_boot()
+            return
+        self._memory = None
+        # What the agent is told before its device is there again would be lost.
+        self._await_status("paused")
+        self._monitor.execute("cont")
+        # Its clock stood still while it was saved.
+        self.run(f"date --set=@{time.time():.0f}", seconds=BOOT_SECONDS)
 
     def switch_on(self) -> None:
         """Switch on."""
@@ -63,26 +114,26 @@ class VirtualMachine:
             self._process = subprocess.Popen(
                 self._command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
-        self._port.connect(self._fail_if_gone)
+        self._agent.connect()
+        self._monitor.connect()
 
     def await_boot(self, seconds: float = BOOT_SECONDS) -> str:
-        """Wait until the machine, once (re)booted, answers; return the boot's ID."""
-        line = self._port.await_line(b"ready ", seconds, self._fail_if_gone)
-        return line.split()[1].decode()
+        """Wait until the machine, once (re)booted, answers; return the version that runs."""
+        return self._agent.await_boot(seconds)
 
-    def run(self, command: str, *, check: bool = True, seconds: float = 120.0) -> str:
+    def run(self, command: str, *, check: bool = True, seconds: float = 300.0) -> str:
         """Run a shell command in the machine; return what it printed, errors included."""
         status, output = self.ask(command, seconds)
         if check and status != 0:
             pytest.fail(f"{command!r} ended with {status}:\n{output}")
         return output
 
-    def ask(self, command: str, seconds: float = 120.0) -> tuple[int, str]:
+    def ask(self, command: str, seconds: float = 300.0) -> tuple[int, str]:
         """Run a shell command in the machine; return its exit status and what it printed."""
-        return self._port.ask(command, seconds, self._fail_if_gone)
+        return self._agent.ask(command, seconds)
 
     def reboot(self) -> str:
-        """Restart as people do, and wait until the machine answers; return the boot's ID."""
+        """Restart as people do, and wait until it answers; return the version that runs."""
         self.run("systemctl --no-block reboot")
         return self.await_boot()
 
@@ -91,93 +142,72 @@ class VirtualMachine:
         assert self._process is not None
         self.run("systemctl --no-block poweroff")
         self._process.wait(BOOT_SECONDS)
-        self._process = None
-        self._port.close()
+        self._forget()
 
     def kill(self) -> None:
         """Cut the power, if it is on."""
         if self._process is not None:
             self._process.kill()
             self._process.wait(30)
-            self._process = None
-            self._port.close()
+            self._forget()
 
-    def _command(self) -> list[str]:
-        return [
-            *("nice", "-n", "5", "qemu-system-x86_64", "-machine", "q35"),
-            *("-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1536"),
-            *("-drive", f"if=pflash,format=raw,readonly=on,file={_FIRMWARE}"),
-            *("-drive", f"if=pflash,format=raw,file={self._variables}"),
-            *("-drive", f"if=virtio,format=qcow2,cache=writeback,file={self._disk}"),
-            *("-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile="),
-            *("-device", "virtio-rng-pci", "-device", "virtio-serial"),
-            *("-chardev", f"socket,id=port,server=on,wait=off,path={self._port.path}"),
-            *("-device", "virtserialport,chardev=port,name=test"),
-            *("-chardev", f"file,id=serial,append=on,path={self.folder}/serial.log"),
-            *("-serial", "chardev:serial", "-display", "none", "-vga", "none"),
-            *("-monitor", "none", "-nodefaults"),
-        ]
+    def plug_network(self, *, plugged: bool) -> None:
+        """Put the network cable in, or pull it."""
+        self._monitor.execute("set_link", name="network", up=plugged)
 
-    def _fail_if_gone(self) -> None:
-        if self._process is not None and self._process.poll() is not None:
-            log = (self.folder / "qemu.log").read_text(errors="replace")
-            pytest.fail(f"QEMU ended with {self._process.returncode}: {log[-2000:]}")
+    def save(self, memory: Path) -> Saved:
+        """Write down what the machine is, and end; a copy of its disk has to be kept with it."""
+        self._monitor.execute("stop")
+        self._monitor.execute("migrate", uri=f"exec:cat >{memory}")
+        self._await_status("postmigrate")
+        self.kill()
+        return Saved(self.disk, self.variables, memory)
+
+    def take_picture(self, path: Path) -> None:
+        """Save what the screen shows, as PNG."""
+        self._monitor.execute("screendump", filename=str(path), format="png")
 
     def describe(self) -> str:
         """Return the end of the serial console, for a failure's message."""
         return f"the end of {self.folder}/serial.log:\n{self.serial[-3000:]}"
 
-
-class _Port:
-    """The host's side of what ``vm_agent.py`` speaks."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._socket: socket.socket | None = None
-        self._received = b""
-        self._number = 0
-
-    def connect(self, still_there: Callable[[], None]) -> None:
-        self._received = b""
-        self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.settimeout(1.0)
-        for _ in range(100):
-            with suppress(FileNotFoundError, ConnectionRefusedError):
-                self._socket.connect(str(self.path))
-                return
-            still_there()
+    def _await_status(self, wanted: str) -> None:
+        deadline = time.monotonic() + _SAVE_SECONDS
+        while (found := self._monitor.execute("query-status")["status"]) != wanted:
+            if time.monotonic() > deadline:
+                pytest.fail(f"the machine is {found} and not {wanted}")
             time.sleep(0.1)
-        pytest.fail("QEMU does not open the machine's port")
 
-    def close(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
-        self.path.unlink(missing_ok=True)
+    def _command(self) -> list[str]:
+        network = "user,id=network,restrict=on"
+        if self._registry:
+            network += f",guestfwd=tcp:{REGISTRY}-cmd:socat STDIO TCP:{self._registry}"
+        return [
+            *("qemu-system-x86_64", "-machine", "q35", *acceleration()),
+            *("-smp", "2", "-m", "1280"),
+            *("-drive", f"if=pflash,format=raw,readonly=on,file={_FIRMWARE}"),
+            *("-drive", f"if=pflash,format=qcow2,file={self.variables}"),
+            *("-drive", f"if=virtio,format=qcow2,cache=writeback,file={self.disk}"),
+            *("-netdev", network, "-device", "virtio-net-pci,netdev=network,romfile="),
+            *("-device", "virtio-rng-pci", "-device", "virtio-serial"),
+            *("-chardev", f"socket,id=agent,server=on,wait=off,path={self._agent.path}"),
+            *("-device", "virtserialport,chardev=agent,name=test"),
+            *("-qmp", f"unix:{self._monitor.path},server=on,wait=off"),
+            *("-chardev", f"file,id=serial,append=on,path={self.folder}/serial.log"),
+            *("-serial", "chardev:serial", "-display", "none", "-device", "bochs-display"),
+            *("-nodefaults",),
+            *(("-S", "-incoming", f"exec:cat {self._memory}") if self._memory else ()),
+        ]
 
-    def ask(self, command: str, seconds: float, still_there: Callable[[], None]) -> tuple[int, str]:
-        assert self._socket is not None
-        self._number += 1
-        encoded = base64.b64encode(command.encode())
-        self._socket.sendall(b"run %d %s\n" % (self._number, encoded))
-        line = self.await_line(b"done %d " % self._number, seconds, still_there)
-        _, _, status, output = line.split()
-        return int(status), base64.b64decode(output).decode(errors="replace")
+    def _forget(self) -> None:
+        self._process = None
+        self._agent.close()
+        self._monitor.close()
 
-    def await_line(self, start: bytes, seconds: float, still_there: Callable[[], None]) -> bytes:
-        assert self._socket is not None
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            line, newline, rest = self._received.partition(b"\n")
-            if newline:
-                self._received = rest
-                if line.startswith(start):
-                    return line
-                continue
-            with suppress(TimeoutError):
-                self._received += self._socket.recv(65536)
-            still_there()
-        pytest.fail(f"the machine did not say {start.decode()!r} within {seconds:.0f} s")
+    def _fail_if_gone(self) -> None:
+        if self._process is not None and self._process.poll() is not None:
+            log = (self.folder / "qemu.log").read_text(errors="replace")
+            pytest.fail(f"QEMU ended with {self._process.returncode}: {log[-2000:]}")
 
 
 def check_tools() -> None:

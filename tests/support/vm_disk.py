@@ -1,32 +1,71 @@
-"""The disk of a machine that was just installed with ``bootctl-py install to-disk``."""
+"""Machines to begin scenarios with: one that was just installed, and one that runs and is well.
+
+Both are made once and kept in the cache; a scenario works on overlays of them.
+"""
 
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
+
+import pytest
 
 from bootd.operations.install import install_to_disk
 from bootd.operations.install_settings import Settings
 from bootd.operations.progress import Silent
+from bootd.process import run
 from support.cache import cached_folder, digest_of
-from support.vm_image import vm_image
+from support.vm import REGISTRY, Saved, VirtualMachine
+from support.vm_versions import vm_versions
 
-DISK_BYTES = 6 << 30
+FOLLOWED = f"{REGISTRY}/os:latest"
+_DISK_BYTES = 6 << 30
+_WELL_SECONDS = 600.0
 
 
-def installed_disk() -> Path:
-    """A raw disk image with ``v1`` on it, built on first use and then kept; not to be written to.
+def installed_machine() -> Saved:
+    """A disk with ``v1`` that ``bootctl-py install to-disk`` made, never started yet.
 
     Raises:
         BootdError: the installation failed.
     """
-    digest = digest_of(vm_image().parent.name, str(DISK_BYTES), Path(__file__))
-    return cached_folder("vm-disk", digest, _install) / "disk.raw"
+    digest = digest_of(vm_versions().parent.name, Path(__file__))
+    return Saved(cached_folder("vm-disk", digest, _install) / "disk.raw")
+
+
+def running_machine() -> Saved:
+    """The same after its first boot, with ``v1`` kept for good, and running."""
+    version = run(["qemu-system-x86_64", "--version"]).stdout.decode()
+    inputs = (Path(__file__), *(Path(__file__).with_name(n) for n in ("vm.py", "vm_port.py")))
+    digest = digest_of(installed_machine().disk.parent.name, version, *inputs)
+    folder = cached_folder("vm-running", digest, _boot)
+    return Saved(folder / "disk.qcow2", folder / "variables.qcow2", folder / "memory")
+
+
+def await_kept(machine: VirtualMachine) -> None:
+    """Wait until the running deployment is kept for good."""
+    deadline = time.monotonic() + _WELL_SECONDS
+    while machine.ask("test -e /run/bootd/blessed")[0] != 0:
+        if time.monotonic() > deadline:
+            pytest.fail(machine.run("bootctl-py health; journalctl -b -n 50", check=False))
+        time.sleep(1)
 
 
 def _install(folder: Path) -> None:
     disk = folder / "disk.raw"
     disk.touch()
-    os.truncate(disk, DISK_BYTES)
-    settings = Settings(image=f"oci:{vm_image()}:v1", follow="10.0.2.2:5000/os:latest")
+    os.truncate(disk, _DISK_BYTES)
+    settings = Settings(image=f"oci:{vm_versions()}:v1", follow=FOLLOWED)
     install_to_disk(disk, settings, Silent())
+
+
+def _boot(folder: Path) -> None:
+    machine = VirtualMachine(installed_machine(), folder)
+    try:
+        machine.start()
+        await_kept(machine)
+        machine.run("sync")
+        machine.save(folder / "memory")
+    finally:
+        machine.kill()

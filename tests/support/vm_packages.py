@@ -43,7 +43,9 @@ def _build(folder: Path) -> None:
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(path, copy)
     shutil.copytree(tree / "packaging/debian", tree / "debian")
-    # dpkg-buildpackage builds the folder it is started in.
-    build = 'cd "$1" && dpkg-buildpackage --unsigned-changes --unsigned-source --build=binary'
-    run(["sh", "-c", build, "sh", tree], timeout=_BUILD_TIMEOUT)
+    # dpkg-buildpackage builds the folder it is started in; dh_python3 finds its modules beside
+    # itself, which a safe path keeps it from.
+    build = 'cd "$1" && shift && exec env --unset=PYTHONSAFEPATH dpkg-buildpackage "$@"'
+    options = ("--unsigned-changes", "--unsigned-source", "--build=binary")
+    run(["sh", "-c", build, "sh", tree, *options], timeout=_BUILD_TIMEOUT)
     shutil.rmtree(tree)

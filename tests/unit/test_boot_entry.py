@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.boot_tree import KERNEL_DIGEST, boot_entry
 
+from bootd.boot.arguments import merge_arguments
 from bootd.boot.entry import (
     BootEntry,
     compose_entry,
@@ -167,6 +168,14 @@ def _record(**changes) -> DeploymentRecord:
 def test_an_entry_for_a_deployment():
     entry = compose_entry(_record(), serial=7, tries=None, title=" Test ")
     assert entry == boot_entry(7)
+
+
+def test_an_entry_for_a_sealed_deployment_demands_the_seal():
+    record = _record().model_copy(update={"sealed": True})
+    entry = compose_entry(record, serial=7, tries=None, title="Test")
+    assert entry.arguments[0] == f"bootd.integrity=verity={record.erofs}"
+    # It is the entry's own, and takes no part in a merge.
+    assert merge_arguments([], entry.arguments, []) == list(record.kernel_arguments)
 
 
 @pytest.mark.parametrize(

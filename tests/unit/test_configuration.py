@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bootd.configuration import load
-from bootd.model.config import Automatic, Configuration
+from bootd.model.config import Automatic, Configuration, Integrity
 from bootd.model.errors import InvalidConfigurationError
 
 VENDOR, RUN, LOCAL = "usr/lib", "run", "etc"
@@ -37,6 +37,7 @@ def test_every_key(tmp_path):
     text = """\
 image = "registry.example/os:stable"
 automatic = "apply"
+integrity = "verity"
 keep_deployments = 3
 tries = 9
 kernel_arguments = ["console=ttyS0", 'name="a b"']
@@ -52,6 +53,7 @@ keep_partial_mib = 0
     assert found == Configuration(
         image="registry.example/os:stable",
         automatic=Automatic.APPLY,
+        integrity=Integrity.VERITY,
         keep_deployments=3,
         tries=9,
         kernel_arguments=["console=ttyS0", 'name="a b"'],

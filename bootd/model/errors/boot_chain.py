@@ -1,0 +1,49 @@
+"""Boot loader, entries or kernel are in the way."""
+
+from bootd.model.errors.base import BootdError
+
+
+class BootChainError(BootdError, family=True):
+    """Boot loader, entries or kernel are in the way."""
+
+
+class NoBootPartitionError(BootChainError):
+    """``$BOOT`` was not found."""
+
+    default_hint = "Mount the EFI system partition, or name it with boot_partition in bootd.toml."
+
+
+class InvalidBootEntryError(BootChainError):
+    """A boot entry of bootd's own cannot be parsed."""
+
+    default_hint = "Remove the named file if it is not wanted; bootd does not touch it."
+
+
+class KernelTooOldError(BootChainError):
+    """The running kernel cannot mount a composefs root."""
+
+    default_hint = "bootd needs Linux 6.6 or newer on the host."
+
+
+class NoRollbackError(BootChainError):
+    """There is no other deployment to go back to."""
+
+    default_hint = "'bootctl-py deployments' lists what is kept; an upgrade makes a second one."
+
+
+class NothingStagedError(BootChainError):
+    """No deployment is staged."""
+
+    default_hint = "'bootctl-py upgrade' stages one."
+
+
+class UnhealthyError(BootChainError):
+    """The running deployment is not well, or not known to be."""
+
+    default_hint = "'bootctl-py health' shows which check failed, and what it said."
+
+
+class InvalidTransitionError(BootChainError):
+    """An upgrade was asked to take a step its state does not allow."""
+
+    default_hint = "'bootctl-py status' shows the state; if it stays, report this with the journal."

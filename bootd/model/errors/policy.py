@@ -1,0 +1,72 @@
+"""A rule, a lock or a right is in the way."""
+
+from bootd.model.errors.base import BUSY, FAILED, NOT_AUTHORISED, REFUSED, BootdError
+
+
+class PolicyError(BootdError, family=True):
+    """A rule, a lock or a right is in the way."""
+
+    exit_status = REFUSED
+
+
+class DeniedDigestError(PolicyError):
+    """The image is on the deny list because it failed on this machine."""
+
+    default_hint = "'bootctl-py why' shows the evidence; 'bootctl-py denied allow DIGEST' lifts it."
+
+
+class HeldError(PolicyError):
+    """Updates are held."""
+
+    default_hint = "'bootctl-py status' names who holds them; release the hold first."
+
+
+class DeviceInUseError(PolicyError):
+    """A disk to install to is in use."""
+
+    default_hint = (
+        "Unmount what is named (umount, swapoff, losetup --detach), or name another disk; nothing "
+        "was changed."
+    )
+
+
+class DeviceNotEmptyError(PolicyError):
+    """A disk to install to holds something."""
+
+    default_hint = "Look at it first; with --wipe all of it is lost. Nothing was changed."
+
+
+class AlreadyInstalledError(PolicyError):
+    """A file system to install to holds an installed machine."""
+
+    default_hint = "Use 'bootctl-py switch' on that machine, or install to an empty file system."
+
+
+class BusyError(PolicyError):
+    """Another job is changing the machine."""
+
+    exit_status = BUSY
+    default_hint = "Wait for it ('bootctl-py jobs') or cancel it ('bootctl-py cancel JOB')."
+
+
+class NotAuthorizedError(PolicyError):
+    """polkit refused."""
+
+    exit_status = NOT_AUTHORISED
+    default_hint = "Run it as root, or ask the administrator for the polkit action that is named."
+
+
+class DaemonUnreachableError(PolicyError):
+    """The daemon does not answer on the bus."""
+
+    exit_status = FAILED
+    default_hint = (
+        "'systemctl status bootd' says why; 'bootctl-py status --offline' needs no daemon."
+    )
+
+
+class CancelledError(PolicyError):
+    """The job was cancelled."""
+
+    exit_status = FAILED
+    default_hint = "Nothing was changed; what was fetched is kept for the next try."

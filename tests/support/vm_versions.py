@@ -1,0 +1,205 @@
+"""Versions of the virtual machine's image: good ones, and each way in which one can be bad.
+
+============= ======================================================================================
+tag           what is in it beyond the operating system and what the tests need
+============= ======================================================================================
+``v1``        what the machine is installed with
+``v2``, ``v3``  another ``/etc/motd`` and version; the same kernel
+``panics``    the kernel finds no program to start, and panics
+``lost``      its initramfs has no driver for the disk, so it does not find its root
+``ill``       a required health check fails
+``hangs``     a unit before ``multi-user.target`` never ends; the deadline is two minutes
+``kernel``    another kernel: the initramfs has another digest
+``kernel2``   the same one in another version
+``newer``     a later bootd
+============= ======================================================================================
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from bootd.process import run
+from support.cache import cached_folder, digest_of
+from support.layered_image import LayeredImage, drop_unreachable
+from support.vm import REGISTRY
+from support.vm_image import BUILD_SECONDS, OS, devices_in, vm_image
+
+NEWER_BOOTD = "999.0"
+_AGENT = Path(__file__).with_name("vm_agent.py")
+_AGENT_UNIT = """\
+[Unit]
+Description=Does What the Test Says
+After=systemd-tmpfiles-setup.service
+
+[Service]
+ExecStart=/usr/libexec/vm-agent
+Restart=always
+"""
+_NETWORK = "[Match]\nType=ether\n\n[Network]\nDHCP=ipv4\n"
+_ARGUMENTS = ("console=ttyS0", "systemd.firstboot=no", "panic=5", "rd.retry=20")
+_HANGING_UNIT = """\
+[Unit]
+Description=Never Ends
+
+[Service]
+Type=oneshot
+ExecStart=/usr/bin/sleep infinity
+"""
+
+
+def vm_versions() -> Path:
+    """The OCI layout folder with a tag for each version; built on first use, kept in the cache.
+
+    Raises:
+        ProcessFailedError: a tool is missing or failed; its own words are in the message.
+    """
+    inputs = (Path(__file__), _AGENT, Path(__file__).with_name("layered_image.py"))
+    digest = digest_of(vm_image().parent.name, *inputs)
+    return cached_folder("vm-versions", digest, _build) / "layout"
+
+
+def _build(folder: Path) -> None:
+    run(["cp", "--archive", vm_image(), folder / "layout"], timeout=BUILD_SECONDS)
+    image = LayeredImage(folder / "layout", folder / "bundle", start=OS)
+    _prepare(image.rootfs)
+    image.seal("prepared")
+    for tag, change in _CHANGES.items():
+        tree = _Tree(image.rootfs)
+        _name(tree, tag)
+        change(tree)
+        image.branch(tag)
+        image.publish(tag, tag)
+        tree.undo()
+    drop_unreachable(folder / "layout", OS, "prepared")
+    shutil.rmtree(folder / "bundle")
+
+
+class _Tree:
+    """A tree to change for one version only."""
+
+    def __init__(self, rootfs: Path) -> None:
+        self.rootfs = rootfs
+        self._before: dict[Path, bytes | None] = {}
+
+    def read(self, name: str) -> str:
+        return (self.rootfs / name).read_text()
+
+    def write(self, name: str, content: str | bytes, mode: int = 0o644) -> None:
+        path = self.rootfs / name
+        self.remember(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        path.chmod(mode)
+
+    def remember(self, path: Path) -> None:
+        self._before.setdefault(path, path.read_bytes() if path.exists() else None)
+
+    def undo(self) -> None:
+        for path, content in self._before.items():
+            if content is None:
+                path.unlink()
+            else:
+                path.write_bytes(content)
+
+    @property
+    def modules(self) -> str:
+        """The folder of the kernel."""
+        (vmlinuz,) = self.rootfs.glob("usr/lib/modules/*/vmlinuz")
+        return str(vmlinuz.parent.relative_to(self.rootfs))
+
+
+def _prepare(rootfs: Path) -> None:
+    units = rootfs / "usr/lib/systemd/system"
+    registries = f'[[registry]]\nlocation = "{REGISTRY}"\ninsecure = true\n'
+    files = {
+        rootfs / "usr/lib/systemd/network/80-test.network": _NETWORK,
+        rootfs / "usr/lib/bootc/kargs.d/10-test.toml": f"kargs = {list(_ARGUMENTS)!r}\n",
+        rootfs / "usr/lib/systemd/journald.conf.d/test.conf": "[Journal]\nStorage=persistent\n",
+        rootfs / "etc/containers/registries.conf.d/test.conf": registries,
+        units / "vm-agent.service": _AGENT_UNIT,
+    }
+    for path, text in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    shutil.copy2(_AGENT, rootfs / "usr/libexec/vm-agent")
+    (rootfs / "usr/libexec/vm-agent").chmod(0o755)
+    wants = units / "multi-user.target.wants"
+    wants.mkdir(exist_ok=True)
+    for unit in ("vm-agent.service", "systemd-networkd.service"):
+        link = wants / unit
+        link.unlink(missing_ok=True)
+        link.symlink_to(f"../{unit}")
+
+
+def _name(tree: _Tree, tag: str) -> None:
+    release = tree.read("usr/lib/os-release").splitlines()
+    kept = [line for line in release if not line.startswith("IMAGE_")]
+    named = ["IMAGE_ID=bootd-test", f"IMAGE_VERSION={tag}"]
+    tree.write("usr/lib/os-release", "\n".join([*kept, *named]) + "\n")
+    tree.write("etc/motd", f"Welcome to {tag}.\n")
+
+
+def _nothing(tree: _Tree) -> None:
+    """Another version, and nothing else."""
+
+
+def _panic(tree: _Tree) -> None:
+    tree.write("usr/lib/bootc/kargs.d/90-bad.toml", 'kargs = ["rdinit=/nowhere"]\n')
+
+
+def _lose_root(tree: _Tree) -> None:
+    initramfs = f"{tree.modules}/initramfs.img"
+    tree.remember(tree.rootfs / initramfs)
+    version = Path(tree.modules).name
+    command = [
+        # /var is empty in an image.
+        *("chroot", tree.rootfs, "dracut", "--tmpdir", "/tmp", "--quiet", "--force"),
+        *("--no-hostonly", "--omit-drivers", "virtio_blk", "--kver", version, f"/{initramfs}"),
+    ]
+    with devices_in(tree.rootfs):
+        run(command, timeout=BUILD_SECONDS)
+
+
+def _be_ill(tree: _Tree) -> None:
+    script = "#!/bin/sh\necho 'the database does not answer'\nexit 3\n"
+    tree.write("usr/lib/bootd/health.d/50-database", script, 0o755)
+
+
+def _hang(tree: _Tree) -> None:
+    tree.write("usr/lib/systemd/system/hang.service", _HANGING_UNIT)
+    wanted = "[Unit]\nRequires=hang.service\nAfter=hang.service\n"
+    tree.write("usr/lib/systemd/system/multi-user.target.d/hang.conf", wanted)
+    deadline = "[Timer]\nOnBootSec=\nOnBootSec=2min\n"
+    tree.write("usr/lib/systemd/system/bootd-deadline.timer.d/test.conf", deadline)
+
+
+def _change_kernel(tree: _Tree) -> None:
+    name = f"{tree.modules}/initramfs.img"
+    # A kernel skips zeros between the archives of an initramfs (Documentation, initramfs buffer
+    # format), so this one is as good as the other and has another digest.
+    tree.write(name, (tree.rootfs / name).read_bytes() + bytes(4096))
+
+
+def _newer_bootd(tree: _Tree) -> None:
+    tree.write(
+        "usr/lib/python3/dist-packages/bootd/__init__.py",
+        f'"""A later bootd."""\n\n__version__ = "{NEWER_BOOTD}"\n',
+    )
+
+
+_CHANGES: dict[str, Callable[[_Tree], None]] = {
+    "v1": _nothing,
+    "v2": _nothing,
+    "v3": _nothing,
+    "panics": _panic,
+    "lost": _lose_root,
+    "ill": _be_ill,
+    "hangs": _hang,
+    "kernel": _change_kernel,
+    "kernel2": _change_kernel,
+    "newer": _newer_bootd,
+}
+VERSIONS = tuple(_CHANGES)

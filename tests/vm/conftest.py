@@ -1,0 +1,97 @@
+"""Machines for the scenarios, and the table of what each took."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from support.cache import cache_directory
+from support.registry import run_docker_registry
+from support.vm_disk import installed_machine, running_machine
+from support.vm_scenario import Scenario
+
+_TEST_SECONDS = 5_400
+"""How long a scenario may take where machines are emulated on two cores that others use too."""
+_scenario = pytest.StashKey[Scenario]()
+_failed = pytest.StashKey[bool]()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give scenarios the time they take."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.timeout(_TEST_SECONDS))
+
+
+@pytest.fixture
+def scenario(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scenario]:
+    """A machine on ``v1`` that runs and is well, and a registry that serves ``v1``."""
+    fresh = request.node.get_closest_marker("never_started") is not None
+    saved = installed_machine() if fresh else running_machine()
+    (tmp_path / "registry").mkdir()
+    (tmp_path / "machine").mkdir()
+    with run_docker_registry(tmp_path / "registry") as registry:
+        one = Scenario(saved, tmp_path / "machine", registry)
+        request.node.stash[_scenario] = one
+        try:
+            one.begin()
+            yield one
+        finally:
+            failed = request.node.stash.get(_failed, default=False)
+            _keep(request.node.name, one, failed=failed)
+            one.machine.kill()
+
+
+def _keep(name: str, one: Scenario, *, failed: bool) -> None:
+    """Keep console and screen of a scenario that failed in ``$BOOTD_VM_RESULTS``."""
+    folder = Path(os.environ.get("BOOTD_VM_RESULTS") or cache_directory() / "vm-failures") / name
+    shutil.rmtree(folder, ignore_errors=True)
+    if not failed:
+        return
+    folder.mkdir(parents=True)
+    if one.machine.is_on:
+        with suppress(pytest.fail.Exception):
+            one.machine.take_picture(folder / "screen.png")
+    (folder / "serial.log").write_text(one.machine.serial)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Remember that a test failed, and write the row of the table."""
+    report = yield
+    if report.when == "call":
+        item.stash[_failed] = report.failed
+    one = item.stash.get(_scenario, None)
+    if report.when == "call" and one is not None:
+        report.user_properties.append(("boots", one.machine.boots))
+        report.user_properties.append(("began", time.time() - report.duration))
+        if report.failed:
+            report.sections.append(("serial console", one.machine.describe()))
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print scenario, boots, seconds and verdict."""
+    rows = [
+        (report.nodeid.partition("::")[2], dict(report.user_properties), report)
+        for kind in ("passed", "failed")
+        for report in terminalreporter.getreports(kind)
+        if report.when == "call" and dict(report.user_properties).get("boots") is not None
+    ]
+    if not rows:
+        return
+    terminalreporter.section("scenarios")
+    width = max(len(name) for name, _, _ in rows)
+    terminalreporter.line(f"{'scenario':{width}}  boots  seconds  verdict")
+    for name, properties, report in sorted(rows, key=lambda row: row[1]["began"]):
+        terminalreporter.line(
+            f"{name:{width}}  {properties['boots']:5}  {report.duration:7.0f}  {report.outcome}"
+        )
+    boots = sum(properties["boots"] for _, properties, _ in rows)
+    seconds = sum(report.duration for _, _, report in rows)
+    terminalreporter.line(f"{'all':{width}}  {boots:5}  {seconds:7.0f}")
