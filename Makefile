@@ -14,8 +14,12 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
 
 .PHONY: test
-test: ## lint and all tests; as root
+test: set-up ## lint and all tests; as root
 	@$(MAKE) --no-print-directory --keep-going unit integration crash
+
+.PHONY: set-up
+set-up:
+	@$(ENVIRONMENT) true
 
 .PHONY: lint
 lint: ## ruff, mypy, import-linter, vulture, codespell; part of the unit tests too
