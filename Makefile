@@ -37,6 +37,10 @@ integration: as-root ## tests with real registries, buses, tools and mounts; as 
 crash: as-root ## power cuts at every durable step; as root
 	@$(PYTEST) tests/crash
 
+.PHONY: packages
+packages: ## the Debian packages, beside the Containerfile that takes them
+	@$(ENVIRONMENT) packaging/build-debian-packages packaging/container/packages
+
 .PHONY: demo
 demo: as-root ## the main job from end to end, on this machine and nothing else; as root
 	@PYTHONPATH=tests $(ENVIRONMENT) python -m demo
