@@ -14,8 +14,12 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
 
 .PHONY: test
-test: ## lint and all tests; as root
+test: set-up ## lint and all tests; as root
 	@$(MAKE) --no-print-directory --keep-going unit integration crash
+
+.PHONY: set-up
+set-up:
+	@$(ENVIRONMENT) true
 
 .PHONY: lint
 lint: ## ruff, mypy, import-linter, vulture, codespell; part of the unit tests too
@@ -32,6 +36,10 @@ integration: as-root ## tests with real registries, buses, tools and mounts; as 
 .PHONY: crash
 crash: as-root ## power cuts at every durable step; as root
 	@$(PYTEST) tests/crash
+
+.PHONY: packages
+packages: ## the Debian packages, beside the Containerfile that takes them
+	@$(ENVIRONMENT) packaging/build-debian-packages packaging/container/packages
 
 .PHONY: demo
 demo: as-root ## the main job from end to end, on this machine and nothing else; as root

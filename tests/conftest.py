@@ -8,10 +8,13 @@ import inspect
 import sys
 import threading
 import time
+import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from support.cache import cache_directory
 
 _PATIENCE_SECONDS = 5.0
@@ -70,11 +73,20 @@ def _left_behind(before: set[str]) -> set[str]:
     return set().union(*(kind() for kind in _KINDS)) - before
 
 
+def _close_spare_loop() -> None:
+    """Close the loop that pytest-asyncio before 1.0, which is Debian 13's, leaves for nobody."""
+    if pytest_asyncio.__version__.startswith("0."):
+        with warnings.catch_warnings(), suppress(RuntimeError):
+            warnings.simplefilter("ignore", DeprecationWarning)
+            asyncio.get_event_loop_policy().get_event_loop().close()
+
+
 @pytest.fixture(autouse=True)
 def leaves_nothing_behind() -> Iterator[None]:
     """Compare what is open before and after a test."""
     before = set().union(*(kind() for kind in _KINDS))
     yield
+    _close_spare_loop()
     left = _left_behind(before)
     if left:
         gc.collect()

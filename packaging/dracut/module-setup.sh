@@ -22,7 +22,7 @@ install() {
         inst_multiple mount umount mkdir rmdir
         # Only for bootd.integrity=verity.
         inst_multiple -o fsverity
-        inst_simple /usr/libexec/bootd-root
+        inst_simple "$moddir/bootd-root" /usr/libexec/bootd-root
         inst_simple "$moddir/bootd-root.service" "$systemdsystemunitdir/bootd-root.service"
         inst_hook cmdline 00 "$moddir/bootd-emergency.sh"
         $SYSTEMCTL -q --root "$initdir" add-requires initrd-root-fs.target bootd-root.service

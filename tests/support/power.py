@@ -17,12 +17,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from bootd.durable import Disk
+from bootd.durable import TEMPORARY_PREFIX, Disk
 
 Loss = Literal["killed", "torn", "lost", "boot lost", "store lost"]
 LOSSES: tuple[Loss, ...] = ("killed", "torn", "lost", "boot lost", "store lost")
@@ -57,9 +58,14 @@ class CutDisk(Disk):
         for change in reversed(self._changes):
             if loss == "lost" or loss == _file_system_lost(change.folder):
                 change.undo()
-        for path in self._unsynced:
-            if loss in ("torn", "lost", _file_system_lost(path)) and path.is_file():
+        for path in filter(Path.is_file, self._unsynced):
+            # Root, as the daemon is, may write to read-only files that were left; a test may not.
+            mode = stat.S_IMODE(path.stat().st_mode)
+            path.chmod(0o600)
+            if loss in ("torn", "lost", _file_system_lost(path)):
                 os.truncate(path, 0)
+            if not path.name.startswith(TEMPORARY_PREFIX):
+                path.chmod(mode)
 
     def _step(self, what: str, path: Path) -> None:
         if self.cut is not None and len(self.steps) >= self.cut:

@@ -9,8 +9,8 @@ _START = """
 import json, os, signal, sys, time
 request = json.loads(sys.stdin.readline())
 def say(**event):
-    sys.stdout.write(json.dumps(event) + "\\n")
-    sys.stdout.flush()
+    # Not through sys.stdout, which a signal handler must not write to while it is written to.
+    os.write(1, (json.dumps(event) + "\\n").encode())
 def progress(overall, phase="pulling", done=1, total=2):
     say(event="progress", phase=phase, done=done, total=total, overall=overall)
 """

@@ -17,6 +17,7 @@ _DBUS = _CHECKOUT / "dbus"
 _ALL = (names.MANAGER, names.DEPLOYMENT, names.JOB)
 
 
+@pytest.mark.checkout
 @pytest.mark.parametrize("name", _ALL)
 def test_package_carries_the_file_of_the_source(name: str):
     inside = _CHECKOUT / f"bootd/daemon/interfaces/{name}.xml"

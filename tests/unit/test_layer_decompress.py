@@ -7,6 +7,7 @@ import struct
 import zlib
 
 import pytest
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,7 +27,7 @@ def zstd_module():
 
 
 def zstd_compress(data):
-    return zstd_module().compress(data)
+    return zstandard.compress(data)
 
 
 GZIP_READERS = {
@@ -36,15 +37,28 @@ GZIP_READERS = {
 ZSTD_READERS = {
     "zstd": lambda chunks: unpack(chunks, OCI + "+zstd"),
     "standard": lambda chunks: inflate(chunks, "zstd", *zstd_part(zstd_module())),
-    "zstandard": lambda chunks: inflate(
-        chunks, "zstd", *zstd_part(importlib.import_module("zstandard"))
-    ),
+    "zstandard": lambda chunks: inflate(chunks, "zstd", *zstd_part(zstandard)),
 }
-READERS = [(name, read, gzip.compress) for name, read in GZIP_READERS.items()] + [
-    (name, read, zstd_compress) for name, read in ZSTD_READERS.items()
-]
+# Debian 13 has the third module only.
+MARKS = {"standard": [pytest.mark.checkout]}
+
+
+def readers(*families):
+    return [
+        pytest.param(read, pack, id=name, marks=MARKS.get(name, []))
+        for family, pack in families
+        for name, read in family.items()
+    ]
+
+
+each_gzip_reader = pytest.mark.parametrize(
+    ("read", "compress"), readers((GZIP_READERS, gzip.compress))
+)
+each_zstd_reader = pytest.mark.parametrize(
+    ("read", "compress"), readers((ZSTD_READERS, zstd_compress))
+)
 each_reader = pytest.mark.parametrize(
-    ("read", "compress"), [pytest.param(read, pack, id=name) for name, read, pack in READERS]
+    ("read", "compress"), readers((GZIP_READERS, gzip.compress), (ZSTD_READERS, zstd_compress))
 )
 
 
@@ -75,9 +89,9 @@ def test_several_parts_are_one_stream(read, compress):
         assert b"".join(read(cut(stream, size * 11))) == TEXT + TEXT[::-1] + b"end"
 
 
-@pytest.mark.parametrize("read", [pytest.param(r, id=n) for n, r in ZSTD_READERS.items()])
-def test_skippable_frames_are_skipped(read):
-    stream = SKIPPABLE + zstd_compress(b"one") + SKIPPABLE + zstd_compress(b"two") + SKIPPABLE
+@each_zstd_reader
+def test_skippable_frames_are_skipped(read, compress):
+    stream = SKIPPABLE + compress(b"one") + SKIPPABLE + compress(b"two") + SKIPPABLE
     for size in (1, 10, 1000):
         assert b"".join(read(cut(stream, size))) == b"onetwo"
 
@@ -100,9 +114,9 @@ def test_damage_is_named(read, compress, damage):
         list(read(cut(damage(compress(TEXT)), 5000)))
 
 
-@pytest.mark.parametrize("read", [pytest.param(r, id=n) for n, r in GZIP_READERS.items()])
-def test_a_flipped_bit_is_found_by_the_checksum(read):
-    stream = bytearray(gzip.compress(TEXT))
+@each_gzip_reader
+def test_a_flipped_bit_is_found_by_the_checksum(read, compress):
+    stream = bytearray(compress(TEXT))
     stream[-6] ^= 1
     with pytest.raises(InvalidLayerError):
         list(read([bytes(stream)]))
@@ -124,7 +138,7 @@ def test_the_callers_bound(suffix, pack):
     with pytest.raises(InvalidLayerError, match="more than 1000000 bytes"):
         sizes.extend(len(piece) for piece in pieces)
     assert sum(sizes) <= 1_000_000
-    assert max(sizes) <= STEP
+    assert max(sizes, default=0) <= STEP
 
 
 def test_what_follows_the_stream_is_still_consumed():
@@ -133,8 +147,9 @@ def test_what_follows_the_stream_is_still_consumed():
     assert next(source, None) is None
 
 
-@settings(max_examples=100, deadline=None)
-@given(st.binary(max_size=300), st.sampled_from(READERS))
-def test_garbage_never_raises_anything_else(data, reader):
+@each_reader
+@settings(max_examples=50, deadline=None)
+@given(data=st.binary(max_size=300))
+def test_garbage_never_raises_anything_else(read, compress, data):  # noqa: ARG001 - not compressed
     with contextlib.suppress(InvalidLayerError):
-        list(reader[1](cut(data, 50)))
+        list(read(cut(data, 50)))

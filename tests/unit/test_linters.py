@@ -12,6 +12,8 @@ ROOT = Path(__file__).parents[2]
 TOOLS = Path(sys.executable).parent
 LONGEST_FILE = 500
 
+pytestmark = pytest.mark.checkout
+
 
 @pytest.mark.parametrize(
     "command",
