@@ -10,6 +10,7 @@ import logging
 from pathlib import Path
 from typing import Final
 
+from bootd.etc.account_lock import account_lock
 from bootd.etc.contents import Contents
 from bootd.etc.decide import decide
 from bootd.etc.report import make_report
@@ -38,11 +39,11 @@ def preview_merge(base: Directory, mine: Path, theirs: Directory, contents: Cont
         EtcTooLargeError: see `scan_folder`.
         WriteFailedError: the kernel refused to read.
     """
-    snapshot = scan_folder(mine, contents, (base, theirs))
-    plan = decide(base, snapshot.root, theirs)
-    with opened_folder(mine) as source:
+    with opened_folder(mine) as source, account_lock(source) as remarks:
+        snapshot = scan_folder(mine, contents, (base, theirs))
+        plan = decide(base, snapshot.root, theirs)
         notes = settle_accounts(plan, (base, snapshot.root, theirs), source, contents)
-    return make_report(plan, mine, contents, notes)
+    return make_report(plan, mine, contents, notes + remarks)
 
 
 def merge(
@@ -59,7 +60,11 @@ def merge(
         WriteFailedError: the kernel refused a read or a write.
         DamagedObjectError: a content of the new image is missing or of another size.
     """
-    with empty_folder(target) as descriptor, opened_folder(mine) as source:
+    with (
+        empty_folder(target) as descriptor,
+        opened_folder(mine) as source,
+        account_lock(source) as remarks,
+    ):
         attempt = 1
         while True:
             snapshot = scan_folder(mine, contents, (base, theirs))
@@ -73,6 +78,7 @@ def merge(
             remove_entries(descriptor, target)
             attempt += 1
     notes += [EtcNote(path=etc_path(path), kind=NoteKind.CHANGING) for path in changing]
+    notes += remarks
     return make_report(plan, mine, contents, notes)
 
 

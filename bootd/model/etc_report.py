@@ -95,6 +95,8 @@ class NoteKind(StrEnum):
     """It was written to again and again while it was read: what was read last is carried."""
     ACCOUNT = "account"
     """Something about a row of an account database, which the detail tells."""
+    UNLOCKED = "unlocked"
+    """The lock of the account databases could not be had; they were read without it."""
 
 
 class EtcSide(BaseModel):

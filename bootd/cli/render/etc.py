@@ -43,6 +43,7 @@ _REMARKS: Final[dict[NoteKind, str]] = {
     NoteKind.XATTR_DROPPED: "an extended attribute could not be kept",
     NoteKind.CHANGING: "it was being written to: the last state read is carried over",
     NoteKind.ACCOUNT: "a row of it",
+    NoteKind.UNLOCKED: "the users and groups were read without this lock",
 }
 
 
