@@ -28,6 +28,7 @@ def run(
     stdin: bytes = b"",
     timeout: float = DEFAULT_TIMEOUT,
     expected: Sequence[int] = (0,),
+    descriptors: Sequence[int] = (),
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a program to its end and return its output.
 
@@ -36,6 +37,7 @@ def run(
         stdin: all it reads.
         timeout: seconds after which it is killed.
         expected: exit statuses that are not failures.
+        descriptors: open files that it gets under their numbers, as ``/proc/self/fd/N``.
 
     Raises:
         ProcessFailedError: it could not be started, ran too long or ended otherwise.
@@ -49,6 +51,7 @@ def run(
             capture_output=True,
             timeout=timeout,
             check=False,
+            pass_fds=descriptors,
             env={**os.environ, "LC_ALL": "C.UTF-8"},
         )
     except FileNotFoundError as error:

@@ -12,6 +12,8 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
+from bootd.model.etc_policy import EtcRules
+
 _MAX_TEXT: Final = 4_096
 _MAX_ARGUMENTS: Final = 1_000
 _MOST_DEFAULT_LAYERS: Final = 4
@@ -47,6 +49,12 @@ _Argument = Annotated[
 ]
 
 
+class EtcSettings(EtcRules):
+    """The table ``etc``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
 class Configuration(BaseModel):
     """The resolved settings; a value that is not exactly of its type is refused."""
 
@@ -79,3 +87,5 @@ class Configuration(BaseModel):
     new one."""
     keep_partial_mib: int = Field(default=4_096, ge=0, le=1_048_576)
     """How many MiB of downloads that were cut off are kept to be resumed."""
+    etc: EtcSettings = Field(default_factory=EtcSettings)
+    """How ``/etc`` is merged."""

@@ -48,6 +48,8 @@ class DeploymentStatus(BaseModel):
     kernel_version: str
     kernel_arguments: list[str]
     etc_conflicts: int
+    etc_security_conflicts: int = 0
+    """Those of them at paths that matter for security."""
 
 
 class AvailableImage(BaseModel):

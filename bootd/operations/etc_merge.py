@@ -16,10 +16,13 @@ from typing import Final
 from pydantic import ValidationError
 
 from bootd.etc.merge import first_etc, merge, preview_merge
+from bootd.etc.policy import EtcPolicies, parse_rules
 from bootd.model.deployment import DeploymentId
-from bootd.model.errors import DamagedImageError, DamagedRecordError
+from bootd.model.errors import DamagedImageError, DamagedRecordError, InvalidConfigurationError
+from bootd.model.etc_policy import EtcRules
 from bootd.model.etc_report import EtcReport
-from bootd.model.tree import Directory, Metadata
+from bootd.model.tree import Directory, Metadata, RegularFile
+from bootd.operations.host import Host
 from bootd.operations.survey import Survey
 from bootd.store.contents import StoreContents
 from bootd.store.erofs.reader import ErofsImage
@@ -28,6 +31,9 @@ from bootd.sysroot import Sysroot
 DEFAULTS: Final = b"usr/etc"
 EROFS_NAME: Final = "root.erofs"
 REPORT_NAME: Final = "etc-report.json"
+RULES: Final = b"usr/lib/bootd/etc.toml"
+"""What an image says about its own ``/etc``; read out of the image that is to come."""
+_MAX_RULES: Final = 65_536
 _MAX_REPORT: Final = 64 << 20
 
 
@@ -39,6 +45,7 @@ class Sides:
     mine: Path
     theirs: Directory
     contents: StoreContents
+    policies: EtcPolicies
 
 
 @contextmanager
@@ -57,16 +64,33 @@ def defaults_in(erofs: Path) -> Iterator[Directory]:
         yield node
 
 
+def image_rules(erofs: Path, contents: StoreContents) -> tuple[EtcRules, str]:
+    """Return what an image says about its own ``/etc``, and why that cannot be used, if so.
+
+    No upgrade fails because of them.
+    """
+    with ErofsImage.open(erofs) as image:
+        node = image.lookup(RULES)
+        if not isinstance(node, RegularFile):
+            return EtcRules(), ""
+        try:
+            if node.size > _MAX_RULES:
+                raise InvalidConfigurationError(f"it has more than {_MAX_RULES} bytes")  # noqa: TRY301 - one place tells
+            return parse_rules(contents.read(node)), ""
+        except InvalidConfigurationError as error:
+            return EtcRules(), f"/{RULES.decode()} of the image: {error.message}"
+
+
 @contextmanager
-def sides(sysroot: Sysroot, found: Survey, erofs: Path) -> Iterator[Sides | None]:
+def sides(host: Host, found: Survey, erofs: Path) -> Iterator[Sides | None]:
     """Yield the three sides of a merge, or None where the machine has no ``/etc`` yet.
 
     Args:
-        sysroot: the machine.
+        host: the machine.
         found: what is on it.
         erofs: the new image's EROFS file.
     """
-    current = found.current
+    sysroot, current = host.sysroot, found.current
     mine = None if current is None else sysroot.deployment(current) / "etc"
     if current is None or mine is None or not mine.is_dir():
         yield None
@@ -74,25 +98,29 @@ def sides(sysroot: Sysroot, found: Survey, erofs: Path) -> Iterator[Sides | None
     contents = StoreContents(sysroot)
     booted_erofs = sysroot.deployment(current) / EROFS_NAME
     with defaults_in(booted_erofs) as base, defaults_in(erofs) as theirs:
-        yield Sides(base, mine, theirs, contents)
+        rules, problem = image_rules(erofs, contents)
+        policies = EtcPolicies.of(host.configuration.etc, rules, problem)
+        yield Sides(base, mine, theirs, contents, policies)
 
 
-def trial_merge(sysroot: Sysroot, found: Survey, erofs: Path) -> EtcReport:
+def trial_merge(host: Host, found: Survey, erofs: Path) -> EtcReport:
     """Return what merging now would do; nothing is written."""
-    with sides(sysroot, found, erofs) as three:
+    with sides(host, found, erofs) as three:
         if three is None:
             return EtcReport()
-        return preview_merge(three.base, three.mine, three.theirs, three.contents)
+        return preview_merge(three.base, three.mine, three.theirs, three.contents, three.policies)
 
 
-def merge_into(sysroot: Sysroot, found: Survey, erofs: Path, target: Path) -> EtcReport:
+def merge_into(host: Host, found: Survey, erofs: Path, target: Path) -> EtcReport:
     """Build the merged ``/etc`` in a new folder; the caller makes it durable."""
-    with sides(sysroot, found, erofs) as three:
+    with sides(host, found, erofs) as three:
         if three is None:
             with defaults_in(erofs) as theirs:
-                first_etc(theirs, StoreContents(sysroot), target)
+                first_etc(theirs, StoreContents(host.sysroot), target)
             return EtcReport()
-        return merge(three.base, three.mine, three.theirs, three.contents, target)
+        return merge(
+            three.base, three.mine, three.theirs, three.contents, target, policies=three.policies
+        )
 
 
 def write_report(sysroot: Sysroot, folder: Path, report: EtcReport) -> None:

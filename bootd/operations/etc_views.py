@@ -25,7 +25,7 @@ def preview(host: Host, progress: Progress) -> EtcReport:
         if found.staged is None:
             raise NothingStagedError("nothing is staged, so there is nothing to preview")
         erofs = host.sysroot.deployment(found.staged) / EROFS_NAME
-        return trial_merge(host.sysroot, found, erofs)
+        return trial_merge(host, found, erofs)
 
 
 def conflicts(host: Host) -> EtcConflictsDocument:

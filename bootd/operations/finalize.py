@@ -75,7 +75,7 @@ def _install_etc(host: Host, found: Survey, record: DeploymentRecord) -> EtcRepo
     finished = folder / "etc"
     building = temporary_name(finished)
     disk.remove_tree(building)
-    report = merge_into(host.sysroot, found, folder / EROFS_NAME, building)
+    report = merge_into(host, found, folder / EROFS_NAME, building)
     disk.remove_tree(finished)
     disk.publish_directory(building, finished)
     write_report(host.sysroot, folder, report)

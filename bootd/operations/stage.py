@@ -203,7 +203,7 @@ def _publish(host: Host, found: Survey, record: DeploymentRecord, image: StoredI
     disk.make_directory(building)
     disk.link_file(image.erofs, building / EROFS_NAME)
     host.sysroot.write_deployment(building, record)
-    report = trial_merge(host.sysroot, found, building / EROFS_NAME)
+    report = trial_merge(host, found, building / EROFS_NAME)
     write_report(host.sysroot, building, report)
     disk.publish_directory(building, target)
     return report

@@ -6,6 +6,7 @@ from bootd import __version__
 from bootd.model.deployment import DeploymentRecord
 from bootd.model.documents import DeploymentStatus, StatusDocument
 from bootd.model.errors import BootdError, NoImageConfiguredError
+from bootd.model.etc_report import EtcCounts
 from bootd.operations.deny import ROLLED_BACK
 from bootd.operations.etc_merge import read_report
 from bootd.operations.host import Host
@@ -53,6 +54,7 @@ def _describe(
     host: Host, found: Survey, record: DeploymentRecord, problems: list[str]
 ) -> DeploymentStatus:
     entry = found.entry(record.id)
+    counts = _etc_counts(host, record, problems)
     return DeploymentStatus(
         id=record.id,
         image=record.image,
@@ -66,14 +68,15 @@ def _describe(
         tries_left=None if entry is None else entry.tries_left,
         kernel_version=record.kernel.version,
         kernel_arguments=record.kernel_arguments,
-        etc_conflicts=_conflicts(host, record, problems),
+        etc_conflicts=counts.conflicts,
+        etc_security_conflicts=counts.security,
     )
 
 
-def _conflicts(host: Host, record: DeploymentRecord, problems: list[str]) -> int:
+def _etc_counts(host: Host, record: DeploymentRecord, problems: list[str]) -> EtcCounts:
     try:
         report = read_report(host.sysroot, record.id)
     except BootdError as error:
         problems.append(error.message)
-        return 0
-    return 0 if report is None else report.counts.conflicts
+        return EtcCounts()
+    return EtcCounts() if report is None else report.counts

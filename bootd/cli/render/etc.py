@@ -43,6 +43,8 @@ _REMARKS: Final[dict[NoteKind, str]] = {
     NoteKind.XATTR_DROPPED: "an extended attribute could not be kept",
     NoteKind.CHANGING: "it was being written to: the last state read is carried over",
     NoteKind.ACCOUNT: "a row of it",
+    NoteKind.POLICY: "changed on both sides",
+    NoteKind.RULES: "what the image says about its /etc is ignored",
     NoteKind.UNLOCKED: "the users and groups were read without this lock",
 }
 
@@ -96,7 +98,9 @@ def _summary(report: EtcReport) -> str:
 
 def _conflict(conflict: EtcConflict, style: Style) -> str:
     detail = f" ({printable(conflict.detail)})" if conflict.detail else ""
-    return f"  {style.warning(printable(conflict.path))}: {_CLASHES[conflict.kind]}{detail}"
+    mark = style.bad if conflict.security else style.warning
+    matters = f" {style.bad('Matters for security.')}" if conflict.security else ""
+    return f"  {mark(printable(conflict.path))}: {_CLASHES[conflict.kind]}{detail}{matters}"
 
 
 def _note(note: EtcNote) -> str:
