@@ -5,12 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import select
+import shlex
+import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from bootd.model.errors import ProcessFailedError
@@ -82,6 +86,33 @@ def feed(
         )
     except OSError as error:
         raise ProcessFailedError(f"{arguments[0]} could not be started: {error}") from error
+
+
+def edit(text: bytes, name: str) -> bytes:
+    """Let the person at this terminal change a text, in the editor they set up; return it.
+
+    Args:
+        text: what to begin with.
+        name: what to call the file; editors look at it.
+
+    Raises:
+        ProcessFailedError: there is no editor, or it ended with an error.
+    """
+    asked = os.environ.get("VISUAL") or os.environ.get("EDITOR")
+    words = shlex.split(asked) if asked else [shutil.which("editor") or "vi"]
+    with tempfile.TemporaryDirectory(prefix="bootd-edit-") as folder:
+        path = Path(folder) / name
+        path.write_bytes(text)
+        try:
+            done = subprocess.run([*words, path], check=False)
+        except (OSError, IndexError) as error:
+            raise ProcessFailedError(
+                f"the editor {asked or words[0]!r} could not be started: {error}",
+                hint="Set EDITOR to one that is installed.",
+            ) from error
+        if done.returncode != 0:
+            raise ProcessFailedError(f"{words[0]} ended with status {done.returncode}")
+        return path.read_bytes()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
-"""Merging text by lines, which diff3(1) of diffutils does.
+"""Merging and comparing text by lines, which diff3(1) and diff(1) of diffutils do.
 
-That is a program rather than a library so that a hard bound on its time holds, also at shutdown,
-whatever the text. It reads anonymous files, so nothing is left behind.
+Both are programs rather than a library so that a hard bound on their time holds, also at shutdown,
+whatever the text. They read anonymous files, so nothing is left behind.
 """
 
 from __future__ import annotations
@@ -47,6 +47,37 @@ def merge_lines(base: bytes, mine: bytes, theirs: bytes) -> bytes:
     if done.returncode == _CLASH:
         raise LinesClashError("lines that both changed touch each other")
     return done.stdout
+
+
+def marked_lines(base: bytes, mine: bytes, theirs: bytes, labels: tuple[str, str, str]) -> bytes:
+    """Return the merged text with both versions, between marks, where they clash.
+
+    Args:
+        base: what both came from.
+        mine: the one version.
+        theirs: the other.
+        labels: what the marks call mine, base and theirs.
+
+    Raises:
+        ProcessFailedError: diff3 is missing or failed.
+    """
+    names = [f"--label={label}" for label in labels]
+    return _run(["diff3", "--merge", "--text", *names], mine, base, theirs).stdout
+
+
+def unified(before: bytes, after: bytes, labels: tuple[str, str]) -> str:
+    """Return a unified diff, empty where there is none; of what is no text only that it differs.
+
+    Raises:
+        ProcessFailedError: diff is missing or failed.
+    """
+    if before == after:
+        return ""
+    if not (is_text(before) and is_text(after)):
+        return f"{labels[0]} and {labels[1]} differ, and are no text\n"
+    names = [f"--label={label}" for label in labels]
+    done = _run(["diff", "--unified", "--text", *names], before, after)
+    return done.stdout.decode(errors="backslashreplace")
 
 
 def _run(command: list[str], *texts: bytes) -> CompletedProcess[bytes]:

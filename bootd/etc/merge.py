@@ -54,6 +54,24 @@ def preview_merge(
     return make_report(plan, mine, contents, notes + remarks, policies)
 
 
+def planned_tree(
+    base: Directory,
+    mine: Path,
+    theirs: Directory,
+    contents: Contents,
+    policies: EtcPolicies = NO_POLICIES,
+) -> Directory:
+    """Return the tree that `merge` would make now, writing nothing; arguments as there.
+
+    Raises:
+        EtcTooLargeError, WriteFailedError: see `merge`.
+    """
+    with opened_folder(mine) as source, account_lock(source):
+        snapshot = scan_folder(mine, contents, (base, theirs))
+        plan, _ = _plan((base, snapshot.root, theirs), source, contents, policies)
+    return plan.tree()
+
+
 def merge(
     base: Directory,
     mine: Path,

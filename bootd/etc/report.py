@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -61,6 +61,15 @@ def make_report(
         ],
         notes=remarks[:MAX_NOTES],
         truncated=over,
+    )
+
+
+def with_notes(report: EtcReport, notes: Sequence[EtcNote]) -> EtcReport:
+    """Return a report with further remarks, first; it stays bounded."""
+    remarks = [*notes, *report.notes]
+    over = max(0, len(remarks) - MAX_NOTES)
+    return report.model_copy(
+        update={"notes": remarks[:MAX_NOTES], "truncated": report.truncated + over}
     )
 
 

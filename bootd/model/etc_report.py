@@ -95,6 +95,8 @@ class NoteKind(StrEnum):
     """It was written to again and again while it was read: what was read last is carried."""
     ACCOUNT = "account"
     """Something about a row of an account database, which the detail tells."""
+    LATE = "late"
+    """It was edited after the deployment was staged, and is carried over as it was at the end."""
     POLICY = "policy"
     """Both sides changed it, and a policy settled that; the detail tells how."""
     RULES = "rules"

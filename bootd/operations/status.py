@@ -6,9 +6,9 @@ from bootd import __version__
 from bootd.model.deployment import DeploymentRecord
 from bootd.model.documents import DeploymentStatus, StatusDocument
 from bootd.model.errors import BootdError, NoImageConfiguredError
-from bootd.model.etc_report import EtcCounts
 from bootd.operations.deny import ROLLED_BACK
 from bootd.operations.etc_merge import read_report
+from bootd.operations.etc_undecided import read_undecided
 from bootd.operations.host import Host
 from bootd.operations.last_check import read_last_check
 from bootd.operations.survey import Survey, survey
@@ -54,7 +54,7 @@ def _describe(
     host: Host, found: Survey, record: DeploymentRecord, problems: list[str]
 ) -> DeploymentStatus:
     entry = found.entry(record.id)
-    counts = _etc_counts(host, record, problems)
+    conflicts, security = _etc_counts(host, found, record, problems)
     return DeploymentStatus(
         id=record.id,
         image=record.image,
@@ -68,15 +68,21 @@ def _describe(
         tries_left=None if entry is None else entry.tries_left,
         kernel_version=record.kernel.version,
         kernel_arguments=record.kernel_arguments,
-        etc_conflicts=counts.conflicts,
-        etc_security_conflicts=counts.security,
+        etc_conflicts=conflicts,
+        etc_security_conflicts=security,
     )
 
 
-def _etc_counts(host: Host, record: DeploymentRecord, problems: list[str]) -> EtcCounts:
+def _etc_counts(
+    host: Host, found: Survey, record: DeploymentRecord, problems: list[str]
+) -> tuple[int, int]:
+    """Return how many conflicts are undecided, and how many of them matter for security."""
     try:
-        report = read_report(host.sysroot, record.id)
+        if record.id == found.staged:
+            report = read_report(host.sysroot, record.id)
+            return (0, 0) if report is None else (report.counts.conflicts, report.counts.security)
+        undecided = read_undecided(host.sysroot, record.id).conflicts
     except BootdError as error:
         problems.append(error.message)
-        return EtcCounts()
-    return EtcCounts() if report is None else report.counts
+        return 0, 0
+    return len(undecided), sum(one.conflict.security for one in undecided)

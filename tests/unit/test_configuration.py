@@ -48,6 +48,8 @@ ignore_old_failures = false
 keep_partial_mib = 0
 [etc]
 security = ["/etc/ssh/**"]
+keep_days = 0
+keep_mib = 1
 [etc.policy]
 "/etc/ssh/sshd_config" = "merge"
 """
@@ -68,6 +70,8 @@ security = ["/etc/ssh/**"]
         etc=EtcSettings(
             policy={"/etc/ssh/sshd_config": EtcPolicy.MERGE},
             security=["/etc/ssh/**"],
+            keep_days=0,
+            keep_mib=1,
         ),
     )
     below = {f"etc.{name}" for name in EtcSettings.model_fields}
