@@ -3,7 +3,8 @@
 For ``bootd.toml`` and, separately, for each base name in ``bootd.toml.d``: ``/etc`` beats ``/run``
 beats ``/usr/lib``, and an empty file or a link to ``/dev/null`` masks the ones below it. Drop-ins
 are applied in the order of their base names, wherever they are, after the main file; a later value
-replaces an earlier one whole. A masked main file does not mask the drop-ins.
+replaces an earlier one whole, but a table is added to key by key. A masked main file does not mask
+the drop-ins.
 
 A key that nobody knows is warned about and otherwise ignored, so that an older bootd, rolled back
 to, can live with a newer one's file.
@@ -16,9 +17,9 @@ import tomllib
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from bootd.model.config import Configuration
 from bootd.model.errors import InvalidConfigurationError
@@ -41,7 +42,7 @@ class LoadedConfiguration:
     Attributes:
         configuration: the values.
         origins: for each key that a file sets, that file as the machine sees it; what is not in
-            here has its default.
+            here has its default. A key inside a table is written with its table, with dots.
         warnings: what was ignored, a sentence each.
         files: every file that was applied, in order.
     """
@@ -65,18 +66,44 @@ def load(root: Path) -> LoadedConfiguration:
     files = _applied_files(root)
     for path in files:
         shown = _shown(root, path)
-        for key, value in _parse(path, shown).items():
-            if key in Configuration.model_fields:
-                values[key] = value
-                origins[key] = shown
-            else:
-                warnings.append(_unknown_key(shown, key))
+        found = _known(Configuration, _parse(path, shown), shown, warnings)
+        _add(values, found, "", shown, origins)
     return LoadedConfiguration(
         configuration=_validate(values, origins),
         origins=origins,
         warnings=tuple(warnings),
         files=tuple(_shown(root, path) for path in files),
     )
+
+
+def _known(
+    model: type[BaseModel], found: dict[str, Any], shown: str, warnings: list[str], table: str = ""
+) -> dict[str, Any]:
+    """Return what of a table is known, and warn about the rest."""
+    kept = {}
+    for key, value in found.items():
+        field = model.model_fields.get(key)
+        if field is None:
+            warnings.append(_unknown_key(model, shown, table, key))
+            continue
+        below = field.annotation
+        if isinstance(value, dict) and isinstance(below, type) and issubclass(below, BaseModel):
+            value = _known(below, value, shown, warnings, f"{table}{key}.")  # noqa: PLW2901
+        kept[key] = value
+    return kept
+
+
+def _add(
+    values: dict[str, Any], found: dict[str, Any], table: str, shown: str, origins: dict[str, str]
+) -> None:
+    """Put a file's values over those before; a table is added to, all else replaced."""
+    for key, value in found.items():
+        name = f"{table}{key}"
+        if isinstance(value, dict) and isinstance(values.setdefault(key, {}), dict):
+            _add(values[key], value, f"{name}.", shown, origins)
+        else:
+            values[key] = value
+        origins[name] = shown
 
 
 def _applied_files(root: Path) -> list[Path]:
@@ -138,17 +165,21 @@ def _validate(values: dict[str, Any], origins: dict[str, str]) -> Configuration:
         return Configuration.model_validate(values)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        key = str(first["loc"][0])
-        found = repr(values[key])[:_SHOWN]
+        key, found = "", cast("Any", values)
+        for part in first["loc"]:
+            # Below a list there is no origin of its own, and what pydantic adds is no key.
+            if not isinstance(found, dict) or part not in found:
+                break
+            key, found = f"{key}.{part}".lstrip("."), found[part]
         raise InvalidConfigurationError(
-            f"{origins[key]}: {key} = {found}: {first['msg']}"
+            f"{origins[key]}: {key} = {repr(found)[:_SHOWN]}: {first['msg']}"
         ) from error
 
 
-def _unknown_key(shown: str, key: str) -> str:
-    near = get_close_matches(key[:_SHOWN], Configuration.model_fields, n=1)
-    guess = f"; did you mean {near[0]!r}?" if near else ""
-    return f"{shown}: the key {key[:_SHOWN]!r} is not known and ignored{guess}"
+def _unknown_key(model: type[BaseModel], shown: str, table: str, key: str) -> str:
+    near = get_close_matches(key[:_SHOWN], model.model_fields, n=1)
+    guess = f"; did you mean {table + near[0]!r}?" if near else ""
+    return f"{shown}: the key {table + key[:_SHOWN]!r} is not known and ignored{guess}"
 
 
 def _shown(root: Path, path: Path) -> str:

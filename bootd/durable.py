@@ -25,6 +25,9 @@ from typing import BinaryIO, Final
 from bootd.model.errors import NoSpaceError, WriteFailedError
 
 TEMPORARY_PREFIX: Final = ".new-"
+_AT_FDCWD: Final = -100
+_RENAME_EXCHANGE: Final = 2
+"""Both of linux/fcntl.h and linux/fs.h."""
 _COPY_CHUNK: Final = 1 << 20
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -142,6 +145,30 @@ class Disk:
         self._rename(temporary, target)
         self._sync_directory(target.parent)
 
+    def exchange_directories(self, temporary: Path, target: Path) -> None:
+        """Make a folder tree durable, then let it and an existing one change names at once.
+
+        At any cut there is a whole tree at `target`, the old one or the new one. The order is
+        syncfs, exchange (renameat2(2)), fsync of the parent, which both have in common.
+        """
+        self.sync_filesystem(temporary)
+        self._exchange(temporary, target)
+        self._sync_directory(target.parent)
+
+    def move_in(self, source: Path, folder: int, target: Path) -> None:
+        """Put a finished file or folder at a place in an open folder, durably.
+
+        A file replaces a file that is there. The folder is a descriptor, so that no symbolic link
+        that somebody puts on the way leads elsewhere; `target` only names the place.
+        """
+        self._move_in(source, folder, target)
+        self._sync_open(folder, target.parent)
+
+    def move_out(self, folder: int, source: Path, target: Path) -> None:
+        """Take what stands at a place of an open folder away to another name, durably."""
+        self._move_out(folder, source, target)
+        self._sync_open(folder, source.parent)
+
     def remove_file(self, path: Path) -> None:
         """Remove a name, durably; a missing one is fine."""
         self._unlink(path)
@@ -198,6 +225,24 @@ class Disk:
     def _rename(self, source: Path, target: Path) -> None:
         with storage_errors("rename to", target):
             source.rename(target)
+
+    def _exchange(self, one: Path, other: Path) -> None:
+        with storage_errors("exchange names with", other):
+            names = os.fsencode(one), os.fsencode(other)
+            if _LIBC.renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE) != 0:
+                raise OSError(ctypes.get_errno(), "renameat2")
+
+    def _move_in(self, source: Path, folder: int, target: Path) -> None:
+        with storage_errors("rename to", target):
+            os.rename(source, target.name, dst_dir_fd=folder)
+
+    def _move_out(self, folder: int, source: Path, target: Path) -> None:
+        with storage_errors("rename to", target):
+            os.rename(source.name, target, src_dir_fd=folder)
+
+    def _sync_open(self, folder: int, path: Path) -> None:
+        with storage_errors("sync", path):
+            os.fsync(folder)
 
     def _unlink(self, path: Path) -> None:
         with storage_errors("remove", path):

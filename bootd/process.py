@@ -5,12 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import select
+import shlex
+import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from bootd.model.errors import ProcessFailedError
@@ -28,6 +32,7 @@ def run(
     stdin: bytes = b"",
     timeout: float = DEFAULT_TIMEOUT,
     expected: Sequence[int] = (0,),
+    descriptors: Sequence[int] = (),
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a program to its end and return its output.
 
@@ -36,6 +41,7 @@ def run(
         stdin: all it reads.
         timeout: seconds after which it is killed.
         expected: exit statuses that are not failures.
+        descriptors: open files that it gets under their numbers, as ``/proc/self/fd/N``.
 
     Raises:
         ProcessFailedError: it could not be started, ran too long or ended otherwise.
@@ -49,6 +55,7 @@ def run(
             capture_output=True,
             timeout=timeout,
             check=False,
+            pass_fds=descriptors,
             env={**os.environ, "LC_ALL": "C.UTF-8"},
         )
     except FileNotFoundError as error:
@@ -79,6 +86,33 @@ def feed(
         )
     except OSError as error:
         raise ProcessFailedError(f"{arguments[0]} could not be started: {error}") from error
+
+
+def edit(text: bytes, name: str) -> bytes:
+    """Let the person at this terminal change a text, in the editor they set up; return it.
+
+    Args:
+        text: what to begin with.
+        name: what to call the file; editors look at it.
+
+    Raises:
+        ProcessFailedError: there is no editor, or it ended with an error.
+    """
+    asked = os.environ.get("VISUAL") or os.environ.get("EDITOR")
+    words = shlex.split(asked) if asked else [shutil.which("editor") or "vi"]
+    with tempfile.TemporaryDirectory(prefix="bootd-edit-") as folder:
+        path = Path(folder) / name
+        path.write_bytes(text)
+        try:
+            done = subprocess.run([*words, path], check=False)
+        except (OSError, IndexError) as error:
+            raise ProcessFailedError(
+                f"the editor {asked or words[0]!r} could not be started: {error}",
+                hint="Set EDITOR to one that is installed.",
+            ) from error
+        if done.returncode != 0:
+            raise ProcessFailedError(f"{words[0]} ended with status {done.returncode}")
+        return path.read_bytes()
 
 
 @dataclass(frozen=True, slots=True)

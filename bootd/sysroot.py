@@ -118,6 +118,11 @@ class Sysroot:
         return self.store / "health"
 
     @property
+    def etc_copies(self) -> Path:
+        """Copies of files of ``/etc`` that stand nowhere else any more."""
+        return self.store / "etc-copies"
+
+    @property
     def intent_file(self) -> Path:
         """``intent.json``."""
         return self.store / "intent.json"

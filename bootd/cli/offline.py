@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from bootd.cli.progress import Display, Step
 from bootd.daemon.explain import explain
-from bootd.operations import deny, etc_views, status
+from bootd.operations import deny, etc_copies, etc_views, status
 from bootd.operations.host import Host, open_host, opened_host, with_boot
 from bootd.operations.progress import Phase, overall
 
@@ -31,6 +31,7 @@ ANSWERS: Final[dict[str, Callable[[Host], BaseModel]]] = {
     "ListDenied": deny.denied,
     "EtcConflicts": etc_views.conflicts,
     "EtcDiff": etc_views.diff,
+    "ListEtcCopies": etc_copies.copies,
     "Explain": _explain,
 }
 """The methods of the Manager that only look, by name."""

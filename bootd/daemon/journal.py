@@ -40,6 +40,7 @@ class Event(Enum):
     FALLBACK_SEEN = "88048f747e874c51bcfff00b4ec38dd6"
     JOB_FAILED = "2c9b6a997ec84b649e596820fb720a4b"
     DAMAGE_FOUND = "0b5c0eab126a4752974ab246b5c8c8a8"
+    ETC_SECURITY_CONFLICT = "caf4b9b8026a4d2c97dcd776d1bc6787"
 
 
 FIELDS: Final[Mapping[Event, tuple[str, ...]]] = {
@@ -53,11 +54,19 @@ FIELDS: Final[Mapping[Event, tuple[str, ...]]] = {
     Event.FALLBACK_SEEN: ("DEPLOYMENT",),
     Event.JOB_FAILED: ("JOB", "JOB_KIND", "ERROR_CODE", "HINT"),
     Event.DAMAGE_FOUND: ("DAMAGES",),
+    Event.ETC_SECURITY_CONFLICT: ("DEPLOYMENT", "CONFLICTS"),
 }
 """The fields of each event, without their ``BOOTD_``."""
 
 _BAD_NEWS: Final = frozenset(
-    {Event.FINALIZE_FAILED, Event.DENIED, Event.FALLBACK_SEEN, Event.DAMAGE_FOUND, Event.JOB_FAILED}
+    {
+        Event.FINALIZE_FAILED,
+        Event.DENIED,
+        Event.FALLBACK_SEEN,
+        Event.DAMAGE_FOUND,
+        Event.JOB_FAILED,
+        Event.ETC_SECURITY_CONFLICT,
+    }
 )
 
 

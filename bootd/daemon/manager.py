@@ -34,9 +34,11 @@ from bootd.model.errors import (
     NotTheRunningMachineError,
 )
 from bootd.model.state import UpgradeState
-from bootd.operations import deny, etc_views, hold, pin, staged
+from bootd.operations import deny, etc_copies, etc_views, hold, pin, staged
 
 _MAX_TEXT: Final = 4_096
+_MAX_PATHS: Final = 1_000
+"""So that a request to the worker stays below its bound, however long the paths are."""
 _STATE_OF_PHASE: Final = {
     "resolving": UpgradeState.CHECKING,
     "pulling": UpgradeState.PULLING,
@@ -114,6 +116,11 @@ class ManagerObject:
             "PreviewEtc": self._preview_etc,
             "EtcConflicts": self._etc_conflicts,
             "EtcDiff": self._etc_diff,
+            "GetEtcVersions": self._get_etc_versions,
+            "ResolveEtc": self._resolve_etc,
+            "ResetEtc": self._reset_etc,
+            "ListEtcCopies": self._list_etc_copies,
+            "RestoreEtc": self._restore_etc,
             "ListDenied": self._list_denied,
             "Allow": self._allow,
             "Hold": self._hold,
@@ -163,8 +170,9 @@ class ManagerObject:
         return self._start("finalize", {}, await self._authority.require(call, Action.APPLY))
 
     async def _rollback(self, call: IncomingCall, options: _Options) -> str:
-        target = take_options(options, deployment=str).get("deployment")
-        arguments = {} if target is None else {"target": DeploymentId(target)}
+        given = take_options(options, deployment=str, carry_etc=bool)
+        target = given.pop("deployment", None)
+        arguments = given if target is None else {**given, "target": DeploymentId(target)}
         user = await self._authority.require(call, Action.ROLLBACK, {"deployment": target or ""})
         return self._start("rollback", arguments, user)
 
@@ -205,8 +213,11 @@ class ManagerObject:
         return self._start("fsck", arguments, await self._authority.require(call, Action.FSCK))
 
     async def _preview_etc(self, call: IncomingCall, options: _Options) -> str:
-        take_options(options)
-        return self._start("preview", {}, await self._authority.require(call, Action.INSPECT))
+        digest = take_options(options, digest=str).get("digest")
+        arguments = {} if digest is None else {"digest": Digest(digest)}
+        # What is not there yet is fetched, which takes room.
+        action = Action.INSPECT if digest is None else Action.STAGE
+        return self._start("preview", arguments, await self._authority.require(call, action))
 
     async def _etc_conflicts(self, call: IncomingCall, options: _Options) -> str:
         return await self._look(call, options, etc_views.conflicts)
@@ -214,12 +225,46 @@ class ManagerObject:
     async def _etc_diff(self, call: IncomingCall, options: _Options) -> str:
         return await self._look(call, options, etc_views.diff)
 
+    async def _get_etc_versions(self, call: IncomingCall, path: str, options: _Options) -> str:
+        return await self._look(call, options, etc_views.versions, _checked(path, "path"))
+
+    async def _list_etc_copies(self, call: IncomingCall, options: _Options) -> str:
+        return await self._look(call, options, etc_copies.copies)
+
+    async def _resolve_etc(
+        self, call: IncomingCall, path: str, choice: str, options: _Options
+    ) -> str:
+        given = take_options(options, content=str)
+        details = {"path": _checked(path, "path")}
+        user = await self._authority.require(call, Action.CHANGE_ETC, details)
+        arguments = {"path": path, "choice": _checked(choice, "choice"), **given}
+        return self._start("etc-resolve", arguments, user)
+
+    async def _reset_etc(self, call: IncomingCall, paths: list[str], options: _Options) -> str:
+        take_options(options)
+        details = {"path": _checked_list(paths)[0]}
+        user = await self._authority.require(call, Action.CHANGE_ETC, details)
+        return self._start("etc-reset", {"paths": paths}, user)
+
+    async def _restore_etc(
+        self, call: IncomingCall, copy: str, paths: list[str], options: _Options
+    ) -> str:
+        take_options(options)
+        details = {"copy": _checked(copy, "copy")}
+        user = await self._authority.require(call, Action.CHANGE_ETC, details)
+        arguments = {"copy": copy, "paths": _checked_list(paths) if paths else []}
+        return self._start("etc-restore", arguments, user)
+
     async def _look(
-        self, call: IncomingCall, options: _Options, view: Callable[..., BaseModel]
+        self,
+        call: IncomingCall,
+        options: _Options,
+        view: Callable[..., BaseModel],
+        *arguments: str,
     ) -> str:
         take_options(options)
         await self._authority.require(call, Action.INSPECT)
-        document = await asyncio.to_thread(view, self._machine.host)
+        document = await asyncio.to_thread(view, self._machine.host, *arguments)
         return document.model_dump_json()
 
     async def _list_denied(self, call: IncomingCall, options: _Options) -> str:
@@ -284,6 +329,12 @@ def _checked(text: str, what: str) -> str:
             f"{what} must be printable text of 1 to {_MAX_TEXT} characters, not {text[:100]!r}"
         )
     return text
+
+
+def _checked_list(paths: list[str]) -> list[str]:
+    if not 0 < len(paths) <= _MAX_PATHS:
+        raise InvalidArgumentError(f"name 1 to {_MAX_PATHS} paths, not {len(paths)}")
+    return [_checked(path, "path") for path in paths]
 
 
 def _available(available: AvailableImage | None) -> dict[str, Variant]:

@@ -34,6 +34,9 @@ def tell_of_start(status: StatusDocument, fallbacks: Iterable[Fallback]) -> None
             f"the last shutdown did not make the update bootable: {status.finalize_failure}",
             status.finalize_failure,
         )
+    for one in status.deployments:
+        if one.booted:
+            _tell_of_security(one.id, one.etc_security_conflicts)
 
 
 def tell_of_job(job: Job) -> None:
@@ -66,6 +69,18 @@ def _tell_of_stage(staged: Mapping[str, Any]) -> None:
         image, digest, deployment = staged["image"], staged["digest"], staged["deployment"]
         announce(
             Event.STAGED, f"{image} is staged as {deployment}", image, digest, deployment or ""
+        )
+        _tell_of_security(deployment or "", staged["etc"]["counts"]["security"])
+
+
+def _tell_of_security(deployment: str, conflicts: int) -> None:
+    if conflicts:
+        announce(
+            Event.ETC_SECURITY_CONFLICT,
+            f"{conflicts} paths in /etc that matter for security keep this machine's version in "
+            f"{deployment}, although the image changed them",
+            deployment,
+            str(conflicts),
         )
 
 

@@ -42,6 +42,7 @@ class Action(StrEnum):
     PIN = "org.bootd1.pin"
     HOLD = "org.bootd1.hold"
     ALLOW = "org.bootd1.allow"
+    CHANGE_ETC = "org.bootd1.change-etc"
     INSPECT = "org.bootd1.inspect"
     FSCK = "org.bootd1.fsck"
     CANCEL = "org.bootd1.cancel"

@@ -19,7 +19,8 @@ machine's file where there is one."""
 KERNEL_OWNED: Final = frozenset({b"security.evm"})
 """Bound by the kernel to one inode of one machine: neither compared nor copied."""
 
-_UNFAIR: Final = LABELS | KERNEL_OWNED
+NOT_COMPARED: Final = LABELS | KERNEL_OWNED
+"""What says nothing about who changed a file."""
 
 
 def same_type(one: Node | None, other: Node | None) -> bool:
@@ -79,7 +80,7 @@ def same_tree(one: Node | None, other: Node | None) -> bool:
 
 def comparable_xattrs(metadata: Metadata) -> dict[bytes, bytes]:
     """Return the extended attributes that say something about who changed a file."""
-    return {name: value for name, value in metadata.xattrs.items() if name not in _UNFAIR}
+    return {name: value for name, value in metadata.xattrs.items() if name not in NOT_COMPARED}
 
 
 def _same_bytes(one: RegularFile, other: RegularFile) -> bool:

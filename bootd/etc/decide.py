@@ -31,7 +31,7 @@ from bootd.etc.compare import (
     same_type,
 )
 from bootd.model.etc_report import ConflictKind, NoteKind
-from bootd.model.tree import Directory, Metadata, Node, RegularFile, SpecialFile, walk
+from bootd.model.tree import Directory, Metadata, Node, RegularFile, SpecialFile, Symlink, walk
 
 NEVER_CARRIED: Final = frozenset({b".updated"})
 """Names right below ``/etc`` that no merge carries: without the stamp, ``ConditionNeedsUpdate=`` of
@@ -79,6 +79,17 @@ class Outcome:
     metadata: Metadata
     children: dict[bytes, Outcome] = field(default_factory=dict)
 
+    def node(self) -> Node:
+        """Return what will stand there, with all that is below."""
+        match self.content:
+            case Directory():
+                children = {name: child.node() for name, child in self.children.items()}
+                return Directory(self.metadata, children)
+            case RegularFile() | Symlink() | SpecialFile() as leaf:
+                # The same node where it is the same: one whose content is unknown equals no other.
+                same = leaf.metadata == self.metadata
+                return leaf if same else replace(leaf, metadata=self.metadata)
+
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
@@ -98,6 +109,12 @@ class Plan:
     conflicts: list[Conflict]
     notes: list[tuple[bytes, NoteKind]]
     tallies: Counter[Tally]
+
+    def tree(self) -> Directory:
+        """Return the merged tree."""
+        root = self.root.node()
+        assert isinstance(root, Directory)
+        return root
 
 
 def decide(base: Directory, mine: Directory, theirs: Directory) -> Plan:

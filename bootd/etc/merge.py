@@ -10,10 +10,13 @@ import logging
 from pathlib import Path
 from typing import Final
 
+from bootd.etc.account_lock import account_lock
 from bootd.etc.contents import Contents
-from bootd.etc.decide import decide
+from bootd.etc.decide import Plan, decide
+from bootd.etc.policy import NO_POLICIES, EtcPolicies
 from bootd.etc.report import make_report
 from bootd.etc.settle import settle_accounts
+from bootd.etc.settle_text import settle_text
 from bootd.etc.snapshot import opened_folder, scan_folder
 from bootd.etc.write import Source, empty_folder, remove_entries, write_tree
 from bootd.model.etc_report import EtcNote, EtcReport, NoteKind, etc_path
@@ -25,28 +28,58 @@ MAX_ATTEMPTS: Final = 3
 _LOG: Final = logging.getLogger(__name__)
 
 
-def preview_merge(base: Directory, mine: Path, theirs: Directory, contents: Contents) -> EtcReport:
+def preview_merge(
+    base: Directory,
+    mine: Path,
+    theirs: Directory,
+    contents: Contents,
+    policies: EtcPolicies = NO_POLICIES,
+) -> EtcReport:
     """Say what `merge` would do now, writing nothing.
 
     Args:
         base: ``/usr/etc`` of the running deployment's image.
         mine: the running deployment's ``/etc``.
         theirs: ``/usr/etc`` of the new image.
-        contents: how contents are measured, and those of account databases opened.
+        contents: how contents are measured, and those of account databases and texts opened.
+        policies: what becomes of files that both sides changed.
 
     Raises:
         EtcTooLargeError: see `scan_folder`.
         WriteFailedError: the kernel refused to read.
     """
-    snapshot = scan_folder(mine, contents, (base, theirs))
-    plan = decide(base, snapshot.root, theirs)
-    with opened_folder(mine) as source:
-        notes = settle_accounts(plan, (base, snapshot.root, theirs), source, contents)
-    return make_report(plan, mine, contents, notes)
+    with opened_folder(mine) as source, account_lock(source) as remarks:
+        snapshot = scan_folder(mine, contents, (base, theirs))
+        plan, notes = _plan((base, snapshot.root, theirs), source, contents, policies)
+    return make_report(plan, mine, contents, notes + remarks, policies)
+
+
+def planned_tree(
+    base: Directory,
+    mine: Path,
+    theirs: Directory,
+    contents: Contents,
+    policies: EtcPolicies = NO_POLICIES,
+) -> Directory:
+    """Return the tree that `merge` would make now, writing nothing; arguments as there.
+
+    Raises:
+        EtcTooLargeError, WriteFailedError: see `merge`.
+    """
+    with opened_folder(mine) as source, account_lock(source):
+        snapshot = scan_folder(mine, contents, (base, theirs))
+        plan, _ = _plan((base, snapshot.root, theirs), source, contents, policies)
+    return plan.tree()
 
 
 def merge(
-    base: Directory, mine: Path, theirs: Directory, contents: Contents, target: Path
+    base: Directory,
+    mine: Path,
+    theirs: Directory,
+    contents: Contents,
+    target: Path,
+    *,
+    policies: EtcPolicies = NO_POLICIES,
 ) -> EtcReport:
     """Build the merged ``/etc`` in `target`, a new or empty folder; it is not yet durable.
 
@@ -59,12 +92,15 @@ def merge(
         WriteFailedError: the kernel refused a read or a write.
         DamagedObjectError: a content of the new image is missing or of another size.
     """
-    with empty_folder(target) as descriptor, opened_folder(mine) as source:
+    with (
+        empty_folder(target) as descriptor,
+        opened_folder(mine) as source,
+        account_lock(source) as remarks,
+    ):
         attempt = 1
         while True:
             snapshot = scan_folder(mine, contents, (base, theirs))
-            plan = decide(base, snapshot.root, theirs)
-            notes = settle_accounts(plan, (base, snapshot.root, theirs), source, contents)
+            plan, notes = _plan((base, snapshot.root, theirs), source, contents, policies)
             notes += write_tree(plan.root, descriptor, target, Source(source, contents))
             changing = scan_folder(mine).changed_since(snapshot)
             if not changing or attempt == MAX_ATTEMPTS:
@@ -73,7 +109,23 @@ def merge(
             remove_entries(descriptor, target)
             attempt += 1
     notes += [EtcNote(path=etc_path(path), kind=NoteKind.CHANGING) for path in changing]
-    return make_report(plan, mine, contents, notes)
+    notes += remarks
+    return make_report(plan, mine, contents, notes, policies)
+
+
+def _plan(
+    sides: tuple[Directory, Directory, Directory],
+    source: int,
+    contents: Contents,
+    policies: EtcPolicies,
+) -> tuple[Plan, list[EtcNote]]:
+    """Decide by whole files, then by records, then by policy."""
+    plan = decide(*sides)
+    notes = settle_accounts(plan, sides, source, contents)
+    notes += settle_text(plan, source, contents, policies)
+    if policies.problem:
+        notes.append(EtcNote(path="/etc", kind=NoteKind.RULES, detail=policies.problem))
+    return plan, notes
 
 
 def first_etc(theirs: Directory, contents: Contents, target: Path) -> EtcReport:

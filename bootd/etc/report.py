@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
 from bootd.etc.contents import Contents
 from bootd.etc.decide import Conflict, Plan
+from bootd.etc.policy import NO_POLICIES, EtcPolicies
 from bootd.etc.snapshot import chunks_of, closing, errors_at, open_file, open_parent, opened_folder
 from bootd.model.etc_report import (
     MAX_CONFLICTS,
@@ -29,7 +30,11 @@ MAX_MEASURED: Final = 64 << 20
 
 
 def make_report(
-    plan: Plan, folder: Path, contents: Contents, notes: Iterable[EtcNote] = ()
+    plan: Plan,
+    folder: Path,
+    contents: Contents,
+    notes: Iterable[EtcNote] = (),
+    policies: EtcPolicies = NO_POLICIES,
 ) -> EtcReport:
     """Return the report of a plan; `notes` are what came up while it was carried out.
 
@@ -38,20 +43,33 @@ def make_report(
         folder: the machine's ``/etc``, to measure what the decision needed no digest of.
         contents: how contents are measured.
         notes: further remarks.
+        policies: which conflicts matter for security; those come first.
     """
     remarks = [EtcNote(path=etc_path(path), kind=kind) for path, kind in plan.notes]
     remarks += notes
+    conflicts = _loudest_first(plan.conflicts, policies)
     over = max(0, len(plan.conflicts) - MAX_CONFLICTS) + max(0, len(remarks) - MAX_NOTES)
     return EtcReport(
         counts=EtcCounts(
-            conflicts=len(plan.conflicts),
+            conflicts=len(conflicts),
+            security=sum(security for security, _ in conflicts),
             **{tally.value: count for tally, count in plan.tallies.items()},
         ),
         conflicts=[
-            _conflict(conflict, folder, contents) for conflict in plan.conflicts[:MAX_CONFLICTS]
+            _conflict(conflict, folder, contents, security=security)
+            for security, conflict in conflicts[:MAX_CONFLICTS]
         ],
         notes=remarks[:MAX_NOTES],
         truncated=over,
+    )
+
+
+def with_notes(report: EtcReport, notes: Sequence[EtcNote]) -> EtcReport:
+    """Return a report with further remarks, first; it stays bounded."""
+    remarks = [*notes, *report.notes]
+    over = max(0, len(remarks) - MAX_NOTES)
+    return report.model_copy(
+        update={"notes": remarks[:MAX_NOTES], "truncated": report.truncated + over}
     )
 
 
@@ -84,7 +102,16 @@ def describe(node: Node | None, path: bytes, folder: Path, contents: Contents) -
             )
 
 
-def _conflict(conflict: Conflict, folder: Path, contents: Contents) -> EtcConflict:
+def _loudest_first(
+    conflicts: Iterable[Conflict], policies: EtcPolicies
+) -> list[tuple[bool, Conflict]]:
+    marked = [(policies.matters_for_security(one.path), one) for one in conflicts]
+    return sorted(marked, key=lambda pair: not pair[0])
+
+
+def _conflict(
+    conflict: Conflict, folder: Path, contents: Contents, *, security: bool
+) -> EtcConflict:
     base, mine, theirs = (
         describe(node, conflict.path, folder, contents) for node in conflict.versions
     )
@@ -95,6 +122,7 @@ def _conflict(conflict: Conflict, folder: Path, contents: Contents) -> EtcConfli
         mine=mine,
         theirs=theirs,
         detail=conflict.detail,
+        security=security,
     )
 
 

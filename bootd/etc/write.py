@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from bootd.durable import storage_errors
+from bootd.etc.compare import NOT_COMPARED
 from bootd.etc.contents import Contents
 from bootd.etc.decide import Outcome, Side
 from bootd.etc.snapshot import closing, errors_at, open_file, open_folder, open_parent
@@ -105,12 +106,59 @@ def write_tree(root: Outcome, descriptor: int, folder: Path, source: Source) -> 
     return writing.notes
 
 
+def dress_folder(descriptor: int, folder: Path, path: bytes, dress: Metadata) -> None:
+    """Give a folder that is there other metadata, and take attributes away that it has not.
+
+    Raises:
+        WriteFailedError: the kernel refused.
+    """
+    with errors_at("write", folder, path):
+        for name in os.listxattr(descriptor):
+            if os.fsencode(name) not in dress.xattrs.keys() | NOT_COMPARED:
+                os.removexattr(descriptor, name)
+        _Dressing(descriptor).finish(descriptor, dress, path)
+
+
 @dataclass(slots=True)
-class _Writing:
+class _Dressing:
+    """Sets metadata; what the file system refuses is noted."""
+
     root: int
+    notes: list[EtcNote] = field(default_factory=list, init=False)
+
+    def finish(self, descriptor: int, metadata: Metadata, path: bytes) -> None:
+        # Through /proc the calls take a handle of anything, a symbolic link included, as itself.
+        where = Path(f"/proc/self/fd/{descriptor}")
+        status = where.stat()
+        if (status.st_uid, status.st_gid) != (metadata.uid, metadata.gid):
+            os.chown(where, metadata.uid, metadata.gid)
+        for name, value in sorted(metadata.xattrs.items()):
+            self._set_xattr(where, name, value, path)
+        if not stat.S_ISLNK(status.st_mode):
+            where.chmod(metadata.permissions)
+        time = metadata.mtime_seconds * _NANOSECONDS + metadata.mtime_nanoseconds
+        os.utime(where, ns=(time, time))
+
+    def _set_xattr(self, where: Path, name: bytes, value: bytes, path: bytes) -> None:
+        try:
+            os.setxattr(where, name, value)
+        except OSError as error:
+            too_large = error.errno == errno.ENOSPC and self._has_room()
+            if not too_large and error.errno not in _REFUSED_XATTR:
+                raise
+            self.note(path, NoteKind.XATTR_DROPPED, f"{escape(name)}: {error.strerror}")
+
+    def _has_room(self) -> bool:
+        return os.fstatvfs(self.root).f_bavail > _ROOM_LEFT
+
+    def note(self, path: bytes, kind: NoteKind, detail: str) -> None:
+        self.notes.append(EtcNote(path=etc_path(path), kind=kind, detail=detail))
+
+
+@dataclass(slots=True)
+class _Writing(_Dressing):
     folder: Path
     source: Source
-    notes: list[EtcNote] = field(default_factory=list)
     linked: dict[int, tuple[bytes, Metadata]] = field(default_factory=dict)
     """Where the content of a node was written first, and with what metadata."""
 
@@ -121,7 +169,7 @@ class _Writing:
             with errors_at("write", self.folder, path):
                 self._write(name, child, target, mine, path)
         with errors_at("write", self.folder, prefix):
-            self._finish(target, outcome.metadata, prefix.rstrip(b"/"))
+            self.finish(target, outcome.metadata, prefix.rstrip(b"/"))
 
     def _write(
         self, name: bytes, outcome: Outcome, target: int, mine: int | None, path: bytes
@@ -185,7 +233,7 @@ class _Writing:
                             f"the content of {etc_path(path)} in the image has {size} bytes "
                             f"instead of {file.size}"
                         )
-                self._finish(descriptor, outcome.metadata, path)
+                self.finish(descriptor, outcome.metadata, path)
         self.linked.setdefault(id(file), (path, outcome.metadata))
 
     def _open(
@@ -204,7 +252,7 @@ class _Writing:
         try:
             os.mknod(name, special.file_type | 0o600, special.rdev, dir_fd=target)
         except PermissionError as error:
-            self._note(path, NoteKind.SPECIAL_SKIPPED, f"mknod: {error.strerror}")
+            self.note(path, NoteKind.SPECIAL_SKIPPED, f"mknod: {error.strerror}")
             return
         self._finish_by_name(name, target, outcome.metadata, path)
 
@@ -213,35 +261,7 @@ class _Writing:
         flags = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
         with closing(os.open(name, flags, dir_fd=target)) as handle:
             assert handle is not None
-            self._finish(handle, metadata, path)
-
-    def _finish(self, descriptor: int, metadata: Metadata, path: bytes) -> None:
-        # Through /proc the calls take a handle of anything, a symbolic link included, as itself.
-        where = Path(f"/proc/self/fd/{descriptor}")
-        status = where.stat()
-        if (status.st_uid, status.st_gid) != (metadata.uid, metadata.gid):
-            os.chown(where, metadata.uid, metadata.gid)
-        for name, value in sorted(metadata.xattrs.items()):
-            self._set_xattr(where, name, value, path)
-        if not stat.S_ISLNK(status.st_mode):
-            where.chmod(metadata.permissions)
-        time = metadata.mtime_seconds * _NANOSECONDS + metadata.mtime_nanoseconds
-        os.utime(where, ns=(time, time))
-
-    def _set_xattr(self, where: Path, name: bytes, value: bytes, path: bytes) -> None:
-        try:
-            os.setxattr(where, name, value)
-        except OSError as error:
-            too_large = error.errno == errno.ENOSPC and self._has_room()
-            if not too_large and error.errno not in _REFUSED_XATTR:
-                raise
-            self._note(path, NoteKind.XATTR_DROPPED, f"{escape(name)}: {error.strerror}")
-
-    def _has_room(self) -> bool:
-        return os.fstatvfs(self.root).f_bavail > _ROOM_LEFT
-
-    def _note(self, path: bytes, kind: NoteKind, detail: str) -> None:
-        self.notes.append(EtcNote(path=etc_path(path), kind=kind, detail=detail))
+            self.finish(handle, metadata, path)
 
 
 def _same_inode(one: Metadata, other: Metadata) -> bool:

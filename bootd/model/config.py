@@ -12,6 +12,8 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
+from bootd.model.etc_policy import EtcRules
+
 _MAX_TEXT: Final = 4_096
 _MAX_ARGUMENTS: Final = 1_000
 _MOST_DEFAULT_LAYERS: Final = 4
@@ -56,6 +58,18 @@ _Argument = Annotated[
 ]
 
 
+class EtcSettings(EtcRules):
+    """The table ``etc``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    keep_days: int = Field(default=30, ge=0, le=3_650)
+    """How many days copies are kept: of edits that went with an old deployment, and of what a
+    reset, a resolution or a rollback replaced."""
+    keep_mib: int = Field(default=256, ge=0, le=1_048_576)
+    """How many MiB all those copies may take; beyond that the oldest go."""
+
+
 class Configuration(BaseModel):
     """The resolved settings; a value that is not exactly of its type is refused."""
 
@@ -91,3 +105,5 @@ class Configuration(BaseModel):
     new one."""
     keep_partial_mib: int = Field(default=4_096, ge=0, le=1_048_576)
     """How many MiB of downloads that were cut off are kept to be resumed."""
+    etc: EtcSettings = Field(default_factory=EtcSettings)
+    """How ``/etc`` is merged, and how long copies of it are kept."""

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from bootd.model.config import Automatic
 from bootd.model.deployment import Denial, DeploymentId, DeploymentState
 from bootd.model.digest import Digest
+from bootd.model.etc_change import MAX_PATHS, OpenConflict
 from bootd.model.etc_report import EtcReport
 from bootd.model.state import UpgradeState
 
@@ -48,6 +49,9 @@ class DeploymentStatus(BaseModel):
     kernel_version: str
     kernel_arguments: list[str]
     etc_conflicts: int
+    """Conflicts of the merge that nobody has decided yet; of what is staged, as of staging."""
+    etc_security_conflicts: int = 0
+    """Those of them at paths that matter for security."""
 
 
 class AvailableImage(BaseModel):
@@ -156,6 +160,14 @@ class RollbackDocument(Document):
     denied: Digest | None
     """The digest that was put on the deny list, if one was left behind."""
     unstaged: DeploymentId | None
+    etc_left_behind: list[str] = Field(default_factory=list, max_length=MAX_PATHS)
+    """Paths at which ``/etc`` is not as it was made since that deployment was left."""
+    more_left_behind: int = 0
+    """How many beyond those."""
+    etc: EtcReport | None = None
+    """The merge that brought later edits along, if they were to be."""
+    etc_copy: str | None = None
+    """The copy of what that merge replaced."""
 
 
 class CollectDocument(Document):
@@ -163,6 +175,8 @@ class CollectDocument(Document):
 
     kind: Literal["Collect"] = "Collect"
     deployments: list[DeploymentId]
+    etc_copies: list[str] = Field(default_factory=list)
+    """Copies that were made of edits of ``/etc`` that no deployment has any more."""
     images: int
     layers: int
     objects: int
@@ -202,10 +216,13 @@ class DeniedDocument(Document):
 
 
 class EtcConflictsDocument(Document):
-    """The ``/etc`` reports of the deployments that have one."""
+    """What is undecided in ``/etc``, and the reports of the deployments that have one."""
 
     kind: Literal["EtcConflicts"] = "EtcConflicts"
     reports: dict[DeploymentId, EtcReport]
+    open: list[OpenConflict] = Field(default_factory=list)
+    """Conflicts that nobody has decided yet: in the running deployment, and, as it would be now,
+    in the staged one."""
 
 
 class Reason(StrEnum):

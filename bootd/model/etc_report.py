@@ -95,6 +95,14 @@ class NoteKind(StrEnum):
     """It was written to again and again while it was read: what was read last is carried."""
     ACCOUNT = "account"
     """Something about a row of an account database, which the detail tells."""
+    LATE = "late"
+    """It was edited after the deployment was staged, and is carried over as it was at the end."""
+    POLICY = "policy"
+    """Both sides changed it, and a policy settled that; the detail tells how."""
+    RULES = "rules"
+    """What the image says about its ``/etc`` cannot be used and is ignored."""
+    UNLOCKED = "unlocked"
+    """The lock of the account databases could not be had; they were read without it."""
 
 
 class EtcSide(BaseModel):
@@ -130,6 +138,8 @@ class EtcConflict(BaseModel):
     """The new default; it can be read below ``/usr/etc`` of the new deployment."""
     detail: str = Field(default="", max_length=_MAX_TEXT)
     """What exactly, where the path alone does not say it."""
+    security: bool = False
+    """The machine or the image says that this path matters for security."""
 
 
 class EtcNote(BaseModel):
@@ -159,6 +169,8 @@ class EtcCounts(BaseModel):
     """Changed on both sides without a conflict."""
     conflicts: int = 0
     """Conflicts found, whether listed or truncated."""
+    security: int = 0
+    """Those of them that matter for security."""
 
 
 class EtcReport(BaseModel):

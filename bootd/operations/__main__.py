@@ -32,7 +32,16 @@ _CANCELLED: Final = "the job was cancelled"
 
 def _operations() -> dict[str, Callable[..., BaseModel]]:
     # Imported here: the names are many, and what they import is wanted only by some requests.
-    from bootd.operations import check, collect, etc_views, finalize, fsck, rollback, stage  # noqa: PLC0415
+    from bootd.operations import (  # noqa: PLC0415
+        check,
+        collect,
+        etc_change,
+        etc_views,
+        finalize,
+        fsck,
+        rollback,
+        stage,
+    )
 
     return {
         "check": check.check,
@@ -42,6 +51,9 @@ def _operations() -> dict[str, Callable[..., BaseModel]]:
         "collect": collect.collect,
         "fsck": fsck.fsck,
         "preview": etc_views.preview,
+        "etc-reset": etc_change.reset,
+        "etc-restore": etc_change.restore,
+        "etc-resolve": etc_change.resolve,
     }
 
 

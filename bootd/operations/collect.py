@@ -1,8 +1,9 @@
 """Collect: remove what no kept deployment needs.
 
-Order: a doomed deployment's boot entry first, durably; then kernel folders, deployments, images
-and layer indexes; objects last, by mark and sweep over what is left. So a cut leaves leftovers,
-which the next collect removes, and never an entry whose deployment is gone.
+Order: a doomed deployment's boot entry first, durably; then a copy of those edits of its ``/etc``
+that no kept deployment has; then kernel folders, deployments, images and layer indexes; objects
+last, by mark and sweep over what is left. So a cut leaves leftovers, which the next collect
+removes, and never an entry whose deployment is gone.
 
 Kept are: the booted, the staged and the next deployment, where a rollback would go, what is pinned,
 and beyond those the newest up to ``keep_deployments``.
@@ -10,12 +11,16 @@ and beyond those the newest up to ``keep_deployments``.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 from bootd.boot.entries import remove_entry
 from bootd.boot.kernel import remove_kernel, unreferenced_kernels
 from bootd.model.deployment import DeploymentId, DeploymentState
 from bootd.model.documents import CollectDocument
+from bootd.model.errors import StorageError
+from bootd.operations.etc_copies import expire
+from bootd.operations.etc_edits import keep_edits
 from bootd.operations.fallback import settle_fallbacks
 from bootd.operations.health import forget_health
 from bootd.operations.host import Host
@@ -23,6 +28,8 @@ from bootd.operations.progress import Phase, Progress
 from bootd.operations.survey import Survey, survey
 from bootd.store.collect import sweep
 from bootd.store.image import all_images
+
+_log = logging.getLogger(__name__)
 
 
 def deployments_to_keep(found: Survey, keep: int) -> set[DeploymentId]:
@@ -67,13 +74,15 @@ def collect_locked(host: Host, report: Callable[[], None]) -> CollectDocument:
     report()
     found = survey(host.sysroot)
     kept = deployments_to_keep(found, host.configuration.keep_deployments)
-    doomed = _drop_deployments(host, found, kept)
+    doomed, copies = _drop_deployments(host, found, kept)
+    expire(host)
     kernels = _drop_kernels(host, found, kept)
     forget_health(host.sysroot, kept)
     digests = {found.records[key].digest for key in kept}
     swept = sweep(host.sysroot, digests, report)
     return CollectDocument(
         deployments=doomed,
+        etc_copies=copies,
         images=swept.images,
         layers=swept.layers,
         objects=swept.objects,
@@ -94,16 +103,28 @@ def is_worthwhile(host: Host) -> bool:
     return not found.records.keys() <= kept or not set(all_images(host.sysroot)) <= digests
 
 
-def _drop_deployments(host: Host, found: Survey, kept: set[DeploymentId]) -> list[DeploymentId]:
+def _drop_deployments(
+    host: Host, found: Survey, kept: set[DeploymentId]
+) -> tuple[list[DeploymentId], list[str]]:
+    """Drop all but the kept ones; return which went, and the copies of their edits."""
     for entry in found.entries:
         if entry.deployment not in kept:
             remove_entry(host.sysroot, entry)
     # A folder with a damaged record has no digest to keep an image by; fsck says what to do.
     doomed = [key for key in host.sysroot.deployment_ids() if key in found.records]
     doomed = [key for key in doomed if key not in kept]
+    gone, copies = [], []
     for identifier in doomed:
+        try:
+            copy = keep_edits(host, identifier, sorted(kept & found.records.keys()))
+        except StorageError as error:
+            # There may be room for a copy once the objects are gone; until then it stays.
+            _log.warning("%s is not removed yet: %s", identifier, error.message)
+            continue
         host.sysroot.disk.remove_tree(host.sysroot.deployment(identifier))
-    return doomed
+        gone.append(identifier)
+        copies += [] if copy is None else [copy.name]
+    return gone, copies
 
 
 def _drop_kernels(host: Host, found: Survey, kept: set[DeploymentId]) -> int:

@@ -15,11 +15,19 @@ from typing import Final
 
 from pydantic import ValidationError
 
+from bootd.etc.contents import Contents
 from bootd.etc.merge import first_etc, merge, preview_merge
+from bootd.etc.policy import EtcPolicies, parse_rules
+from bootd.etc.report import with_notes
 from bootd.model.deployment import DeploymentId
-from bootd.model.errors import DamagedImageError, DamagedRecordError
+from bootd.model.errors import DamagedImageError, DamagedRecordError, InvalidConfigurationError
+from bootd.model.etc_change import Undecided
+from bootd.model.etc_policy import EtcRules
 from bootd.model.etc_report import EtcReport
-from bootd.model.tree import Directory, Metadata
+from bootd.model.tree import Directory, Metadata, RegularFile
+from bootd.operations.etc_moment import Edits, edits_now, late_edits, read_edits
+from bootd.operations.etc_undecided import read_undecided, still_open, undecided_after
+from bootd.operations.host import Host
 from bootd.operations.survey import Survey
 from bootd.store.contents import StoreContents
 from bootd.store.erofs.reader import ErofsImage
@@ -28,17 +36,22 @@ from bootd.sysroot import Sysroot
 DEFAULTS: Final = b"usr/etc"
 EROFS_NAME: Final = "root.erofs"
 REPORT_NAME: Final = "etc-report.json"
+RULES: Final = b"usr/lib/bootd/etc.toml"
+"""What an image says about its own ``/etc``; read out of the image that is to come."""
+_MAX_RULES: Final = 65_536
 _MAX_REPORT: Final = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """What a merge is made of."""
+    """What a merge is made of; `current` is the deployment that base and mine are of."""
 
+    current: DeploymentId
     base: Directory
     mine: Path
     theirs: Directory
-    contents: StoreContents
+    contents: Contents
+    policies: EtcPolicies
 
 
 @contextmanager
@@ -57,16 +70,33 @@ def defaults_in(erofs: Path) -> Iterator[Directory]:
         yield node
 
 
+def image_rules(erofs: Path, contents: StoreContents) -> tuple[EtcRules, str]:
+    """Return what an image says about its own ``/etc``, and why that cannot be used, if so.
+
+    No upgrade fails because of them.
+    """
+    with ErofsImage.open(erofs) as image:
+        node = image.lookup(RULES)
+        if not isinstance(node, RegularFile):
+            return EtcRules(), ""
+        try:
+            if node.size > _MAX_RULES:
+                raise InvalidConfigurationError(f"it has more than {_MAX_RULES} bytes")  # noqa: TRY301 - one place tells
+            return parse_rules(contents.read(node)), ""
+        except InvalidConfigurationError as error:
+            return EtcRules(), f"/{RULES.decode()} of the image: {error.message}"
+
+
 @contextmanager
-def sides(sysroot: Sysroot, found: Survey, erofs: Path) -> Iterator[Sides | None]:
+def sides(host: Host, found: Survey, erofs: Path) -> Iterator[Sides | None]:
     """Yield the three sides of a merge, or None where the machine has no ``/etc`` yet.
 
     Args:
-        sysroot: the machine.
+        host: the machine.
         found: what is on it.
         erofs: the new image's EROFS file.
     """
-    current = found.current
+    sysroot, current = host.sysroot, found.current
     mine = None if current is None else sysroot.deployment(current) / "etc"
     if current is None or mine is None or not mine.is_dir():
         yield None
@@ -74,25 +104,68 @@ def sides(sysroot: Sysroot, found: Survey, erofs: Path) -> Iterator[Sides | None
     contents = StoreContents(sysroot)
     booted_erofs = sysroot.deployment(current) / EROFS_NAME
     with defaults_in(booted_erofs) as base, defaults_in(erofs) as theirs:
-        yield Sides(base, mine, theirs, contents)
+        rules, problem = image_rules(erofs, contents)
+        policies = EtcPolicies.of(host.configuration.etc, rules, problem)
+        yield Sides(current, base, mine, theirs, contents, policies)
 
 
-def trial_merge(sysroot: Sysroot, found: Survey, erofs: Path) -> EtcReport:
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What a merge would do now.
+
+    Attributes:
+        report: of the merge.
+        edits: what is edited now.
+    """
+
+    report: EtcReport
+    edits: Edits
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """A merge that was made.
+
+    Attributes:
+        report: of the merge; what was edited after staging is noted in it.
+        undecided: the conflicts that nobody has decided yet.
+        edits: how the new ``/etc`` differs from its defaults to begin with.
+    """
+
+    report: EtcReport
+    undecided: list[Undecided]
+    edits: Edits
+
+
+def trial_merge(host: Host, found: Survey, erofs: Path) -> Trial:
     """Return what merging now would do; nothing is written."""
-    with sides(sysroot, found, erofs) as three:
+    with sides(host, found, erofs) as three:
         if three is None:
-            return EtcReport()
-        return preview_merge(three.base, three.mine, three.theirs, three.contents)
+            return Trial(EtcReport(), Edits())
+        report = preview_merge(three.base, three.mine, three.theirs, three.contents, three.policies)
+        return Trial(report, edits_now(three.base, three.mine, three.contents))
 
 
-def merge_into(sysroot: Sysroot, found: Survey, erofs: Path, target: Path) -> EtcReport:
-    """Build the merged ``/etc`` in a new folder; the caller makes it durable."""
-    with sides(sysroot, found, erofs) as three:
+def merge_into(host: Host, found: Survey, staged: DeploymentId, target: Path) -> Merged:
+    """Build the merged ``/etc`` of a staged deployment in a new folder; not yet durable."""
+    erofs = host.sysroot.deployment(staged) / EROFS_NAME
+    with sides(host, found, erofs) as three:
         if three is None:
             with defaults_in(erofs) as theirs:
-                first_etc(theirs, StoreContents(sysroot), target)
-            return EtcReport()
-        return merge(three.base, three.mine, three.theirs, three.contents, target)
+                first_etc(theirs, StoreContents(host.sysroot), target)
+            return Merged(EtcReport(), [], Edits())
+        report = merge(
+            three.base, three.mine, three.theirs, three.contents, target, policies=three.policies
+        )
+        edits = edits_now(three.base, three.mine, three.contents)
+        late = late_edits(read_edits(host.sysroot, staged), edits)
+        before = read_undecided(host.sysroot, three.current).conflicts
+        before = still_open(before, three.mine, three.base, three.contents)
+        return Merged(
+            with_notes(report, late),
+            undecided_after(report, three.base, three.contents, before),
+            edits_now(three.theirs, target, three.contents),
+        )
 
 
 def write_report(sysroot: Sysroot, folder: Path, report: EtcReport) -> None:

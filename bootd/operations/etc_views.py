@@ -1,42 +1,132 @@
-"""Looking at ``/etc``: what this machine changed, what an upgrade would do, what is in conflict."""
+"""Looking at ``/etc``: what this machine changed, what an upgrade would do, what is undecided."""
 
 from __future__ import annotations
 
+import base64
+
 from bootd.etc.diff import diff as compare
+from bootd.etc.lines import marked_lines
+from bootd.model.deployment import DeploymentId
+from bootd.model.digest import Digest
 from bootd.model.documents import EtcConflictsDocument
-from bootd.model.errors import NoSuchDeploymentError, NothingStagedError
+from bootd.model.errors import (
+    InvalidArgumentError,
+    NoSuchDeploymentError,
+    NothingStagedError,
+)
+from bootd.model.etc_change import EtcVersionsDocument, OpenConflict
 from bootd.model.etc_report import EtcDiff, EtcReport
-from bootd.operations.etc_merge import EROFS_NAME, defaults_in, read_report, trial_merge
+from bootd.model.tree import lookup
+from bootd.operations.etc_merge import (
+    EROFS_NAME,
+    Sides,
+    defaults_in,
+    read_report,
+    sides,
+    trial_merge,
+)
+from bootd.operations.etc_undecided import (
+    image_text,
+    own_text,
+    read_undecided,
+    relative,
+    still_open,
+    undecided_after,
+    with_diffs,
+)
+from bootd.operations.fetch import fetched_image
 from bootd.operations.host import Host
 from bootd.operations.progress import Phase, Progress
-from bootd.operations.survey import survey
+from bootd.operations.survey import Survey, survey
 from bootd.store.contents import StoreContents
 
 
-def preview(host: Host, progress: Progress) -> EtcReport:
+def preview(host: Host, progress: Progress, *, digest: str | None = None) -> EtcReport:
     """Return what finalizing now would do to ``/etc``.
+
+    Args:
+        host: the machine.
+        progress: told what is done.
+        digest: of the image that would come; None for the staged one. What the store does not have
+            of it is fetched from where the followed image comes from, and nothing is staged.
 
     Raises:
         NothingStagedError: there is nothing to merge with.
+        InvalidDigestError: the digest is none.
+        TransportError, ContentError, NoSpaceError: the image could not be fetched.
+        BusyError: another process changes the store.
     """
+    if digest is not None:
+        wanted = Digest(digest)
+        with host.sysroot.lock(exclusive=True):
+            erofs = fetched_image(host, wanted, progress).erofs
+            return trial_merge(host, survey(host.sysroot), erofs).report
     with host.sysroot.lock(exclusive=False):
         progress.report(Phase.VERIFYING)
         found = survey(host.sysroot)
         if found.staged is None:
-            raise NothingStagedError("nothing is staged, so there is nothing to preview")
+            raise NothingStagedError(
+                "nothing is staged, so there is nothing to preview",
+                hint="'bootctl-py upgrade' stages an image; 'bootctl-py etc preview DIGEST' needs "
+                "none.",
+            )
         erofs = host.sysroot.deployment(found.staged) / EROFS_NAME
-        return trial_merge(host.sysroot, found, erofs)
+        return trial_merge(host, found, erofs).report
 
 
 def conflicts(host: Host) -> EtcConflictsDocument:
-    """Return the reports of the kept deployments' merges."""
-    found = survey(host.sysroot)
-    reports = {
-        record.id: report
-        for record in found.kept()
-        if (report := read_report(host.sysroot, record.id)) is not None
-    }
-    return EtcConflictsDocument(reports=reports)
+    """Return the reports of the kept deployments' merges, and what is undecided.
+
+    Raises:
+        DamagedRecordError, DamagedImageError, DamagedObjectError: the store is damaged.
+        BusyError: another process changes the store.
+    """
+    with host.sysroot.lock(exclusive=False):
+        found = survey(host.sysroot)
+        reports = {
+            record.id: report
+            for record in found.kept()
+            if (report := read_report(host.sysroot, record.id)) is not None
+        }
+        return EtcConflictsDocument(
+            reports=reports, open=[*_open_here(host, found), *_open_there(host, found)]
+        )
+
+
+def versions(host: Host, path: str) -> EtcVersionsDocument:
+    """Return both sides of an undecided conflict, to be edited.
+
+    Raises:
+        InvalidArgumentError: nothing is undecided there, or it is no text, or a large one.
+        NoSuchDeploymentError, DamagedRecordError, DamagedImageError, DamagedObjectError: see
+            `conflicts`.
+        ProcessFailedError: diff3 is missing or failed.
+    """
+    with host.sysroot.lock(exclusive=False):
+        current = _current(survey(host.sysroot))
+        folder = host.sysroot.deployment(current)
+        undecided = read_undecided(host.sysroot, current).conflicts
+        one = next((one for one in undecided if one.conflict.path == path), None)
+        if one is None:
+            raise InvalidArgumentError(
+                f"nothing is undecided at {path[:200]}",
+                hint="'bootctl-py etc conflicts' lists what is.",
+            )
+        contents = StoreContents(host.sysroot)
+        with defaults_in(folder / EROFS_NAME) as defaults:
+            mine = own_text(folder / "etc", relative(one.conflict))
+            theirs = image_text(lookup(defaults, relative(one.conflict)), contents)
+        if one.base is None or mine is None or theirs is None:
+            raise InvalidArgumentError(
+                f"{path} is no text on both sides, or a large one, so it cannot be edited",
+                hint=f"Choose a side: 'bootctl-py etc resolve {path} mine' or '... theirs'.",
+            )
+        labels = (f"{path} here", "what both came from", f"{path} of the image")
+        marked = marked_lines(base64.b64decode(one.base), mine, theirs, labels)
+        mine_64, theirs_64, marked_64 = (
+            base64.b64encode(text).decode() for text in (mine, theirs, marked)
+        )
+        return EtcVersionsDocument(path=path, mine=mine_64, theirs=theirs_64, marked=marked_64)
 
 
 def diff(host: Host) -> EtcDiff:
@@ -46,9 +136,39 @@ def diff(host: Host) -> EtcDiff:
         NoSuchDeploymentError: no deployment runs or is next.
     """
     with host.sysroot.lock(exclusive=False):
-        current = survey(host.sysroot).current
-        if current is None:
-            raise NoSuchDeploymentError("this machine has no deployment yet")
-        folder = host.sysroot.deployment(current)
+        folder = host.sysroot.deployment(_current(survey(host.sysroot)))
         with defaults_in(folder / EROFS_NAME) as base:
             return compare(base, folder / "etc", StoreContents(host.sysroot))
+
+
+def _open_here(host: Host, found: Survey) -> list[OpenConflict]:
+    if found.current is None:
+        return []
+    undecided = read_undecided(host.sysroot, found.current).conflicts
+    if not undecided:
+        return []
+    folder = host.sysroot.deployment(found.current)
+    contents = StoreContents(host.sysroot)
+    with defaults_in(folder / EROFS_NAME) as defaults:
+        undecided = still_open(undecided, folder / "etc", defaults, contents)
+        return list(with_diffs(undecided, found.current, folder / "etc", defaults, contents))
+
+
+def _open_there(host: Host, found: Survey) -> list[OpenConflict]:
+    if found.staged is None:
+        return []
+    erofs = host.sysroot.deployment(found.staged) / EROFS_NAME
+    with sides(host, found, erofs) as three:
+        return [] if three is None else _would_open(host, found.staged, three)
+
+
+def _would_open(host: Host, staged: DeploymentId, three: Sides) -> list[OpenConflict]:
+    report = read_report(host.sysroot, staged) or EtcReport()
+    undecided = undecided_after(report, three.base, three.contents, ())
+    return list(with_diffs(undecided, staged, three.mine, three.theirs, three.contents))
+
+
+def _current(found: Survey) -> DeploymentId:
+    if found.current is None:
+        raise NoSuchDeploymentError("this machine has no deployment yet")
+    return found.current

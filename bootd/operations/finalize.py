@@ -19,9 +19,10 @@ from bootd.durable import temporary_name
 from bootd.model.deployment import DeploymentRecord
 from bootd.model.documents import FinalizeDocument
 from bootd.model.errors import BootdError
-from bootd.model.etc_report import EtcReport
 from bootd.operations.arguments import merge_machine_arguments
-from bootd.operations.etc_merge import EROFS_NAME, merge_into, write_report
+from bootd.operations.etc_merge import Merged, merge_into, write_report
+from bootd.operations.etc_moment import write_edits
+from bootd.operations.etc_undecided import write_undecided
 from bootd.operations.host import Host
 from bootd.operations.progress import Phase, Progress
 from bootd.operations.staged import forget_staged
@@ -55,7 +56,7 @@ def finalize(host: Host, progress: Progress) -> FinalizeDocument:
 
 
 def _finalize_locked(host: Host, found: Survey, record: DeploymentRecord) -> FinalizeDocument:
-    report = _install_etc(host, found, record)
+    merged = _install_etc(host, found, record)
     install_kernel(host.sysroot, record.kernel)
     record = merge_machine_arguments(host, found, record)
     entry = compose_entry(
@@ -65,21 +66,24 @@ def _finalize_locked(host: Host, found: Survey, record: DeploymentRecord) -> Fin
         title=title_of(record),
     )
     commit_entry(host.sysroot, entry)
+    # Not earlier: until the commit the record says what was edited when it was staged.
+    write_edits(host.sysroot, host.sysroot.deployment(record.id), merged.edits)
     forget_staged(host.sysroot)
-    return FinalizeDocument(deployment=record.id, entry=entry.file_name, etc=report)
+    return FinalizeDocument(deployment=record.id, entry=entry.file_name, etc=merged.report)
 
 
-def _install_etc(host: Host, found: Survey, record: DeploymentRecord) -> EtcReport:
+def _install_etc(host: Host, found: Survey, record: DeploymentRecord) -> Merged:
     disk = host.sysroot.disk
     folder = host.sysroot.deployment(record.id)
     finished = folder / "etc"
     building = temporary_name(finished)
     disk.remove_tree(building)
-    report = merge_into(host.sysroot, found, folder / EROFS_NAME, building)
+    merged = merge_into(host, found, record.id, building)
     disk.remove_tree(finished)
     disk.publish_directory(building, finished)
-    write_report(host.sysroot, folder, report)
-    return report
+    write_report(host.sysroot, folder, merged.report)
+    write_undecided(host.sysroot, folder, merged.undecided)
+    return merged
 
 
 def _remember_failure(host: Host, error: BootdError) -> None:

@@ -88,6 +88,7 @@ def _folders_with_temporaries(sysroot: Sysroot) -> list[Path]:
         sysroot.layers,
         sysroot.images,
         sysroot.health,
+        sysroot.etc_copies,
         sysroot.deployments,
         *(sysroot.deployment(identifier) for identifier in sysroot.deployment_ids()),
         sysroot.boot / "loader",

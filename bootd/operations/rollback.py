@@ -1,11 +1,14 @@
 """Rollback: the older deployment gets a new, higher boot entry.
 
-Order of writes: what was staged is forgotten; the kernel is made sure of; the deny list learns the
-digest that is left behind; the new entry appears (the commit); the target's older entries go. A cut
-before the commit leaves the boot order as it was.
+Order of writes: what was staged is forgotten; the kernel is made sure of; later edits of ``/etc``
+are brought along if they are wanted; the deny list learns the digest that is left behind; the new
+entry appears (the commit); the target's older entries go. A cut before the commit leaves the boot
+order as it was.
 """
 
 from __future__ import annotations
+
+import logging
 
 from bootd.boot.entries import commit_entry, next_serial, remove_entry
 from bootd.boot.entry import BootEntry, compose_entry
@@ -13,15 +16,21 @@ from bootd.boot.kernel import install_kernel
 from bootd.model.deployment import DeploymentId, DeploymentRecord, DeploymentState
 from bootd.model.digest import Digest
 from bootd.model.documents import RollbackDocument
-from bootd.model.errors import NoRollbackError
+from bootd.model.errors import BootdError, NoRollbackError
+from bootd.model.etc_change import MAX_PATHS
 from bootd.operations.deny import ROLLED_BACK, allow_locked, deny_locked
+from bootd.operations.etc_carry import carry, left_behind
 from bootd.operations.host import Host
 from bootd.operations.progress import Phase, Progress
 from bootd.operations.staged import forget_staged
 from bootd.operations.survey import Survey, survey, title_of
 
+_log = logging.getLogger(__name__)
 
-def rollback(host: Host, progress: Progress, *, target: str | None = None) -> RollbackDocument:
+
+def rollback(
+    host: Host, progress: Progress, *, target: str | None = None, carry_etc: bool = False
+) -> RollbackDocument:
     """Make an older deployment boot next; a second rollback undoes the first.
 
     What is left behind goes on the deny list, so that the timer does not stage it again; going
@@ -31,12 +40,15 @@ def rollback(host: Host, progress: Progress, *, target: str | None = None) -> Ro
         host: the machine.
         progress: told what is done.
         target: the ID of a kept deployment; None for the one before.
+        carry_etc: bring the edits of ``/etc`` along that were made since the target was left.
 
     Raises:
         InvalidArgumentError: the target is not an ID.
         NoRollbackError: there is no other deployment, or the target cannot boot.
         NoSuchDeploymentError: the target is not kept.
         BootPartitionFullError: no room for its kernel; nothing was changed.
+        NoSpaceError, WriteFailedError, EtcTooLargeError, DamagedImageError, DamagedObjectError: the
+            edits could not be brought along; the machine does not go back.
         BusyError: another process changes the store.
     """
     named = None if target is None else DeploymentId(target)
@@ -50,11 +62,32 @@ def rollback(host: Host, progress: Progress, *, target: str | None = None) -> Ro
         _check_bootable(found, record)
         unstaged = forget_staged(host.sysroot)
         install_kernel(host.sysroot, record.kernel)
+        left = found.current
+        carried = carry(host, left, chosen) if carry_etc and left is not None else None
+        behind = [] if carried is not None else _left_behind(host, left, chosen)
         denied = _judge(host, found, record)
         entry = _commit(host, found, record)
         return RollbackDocument(
-            deployment=chosen, entry=entry.file_name, denied=denied, unstaged=unstaged
+            deployment=chosen,
+            entry=entry.file_name,
+            denied=denied,
+            unstaged=unstaged,
+            etc_left_behind=behind[:MAX_PATHS],
+            more_left_behind=max(0, len(behind) - MAX_PATHS),
+            etc=None if carried is None else carried.report,
+            etc_copy=None if carried is None else carried.kept_as,
         )
+
+
+def _left_behind(host: Host, left: DeploymentId | None, target: DeploymentId) -> list[str]:
+    """Return which later edits the target does not have; not to know them stops no rollback."""
+    if left is None:
+        return []
+    try:
+        return left_behind(host, left, target)
+    except BootdError as error:
+        _log.warning("which edits of /etc stay behind is not known: %s", error.message)
+        return []
 
 
 def _check_bootable(found: Survey, record: DeploymentRecord) -> None:

@@ -30,6 +30,7 @@ from bootd.model.image import ResolvedImage
 from bootd.operations.arguments import machine_arguments
 from bootd.operations.collect import collect_locked, is_worthwhile
 from bootd.operations.etc_merge import EROFS_NAME, trial_merge, write_report
+from bootd.operations.etc_moment import write_edits
 from bootd.operations.fallback import settle_fallbacks
 from bootd.operations.host import Host
 from bootd.operations.progress import Phase, Progress
@@ -210,10 +211,11 @@ def _publish(host: Host, found: Survey, record: DeploymentRecord, image: StoredI
     disk.make_directory(building)
     disk.link_file(image.erofs, building / EROFS_NAME)
     host.sysroot.write_deployment(building, record)
-    report = trial_merge(host.sysroot, found, building / EROFS_NAME)
-    write_report(host.sysroot, building, report)
+    trial = trial_merge(host, found, building / EROFS_NAME)
+    write_report(host.sysroot, building, trial.report)
+    write_edits(host.sysroot, building, trial.edits)
     disk.publish_directory(building, target)
-    return report
+    return trial.report
 
 
 def _new_identifier(host: Host, found: Survey, resolved: ResolvedImage) -> DeploymentId:

@@ -8,6 +8,7 @@ from bootd.model.documents import DeploymentStatus, StatusDocument
 from bootd.model.errors import BootdError, NoImageConfiguredError
 from bootd.operations.deny import ROLLED_BACK
 from bootd.operations.etc_merge import read_report
+from bootd.operations.etc_undecided import read_undecided
 from bootd.operations.host import Host
 from bootd.operations.last_check import read_last_check
 from bootd.operations.survey import Survey, survey
@@ -53,6 +54,7 @@ def _describe(
     host: Host, found: Survey, record: DeploymentRecord, problems: list[str]
 ) -> DeploymentStatus:
     entry = found.entry(record.id)
+    conflicts, security = _etc_counts(host, found, record, problems)
     return DeploymentStatus(
         id=record.id,
         image=record.image,
@@ -66,14 +68,21 @@ def _describe(
         tries_left=None if entry is None else entry.tries_left,
         kernel_version=record.kernel.version,
         kernel_arguments=record.kernel_arguments,
-        etc_conflicts=_conflicts(host, record, problems),
+        etc_conflicts=conflicts,
+        etc_security_conflicts=security,
     )
 
 
-def _conflicts(host: Host, record: DeploymentRecord, problems: list[str]) -> int:
+def _etc_counts(
+    host: Host, found: Survey, record: DeploymentRecord, problems: list[str]
+) -> tuple[int, int]:
+    """Return how many conflicts are undecided, and how many of them matter for security."""
     try:
-        report = read_report(host.sysroot, record.id)
+        if record.id == found.staged:
+            report = read_report(host.sysroot, record.id)
+            return (0, 0) if report is None else (report.counts.conflicts, report.counts.security)
+        undecided = read_undecided(host.sysroot, record.id).conflicts
     except BootdError as error:
         problems.append(error.message)
-        return 0
-    return 0 if report is None else report.counts.conflicts
+        return 0, 0
+    return len(undecided), sum(one.conflict.security for one in undecided)

@@ -127,6 +127,8 @@ def test_every_verb_speaks_json(client: Client) -> None:
         "etc diff": "EtcDiff",
         "etc preview": "EtcReport",
         "etc conflicts": "EtcConflicts",
+        "etc copies": "EtcCopies",
+        "etc reset /etc/motd": "EtcChange",
         "denied list": "Denied",
         "why": "Explanation",
         "jobs": "Jobs",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -14,7 +15,7 @@ from support.machine import Machine, installed, publish
 
 from bootd.daemon.client import BusClient
 from bootd.model.deployment import DeploymentId
-from bootd.model.errors import BootdError, DeniedDigestError, HeldError
+from bootd.model.errors import BootdError, DeniedDigestError, HeldError, InvalidArgumentError
 
 
 class Story:
@@ -59,6 +60,25 @@ async def _deployment(client: BusClient, name: str) -> dict[str, Any]:
     return await client.get_properties(path, "org.bootd1.Deployment")
 
 
+async def _decide(client: BusClient, motd: Callable[[], str]) -> None:
+    """Take the image's version of a file, then one's own again, then put it back."""
+    [undecided] = json.loads(await client.call("EtcConflicts"))["open"]
+    assert "+my own motd\n" in undecided["diff_mine"]
+    versions = json.loads(await client.call("GetEtcVersions", "/etc/motd"))
+    assert b"my own motd" in base64.b64decode(versions["marked"])
+    with pytest.raises(InvalidArgumentError):
+        await client.call("ResetEtc", [])
+    changed = await _do(client, "ResolveEtc", "/etc/motd", "theirs")
+    assert motd().startswith("welcome to v2")
+    [copy] = json.loads(await client.call("ListEtcCopies"))["copies"]
+    assert copy["name"] == changed["kept_as"]
+    await _do(client, "RestoreEtc", copy["name"], ["/etc/motd"])
+    assert motd() == "my own motd\n"
+    await _do(client, "ResetEtc", ["/etc/motd"])
+    assert motd().startswith("welcome to v2")
+    assert json.loads(await client.call("EtcConflicts"))["open"] == []
+
+
 @pytest.mark.parametrize("library", LIBRARIES)
 async def test_upgrade_conflict_rollback_and_deny_list(library: str):
     with _told(library) as story:
@@ -82,6 +102,7 @@ async def test_upgrade_conflict_rollback_and_deny_list(library: str):
         second = story.machine.power_on()
         assert second == queued["Id"]
         async with story.up() as client:
+            await _decide(client, (story.machine.etc(second) / "motd").read_text)
             assert (await _deployment(client, "Booted"))["Id"] == second
             assert (await _deployment(client, "Rollback"))["Id"] == first
             assert json.loads(await client.call("EtcDiff"))["kind"] == "EtcDiff"

@@ -220,6 +220,7 @@ async def test_every_quick_method(found: Rig):
     await client.call("Release")
     for member, kind in (
         ("EtcConflicts", "EtcConflicts"),
+        ("ListEtcCopies", "EtcCopies"),
         ("ListDenied", "Denied"),
         ("GetStatus", "Status"),
     ):

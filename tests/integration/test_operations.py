@@ -24,7 +24,7 @@ from bootd.model.errors import (
     NothingStagedError,
     UnknownFormatError,
 )
-from bootd.model.etc_report import ConflictKind
+from bootd.model.etc_report import ConflictKind, NoteKind
 from bootd.operations.bless import bless
 from bootd.operations.check import check
 from bootd.operations.collect import collect
@@ -92,6 +92,31 @@ def test_conflicts_are_reported_and_mine_stays(machine: Machine) -> None:
     assert (machine.etc(second) / "app.conf").read_text() == "setting = mine\n"
     assert conflicts(machine.host).reports[second].conflicts == [conflict]
     assert status(machine.host).deployments[0].etc_conflicts == 1
+
+
+def test_an_image_says_how_its_etc_is_merged_and_what_matters(machine: Machine) -> None:
+    booted = machine.sysroot.booted()
+    assert booted is not None
+    (machine.etc(booted) / "app.conf").write_text("setting = mine\n")
+    (machine.etc(booted) / "motd").write_text("mine\n")
+    rules = b'security = ["/etc/app.conf"]\n[policy]\n"/etc/motd" = "take-theirs"\n'
+    publish(machine.image, "v2", **{"usr/lib/bootd/": None, "usr/lib/bootd/etc.toml": rules})
+    document = stage(machine.host, Silent())
+    assert document.etc is not None
+    assert [(one.path, one.security) for one in document.etc.conflicts] == [("/etc/app.conf", True)]
+    second = machine.reboot()
+    assert (machine.etc(second) / "motd").read_text().startswith("welcome to v2")
+    assert status(machine.host).deployments[0].etc_security_conflicts == 1
+
+
+def test_rules_of_an_image_that_are_wrong_stop_nothing(machine: Machine) -> None:
+    publish(
+        machine.image, "v2", **{"usr/lib/bootd/": None, "usr/lib/bootd/etc.toml": b"policy = 1"}
+    )
+    document = stage(machine.host, Silent())
+    assert document.etc is not None
+    assert [note.kind for note in document.etc.notes] == [NoteKind.RULES]
+    machine.reboot()
 
 
 def test_kernel_arguments_are_merged_three_ways(machine: Machine) -> None:

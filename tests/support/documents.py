@@ -36,6 +36,14 @@ from bootd.model.documents import (
     StageDocument,
     StatusDocument,
 )
+from bootd.model.etc_change import (
+    CopyReason,
+    EtcChangeDocument,
+    EtcCopiesDocument,
+    EtcCopy,
+    EtcVersionsDocument,
+    OpenConflict,
+)
 from bootd.model.etc_report import (
     ChangeKind,
     ConflictKind,
@@ -175,7 +183,14 @@ SAMPLES: dict[str, BaseModel] = {
         fetched_bytes=724_000_000,
     ),
     "Rollback": RollbackDocument(
-        deployment=OLD_ID, entry=f"bootd-0003-{OLD_ID}.conf", denied=NEW, unstaged=NEW_ID
+        deployment=OLD_ID,
+        entry=f"bootd-0003-{OLD_ID}.conf",
+        denied=NEW,
+        unstaged=NEW_ID,
+        etc_left_behind=["/etc/hosts", "/etc/new\\x0a"],
+        more_left_behind=2,
+        etc=REPORT,
+        etc_copy=f"{OLD_ID}-1",
     ),
     "Collect": CollectDocument(
         deployments=[OLD_ID],
@@ -184,6 +199,7 @@ SAMPLES: dict[str, BaseModel] = {
         objects=4321,
         kernels=1,
         partial_downloads=0,
+        etc_copies=[OLD_ID],
         freed_bytes=723_456_789,
     ),
     "Fsck": FsckDocument(
@@ -203,7 +219,53 @@ SAMPLES: dict[str, BaseModel] = {
         ],
     ),
     "Denied": DeniedDocument(denied=[DENIAL]),
-    "EtcConflicts": EtcConflictsDocument(reports={OLD_ID: EtcReport(), NEW_ID: REPORT}),
+    "EtcConflicts": EtcConflictsDocument(
+        reports={OLD_ID: EtcReport(), NEW_ID: REPORT},
+        open=[
+            OpenConflict(
+                deployment=NEW_ID,
+                conflict=REPORT.conflicts[0].model_copy(update={"security": True}),
+                diff_mine="--- a (base)\n+++ a (here)\n@@ -1 +1 @@\n-Port 22\n+Port 2222\n",
+                diff_theirs="--- a (base)\n+++ a (image)\n@@ -1 +1 @@\n-Port 22\n+Port 222\n",
+            ),
+            OpenConflict(deployment=NEW_ID, conflict=REPORT.conflicts[1]),
+        ],
+    ),
+    "EtcCopies": EtcCopiesDocument(
+        copies=[
+            EtcCopy(
+                name=f"{NEW_ID}-1",
+                deployment=NEW_ID,
+                reason=CopyReason.RESET,
+                created=PAST,
+                size=2_345,
+                paths=["/etc/hosts", "/etc/motd", "/etc/ssh/a", "/etc/ssh/b"],
+                more_paths=2,
+                absent=["/etc/motd"],
+            ),
+            EtcCopy(
+                name=OLD_ID,
+                deployment=OLD_ID,
+                reason=CopyReason.COLLECTED,
+                created=PAST,
+                size=120,
+                paths=["/etc/hosts"],
+            ),
+        ],
+        keep_days=30,
+    ),
+    "EtcChange": EtcChangeDocument(
+        changed=["/etc/hosts", "/etc/new\\x0a"],
+        more_changed=1,
+        kept_as=f"{NEW_ID}-1",
+        not_kept=["/etc/hosts"],
+    ),
+    "EtcVersions": EtcVersionsDocument(
+        path="/etc/motd",
+        mine="bWluZQo=",
+        theirs="dGhlaXJzCg==",
+        marked="PDw8PDw8PCBtaW5lCm1pbmUKPT09PT09PQp0aGVpcnMKPj4+Pj4+PiBpbWFnZQo=",
+    ),
     "EtcReport": REPORT,
     "EtcDiff": EtcDiff(
         changes=[

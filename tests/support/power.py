@@ -141,6 +141,34 @@ class CutDisk(Disk):
 
         self._changes.append(_Change(target.parent, undo))
 
+    def _exchange(self, one: Path, other: Path) -> None:
+        self._step("exchange", other)
+        super()._exchange(one, other)
+        self._changes.append(_Change(other.parent, lambda: Disk()._exchange(one, other)))
+
+    def _move_in(self, source: Path, folder: int, target: Path) -> None:
+        self._step("move in", target)
+        kept = self._keep(target)
+        super()._move_in(source, folder, target)
+
+        def undo() -> None:
+            if target.exists() or target.is_symlink():
+                target.rename(source)
+            if kept is not None:
+                os.link(kept, target)
+
+        self._changes.append(_Change(target.parent, undo))
+
+    def _move_out(self, folder: int, source: Path, target: Path) -> None:
+        self._step("move out", source)
+        super()._move_out(folder, source, target)
+        self._changes.append(_Change(source.parent, lambda: target.rename(source)))
+
+    def _sync_open(self, folder: int, path: Path) -> None:
+        self._step("fsync", path)
+        super()._sync_open(folder, path)
+        self._changes = [change for change in self._changes if change.folder != path]
+
     def _unlink(self, path: Path) -> None:
         self._step("unlink", path)
         kept = self._keep(path)

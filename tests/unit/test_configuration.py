@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bootd.configuration import load
-from bootd.model.config import Automatic, Configuration, Integrity
+from bootd.model.config import Automatic, Configuration, EtcSettings, Integrity
 from bootd.model.errors import InvalidConfigurationError
+from bootd.model.etc_policy import EtcPolicy
 
 VENDOR, RUN, LOCAL = "usr/lib", "run", "etc"
 MAIN = "bootd/bootd.toml"
@@ -46,6 +47,12 @@ parallel_layers = 1
 soak_seconds = 60
 ignore_old_failures = false
 keep_partial_mib = 0
+[etc]
+security = ["/etc/ssh/**"]
+keep_days = 0
+keep_mib = 1
+[etc.policy]
+"/etc/ssh/sshd_config" = "merge"
 """
     write(tmp_path, LOCAL, MAIN, text)
     loaded = load(tmp_path)
@@ -62,8 +69,19 @@ keep_partial_mib = 0
         soak_seconds=60,
         ignore_old_failures=False,
         keep_partial_mib=0,
+        etc=EtcSettings(
+            policy={"/etc/ssh/sshd_config": EtcPolicy.MERGE},
+            security=["/etc/ssh/**"],
+            keep_days=0,
+            keep_mib=1,
+        ),
     )
-    assert set(loaded.origins) == set(Configuration.model_fields)
+    below = {f"etc.{name}" for name in EtcSettings.model_fields}
+    assert set(loaded.origins) == {
+        *Configuration.model_fields,
+        *below,
+        "etc.policy./etc/ssh/sshd_config",
+    }
     assert set(loaded.origins.values()) == {"/etc/bootd/bootd.toml"}
 
 
@@ -166,9 +184,22 @@ def test_a_value_replaces_the_one_before_whole(tmp_path):
     assert loaded.files == ("/usr/lib/bootd/bootd.toml", "/etc/bootd/bootd.toml.d/a.toml")
 
 
+def test_a_table_is_added_to(tmp_path):
+    write(tmp_path, VENDOR, MAIN, '[etc.policy]\n"/etc/a" = "merge"\n"/etc/b" = "merge"\n')
+    write(tmp_path, LOCAL, "a.toml", '[etc.policy]\n"/etc/b" = "keep-both"\n[etc]\n')
+    loaded = load(tmp_path)
+    assert loaded.configuration.etc.policy == {
+        "/etc/a": EtcPolicy.MERGE,
+        "/etc/b": EtcPolicy.KEEP_BOTH,
+    }
+    assert loaded.origins["etc.policy./etc/a"] == "/usr/lib/bootd/bootd.toml"
+    assert loaded.origins["etc.policy./etc/b"] == "/etc/bootd/bootd.toml.d/a.toml"
+
+
 @pytest.mark.parametrize(
     ("text", "warning"),
     [
+        ("[etc]\npolize = 1", "'etc.polize' is not known and ignored; did you mean 'etc.policy'?"),
         ("triez = 3", "'triez' is not known and ignored; did you mean 'tries'?"),
         ("[automatik]\nx = 1", "'automatik' is not known and ignored; did you mean 'automatic'?"),
         ("zzz = 1", "'zzz' is not known and ignored"),
@@ -204,6 +235,10 @@ BAD = {
     "an argument with a space": ('kernel_arguments = ["a b"]', "kernel_arguments ="),
     "an argument with a line break": ('kernel_arguments = ["a\\n"]', "kernel_arguments ="),
     "an open quote": ("kernel_arguments = ['a\"b']", "kernel_arguments ="),
+    "a table that is none": ("etc = 1", "etc = 1"),
+    "no policy for a path": ('[etc.policy]\n"/etc/a" = "x"', "etc.policy./etc/a = 'x'"),
+    "no path in /etc": ('[etc.policy]\n"/usr/a" = "merge"', "etc.policy./usr/a = 'merge'"),
+    "a list that is none": ('[etc]\nsecurity = "/etc/a"', "etc.security = '/etc/a'"),
     "a long value": (f"tries = '{'x' * 50_000}'", "tries ="),
 }
 

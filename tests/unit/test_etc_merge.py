@@ -306,6 +306,7 @@ def test_counts_say_which_way_each_path_went(tmp_path: Path, contents: BusyConte
 
     assert counts.model_dump() == {
         "taken": 2, "removed": 1, "kept": 3, "deleted": 1, "merged": 1, "conflicts": 1,
+        "security": 0,
     }  # fmt: skip
 
 

@@ -16,7 +16,14 @@ from bootd.cli.documents import (
     JobsDocument,
     KernelArgumentsDocument,
 )
-from bootd.cli.render.etc import render_conflicts, render_diff, render_report
+from bootd.cli.render.etc import (
+    render_change,
+    render_conflicts,
+    render_copies,
+    render_diff,
+    render_report,
+    render_versions,
+)
 from bootd.cli.render.explanation import render_explanation
 from bootd.cli.render.health import render_health
 from bootd.cli.render.lint import render_lint
@@ -54,6 +61,7 @@ from bootd.model.documents import (
     StatusDocument,
 )
 from bootd.model.errors import InternalError
+from bootd.model.etc_change import EtcChangeDocument, EtcCopiesDocument, EtcVersionsDocument
 from bootd.model.etc_report import EtcDiff, EtcReport
 from bootd.model.health import HealthDocument
 from bootd.model.lint import LintDocument
@@ -99,6 +107,9 @@ RENDERINGS: Final[dict[str, Rendering[Any]]] = {
         Rendering(EtcConflictsDocument, render_conflicts),
         Rendering(EtcReport, render_report),
         Rendering(EtcDiff, render_diff),
+        Rendering(EtcCopiesDocument, render_copies),
+        Rendering(EtcChangeDocument, render_change),
+        Rendering(EtcVersionsDocument, render_versions),
         Rendering(DeploymentsDocument, render_deployments),
         Rendering(KernelArgumentsDocument, render_kernel_arguments),
         Rendering(JobsDocument, render_jobs),

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Final
 
-from bootd.cli.render.text import count, printable, table
+from bootd.cli.render.text import count, moment, printable, size, table
 from bootd.cli.style import Style
 from bootd.model.documents import EtcConflictsDocument
+from bootd.model.etc_change import (
+    CopyReason,
+    EtcChangeDocument,
+    EtcCopiesDocument,
+    EtcVersionsDocument,
+)
 from bootd.model.etc_report import (
     ChangeKind,
     ConflictKind,
@@ -26,6 +33,14 @@ _LETTERS: Final[dict[ChangeKind, str]] = {
     ChangeKind.METADATA: "m",
     ChangeKind.CONTENT_AND_METADATA: "M",
 }
+_SHOWN_PATHS: Final = 3
+_REASONS: Final[dict[CopyReason, str]] = {
+    CopyReason.COLLECTED: "its deployment was removed",
+    CopyReason.CARRIED: "a rollback carried later edits over",
+    CopyReason.RESET: "reset",
+    CopyReason.RESOLVED: "a conflict was decided",
+    CopyReason.RESTORED: "another copy was restored",
+}
 _LEGEND: Final = "A added, D removed, M content, m mode, owner or attributes, T another type"
 _CLASHES: Final[dict[ConflictKind, str]] = {
     ConflictKind.CONTENT: "changed on both sides; yours stays",
@@ -43,6 +58,10 @@ _REMARKS: Final[dict[NoteKind, str]] = {
     NoteKind.XATTR_DROPPED: "an extended attribute could not be kept",
     NoteKind.CHANGING: "it was being written to: the last state read is carried over",
     NoteKind.ACCOUNT: "a row of it",
+    NoteKind.LATE: "edited after staging, carried over as it was at the end",
+    NoteKind.POLICY: "changed on both sides",
+    NoteKind.RULES: "what the image says about its /etc is ignored",
+    NoteKind.UNLOCKED: "the users and groups were read without this lock",
 }
 
 
@@ -57,16 +76,77 @@ def render_report(report: EtcReport, style: Style) -> str:
 
 
 def render_conflicts(document: EtcConflictsDocument, style: Style) -> str:
-    """Return each deployment's conflicts, with where the image's version can be read."""
+    """Return each conflict that is undecided, with what both sides made of the base."""
+    if not document.open:
+        return "Nothing in /etc is undecided."
     parts = []
-    for deployment, report in document.reports.items():
-        if report.counts.conflicts:
-            found = [_conflict(conflict, style) for conflict in report.conflicts]
-            parts.append("\n".join([style.bold(f"{deployment}:"), *found]))
-    if not parts:
-        return "No change in /etc clashed."
-    advice = "The image's own version of each is below /usr/etc once its deployment runs."
+    for deployment in dict.fromkeys(one.deployment for one in document.open):
+        lines = [style.bold(f"{deployment}:")]
+        for one in document.open:
+            if one.deployment == deployment:
+                lines.append(_conflict(one.conflict, style))
+                lines += _diff_lines(one.diff_mine + one.diff_theirs, style)
+        parts.append("\n".join(lines))
+    advice = (
+        "'bootctl-py etc resolve PATH mine|theirs|edit' decides one in the running deployment;\n"
+        "below /usr/etc the image's own version of each can be read."
+    )
     return "\n\n".join([*parts, advice])
+
+
+def render_copies(document: EtcCopiesDocument, style: Style) -> str:
+    """Return one line a copy, the newest first."""
+    if not document.copies:
+        return "No copies of files in /etc are kept."
+    rows = [
+        (
+            one.name,
+            moment(one.created),
+            _REASONS[one.reason],
+            size(one.size),
+            _named(one.paths, one.more_paths),
+        )
+        for one in document.copies
+    ]
+    lines = [table(("COPY", "MADE", "WHY", "SIZE", "PATHS"), rows, style)]
+    lines.append(style.faint(f"Each is kept for {count(document.keep_days, 'day')}."))
+    return "\n".join(lines)
+
+
+def render_change(document: EtcChangeDocument, style: Style) -> str:
+    """Return what is another now."""
+    if not document.changed:
+        return "Nothing in /etc had to be changed."
+    lines = [f"Changed {style.bold(printable(path))}" for path in document.changed]
+    if document.more_changed:
+        lines.append(f"… and {document.more_changed} more")
+    if document.kept_as is not None:
+        lines.append(f"What stood there is kept as {style.bold(document.kept_as)}.")
+    lines += [
+        style.warning(f"{printable(path)} was too large to be kept.") for path in document.not_kept
+    ]
+    return "\n".join(lines)
+
+
+def render_versions(document: EtcVersionsDocument, style: Style) -> str:
+    """Return both versions in one text, with marks."""
+    text = base64.b64decode(document.marked).decode(errors="backslashreplace")
+    return "\n".join(
+        [style.bold(f"{printable(document.path)}:"), *map(printable, text.splitlines())]
+    )
+
+
+def _named(paths: list[str], more: int) -> str:
+    shown = paths[:_SHOWN_PATHS]
+    rest = len(paths) - len(shown) + more
+    words = [printable(path) for path in shown]
+    return ", ".join(words) + (f" and {rest} more" if rest else "")
+
+
+def _diff_lines(diff: str, style: Style) -> list[str]:
+    colours = {"+": style.good, "-": style.bad, "@": style.faint}
+    lines = (printable(line) for line in diff.splitlines())
+    return [f"    {colours.get(line[:1], str)(line)}" for line in lines]
 
 
 def render_diff(diff: EtcDiff, style: Style) -> str:
@@ -95,7 +175,9 @@ def _summary(report: EtcReport) -> str:
 
 def _conflict(conflict: EtcConflict, style: Style) -> str:
     detail = f" ({printable(conflict.detail)})" if conflict.detail else ""
-    return f"  {style.warning(printable(conflict.path))}: {_CLASHES[conflict.kind]}{detail}"
+    mark = style.bad if conflict.security else style.warning
+    matters = style.bad("; it matters for security") if conflict.security else ""
+    return f"  {mark(printable(conflict.path))}: {_CLASHES[conflict.kind]}{detail}{matters}"
 
 
 def _note(note: EtcNote) -> str:

@@ -69,6 +69,15 @@ def render_rollback(document: RollbackDocument, style: Style) -> str:
         lines.append(f"{document.unstaged} is no longer staged.")
     if document.denied:
         lines.append(f"{short_digest(document.denied)} is not tried again on this machine.")
+    if document.etc_left_behind:
+        lines.append("Not in its /etc, because it was made since that deployment was left:")
+        lines += [f"  {printable(path)}" for path in document.etc_left_behind]
+    if document.more_left_behind:
+        lines.append(f"  … and {document.more_left_behind} more")
+    if document.etc is not None:
+        lines.append(render_report(document.etc, style))
+    if document.etc_copy is not None:
+        lines.append(f"What that replaced is kept as {style.bold(document.etc_copy)}.")
     return "\n".join(lines)
 
 
@@ -89,7 +98,12 @@ def render_collect(document: CollectDocument, style: Style) -> str:
     if not removed:
         return "Nothing to remove."
     freed = style.good(f"{size(document.freed_bytes)} freed")
-    return f"Removed {', '.join(removed)}: {freed}."
+    lines = [f"Removed {', '.join(removed)}: {freed}."]
+    lines += [
+        f"Edits of /etc that nothing else has are kept as {style.bold(copy)}."
+        for copy in document.etc_copies
+    ]
+    return "\n".join(lines)
 
 
 def render_fsck(document: FsckDocument, style: Style) -> str:

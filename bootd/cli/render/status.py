@@ -119,6 +119,9 @@ def _deployment(one: DeploymentStatus, document: StatusDocument, style: Style) -
 
 
 def _clashes(one: DeploymentStatus, style: Style) -> str:
+    if one.etc_security_conflicts:
+        matter = f"{one.etc_security_conflicts} at paths that matter for security"
+        return style.bad(f"{count(one.etc_conflicts, 'conflict')}, {matter}")
     return style.warning(count(one.etc_conflicts, "conflict")) if one.etc_conflicts else ""
 
 

@@ -10,10 +10,18 @@ from bootd.cli.output import Output
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options."""
+    parser.add_argument(
+        "digest",
+        metavar="DIGEST",
+        nargs="?",
+        help="the image that would come, as 'check' names it; it is fetched, not staged. The "
+        "staged one if not given",
+    )
     add_no_wait(parser)
 
 
 def run(arguments: Namespace, output: Output) -> int:
     """Merge /etc on trial."""
-    output.show(run_job(arguments, output, "PreviewEtc"))
+    options = {"digest": arguments.digest} if arguments.digest else {}
+    output.show(run_job(arguments, output, "PreviewEtc", **options))
     return 0

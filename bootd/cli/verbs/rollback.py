@@ -21,6 +21,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         nargs="?",
         help="where to go; the one that 'status' calls rollback if not given",
     )
+    parser.add_argument(
+        "--carry-etc",
+        action="store_true",
+        help="bring the edits of /etc along that were made since that deployment was left",
+    )
     parser.add_argument("--apply", action="store_true", help="restart into it at once")
     parser.add_argument(
         "--offline",
@@ -45,6 +50,9 @@ def run(arguments: Namespace, output: Output) -> int:
     elif arguments.apply:
         ask(arguments, "Apply")
     elif document.get("kind") == "Rollback":
+        if document.get("etc_left_behind"):
+            again = f"bootctl-py rollback --carry-etc {document['deployment']}"
+            output.note(f"'{again}' brings those edits along.")
         output.note("'bootctl-py apply' restarts into it now.")
     return 0
 
@@ -52,7 +60,9 @@ def run(arguments: Namespace, output: Output) -> int:
 def _ask(arguments: Namespace, output: Output) -> dict[str, Any] | None:
     """Let the daemon do it; None where none answers and root may do without."""
     arguments.wait = arguments.wait or arguments.apply
-    options = {"deployment": arguments.deployment} if arguments.deployment else {}
+    options: dict[str, Any] = {"carry_etc": True} if arguments.carry_etc else {}
+    if arguments.deployment:
+        options["deployment"] = arguments.deployment
     try:
         return run_job(arguments, output, "Rollback", **options)
     except DaemonUnreachableError as error:
@@ -67,5 +77,10 @@ def _do(arguments: Namespace, output: Output) -> dict[str, Any]:
     from bootd.operations.rollback import rollback  # noqa: PLC0415 - likewise
 
     with displayed(output) as display, mounted(arguments) as machine:
-        document = rollback(machine, OperationProgress(display), target=arguments.deployment)
+        document = rollback(
+            machine,
+            OperationProgress(display),
+            target=arguments.deployment,
+            carry_etc=arguments.carry_etc,
+        )
     return document.model_dump(mode="json")

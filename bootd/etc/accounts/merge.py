@@ -1,6 +1,7 @@
 """The merge of all account databases at once, since their rows belong together.
 
-Groups are decided first, then users, then what depends on either. Of theirs, new rows arrive unless
+Which users go is decided first, then groups, whose members they were, then users, then what depends
+on either. Of theirs, new rows arrive unless
 their id is taken here by another name: then the name is left out everywhere and reported. A user
 whose primary group does not arrive does not arrive either; group numbers of arriving users follow
 the group's name. What the image removed goes where nothing of it was changed here.
@@ -19,6 +20,7 @@ from bootd.etc.accounts.records import (
     GROUP_MEMBERS,
     GSHADOW,
     ID,
+    LISTS,
     PASSWD,
     PASSWORD,
     PRIMARY_GROUP,
@@ -75,7 +77,11 @@ def merge_accounts(base: Databases, mine: Databases, theirs: Databases) -> Merge
         return Merged(there, moved_ids(before, there))
     sides = before, here, there
     tables = [{name: read_table(name, side[name]) for name in names} for side in sides]
-    return _Merging(tables[0], tables[1], tables[2]).run(before, here, there)
+    merged = _Merging(tables[0], tables[1], tables[2]).run(before, here, there)
+    if merged.contents == before:
+        # Healed, mine is as the defaults were; a merge of that would take theirs, so this one does.
+        merged = Merged(there, merged.findings + moved_ids(before, there))
+    return merged
 
 
 def moved_ids(base: Databases, theirs: Databases) -> list[Finding]:
@@ -110,6 +116,7 @@ class _Merging:
     findings: list[Finding] = field(default_factory=list)
 
     def run(self, base: Databases, mine: Databases, theirs: Databases) -> Merged:
+        self.gone[PASSWD] = self._removed(PASSWD)
         for database in (GROUP, PASSWD):
             self._decide(database)
         self._keep_primary_groups()
@@ -123,7 +130,7 @@ class _Merging:
             if shadow in self.mine:
                 self._shadow(database, shadow)
                 contents[shadow] = self._write(shadow, mine[shadow])
-        absent = self.gone[PASSWD] | self.left_out[PASSWD]
+        absent = self._absent()
         for database in (SUBUID, SUBGID):
             if database in self.mine:
                 sides = base[database], mine[database], theirs[database]
@@ -134,11 +141,7 @@ class _Merging:
     def _decide(self, database: str) -> None:
         """Decide which rows of passwd or group stand, and merge them."""
         base, mine, theirs = self._rows(database)
-        self.gone[database] = {
-            name
-            for name in base.keys() & mine.keys() - theirs.keys()
-            if not self._changed_here(database, name)
-        }
+        self.gone[database] = self._removed(database)
         self.left_out[database] = set()
         rows = {
             name: self._merge_row(database, name) if name in theirs else row
@@ -156,6 +159,12 @@ class _Merging:
             if name not in mine and name not in base:
                 self._arrive(database, name, row, owners)
         self._tell_about_removed(database)
+
+    def _removed(self, database: str) -> set[bytes]:
+        """Return the names that the image removed and of which nothing was changed here."""
+        base, mine, theirs = self._rows(database)
+        absent = base.keys() & mine.keys() - theirs.keys()
+        return {name for name in absent if not self._changed_here(database, name)}
 
     def _arrive(self, database: str, name: bytes, row: Row, owners: dict[int, list[bytes]]) -> None:
         theirs = self.theirs[database].rows
@@ -216,12 +225,28 @@ class _Merging:
         return merged
 
     def _changed_here(self, database: str, name: bytes) -> bool:
-        related = [database, _SHADOWS[database]]
+        """Tell whether the machine made something of a row of the base that outlives this merge.
+
+        A row of shadow that is missing is healed, and a member who goes, or who is no user, is
+        dropped: were such a row still a change, the next merge would see none and remove the name.
+        """
         return any(
-            self.base[one].rows.get(name) != self.mine[one].rows.get(name)
-            for one in related
+            row is not None and self._lasting(one, row) != self._lasting(one, base)
+            for one in (database, _SHADOWS[database])
             if one in self.mine
+            for row, base in [(self.mine[one].rows.get(name), self.base[one].rows.get(name))]
         )
+
+    def _lasting(self, database: str, row: Row | None) -> Row | None:
+        if row is None or database not in LISTS:
+            return row
+        staying = self.mine[PASSWD].rows.keys() - self.gone.get(PASSWD, set())
+        fields = list(row)
+        for index in LISTS[database]:
+            if index < len(row):
+                listed = (one for one in members(row, index) if one in staying)
+                fields[index] = b",".join(listed)
+        return tuple(fields)
 
     def _tell_about_removed(self, database: str) -> None:
         base, mine, theirs = self._rows(database)
@@ -240,9 +265,9 @@ class _Merging:
         """Let no user's primary group go."""
         used = {int(row[PRIMARY_GROUP]) for row in self.rows[PASSWD].values()}
         known = {int(row[ID]) for row in self.rows[GROUP].values()}
-        for name in sorted(self.gone[GROUP]):
-            row = self.mine[GROUP].rows[name]
-            if int(row[ID]) in used - known:
+        for name, row in self.mine[GROUP].rows.items():
+            if name in self.gone[GROUP] and int(row[ID]) in used - known:
+                known.add(int(row[ID]))
                 self.gone[GROUP].discard(name)
                 self.rows[GROUP][name] = row
                 text = "removed by the image, but it is the primary group of a user; it stays"
@@ -258,15 +283,21 @@ class _Merging:
                 self._tell(GROUP, name, "left out with the user of that name", conflict=False)
 
     def _drop_members(self, database: str, indices: tuple[int, ...]) -> None:
-        """Name nobody as a member who is left out or gone."""
-        absent = self.left_out[PASSWD] | self.gone[PASSWD]
+        """Name nobody as a member who is left out or gone, nor whom only the image still lists."""
+        dropped, absent = self.left_out[PASSWD] | self.gone[PASSWD], self._absent()
         for name, row in self.rows[database].items():
-            fields = list(row)
+            fields, mine = list(row), self.mine[database].rows.get(name, ())
             for index in indices:
                 listed = members(row, index)
-                if absent & set(listed):
-                    fields[index] = b",".join(one for one in listed if one not in absent)
+                unwanted = dropped | absent - set(members(mine, index))
+                if unwanted & set(listed):
+                    fields[index] = b",".join(one for one in listed if one not in unwanted)
             self.rows[database][name] = tuple(fields)
+
+    def _absent(self) -> set[bytes]:
+        """Return the users that were known on some side and are none of the result's."""
+        known = set().union(*(side.keys() for side in self._rows(PASSWD)))
+        return known - self.rows[PASSWD].keys()
 
     def _shadow(self, database: str, shadow: str) -> None:
         """Merge shadow or gshadow: one row for each name that is looked up there, and no other."""

@@ -22,7 +22,7 @@ def merge_ranges(
         base: the defaults that the machine ran with.
         mine: what it has.
         theirs: the new defaults.
-        absent: users whom the merge left out or removed.
+        absent: users of any side whom the merged passwd does not have.
     """
     before, here, there = (read_ranges(database, side) for side in (base, mine, theirs))
     removed = {

@@ -25,6 +25,8 @@ PASSWORD: Final = 1
 ID: Final = 2
 PRIMARY_GROUP: Final = 3
 GROUP_MEMBERS: Final = 3
+LISTS: Final = {GROUP: (3,), GSHADOW: (2, 3)}
+"""The fields that are lists of names."""
 MAX_ID: Final = 2**32 - 2
 """The largest number that is an id; the next one means 'none' (chown(2))."""
 

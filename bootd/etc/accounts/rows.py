@@ -16,6 +16,7 @@ from bootd.etc.accounts.records import (
     GROUP,
     GSHADOW,
     ID,
+    LISTS,
     PASSWD,
     PASSWORD,
     SHADOW,
@@ -26,7 +27,6 @@ from bootd.etc.accounts.records import (
 from bootd.model.etc_report import escape
 
 _LAST_CHANGE: Final = 2
-_LISTS: Final = {GROUP: (3,), GSHADOW: (2, 3)}
 _NAMES: Final = {
     PASSWD: ("name", "password", "id", "primary group", "full name", "home", "shell"),
     GROUP: ("name", "password", "id", "members"),
@@ -76,7 +76,7 @@ class RowMerge:
         return tuple(fields)
 
     def _field(self, index: int) -> bytes:
-        if index in _LISTS.get(self.database, ()):
+        if index in LISTS.get(self.database, ()):
             return self._list(index)
         if index == PASSWORD:
             return self._password()

@@ -1,0 +1,101 @@
+"""Which policy a path of ``/etc`` has, and which paths matter for security. Pure.
+
+The machine's patterns are asked before the image's. Of several patterns that match, a path that is
+written out counts first, then the longest pattern.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from pydantic import ValidationError
+
+from bootd.model.errors import InvalidConfigurationError
+from bootd.model.etc_policy import EtcPolicy, EtcRules
+from bootd.model.etc_report import etc_path
+
+_WILD: Final = re.compile(r"\*\*|\*|\?|\[!?[^]/]+\]|.", re.DOTALL)
+_WILDCARD: Final = re.compile(r"[*?[]")
+_WILDCARDS: Final = {"**": ".*", "*": "[^/]*", "?": "[^/]"}
+
+
+@dataclass(frozen=True, slots=True)
+class EtcPolicies:
+    """The policies of a merge, the strongest first.
+
+    Attributes:
+        ranks: of the machine, then of the image; each in the order they count.
+        security: patterns of paths that matter for security.
+        problem: why the image's own rules are not among them; empty if they are.
+    """
+
+    ranks: tuple[tuple[tuple[re.Pattern[str], EtcPolicy], ...], ...] = ()
+    security: tuple[re.Pattern[str], ...] = ()
+    problem: str = ""
+
+    @classmethod
+    def of(cls, machine: EtcRules, image: EtcRules, problem: str = "") -> EtcPolicies:
+        """Return the policies of a machine and of the image it is to take."""
+        ranks = tuple(_ranked(rules.policy) for rules in (machine, image))
+        security = tuple(_compiled([*machine.security, *image.security]))
+        return cls(ranks, security, problem)
+
+    def policy(self, path: bytes) -> EtcPolicy:
+        """Return the policy of a path, which is relative to ``/etc``."""
+        text = etc_path(path)
+        for rank in self.ranks:
+            for pattern, policy in rank:
+                if pattern.fullmatch(text):
+                    return policy
+        return EtcPolicy.KEEP_MINE
+
+    def matters_for_security(self, path: bytes) -> bool:
+        """Tell whether a conflict at a path, relative to ``/etc``, is to be loud."""
+        text = etc_path(path)
+        return any(pattern.fullmatch(text) for pattern in self.security)
+
+
+NO_POLICIES: Final = EtcPolicies()
+"""Every conflict keeps mine, and none matters more than another."""
+
+
+def parse_rules(data: bytes) -> EtcRules:
+    """Return the rules that an image ships.
+
+    Raises:
+        InvalidConfigurationError: they are not TOML, or a value is wrong.
+    """
+    try:
+        return EtcRules.model_validate(tomllib.loads(data.decode()))
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        raise InvalidConfigurationError(f"it is not TOML: {error}") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InvalidConfigurationError(f"{where}: {first['msg']}") from error
+
+
+def _ranked(policy: Mapping[str, EtcPolicy]) -> tuple[tuple[re.Pattern[str], EtcPolicy], ...]:
+    order = sorted(policy, key=lambda one: (bool(_WILDCARD.search(one)), -len(one), one))
+    return tuple(
+        (compiled, policy[pattern])
+        for pattern, compiled in zip(order, _compiled(order), strict=True)
+    )
+
+
+def _compiled(patterns: Iterable[str]) -> list[re.Pattern[str]]:
+    return [re.compile("".join(map(_piece, _WILD.findall(one))), re.DOTALL) for one in patterns]
+
+
+def _piece(token: str) -> str:
+    if token in _WILDCARDS:
+        return _WILDCARDS[token]
+    if len(token) > 1:
+        inverted = token[1] == "!"
+        characters = re.escape(token[1 + inverted : -1]).replace(r"\-", "-")
+        return f"[{'^/' if inverted else ''}{characters}]"
+    return re.escape(token)

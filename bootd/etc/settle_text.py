@@ -1,0 +1,166 @@
+"""Where a policy says what becomes of a file that both sides changed.
+
+It runs after the account databases were settled, which no policy touches: a user is a row in
+several of them. What cannot be done as a policy says stays the conflict it was, and says why.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from bootd.etc.accounts.records import DATABASES
+from bootd.etc.contents import Contents
+from bootd.etc.decide import Conflict, Outcome, Plan, Side, Tally
+from bootd.etc.lines import MAX_TEXT, LinesClashError, merge_lines
+from bootd.etc.policy import EtcPolicies
+from bootd.etc.snapshot import chunks_of, closing, open_file, open_parent
+from bootd.model.etc_policy import EtcPolicy
+from bootd.model.etc_report import ConflictKind, EtcNote, NoteKind, etc_path
+from bootd.model.tree import Node, RegularFile
+
+NEW_SUFFIX: Final = b".bootd-new"
+MAX_MERGED: Final = 32 << 20
+"""Most bytes of merged text that one merge holds in memory."""
+_ACCOUNTS: Final = frozenset(name.encode() for name in DATABASES)
+
+
+def settle_text(plan: Plan, mine: int, contents: Contents, policies: EtcPolicies) -> list[EtcNote]:
+    """Put what the policies say into a plan; return what there is to tell.
+
+    Args:
+        plan: what the whole-file rules decided.
+        mine: a descriptor of the machine's ``/etc``.
+        contents: where image files come from.
+        policies: by path.
+
+    Raises:
+        DamagedObjectError: a content of an image is missing.
+    """
+    settling = _Settling(plan, mine, contents)
+    for conflict in [one for one in plan.conflicts if one.kind is ConflictKind.CONTENT]:
+        if conflict.path not in _ACCOUNTS:
+            settling.apply(policies.policy(conflict.path), conflict)
+    return settling.notes
+
+
+@dataclass(slots=True)
+class _Settling:
+    plan: Plan
+    mine: int
+    contents: Contents
+    merged: int = 0
+    notes: list[EtcNote] = field(default_factory=list)
+
+    def apply(self, policy: EtcPolicy, conflict: Conflict) -> None:
+        folder, name = _place(self.plan.root, conflict.path)
+        outcome = folder.children[name]
+        theirs = conflict.versions.theirs
+        assert theirs is not None
+        match policy:
+            case EtcPolicy.KEEP_MINE:
+                return
+            case EtcPolicy.TAKE_THEIRS:
+                _replace(outcome, theirs, Side.THEIRS)
+                self._settled(conflict, Tally.TAKEN, "the image's was taken, yours given up")
+            case EtcPolicy.KEEP_BOTH:
+                folder.children[name + NEW_SUFFIX] = Outcome(theirs, Side.THEIRS, theirs.metadata)
+                where = etc_path(conflict.path + NEW_SUFFIX)
+                self._explain(conflict, f"the image's is beside it as {where}")
+            case EtcPolicy.MERGE:
+                self._merge(conflict, outcome)
+
+    def _merge(self, conflict: Conflict, outcome: Outcome) -> None:
+        try:
+            data = self._merged(conflict)
+        except LinesClashError as error:
+            self._explain(conflict, f"not merged by line: {error}")
+            return
+        _, mine, theirs = conflict.versions
+        assert mine is not None
+        assert theirs is not None
+        newest = max((mine, theirs), key=_time).metadata
+        dress = replace(
+            outcome.metadata,
+            mtime_seconds=newest.mtime_seconds,
+            mtime_nanoseconds=newest.mtime_nanoseconds,
+        )
+        outcome.content, outcome.side = RegularFile(dress, len(data), data), Side.MINE
+        outcome.metadata = dress
+        self._settled(conflict, Tally.MERGED, "merged by line")
+
+    def _merged(self, conflict: Conflict) -> bytes:
+        base, mine, theirs = conflict.versions
+        data = merge_lines(
+            b"" if base is None else self._image_text(base),
+            self._own_text(mine, conflict.path),
+            self._image_text(theirs),
+        )
+        self.merged += len(data)
+        if self.merged > MAX_MERGED:
+            raise LinesClashError(f"more than {MAX_MERGED >> 20} MiB would be merged")
+        return data
+
+    def _image_text(self, node: Node | None) -> bytes:
+        file = _text_file(node)
+        if file.content is not None:
+            return file.content
+        with closing(self.contents.open(file)) as descriptor:
+            assert descriptor is not None
+            return b"".join(chunks_of(descriptor, MAX_TEXT))
+
+    def _own_text(self, node: Node | None, path: bytes) -> bytes:
+        file = _text_file(node)
+        if file.content is not None:
+            return file.content
+        with (
+            closing(open_parent(self.mine, path)) as parent,
+            closing(
+                None if parent is None else open_file(path.rpartition(b"/")[2], parent)
+            ) as descriptor,
+        ):
+            if descriptor is None:
+                raise LinesClashError("it vanished while it was read")
+            return b"".join(chunks_of(descriptor, MAX_TEXT))
+
+    def _settled(self, conflict: Conflict, tally: Tally, detail: str) -> None:
+        self.plan.conflicts.remove(conflict)
+        self.plan.tallies[Tally.KEPT] -= 1
+        self.plan.tallies[tally] += 1
+        path = etc_path(conflict.path)
+        self.notes.append(EtcNote(path=path, kind=NoteKind.POLICY, detail=detail))
+
+    def _explain(self, conflict: Conflict, detail: str) -> None:
+        index = self.plan.conflicts.index(conflict)
+        self.plan.conflicts[index] = replace(conflict, detail=detail)
+
+
+def _place(root: Outcome, path: bytes) -> tuple[Outcome, bytes]:
+    """Return the folder of a path in the plan, and the name in it."""
+    *folders, name = path.split(b"/")
+    here = root
+    for folder in folders:
+        here = here.children[folder]
+    return here, name
+
+
+def _replace(outcome: Outcome, content: Node, side: Side) -> None:
+    time = content.metadata
+    outcome.content, outcome.side = content, side
+    outcome.metadata = replace(
+        outcome.metadata,
+        mtime_seconds=time.mtime_seconds,
+        mtime_nanoseconds=time.mtime_nanoseconds,
+    )
+
+
+def _text_file(node: Node | None) -> RegularFile:
+    if not isinstance(node, RegularFile):
+        raise LinesClashError("it is no regular file")
+    if node.size > MAX_TEXT:
+        raise LinesClashError(f"it has more than {MAX_TEXT >> 20} MiB")
+    return node
+
+
+def _time(node: Node) -> tuple[int, int]:
+    return node.metadata.mtime_seconds, node.metadata.mtime_nanoseconds

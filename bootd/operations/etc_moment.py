@@ -1,0 +1,79 @@
+"""What a machine had changed in its ``/etc`` at one moment, so that what came later can be told.
+
+It stands in a deployment's folder. While that is staged it is about the moment of staging, in terms
+of the running deployment; from finalize on about the moment it got its own ``/etc``.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from pathlib import Path
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from bootd.etc.contents import Contents
+from bootd.etc.diff import diff
+from bootd.model.deployment import DeploymentId
+from bootd.model.errors import DamagedRecordError
+from bootd.model.etc_report import MAX_CHANGES, MAX_NOTES, EtcNote, EtcSide, NoteKind
+from bootd.model.tree import Directory
+from bootd.sysroot import Sysroot
+
+EDITS_NAME: Final = "etc-edits.json"
+_MAX_RECORD: Final = 64 << 20
+
+
+class Edits(BaseModel):
+    """``deployments/<id>/etc-edits.json``."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    format: Literal[1] = 1
+    edits: dict[str, str] = Field(default_factory=dict, max_length=MAX_CHANGES)
+    """By path, a digest of what stands there, be it nothing."""
+
+
+def fingerprint(side: EtcSide) -> str:
+    """Return a digest of what stands at a path: type, content, mode, owner, attributes."""
+    return sha256(side.model_dump_json().encode()).hexdigest()
+
+
+def edits_now(defaults: Directory, etc: Path, contents: Contents) -> Edits:
+    """Return what is changed in an ``/etc`` against its defaults.
+
+    Raises:
+        EtcTooLargeError, WriteFailedError: see `diff`.
+    """
+    changes = diff(defaults, etc, contents).changes
+    return Edits(edits={change.path: fingerprint(change.mine) for change in changes})
+
+
+def late_edits(before: Edits | None, now: Edits) -> list[EtcNote]:
+    """Return a note for each path that was edited between two moments."""
+    if before is None:
+        return []
+    paths = before.edits.keys() | now.edits.keys()
+    late = sorted(path for path in paths if before.edits.get(path) != now.edits.get(path))
+    return [EtcNote(path=path, kind=NoteKind.LATE) for path in late[:MAX_NOTES]]
+
+
+def read_edits(sysroot: Sysroot, deployment: DeploymentId) -> Edits | None:
+    """Return the record of a deployment, or None where it has none.
+
+    Raises:
+        DamagedRecordError: it cannot be read.
+    """
+    path = sysroot.deployment(deployment) / EDITS_NAME
+    try:
+        with path.open("rb") as stream:
+            return Edits.model_validate_json(stream.read(_MAX_RECORD))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValidationError) as error:
+        raise DamagedRecordError(f"{path} cannot be read: {error}") from error
+
+
+def write_edits(sysroot: Sysroot, folder: Path, edits: Edits) -> None:
+    """Put the record into a deployment's folder, durably."""
+    sysroot.disk.replace_file(folder / EDITS_NAME, edits.model_dump_json().encode() + b"\n")

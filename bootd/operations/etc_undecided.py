@@ -1,0 +1,195 @@
+"""The conflicts of a merge that nobody has decided yet.
+
+Finalize writes them into the new deployment's folder with the text that both sides came from, since
+the older image may be collected long before somebody looks. One that the deployment before had, and
+that is as it was, goes on into the new one; deciding it takes it out.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from pydantic import ValidationError
+
+from bootd.etc.compare import same_tree
+from bootd.etc.contents import Contents
+from bootd.etc.lines import is_text, unified
+from bootd.etc.snapshot import (
+    chunks_of,
+    closing,
+    open_file,
+    open_parent,
+    opened_folder,
+    scan_folder,
+)
+from bootd.model.deployment import DeploymentId
+from bootd.model.errors import DamagedRecordError, ProcessFailedError
+from bootd.model.etc_change import OpenConflict, Undecided, UndecidedConflicts
+from bootd.model.etc_report import (
+    MAX_CONFLICTS,
+    ConflictKind,
+    EtcConflict,
+    EtcReport,
+    unescape,
+)
+from bootd.model.tree import Directory, Node, RegularFile, lookup
+from bootd.sysroot import Sysroot
+
+UNDECIDED_NAME: Final = "etc-undecided.json"
+MAX_BASE: Final = 256 << 10
+"""Largest base text, in bytes, that is kept."""
+MAX_BASES: Final = 8 << 20
+"""Most bytes of base texts that are kept for one deployment."""
+MAX_DIFF: Final = 64 << 10
+"""Longest diff, in characters, that is shown of one side."""
+_MAX_RECORD: Final = 64 << 20
+
+
+def read_undecided(sysroot: Sysroot, deployment: DeploymentId) -> UndecidedConflicts:
+    """Return what is undecided in a deployment's ``/etc``.
+
+    Raises:
+        DamagedRecordError: it cannot be read.
+    """
+    path = sysroot.deployment(deployment) / UNDECIDED_NAME
+    try:
+        with path.open("rb") as stream:
+            return UndecidedConflicts.model_validate_json(stream.read(_MAX_RECORD))
+    except FileNotFoundError:
+        return UndecidedConflicts()
+    except (OSError, ValidationError) as error:
+        raise DamagedRecordError(f"{path} cannot be read: {error}") from error
+
+
+def write_undecided(sysroot: Sysroot, folder: Path, undecided: Sequence[Undecided]) -> None:
+    """Put what is undecided into a deployment's folder, durably."""
+    record = UndecidedConflicts(conflicts=list(undecided[:MAX_CONFLICTS]))
+    sysroot.disk.replace_file(folder / UNDECIDED_NAME, record.model_dump_json().encode() + b"\n")
+
+
+def undecided_after(
+    report: EtcReport, base: Directory, contents: Contents, before: Sequence[Undecided]
+) -> list[Undecided]:
+    """Return what is undecided after a merge.
+
+    Args:
+        report: of the merge.
+        base: its base.
+        contents: where the base's contents come from.
+        before: what was undecided before it.
+    """
+    room = MAX_BASES
+    older = {one.conflict.path: one for one in before}
+    found = []
+    for conflict in report.conflicts:
+        known = older.get(conflict.path)
+        if known is not None:
+            # Both sides went on from what they never agreed on.
+            found.append(Undecided(conflict=conflict, base=known.base))
+            continue
+        text = _base_text(conflict, base, contents, room)
+        room -= len(text or "")
+        found.append(Undecided(conflict=conflict, base=text))
+    paths = {one.conflict.path for one in found}
+    return found + [one for one in before if one.conflict.path not in paths]
+
+
+def still_open(
+    undecided: Iterable[Undecided], etc: Path, defaults: Directory, contents: Contents
+) -> list[Undecided]:
+    """Return those conflicts at which the machine still has something else than the image."""
+    listed = list(undecided)
+    if not listed:
+        return []
+    live = scan_folder(etc, contents, (defaults,)).root
+    return [
+        one
+        for one in listed
+        if one.conflict.kind is ConflictKind.ACCOUNT
+        or not same_tree(
+            lookup(live, relative(one.conflict)), lookup(defaults, relative(one.conflict))
+        )
+    ]
+
+
+def with_diffs(
+    undecided: Iterable[Undecided],
+    deployment: DeploymentId,
+    etc: Path,
+    theirs: Directory,
+    contents: Contents,
+) -> Iterator[OpenConflict]:
+    """Yield the conflicts with a diff of each side against the base, where they are text.
+
+    Args:
+        undecided: the conflicts.
+        deployment: where they stand.
+        etc: what the machine has.
+        theirs: what the image has.
+        contents: where the image's contents come from.
+    """
+    for one in undecided:
+        path = relative(one.conflict)
+        base = None if one.base is None else base64.b64decode(one.base)
+        if one.conflict.kind is not ConflictKind.CONTENT:
+            base = None
+        yield OpenConflict(
+            deployment=deployment,
+            conflict=one.conflict,
+            diff_mine=_diff(base, own_text(etc, path), one.conflict.path, "here"),
+            diff_theirs=_diff(
+                base, image_text(lookup(theirs, path), contents), one.conflict.path, "image"
+            ),
+        )
+
+
+def relative(conflict: EtcConflict) -> bytes:
+    """Return a conflict's path below ``/etc``."""
+    return unescape(conflict.path).removeprefix(b"/etc").removeprefix(b"/")
+
+
+def own_text(etc: Path, path: bytes) -> bytes | None:
+    """Return a text of the machine; None where there is none, or it is large."""
+    with (
+        opened_folder(etc) as root,
+        closing(open_parent(root, path)) as parent,
+        closing(None if parent is None else open_file(path.rpartition(b"/")[2], parent)) as file,
+    ):
+        data = b"\0" if file is None else b"".join(chunks_of(file, MAX_BASE + 1))
+    return data if len(data) <= MAX_BASE and is_text(data) else None
+
+
+def image_text(node: Node | None, contents: Contents) -> bytes | None:
+    """Return a text of an image; None where there is none, or it is large."""
+    if not isinstance(node, RegularFile) or node.size > MAX_BASE:
+        return None
+    data = node.content
+    if data is None:
+        with closing(contents.open(node)) as file:
+            assert file is not None
+            data = b"".join(chunks_of(file, MAX_BASE))
+    return data if is_text(data) else None
+
+
+def _base_text(conflict: EtcConflict, base: Directory, contents: Contents, room: int) -> str | None:
+    if conflict.kind is not ConflictKind.CONTENT:
+        return None
+    node = lookup(base, relative(conflict))
+    data = b"" if node is None else image_text(node, contents)
+    if data is None:
+        return None
+    text = base64.b64encode(data).decode()
+    return text if len(text) <= room else None
+
+
+def _diff(base: bytes | None, side: bytes | None, path: str, name: str) -> str:
+    if base is None or side is None:
+        return ""
+    try:
+        text = unified(base, side, (f"{path} (base)", f"{path} ({name})"))
+    except ProcessFailedError as error:
+        return f"{error.message}\n"
+    return text if len(text) <= MAX_DIFF else text[:MAX_DIFF] + "\n…\n"

@@ -1,0 +1,45 @@
+"""An image by digest, whether the store has it already or not; nothing is staged."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import replace
+
+from bootd.model.digest import Digest
+from bootd.operations.host import Host
+from bootd.operations.progress import Phase, Progress
+from bootd.operations.pull import missing_layers, pull
+from bootd.registry.reference import parse_reference
+from bootd.registry.source import open_source
+from bootd.store.image import StoredImage, compose_image, has_image, open_image
+from bootd.store.space import check_space, needed_space
+
+
+def fetched_image(host: Host, digest: Digest, progress: Progress) -> StoredImage:
+    """Return an image of the repository that the machine follows, fetched if need be.
+
+    It stays in the store until the next collection, so that staging it soon is quick.
+
+    Args:
+        host: the machine, under an exclusive lock of the caller.
+        digest: the manifest's, or that of an index that has one for this machine.
+        progress: told what is done.
+
+    Raises:
+        NoImageConfiguredError: the machine follows no image.
+        NoSpaceError: there is no room; said before anything is fetched.
+        TransportError, ContentError, StorageError: see `pull`.
+    """
+    progress.report(Phase.RESOLVING)
+    if has_image(host.sysroot, digest):
+        return open_image(host.sysroot, digest)
+    followed = parse_reference(host.followed_image())
+    reference = str(replace(followed, tag=None, digest=digest))
+    source = open_source(reference, host.registry, host.sysroot.partial, host.sysroot.disk)
+    with closing(source):
+        resolved = source.resolve()
+    missing = [descriptor for descriptor, _ in missing_layers(host, resolved)]
+    check_space(host.sysroot.store, needed_space(missing))
+    pull(host, resolved, progress)
+    progress.report(Phase.COMPOSING)
+    return compose_image(host.sysroot, resolved)
