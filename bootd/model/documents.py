@@ -55,7 +55,7 @@ class DeploymentStatus(BaseModel):
 
 
 class AvailableImage(BaseModel):
-    """What the last check found."""
+    """What the followed reference pointed to when it was last looked up."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -64,7 +64,7 @@ class AvailableImage(BaseModel):
     image_version: str
     checked: datetime
     download_bytes: int
-    """Compressed size of the layers that the store did not have then."""
+    """Compressed size of the layers that the store does not have."""
 
 
 class StatusDocument(Document):

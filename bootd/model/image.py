@@ -181,6 +181,7 @@ class ResolvedImage:
         manifest_bytes: it as it was served.
         config: the parsed configuration; it has as many diff IDs as the manifest has layers.
         config_bytes: it as it was served.
+        seen: what makes the next poll of the reference cheap.
     """
 
     reference: str
@@ -189,6 +190,7 @@ class ResolvedImage:
     manifest_bytes: bytes
     config: ImageConfig
     config_bytes: bytes
+    seen: CachedCheck
 
     @property
     def version(self) -> str:
@@ -207,10 +209,10 @@ class ResolvedImage:
 
 
 class CachedCheck(BaseModel):
-    """What the last poll saw, kept so that the next costs one conditional request.
+    """What was last seen of a reference, kept so that the next poll costs one conditional request.
 
     Attributes:
-        reference: what was polled; another reference makes the record worthless.
+        reference: what was asked for; another reference makes the record worthless.
         platform: for which platform.
         location: the registry and repository that answered; `etag` means something there only.
         top: the digest of what the tag names: a manifest or an index.

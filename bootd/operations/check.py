@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from contextlib import closing
 
-from bootd.model.documents import AvailableImage, CheckDocument
+from bootd.model.documents import CheckDocument
 from bootd.operations.host import Host
 from bootd.operations.last_check import LastCheck, read_last_check, write_last_check
 from bootd.operations.progress import Phase, Progress
 from bootd.operations.survey import survey
 from bootd.registry.source import open_source
-from bootd.store.layer_index import has_layer
 
 
 def check(host: Host, progress: Progress) -> CheckDocument:
@@ -26,7 +25,7 @@ def check(host: Host, progress: Progress) -> CheckDocument:
     progress.report(Phase.RESOLVING)
     last = _ask(host, host.followed_image())
     write_last_check(host.sysroot, last)
-    available = last.available
+    available = last.available(host.sysroot)
     found = survey(host.sysroot)
     update = found.heading_for != available.digest
     return CheckDocument(
@@ -41,26 +40,11 @@ def check(host: Host, progress: Progress) -> CheckDocument:
 
 def _ask(host: Host, reference: str) -> LastCheck:
     before = read_last_check(host.sysroot)
-    if before is not None and before.available.image != reference:
-        before = None
     source = open_source(reference, host.registry, host.sysroot.partial, host.sysroot.disk)
     with closing(source):
-        digest, cached = source.poll(None if before is None else before.cached)
-        now = host.clock.now()
-        if before is not None and digest == before.available.digest:
-            available = before.available.model_copy(update={"checked": now})
-            return LastCheck(available=available, cached=cached)
-        resolved = source.resolve()
-    missing = sum(
-        descriptor.size
-        for descriptor, diff_id in resolved.layers
-        if not has_layer(host.sysroot, diff_id)
-    )
-    available = AvailableImage(
-        image=reference,
-        digest=resolved.digest,
-        image_version=resolved.version,
-        checked=now,
-        download_bytes=missing,
-    )
-    return LastCheck(available=available, cached=cached)
+        if before is not None and before.image == reference:
+            digest, cached = source.poll(before.cached)
+            if digest == before.digest:
+                changes = {"checked": host.clock.now(), "cached": cached}
+                return before.model_copy(update=changes)
+        return LastCheck.of(reference, source.resolve(), host.clock.now())

@@ -47,6 +47,13 @@ class Host:
             raise NoImageConfiguredError("this machine follows no image")
         return found
 
+    def follows(self, reference: str) -> bool:
+        """Return whether that is the reference this machine follows."""
+        try:
+            return self.followed_image() == reference
+        except NoImageConfiguredError:
+            return False
+
 
 def open_host(directory: Path | None) -> Host:
     """Return the live host, or the machine that lies wholly in a folder.

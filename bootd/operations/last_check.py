@@ -1,14 +1,20 @@
-"""What the last check found: what ``status`` shows, and what makes a poll conditional."""
+"""What the registry said last: what ``status`` shows, and what makes a poll conditional.
+
+A check writes it, and so does a stage of the followed reference, which learnt as much.
+"""
 
 from __future__ import annotations
 
 import json
-from typing import Final, Literal
+from datetime import datetime
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from bootd.model.digest import Digest
 from bootd.model.documents import AvailableImage
-from bootd.model.image import CachedCheck
+from bootd.model.image import MAX_LAYERS, CachedCheck, ResolvedImage
+from bootd.store.layer_index import has_layer
 from bootd.sysroot import Sysroot
 
 _FILE_NAME: Final = "check.json"
@@ -16,13 +22,49 @@ _MAX_BYTES: Final = 1 << 20
 
 
 class LastCheck(BaseModel):
-    """``check.json``: a cache, so one that cannot be read is as good as none."""
+    """``check.json``: a cache, so one that cannot be read is as good as none.
+
+    Attributes:
+        image: the reference, as the machine follows it.
+        digest: the manifest it named.
+        image_version: that image's version.
+        checked: when.
+        layers: the compressed size of each layer by its diff ID.
+        cached: makes the next poll conditional.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    format: Literal[1] = 1
-    available: AvailableImage
+    format: Literal[2] = 2
+    image: str
+    digest: Digest
+    image_version: str
+    checked: datetime
+    layers: Annotated[dict[Digest, int], Field(max_length=MAX_LAYERS)]
     cached: CachedCheck
+
+    @classmethod
+    def of(cls, reference: str, resolved: ResolvedImage, checked: datetime) -> Self:
+        """Return what a resolved image is remembered as."""
+        return cls(
+            image=reference,
+            digest=resolved.digest,
+            image_version=resolved.version,
+            checked=checked,
+            layers={diff_id: layer.size for layer, diff_id in resolved.layers},
+            cached=resolved.seen,
+        )
+
+    def available(self, sysroot: Sysroot) -> AvailableImage:
+        """Return it as documents show it; what is to download depends on the store of now."""
+        missing = (size for key, size in self.layers.items() if not has_layer(sysroot, key))
+        return AvailableImage(
+            image=self.image,
+            digest=self.digest,
+            image_version=self.image_version,
+            checked=self.checked,
+            download_bytes=sum(missing),
+        )
 
 
 def read_last_check(sysroot: Sysroot) -> LastCheck | None:

@@ -3,13 +3,15 @@
 Order of writes (design section 5): layers (`pull`), the composed image, the deployment's folder
 under a temporary name, syncfs, rename, the intent, this boot's marker. Until the intent is written
 nothing refers to what was made, and a cut leaves the old system. What nothing needs any more is
-collected last, or before if there is no room otherwise.
+collected last, or before if there is no room otherwise. What the registry said is kept for the next
+check, unless another image than the followed one was asked for.
 """
 
 from __future__ import annotations
 
 import logging
 from contextlib import closing
+from datetime import datetime
 from typing import Final
 
 from bootd.boot.arguments import ARGUMENT_FOLDER, image_arguments, with_restart_after_panic
@@ -33,6 +35,7 @@ from bootd.operations.etc_merge import EROFS_NAME, trial_merge, write_report
 from bootd.operations.etc_moment import write_edits
 from bootd.operations.fallback import settle_fallbacks
 from bootd.operations.host import Host
+from bootd.operations.last_check import LastCheck, write_last_check
 from bootd.operations.progress import Phase, Progress
 from bootd.operations.pull import Pulled, missing_layers, pull
 from bootd.operations.staged import forget_staged, mark_staged
@@ -84,6 +87,7 @@ def stage(
         progress.report(Phase.RESOLVING)
         wanted = reference or host.followed_image()
         resolved = _resolve(host, wanted)
+        checked = host.clock.now()
         if found.staged is not None and found.settled_on == resolved.digest:
             # The tag went back to what boots anyway.
             forget_staged(host.sysroot)
@@ -101,10 +105,12 @@ def stage(
             # What fsck took away because it was damaged is back now.
             _mend_deployments(host, found, image)
             _follow(host, found, follow)
+            _keep_answer(host, wanted, resolved, checked)
             there = found.staged or found.settled
             return _document(resolved, there, pulled, None)
         record, report = _deploy(host, found, resolved, image)
         mark_staged(host.sysroot, record.id, follow)
+        _keep_answer(host, wanted, resolved, checked)
         _collect(host)
         return _document(resolved, record.id, pulled, report)
 
@@ -113,6 +119,12 @@ def _resolve(host: Host, reference: str) -> ResolvedImage:
     source = open_source(reference, host.registry, host.sysroot.partial, host.sysroot.disk)
     with closing(source):
         return source.resolve()
+
+
+def _keep_answer(host: Host, reference: str, resolved: ResolvedImage, checked: datetime) -> None:
+    """Spare the next check what is known already."""
+    if host.follows(reference):
+        write_last_check(host.sysroot, LastCheck.of(reference, resolved, checked))
 
 
 def _follow(host: Host, found: Survey, reference: str | None) -> None:

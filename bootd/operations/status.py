@@ -34,7 +34,7 @@ def status(host: Host) -> StatusDocument:
         queued=found.queued,
         rollback=found.rollback_target(),
         reboot_required=found.staged is not None or found.queued is not None,
-        available=None if last is None else last.available,
+        available=None if last is None else last.available(host.sysroot),
         held_by=found.intent.held_by,
         finalize_failure=found.intent.finalize_failure,
         last_fallback=denied[-1] if denied else None,

@@ -26,7 +26,7 @@ from bootd.model.image import (
 from bootd.registry.blob import BlobStream, check_digest, verified
 from bootd.registry.manifest import MAX_MANIFEST_SIZE, choose_platform, parse_manifest
 from bootd.registry.reference import LayoutReference
-from bootd.registry.resolve import chosen_digest, resolve_image
+from bootd.registry.resolve import Top, chosen_digest, resolve_image
 from bootd.registry.settings import RegistrySettings
 
 _log = logging.getLogger(__name__)
@@ -77,25 +77,19 @@ class LayoutSource:
 
     def resolve(self) -> ResolvedImage:
         """Read and verify manifest and configuration."""
-        top, data = self._top()
-        return resolve_image(str(self._reference), top, data, self._platform, self._read_document)
+        return resolve_image(self._top(), self._platform, self._read_document)
 
     def poll(self, cached: CachedCheck | None) -> tuple[Digest, CachedCheck]:
         """Read what the reference names now."""
-        top, data = self._top()
-        digest = chosen_digest(top, data, self._platform)
-        return digest, CachedCheck(
-            reference=str(self._reference),
-            platform=str(self._platform),
-            top=top.digest,
-            digest=digest,
-        )
+        top = self._top()
+        digest = chosen_digest(top, self._platform)
+        return digest, top.seen(digest, self._platform)
 
     def blob(self, descriptor: Descriptor) -> BlobStream:
         """Read a blob; see `bootd.registry.source.ImageSource.blob`."""
         return BlobStream(verified(descriptor, self._chunks(descriptor)))
 
-    def _top(self) -> tuple[Descriptor, bytes]:
+    def _top(self) -> Top:
         self._check_version()
         listed = self._read_index()
         found = self._choose(listed.manifests)
@@ -106,7 +100,7 @@ class LayoutSource:
             )
         data = self._read_document(found, found.size)
         check_digest(data, found.digest, f"the manifest of {self._reference}")
-        return found, data
+        return Top(str(self._reference), found, data)
 
     def _check_version(self) -> None:
         try:

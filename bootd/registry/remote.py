@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -37,7 +36,7 @@ from bootd.registry.manifest import MAX_MANIFEST_SIZE
 from bootd.registry.partial import PartialFolder
 from bootd.registry.reference import RegistryReference
 from bootd.registry.registries_conf import load_registries
-from bootd.registry.resolve import chosen_digest, resolve_image
+from bootd.registry.resolve import Top, chosen_digest, resolve_image
 from bootd.registry.retry import with_retries
 from bootd.registry.settings import RegistrySettings
 
@@ -46,16 +45,6 @@ _log = logging.getLogger(__name__)
 _NOT_MODIFIED: Final = 304
 _MAX_ETAG: Final = 1_000
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True)
-class _Top:
-    """What a tag or digest named: verified bytes, and what the next poll wants to know."""
-
-    descriptor: Descriptor
-    data: bytes
-    etag: str
-    tells_digest: bool
 
 
 class RegistrySource:
@@ -116,9 +105,7 @@ class RegistrySource:
         def read(document: Descriptor, limit: int) -> bytes:
             return self._read_document(endpoint, document, limit)
 
-        return resolve_image(
-            str(self._reference), top.descriptor, top.data, self._settings.platform, read
-        )
+        return resolve_image(top, self._settings.platform, read)
 
     def _poll_at(
         self, endpoint: Endpoint, cached: CachedCheck | None
@@ -133,16 +120,8 @@ class RegistrySource:
         if top is None:
             assert here is not None
             return here.digest, here
-        digest = chosen_digest(top.descriptor, top.data, self._settings.platform)
-        return digest, CachedCheck(
-            reference=str(self._reference),
-            platform=str(self._settings.platform),
-            location=endpoint.location.name,
-            top=top.descriptor.digest,
-            digest=digest,
-            etag=top.etag,
-            tells_digest=top.tells_digest,
-        )
+        digest = chosen_digest(top, self._settings.platform)
+        return digest, top.seen(digest, self._settings.platform)
 
     def _is_unchanged(self, endpoint: Endpoint, cached: CachedCheck) -> bool:
         """Ask with HEAD, which registries do not count against their pull limits."""
@@ -160,31 +139,33 @@ class RegistrySource:
             _log.debug("HEAD failed, trying GET: %s", error)
             return False
 
-    def _get_top(self, endpoint: Endpoint, etag: str) -> _Top | None:
+    def _get_top(self, endpoint: Endpoint, etag: str) -> Top | None:
         """Fetch what the reference names; None if it still has the entity tag."""
         which = self._reference.digest or self._reference.tag or ""
 
-        def ask() -> _Top | None:
+        def ask() -> Top | None:
             with endpoint.manifest(which, etag=etag) as response:
                 if response.status == _NOT_MODIFIED:
                     response.discard()
                     return None
-                return self._verified_top(response)
+                return self._verified_top(endpoint, response)
 
         return with_retries(self._settings, self._clock, ask)
 
-    def _verified_top(self, response: HttpResponse) -> _Top:
+    def _verified_top(self, endpoint: Endpoint, response: HttpResponse) -> Top:
         data = _read_bounded(response, MAX_MANIFEST_SIZE)
         told = _digest_header(response)
         digest = self._reference.digest or told or Digest.of(data)
         for expected in filter(None, (self._reference.digest, told)):
             check_digest(data, expected, f"the manifest of {self._reference}")
         media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()[:_MAX_ETAG]
-        return _Top(
+        return Top(
+            str(self._reference),
             Descriptor(media_type=media_type, digest=digest, size=len(data)),
             data,
-            response.headers.get("ETag", "")[:_MAX_ETAG],
-            told is not None,
+            location=endpoint.location.name,
+            etag=response.headers.get("ETag", "")[:_MAX_ETAG],
+            tells_digest=told is not None,
         )
 
     def _read_document(self, endpoint: Endpoint, document: Descriptor, limit: int) -> bytes:

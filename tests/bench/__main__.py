@@ -68,7 +68,6 @@ def _round(number: int, folder: Path, registry: DockerRegistry, results: Results
 
 
 def _extras(tool: Bootd, results: Results) -> None:
-    tool.check()
     before = len(tool.registry.requests())
     results.add(POLL, tool.name, tool.check())
     requests = len(tool.registry.requests()) - before

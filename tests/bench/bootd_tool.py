@@ -36,7 +36,7 @@ class Bootd(Tool):
         return self._job("stage", reference=self.reference("v2"))
 
     def check(self) -> Measurement:
-        """Poll the followed image; nothing is new the second time."""
+        """Poll the followed image."""
         return self._job("check")
 
     def idle_bytes(self) -> int:

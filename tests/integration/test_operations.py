@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from support.images import build_image, tar_layer
 from support.machine import Machine, image_files, installed, publish
-from support.registry import faulty_registry
+from support.registry import FaultyRegistry, faulty_registry
 
 from bootd.model.deployment import DeploymentState, Intent
+from bootd.model.digest import Digest
 from bootd.model.errors import (
     BootPartitionFullError,
     DamagedRecordError,
@@ -33,6 +35,8 @@ from bootd.operations.etc_views import conflicts, diff, preview
 from bootd.operations.finalize import finalize
 from bootd.operations.fsck import fsck
 from bootd.operations.hold import hold, release
+from bootd.operations.host import Host
+from bootd.operations.last_check import read_last_check
 from bootd.operations.pin import pin
 from bootd.operations.progress import Phase, Silent, overall
 from bootd.operations.rollback import rollback
@@ -40,7 +44,6 @@ from bootd.operations.stage import stage
 from bootd.operations.staged import unstage
 from bootd.operations.status import status
 from bootd.operations.survey import survey
-from bootd.registry.settings import RegistrySettings
 
 
 @pytest.fixture
@@ -352,22 +355,103 @@ def test_a_failed_shutdown_is_news_until_one_succeeds(machine: Machine) -> None:
     assert status(machine.host).finalize_failure is None
 
 
-def test_a_poll_that_finds_nothing_new_is_one_request(tmp_path: Path) -> None:
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[tuple[Machine, FaultyRegistry]]:
+    """An empty machine; a registry with v1, v2 and, the same as v1, latest."""
     with faulty_registry() as registry:
-        folder = tmp_path / "root"
-        folder.mkdir()
-        registry.configure(folder)
-        registry.add_image(build_image([tar_layer(image_files("v1"))]))
-        machine = Machine(folder, tmp_path)
-        configuration = machine.configuration.model_copy(update={"image": registry.reference()})
-        host = replace(
-            machine.host, configuration=configuration, registry=RegistrySettings(root=folder)
+        machine = Machine(tmp_path / "root", tmp_path)
+        machine.folder.mkdir()
+        registry.configure(machine.folder)
+        for tag, version in (("v1", "v1"), ("v2", "v2"), ("latest", "v1")):
+            registry.add_image(build_image([tar_layer(image_files(version))]), tag=tag)
+        yield machine, registry
+
+
+def following(machine: Machine, reference: str | None) -> Host:
+    changes = {"image": reference}
+    return replace(machine.host, configuration=machine.configuration.model_copy(update=changes))
+
+
+def asked(registry: FaultyRegistry, host: Host) -> list[str]:
+    """What a check that finds nothing new asks the registry."""
+    registry.requests.clear()
+    assert not check(host, Silent()).update
+    return [f"{request.line} {request.status}" for request in registry.requests]
+
+
+def test_a_poll_that_finds_nothing_new_is_one_request(
+    served: tuple[Machine, FaultyRegistry],
+) -> None:
+    machine, registry = served
+    host = following(machine, registry.reference())
+    stage(host, Silent())
+    for _ in range(2):
+        assert asked(registry, host) == ["HEAD /v2/os/image/manifests/latest 304"]
+
+
+def test_a_poll_of_a_digest_is_no_request(served: tuple[Machine, FaultyRegistry]) -> None:
+    machine, registry = served
+    digest = registry.manifests["os/image", "v1"][1]
+    host = following(machine, f"{registry.host}/os/image@{Digest.of(digest)}")
+    stage(host, Silent())
+    assert asked(registry, host) == []
+
+
+def test_a_poll_after_a_pull_from_a_mirror_is_one_request(
+    served: tuple[Machine, FaultyRegistry],
+) -> None:
+    machine, registry = served
+    with faulty_registry() as mirror:
+        mirror.add_image(build_image([tar_layer(image_files("v1"))]))
+        (machine.folder / "etc/containers/registries.conf.d/mirror.conf").write_text(
+            f'[[registry]]\nprefix = "os.example"\nlocation = "{registry.host}"\ninsecure = true\n'
+            f'[[registry.mirror]]\nlocation = "{mirror.host}"\ninsecure = true\n'
         )
+        host = following(machine, "os.example/os/image:latest")
         stage(host, Silent())
-        assert not check(host, Silent()).update
-        registry.requests.clear()
-        assert not check(host, Silent()).update
-        assert len(registry.requests) == 1
+        assert asked(mirror, host) == ["HEAD /v2/os/image/manifests/latest 304"]
+    # Another server's entity tag means nothing here.
+    assert asked(registry, host) == ["GET /v2/os/image/manifests/latest 200"]
+
+
+def test_a_stage_of_another_image_leaves_what_is_known_of_the_followed_one(
+    served: tuple[Machine, FaultyRegistry],
+) -> None:
+    machine, registry = served
+    host = following(machine, registry.reference())
+    stage(host, Silent())
+    known = read_last_check(host.sysroot)
+    assert known is not None
+    stage(host, Silent(), reference=registry.reference(tag="v2"))
+    assert read_last_check(host.sysroot) == known
+    stage(following(machine, None), Silent(), reference=registry.reference(tag="v1"))
+    assert read_last_check(host.sysroot) == known
+
+
+def test_after_a_switch_the_poll_is_of_the_new_reference(
+    served: tuple[Machine, FaultyRegistry],
+) -> None:
+    machine, registry = served
+    host = following(machine, registry.reference())
+    stage(host, Silent())
+    stage(host, Silent(), reference=registry.reference(tag="v2"), remember=True)
+    assert asked(registry, host) == ["HEAD /v2/os/image/manifests/v2 304"]
+
+
+def test_what_is_to_download_is_counted_anew_at_each_check(machine: Machine) -> None:
+    size = check(machine.host, Silent()).download_bytes
+    assert size > 0
+    machine.upgrade()
+    assert _to_download(machine) == 0
+    unstage(machine.host)
+    collect(machine.host, Silent())
+    assert check(machine.host, Silent()).download_bytes == size == _to_download(machine)
+
+
+def _to_download(machine: Machine) -> int:
+    available = status(machine.host).available
+    assert available is not None
+    return available.download_bytes
 
 
 def test_a_full_boot_partition_is_said_before_anything_is_staged(machine: Machine) -> None:

@@ -14,7 +14,7 @@ from support.tar_blocks import END, extended, header, long_name, member, octal
 from support.tree_facts import as_deployed, differences, tree_facts, without_mount_points
 
 from bootd.model.digest import Digest
-from bootd.model.image import ResolvedImage
+from bootd.model.image import CachedCheck, ResolvedImage
 from bootd.model.tree import Directory, RegularFile, SpecialFile, Symlink, walk
 from bootd.process import run
 from bootd.registry.manifest import parse_config, parse_manifest
@@ -185,6 +185,9 @@ def stored(sysroot, built):
         manifest_bytes=built.manifest,
         config=parse_config(config_bytes, manifest),
         config_bytes=config_bytes,
+        seen=CachedCheck(
+            reference="oci:/images:latest", platform="", top=built.digest, digest=built.digest
+        ),
     )
     for layer, diff_id in image.layers:
         blob = built.blobs[layer.digest]

@@ -40,7 +40,7 @@ from bootd.registry.manifest import (
     parse_config,
     parse_manifest,
 )
-from bootd.registry.resolve import resolve_image
+from bootd.registry.resolve import Top, resolve_image
 
 LAYER = tar_layer({"a": b"b"})
 IMAGE = build_image([LAYER, LAYER], compression=["gzip", "zstd"], architecture="amd64")
@@ -274,7 +274,7 @@ def resolve(image: BuiltImage, wanted: str = "linux/amd64") -> ResolvedImage:
         {"mediaType": image.media_type, "digest": image.digest, "size": len(image.manifest)}
     )
     return resolve_image(
-        "x", top, image.manifest, platform(wanted), lambda one, _: image.blobs[one.digest]
+        Top("x", top, image.manifest), platform(wanted), lambda one, _: image.blobs[one.digest]
     )
 
 

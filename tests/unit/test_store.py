@@ -19,7 +19,7 @@ from bootd.model.errors import (
     NoSpaceError,
     UnknownFormatError,
 )
-from bootd.model.image import Descriptor, ResolvedImage
+from bootd.model.image import CachedCheck, Descriptor, ResolvedImage
 from bootd.model.tree import Metadata, RegularFile, lookup
 from bootd.registry.manifest import parse_config, parse_manifest
 from bootd.store.collect import sweep
@@ -59,6 +59,9 @@ def resolved(*layers):
         manifest_bytes=built.manifest,
         config=parse_config(config_bytes, manifest),
         config_bytes=config_bytes,
+        seen=CachedCheck(
+            reference="oci:/images:latest", platform="", top=built.digest, digest=built.digest
+        ),
     )
 
 
