@@ -19,7 +19,7 @@ installkernel() {
 install() {
     # shellcheck disable=SC2154 # these variables are set by dracut
     {
-        inst_multiple mount umount mkdir rmdir
+        inst_multiple cat mount umount mkdir rmdir
         # Only for bootd.integrity=verity.
         inst_multiple -o fsverity
         inst_simple "$moddir/bootd-root" /usr/libexec/bootd-root

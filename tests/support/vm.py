@@ -54,18 +54,24 @@ class VirtualMachine:
 
     Attributes:
         folder: what it leaves behind: its disk, its EFI variables and ``serial.log``.
+        log: what the disk was told, where that is recorded.
     """
 
-    def __init__(self, saved: Saved, folder: Path, registry: str = "") -> None:
+    def __init__(
+        self, saved: Saved, folder: Path, registry: str = "", *, recorded: bool = False
+    ) -> None:
         """Begin with overlays on what was saved.
 
         Args:
             saved: what to begin with.
             folder: an empty one.
             registry: ``HOST:PORT`` of what the machine sees as `REGISTRY`; empty for none.
+            recorded: write down what the disk is told (`support.vm_power`).
         """
         check_tools()
         self.folder = folder
+        self.log = folder / "writes.log"
+        self._recorded = recorded
         self.disk = folder / "disk.qcow2"
         self.variables = folder / "variables.qcow2"
         self._memory = saved.memory
@@ -187,7 +193,7 @@ class VirtualMachine:
             *("-smp", "2", "-m", "1280"),
             *("-drive", f"if=pflash,format=raw,readonly=on,file={_FIRMWARE}"),
             *("-drive", f"if=pflash,format=qcow2,file={self.variables}"),
-            *("-drive", f"if=virtio,format=qcow2,cache=writeback,file={self.disk}"),
+            *self._drive(),
             *("-netdev", network, "-device", "virtio-net-pci,netdev=network,romfile="),
             *("-device", "virtio-rng-pci", "-device", "virtio-serial"),
             *("-chardev", f"socket,id=agent,server=on,wait=off,path={self._agent.path}"),
@@ -198,6 +204,16 @@ class VirtualMachine:
             *("-nodefaults",),
             *(("-S", "-incoming", f"exec:cat {self._memory}") if self._memory else ()),
         ]
+
+    def _drive(self) -> list[str]:
+        image = f"driver=qcow2,node-name=image,file.driver=file,file.filename={self.disk}"
+        blocks = ["-blockdev", image]
+        if self._recorded:
+            self.log.touch()
+            log = f"log.driver=file,log.filename={self.log},log-sector-size=512"
+            blocks += ["-blockdev", f"driver=blklogwrites,node-name=log,file=image,{log}"]
+        node = "log" if self._recorded else "image"
+        return [*blocks, "-device", f"virtio-blk-pci,drive={node},write-cache=on"]
 
     def _forget(self) -> None:
         self._process = None

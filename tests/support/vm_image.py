@@ -22,7 +22,7 @@ OS = "os"
 BUILD_SECONDS = 1_800.0
 _PACKAGES = (
     *("systemd-sysv", "systemd-boot-efi", "udev", "dbus", "polkitd", "dracut", "e2fsprogs"),
-    *("iproute2", "procps", "nano", "ca-certificates", "fsverity", "python3"),
+    *("iproute2", "procps", "nano", "ca-certificates", "fsverity", "attr", "python3"),
     *("python3-dbus-next", "python3-pydantic", "python3-requests", "python3-systemd"),
     *("python3-zstandard", "python3-merge3"),
 )

@@ -29,8 +29,10 @@ class Scenario:
         registry: the registry, on the host's loopback.
     """
 
-    def __init__(self, saved: Saved, folder: Path, registry: DockerRegistry) -> None:
-        self.machine = VirtualMachine(saved, folder, registry.host)
+    def __init__(
+        self, saved: Saved, folder: Path, registry: DockerRegistry, *, recorded: bool = False
+    ) -> None:
+        self.machine = VirtualMachine(saved, folder, registry.host, recorded=recorded)
         self.registry = registry
 
     def begin(self) -> None:

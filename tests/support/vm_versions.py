@@ -11,6 +11,7 @@ tag           what is in it beyond the operating system and what the tests need
 ``hangs``     a unit before ``multi-user.target`` never ends; the deadline is two minutes
 ``kernel``    another kernel: the initramfs has another digest
 ``kernel2``   the same one in another version
+``init``      another init, in an object that no other version has
 ``newer``     a later bootd
 ============= ======================================================================================
 """
@@ -183,6 +184,11 @@ def _change_kernel(tree: _Tree) -> None:
     tree.write(name, (tree.rootfs / name).read_bytes() + bytes(4096))
 
 
+def _change_init(tree: _Tree) -> None:
+    name = "usr/lib/systemd/systemd"
+    tree.write(name, (tree.rootfs / name).read_bytes() + bytes(4096), 0o755)
+
+
 def _newer_bootd(tree: _Tree) -> None:
     tree.write(
         "usr/lib/python3/dist-packages/bootd/__init__.py",
@@ -200,6 +206,7 @@ _CHANGES: dict[str, Callable[[_Tree], None]] = {
     "hangs": _hang,
     "kernel": _change_kernel,
     "kernel2": _change_kernel,
+    "init": _change_init,
     "newer": _newer_bootd,
 }
 VERSIONS = tuple(_CHANGES)

@@ -36,7 +36,8 @@ def scenario(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scenari
     (tmp_path / "registry").mkdir()
     (tmp_path / "machine").mkdir()
     with run_docker_registry(tmp_path / "registry") as registry:
-        one = Scenario(saved, tmp_path / "machine", registry)
+        recorded = request.node.get_closest_marker("recorded") is not None
+        one = Scenario(saved, tmp_path / "machine", registry, recorded=recorded)
         request.node.stash[_scenario] = one
         try:
             one.begin()

@@ -56,3 +56,29 @@ def test_foreign_entry_that_sorts_first_never_boots(scenario: Scenario) -> None:
     scenario.upgrade("panics")
     scenario.await_fallback("v2", tries=1)
     scenario.expect_denied("panics", cause="boot-failed")
+
+
+def test_damaged_object_of_a_sealed_deployment_is_refused(scenario: Scenario) -> None:
+    scenario.run("mkdir -p /etc/bootd && echo 'integrity = \"verity\"' >/etc/bootd/bootd.toml")
+    scenario.upgrade("v2")
+    scenario.reboot_into("v2")
+    assert "verity=require" in scenario.run("findmnt --noheadings --output OPTIONS /")
+    scenario.upgrade("init")
+    staged = scenario.status()["staged"]
+    scenario.run(_DAMAGE_INIT.format(erofs=f"/sysroot/bootd/deployments/{staged}/root.erofs"))
+    scenario.await_fallback("v2", tries=_TRIES)
+    scenario.expect_denied("init", cause="boot-failed")
+
+
+_DAMAGE_INIT = """
+set -e
+mkdir -p /tmp/tree && mount -o loop,ro {erofs} /tmp/tree
+object=$(getfattr --absolute-names --only-values -n trusted.overlay.redirect \\
+    /tmp/tree/usr/lib/systemd/systemd)
+umount /tmp/tree
+block=$(filefrag -v "/sysroot/bootd/objects$object" |
+    awk '$1 == "0:" {{ sub(/[.].*/, "", $4); print $4 }}')
+printf damaged | dd of=/dev/disk/by-partlabel/bootd bs=4096 seek="$block" conv=notrunc
+sync
+"""
+"""Overwrites the beginning of the new init on the disk, below the file system."""

@@ -1,0 +1,104 @@
+"""The power goes at any moment of an upgrade: the disk still boots, and no edit of /etc is lost.
+
+One upgrade is recorded: stage, shutdown, first boot, bless, collect. Then the disk is made again as
+it was at each flush, and with random parts of the writes that followed; each is checked without
+booting, and those around the commits are booted.
+"""
+
+from __future__ import annotations
+
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from support.vm import Saved, VirtualMachine
+from support.vm_checks import check_disk
+from support.vm_disk import await_kept, running_machine
+from support.vm_power import Cut, Disks, WriteLog, disks
+from support.vm_scenario import UPGRADE, Scenario
+
+_DISKS = 300
+_BOOTED = 20
+_SEED = 20_261
+
+
+def _edit(scenario: Scenario, name: str) -> tuple[int, str]:
+    """Make a durable edit; return how large the log was then, and its name."""
+    scenario.run(f"echo {name} >/etc/{name}; sync /etc/{name} /etc; sync")
+    return scenario.machine.log.stat().st_size, name
+
+
+@pytest.mark.recorded
+def test_power_cut_at_any_moment(scenario: Scenario, tmp_path: Path) -> None:
+    edits = [_edit(scenario, "before-staging")]
+    scenario.upgrade("v2")
+    edits.append(_edit(scenario, "after-staging"))
+    scenario.reboot_into("v2")
+    edits.append(_edit(scenario, "after-boot"))
+    scenario.serve("v3")
+    scenario.run(f"{UPGRADE}; bootctl-py unstage; bootctl-py cleanup", seconds=900)
+    await_kept(scenario.machine)
+    scenario.machine.shut_down()
+    log = WriteLog(scenario.machine.log)
+    known = [(log.position_at(size), name) for size, name in edits]
+    flushes = sum(write.flush for write in log.writes)
+    variants = max(1, -(-(_DISKS - flushes) // max(1, flushes)))
+    cuts = log.cuts(variants, _SEED)
+    assert len(cuts) >= _DISKS
+    print(f"{len(log.writes)} requests, {flushes} flushes, {len(cuts)} disks")
+    with disks(tmp_path) as pool:
+        booted = _check_all(pool, log, cuts, known, tmp_path)
+        for number in _suspicious(booted):
+            _boot(pool, log, cuts[number], known, tmp_path / f"boot-{number}")
+
+
+def _check_all(
+    pool: Disks, log: WriteLog, cuts: list[Cut], known: list[tuple[int, str]], work: Path
+) -> list[str]:
+    base = pool.flatten(running_machine().disk)
+    done, booted = 0, []
+    for number, cut in enumerate(cuts):
+        log.apply(base, range(done, cut.position))
+        done = cut.position
+        disk = pool.clone(base, "cut")
+        log.apply(disk, cut.extra)
+        folder = work / f"cut-{number}"
+        folder.mkdir()
+        try:
+            booted.append(str(check_disk(disk, folder, _edits(known, cut))))
+        except BaseException as error:
+            error.add_note(f"cut {number} of {len(cuts)}: {cut}")
+            raise
+        finally:
+            disk.unlink()
+    assert len(set(booted)) == 2, set(booted)
+    return booted
+
+
+def _edits(known: list[tuple[int, str]], cut: Cut) -> dict[str, str]:
+    return {name: f"{name}\n" for position, name in known if position <= cut.position}
+
+
+def _suspicious(booted: list[str]) -> list[int]:
+    """Return which disks to boot: those around the commit, and others evenly."""
+    commit = next(i for i, (a, b) in enumerate(pairwise(booted)) if a != b)
+    around = [*range(max(0, commit - 4), min(len(booted), commit + 6))]
+    step = max(1, len(booted) // (_BOOTED - len(around)))
+    return sorted({*around, *range(0, len(booted), step)})[:_BOOTED]
+
+
+def _boot(pool: Disks, log: WriteLog, cut: Cut, known: list[tuple[int, str]], folder: Path) -> None:
+    base = pool.flatten(running_machine().disk)
+    log.apply(base, range(cut.position))
+    log.apply(base, cut.extra)
+    folder.mkdir()
+    machine = VirtualMachine(Saved(base, running_machine().variables), folder)
+    began = time.monotonic()
+    try:
+        machine.start()
+        for name, content in _edits(known, cut).items():
+            assert machine.run(f"cat /etc/{name}") == content
+    finally:
+        machine.kill()
+    print(f"{cut.position} +{len(cut.extra)}: booted in {time.monotonic() - began:.0f} s")
