@@ -37,6 +37,14 @@ integration: as-root ## tests with real registries, buses, tools and mounts; as 
 crash: as-root ## power cuts at every durable step; as root
 	@$(PYTEST) tests/crash
 
+.PHONY: test-vm
+test-vm: as-root ## machines in QEMU that install, upgrade, fall back and lose power; as root
+	@$(PYTEST) --verbose tests/vm
+
+.PHONY: daily-vm
+daily-vm: as-root ## the part of test-vm that is run for every change; as root
+	@$(PYTEST) --verbose -m daily tests/vm
+
 .PHONY: packages
 packages: ## the Debian packages, beside the Containerfile that takes them
 	@$(ENVIRONMENT) packaging/build-debian-packages packaging/container/packages
@@ -44,6 +52,10 @@ packages: ## the Debian packages, beside the Containerfile that takes them
 .PHONY: demo
 demo: as-root ## the main job from end to end, on this machine and nothing else; as root
 	@PYTHONPATH=tests $(ENVIRONMENT) python -m demo
+
+.PHONY: demo-vm
+demo-vm: as-root ## a machine in QEMU that upgrades itself and falls back; as root
+	@PYTHONPATH=tests $(ENVIRONMENT) python -m demo_vm
 
 .PHONY: bench
 bench: as-root ## bootd beside skopeo and umoci, in bench-results/; as root

@@ -21,6 +21,7 @@ def test_installation_boots(scenario: Scenario) -> None:
     scenario.run("touch /etc/x /var/x /root/x")
 
 
+@pytest.mark.daily
 def test_upgrade_through_the_timer(scenario: Scenario) -> None:
     scenario.run("echo before >/etc/before; echo kept >/var/kept; chmod 0600 /etc/motd")
     scenario.upgrade("v2")
