@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+from binascii import unhexlify
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
@@ -19,7 +20,7 @@ from typing import BinaryIO, Final, Self
 from bootd.durable import TEMPORARY_PREFIX, storage_errors, temporary_name
 from bootd.model.digest import Digest
 from bootd.model.errors import DamagedRecordError, InvalidDigestError, UnknownFormatError
-from bootd.store.dumpfile import LINE_LIMIT, DumpEntry, format_entry, parse_line
+from bootd.store.dumpfile import LINE_LIMIT, DumpEntry, format_entry, parse_lines
 from bootd.sysroot import Sysroot
 
 ENTRIES_LIMIT: Final = 1_000_000
@@ -29,8 +30,9 @@ _FORMAT: Final = 1
 _HEAD: Final = re.compile(rb"bootd-layer ([0-9]{1,9}) ([0-9a-z:]{1,200})\n")
 _TAIL: Final = re.compile(rb"end ([0-9]{1,9}) ([0-9]{1,19}) ([0-9a-f]{64})\n")
 _BUFFER: Final = 256 << 10
-_DIGEST_FIELD: Final = 10
-_UNSET: Final = b"-"
+_TAIL_LIMIT: Final = 128
+_DIGESTS: Final = re.compile(rb" [0-9a-f]{2}/[0-9a-f]{62} - ([0-9a-f]{64})[ \n]")
+"""Payload, content and digest of a line: no other fields can look like these three."""
 _MODE: Final = 0o600
 
 
@@ -145,11 +147,11 @@ def read_layer(sysroot: Sysroot, diff_id: Digest) -> Iterator[DumpEntry]:
 
     Raises:
         DamagedRecordError: the index is missing or damaged; when it was altered, this comes only
-            after the last entry, so nothing may be made of them before.
+            after most of the entries, so nothing may be made of them before.
         UnknownFormatError: a newer bootd wrote it.
     """
-    for line in _lines(sysroot, diff_id):
-        yield parse_line(line)
+    for block in _blocks(sysroot, diff_id):
+        yield from parse_lines(block)
 
 
 def layer_objects(sysroot: Sysroot, diff_id: Digest) -> set[bytes]:
@@ -158,40 +160,44 @@ def layer_objects(sysroot: Sysroot, diff_id: Digest) -> set[bytes]:
     Raises:
         DamagedRecordError, UnknownFormatError: as for `read_layer`.
     """
-    found = set()
-    for line in _lines(sysroot, diff_id):
-        digest = line.split(b" ", _DIGEST_FIELD + 1)[_DIGEST_FIELD].rstrip(b"\n")
-        if digest != _UNSET:
-            found.add(digest)
-    try:
-        return {bytes.fromhex(digest.decode()) for digest in found}
-    except ValueError as error:
-        raise DamagedRecordError(f"{layer_path(sysroot, diff_id)} is damaged: {error}") from error
+    found: set[bytes] = set()
+    for block in _blocks(sysroot, diff_id):
+        found.update(_DIGESTS.findall(block))
+    return set(map(unhexlify, found))
 
 
-def _lines(sysroot: Sysroot, diff_id: Digest) -> Iterator[bytes]:
+def _blocks(sysroot: Sysroot, diff_id: Digest) -> Iterator[bytes]:
+    """Yield the lines of the entries, many at a time."""
     path = layer_path(sysroot, diff_id)
     if not path.is_file():
         raise DamagedRecordError(f"the layer index {path} is missing")
-    with storage_errors("read", path), path.open("rb", buffering=_BUFFER) as stream:
-        line = stream.readline(LINE_LIMIT)
-        _check_head(path, line, diff_id)
-        running = sha256(line)
+    with storage_errors("read", path), path.open("rb", buffering=0) as stream:
+        rest = stream.read(_BUFFER)
+        start = rest.find(b"\n") + 1
+        _check_head(path, rest[:start], diff_id)
+        running = sha256(rest[:start])
+        rest = rest[start:]
         entries = 0
-        while (line := stream.readline(LINE_LIMIT)).startswith(b"/"):
-            running.update(line)
-            entries += 1
-            if entries > ENTRIES_LIMIT:
-                raise DamagedRecordError(f"{path} has more than {ENTRIES_LIMIT} entries")
-            yield line
-        tail = _TAIL.fullmatch(line)
-        if (
-            tail is None
-            or int(tail[1]) != entries
-            or tail[3] != running.hexdigest().encode()
-            or stream.read(1)
-        ):
+        while chunk := stream.read(_BUFFER):
+            rest += chunk
+            # What may be the last line is kept back.
+            whole = rest.rfind(b"\n", 0, max(len(rest) - _TAIL_LIMIT, 0)) + 1
+            if whole:
+                running.update(memoryview(rest)[:whole])
+                entries += rest.count(b"\n", 0, whole)
+                if entries > ENTRIES_LIMIT:
+                    raise DamagedRecordError(f"{path} has more than {ENTRIES_LIMIT} entries")
+                yield rest[:whole]
+                rest = rest[whole:]
+            elif len(rest) > _BUFFER + LINE_LIMIT:
+                raise DamagedRecordError(f"{path} has a line of more than {LINE_LIMIT} bytes")
+        whole = rest.rfind(b"\n", 0, -1) + 1
+        running.update(memoryview(rest)[:whole])
+        entries += rest.count(b"\n", 0, whole)
+        tail = _TAIL.fullmatch(rest, whole)
+        if tail is None or int(tail[1]) != entries or tail[3] != running.hexdigest().encode():
             raise DamagedRecordError(f"{path} is damaged: its checksum does not match")
+        yield rest[:whole]
 
 
 def _check_head(path: Path, line: bytes, diff_id: Digest) -> None:

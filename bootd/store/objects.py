@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -37,6 +37,16 @@ def all_objects(sysroot: Sysroot) -> Iterator[bytes]:
     for folder in _names(sysroot.objects, _FOLDER):
         for name in _names(sysroot.objects / folder, _NAME):
             yield bytes.fromhex(folder + name)
+
+
+def unneeded_objects(sysroot: Sysroot, needed: Collection[bytes]) -> Iterator[list[str]]:
+    """Yield the paths of the objects whose digests are not among `needed`, folder by folder."""
+    wanted = {verity.hex() for verity in needed}
+    for folder in _names(sysroot.objects, _FOLDER):
+        place = sysroot.objects / folder
+        with storage_errors("list", place):
+            names = [name for name in os.listdir(place) if folder + name not in wanted]  # noqa: PTH208 - a Path each costs more than all else
+        yield [f"{place}/{name}" for name in names if _NAME.fullmatch(name)]
 
 
 class ObjectWriter:

@@ -108,6 +108,10 @@ class CutDisk(Disk):
     def add_small_file(self, path: str, data: bytes, mode: int = 0o400) -> None:
         self.add_file(Path(path), data, mode)
 
+    def discard_small_files(self, paths: Iterable[str]) -> None:
+        for path in paths:
+            self.discard_file(Path(path))
+
     def _write(self, path: Path, chunks: Iterable[bytes], mode: int, *, sync: bool) -> None:
         try:
             self._step("write", path)

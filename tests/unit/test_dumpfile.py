@@ -17,6 +17,7 @@ from bootd.store.dumpfile import (
     dump_tree,
     format_entry,
     parse_line,
+    parse_lines,
     parse_tree,
 )
 
@@ -76,6 +77,32 @@ def test_lines(entry: DumpEntry, line: bytes) -> None:
     assert format_entry(entry) == line
     again = parse_line(line)
     assert (again.path, again.target, format_entry(again)) == (entry.path, None, line)
+
+
+@given(root=trees())
+@QUICK
+def test_many_lines_are_parsed_as_each_by_itself(root: Directory) -> None:
+    lines = list(dump_tree(root))
+    assert repr(parse_lines(b"".join(lines))) == repr([parse_line(line) for line in lines])
+    last = [lines[-1].removesuffix(b"\n")]
+    assert repr(parse_lines(b"".join(lines[:-1] + last))) == repr(list(map(parse_line, lines)))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"/f 00 100644 1 0 0 0 0.0 %b - %b" % (OBJECT, DIGITS),
+        b"/f 0 100644 1 0 0 0 0.0 %b - %b" % (OBJECT, DIGITS),
+        b"/f 0 100644 1 0 0 0 0.0 abc - -",
+        b"/f 0 100644 4294967295 1234567890 0 0 -1.5 - - -",
+        b"/f 7 40755 1 0 0 0 0.0 %b - %b" % (OBJECT, DIGITS),
+        b"/l 7 120755 1 0 0 0 0.0 %b - %b" % (OBJECT, DIGITS),
+        b"/... 7 120755 1 0 0 0 0.0 target - -",
+        b"/s 0 140755 1 0 0 0 0.0 - - -",
+    ],
+)
+def test_unusual_lines_are_parsed_alike(line: bytes) -> None:
+    assert repr(parse_lines(line + b"\n" + FILE)) == repr([parse_line(line), parse_line(FILE)])
 
 
 def test_a_further_name_needs_no_node() -> None:
@@ -144,6 +171,8 @@ def test_a_malformed_line_is_refused(line: bytes) -> None:
     with pytest.raises(DamagedRecordError) as caught:
         parse_line(line)
     assert len(caught.value.message) < 1000
+    with pytest.raises(DamagedRecordError):
+        parse_lines(FILE + line + b"\n" + FILE)
 
 
 @pytest.mark.parametrize(

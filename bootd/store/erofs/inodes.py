@@ -7,8 +7,9 @@ where its first name is. This is composefs 1.0.8's order.
 from __future__ import annotations
 
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from operator import itemgetter
 from typing import Final
 
@@ -48,7 +49,7 @@ _XATTR_COST: Final = 7
 _XATTRS_COST: Final = 12
 _INT64_LIMIT: Final = 1 << 63
 _PERMISSIONS: Final = 0o7777
-_DOTS: Final = (b".", b"..")
+_NO_NAMES: Final = frozenset({b"", b".", b".."})
 _SPECIAL_TYPES: Final = {stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK}
 
 
@@ -62,8 +63,9 @@ class Inode:
         address: the device number or chunk format; the writer sets it for data in blocks.
         entries: a folder's, sorted, with ``.`` and ``..``; None: no folder.
         holds_whiteouts: the folder's own, not those composefs adds to the root.
-        attributes: as stored, sorted by name; given up once they have a place, because there are
-            hundreds of thousands.
+        object: the digest of the object that holds its content.
+        attributes: as stored, sorted by name; empty for a file that has only those that name its
+            object, because there are a hundred thousand such.
         nid: where it is, in slots; set by the writer.
     """
 
@@ -78,6 +80,7 @@ class Inode:
     address: int = 0
     entries: list[tuple[bytes, Inode]] | None = None
     holds_whiteouts: bool = False
+    object: bytes | None = None
     attributes: Sequence[Attribute] = ()
     nid: int = 0
 
@@ -89,65 +92,112 @@ def tree_inodes(root: Directory) -> list[Inode]:
         InvalidTreeError: a name, number or size that the format cannot hold; a folder with two
             names; a file whose size, content and digest do not fit.
     """
-    links = find_hard_links(root)
-    linked: dict[int, Inode] = {}
-    inodes = [_inode(b"/", root)]
-    for inode in inodes:  # grows while it is walked: breadth first
-        if isinstance(inode.node, Directory):
-            _add_entries(inode, inode.node, links, linked, inodes)
+    inodes = _Numbering(root).inodes
     for inode in inodes:
-        inode.attributes = _attributes(inode)
+        if inode.metadata.xattrs or inode.object is None:
+            inode.attributes = _attributes(inode)
     return inodes
 
 
-def _add_entries(
-    inode: Inode,
-    folder: Directory,
-    links: dict[int, HardLink],
-    linked: dict[int, Inode],
-    inodes: list[Inode],
-) -> None:
-    """Fill in a folder's entries and append the inodes whose place is here."""
-    entries: list[tuple[bytes, Inode]] = []
-    inode.entries = entries
-    for name, node in folder.entries.items():
-        if not 0 < len(name) <= NAME_LIMIT or b"/" in name or b"\0" in name or name in _DOTS:
+class _Numbering:
+    """Walks a tree breadth first."""
+
+    def __init__(self, root: Directory) -> None:
+        self._links = find_hard_links(root)
+        self._linked: dict[int, Inode] = {}
+        self._sound: set[int] = set()
+        self.inodes = [_inode(b"/", root, self._sound)]
+        for inode in self.inodes:  # grows while it is walked
+            if type(inode.node) is Directory:
+                self._add_entries(inode, inode.node)
+
+    def _add_entries(self, inode: Inode, folder: Directory) -> None:
+        """Fill in a folder's entries and append the inodes whose place is here."""
+        _check_names(folder)
+        entries: list[tuple[bytes, Inode]] = []
+        inode.entries = entries
+        inode.links = 2
+        nodes: Iterable[tuple[bytes, Node | None]] = folder.entries.items()
+        if inode.parent is None:
+            hidden = overlay.HIDING_NAMES - folder.entries.keys()
+            nodes = chain(nodes, dict.fromkeys(hidden).items())
+        for name, node in sorted(nodes):
+            link = self._links.get(id(node))
+            if node is None:
+                child = _hiding_whiteout(folder)
+            elif link is None:
+                child = _inode(name, node, self._sound)
+            else:
+                child = self._shared(name, node, link)
+            entries.append((name, child))
+            if link is None or (link.name == name and link.folder == id(folder)):
+                child.parent = inode
+                self.inodes.append(child)
+                kind = type(node)
+                if kind is Directory:
+                    inode.links += 1
+                elif kind is SpecialFile and overlay.is_whiteout(node):
+                    inode.holds_whiteouts = True
+        entries += ((b".", inode), (b"..", inode.parent or inode))
+        entries.sort(key=itemgetter(0))
+
+    def _shared(self, name: bytes, node: Node, link: HardLink) -> Inode:
+        inode = self._linked.get(id(node))
+        if inode is None:
+            inode = self._linked[id(node)] = _inode(name, node, self._sound)
+            inode.links = link.names
+        return inode
+
+
+def _check_names(folder: Directory) -> None:
+    """Check all names at once; only when one is wrong, find out which."""
+    names = folder.entries
+    joined = b"/".join(names)
+    if not names or (
+        joined.count(b"/") == len(names) - 1
+        and b"\0" not in joined
+        and len(max(names, key=len)) <= NAME_LIMIT
+        and names.keys().isdisjoint(_NO_NAMES)
+    ):
+        return
+    for name in names:
+        if not 0 < len(name) <= NAME_LIMIT or b"/" in name or b"\0" in name or name in _NO_NAMES:
             raise InvalidTreeError(f"{name[:300]!r} cannot be the name of a file")
-        link = links.get(id(node))
-        if link is None:
-            child = _inode(name, node)
-        else:
-            child = linked.get(id(node)) or linked.setdefault(id(node), _inode(name, node))
-            child.links = link.names
-        entries.append((name, child))
-    if inode.parent is None:
-        entries += _hiding_whiteouts(folder)
-    entries.sort(key=itemgetter(0))
-    inode.links = 2
-    for name, child in entries:
-        link = links.get(id(child.node))
-        if link is None or (link.name == name and link.folder == id(folder)):
-            child.parent = inode
-            inodes.append(child)
-            inode.links += isinstance(child.node, Directory)
-            inode.holds_whiteouts |= overlay.is_whiteout(child.node)
-    entries += ((b".", inode), (b"..", inode.parent or inode))
-    entries.sort(key=itemgetter(0))
 
 
-def _hiding_whiteouts(root: Directory) -> list[tuple[bytes, Inode]]:
-    """Return the entries that hide the object store's folders, owned and dated as the root is."""
+def _hiding_whiteout(root: Directory) -> Inode:
+    """Return what hides a folder of the object store, owned and dated as the root is."""
     like = root.metadata
     label = like.xattrs.get(overlay.SELINUX)
     metadata = replace(like, xattrs={} if label is None else {overlay.SELINUX: label})
-    return [
-        (name, Inode(None, stat.S_IFCHR | overlay.HIDING_PERMISSIONS, metadata))
-        for name in overlay.HIDING_NAMES - root.entries.keys()
-    ]
+    return Inode(None, stat.S_IFCHR | overlay.HIDING_PERMISSIONS, metadata)
 
 
-def _inode(name: bytes, node: Node) -> Inode:
+def _inode(name: bytes, node: Node, sound: set[int]) -> Inode:
+    """Return the inode of a node; `sound` has the `id()` of metadata that was checked already."""
     metadata = node.metadata
+    if id(metadata) not in sound:
+        _check_metadata(name, metadata)
+        sound.add(id(metadata))
+    if type(node) is RegularFile:
+        inode = Inode(node, stat.S_IFREG | metadata.permissions, metadata)
+        _add_content(inode, name, node)
+        return inode
+    inode = Inode(node, file_type(node) | metadata.permissions, metadata)
+    match node:
+        case Symlink():
+            if not 0 < len(node.target) <= TARGET_LIMIT or b"\0" in node.target:
+                raise InvalidTreeError(f"{name!r} cannot link to {node.target[:300]!r}")
+            inode.size = len(node.target)
+            inode.tail = node.target
+        case SpecialFile():
+            _add_device(inode, name, node)
+        case _:
+            pass
+    return inode
+
+
+def _check_metadata(name: bytes, metadata: Metadata) -> None:
     if not (
         0 <= metadata.permissions <= _PERMISSIONS
         and 0 <= metadata.uid <= UINT32_MAX
@@ -156,20 +206,6 @@ def _inode(name: bytes, node: Node) -> Inode:
         and 0 <= metadata.mtime_nanoseconds < NANOSECONDS
     ):
         raise InvalidTreeError(f"{name!r} has mode, owner or time out of range: {metadata}")
-    inode = Inode(node, file_type(node) | metadata.permissions, metadata)
-    match node:
-        case RegularFile():
-            _add_content(inode, name, node)
-        case Symlink():
-            if not 0 < len(node.target) <= TARGET_LIMIT or b"\0" in node.target:
-                raise InvalidTreeError(f"{name!r} cannot link to {node.target[:300]!r}")
-            inode.size = len(node.target)
-            inode.tail = node.target
-        case SpecialFile():
-            _add_device(inode, name, node)
-        case Directory():
-            pass
-    return inode
 
 
 def _add_content(inode: Inode, name: bytes, node: RegularFile) -> None:
@@ -182,6 +218,7 @@ def _add_content(inode: Inode, name: bytes, node: RegularFile) -> None:
             )
         inode.tail = node.content
     elif node.verity is not None and len(node.verity) == VERITY_SIZE and node.size > 0:
+        inode.object = node.verity
         chunk_bits = min(max((node.size - 1).bit_length(), BLOCK_BITS), CHUNK_BITS_LIMIT)
         chunks = -(-node.size >> chunk_bits)
         if chunks > CHUNKS_LIMIT:
@@ -205,17 +242,14 @@ def _add_device(inode: Inode, name: bytes, node: SpecialFile) -> None:
 
 
 def _attributes(inode: Inode) -> list[Attribute]:
-    """Return what an inode stores: the tree's own attributes and those for overlayfs."""
+    """Return what an inode stores, sorted: the tree's own attributes and those for overlayfs."""
     node = inode.node
     xattrs: dict[bytes, bytes] = {}
     if inode.metadata.xattrs:
         _check_xattrs(inode.metadata.xattrs)
         xattrs = overlay.escape(inode.metadata.xattrs)
-    if inode.data_layout == CHUNK_BASED:
-        assert isinstance(node, RegularFile)
-        assert node.verity is not None
-        xattrs[overlay.METACOPY] = overlay.metacopy(node.verity)
-        xattrs[overlay.REDIRECT] = overlay.redirect(node.verity)
+    if inode.object is not None:
+        xattrs |= overlay.object_attributes(inode.object)
     if overlay.is_whiteout(node):
         xattrs |= overlay.WHITEOUT_ATTRIBUTES
     if inode.holds_whiteouts:

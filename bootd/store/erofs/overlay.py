@@ -83,6 +83,11 @@ def redirect(verity: bytes) -> bytes:
     return b"/%b/%b" % (digits[:2], digits[2:])
 
 
+def object_attributes(verity: bytes) -> dict[bytes, bytes]:
+    """Return the attributes that name an object, sorted by name."""
+    return {METACOPY: metacopy(verity), REDIRECT: redirect(verity)}
+
+
 def object_of(xattrs: dict[bytes, bytes]) -> bytes | None:
     """Return the digest of the object that stored attributes name; None unless they do it alike."""
     verity = xattrs.get(METACOPY, b"")[len(METACOPY_HEADER) :]

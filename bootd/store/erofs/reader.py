@@ -147,14 +147,8 @@ class ErofsImage:
         Found by the form of the attribute that holds them, so the set may have more: what a file or
         attribute in the image imitates. It never has fewer.
         """
-        content = self._window.whole()
-        found = set()
-        end = content.find(_METACOPY_ENTRY)
-        while end >= 0:
-            end += len(_METACOPY_ENTRY)
-            found.add(content[end : end + VERITY_SIZE])
-            end = content.find(_METACOPY_ENTRY, end)
-        return found
+        pieces = self._window.whole().split(_METACOPY_ENTRY)
+        return {piece[:VERITY_SIZE] for piece in pieces[1:]}
 
     def _subtree(self, top: int, parent: int) -> Directory:
         """Return a folder with all that is below it."""

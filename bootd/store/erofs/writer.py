@@ -13,20 +13,17 @@ from typing import BinaryIO, Final
 
 from bootd.model.tree import Directory
 from bootd.store.erofs import overlay
+from bootd.store.erofs.encoding import Time, encode_inode
 from bootd.store.erofs.inodes import Inode, tree_inodes
 from bootd.store.erofs.layout import (
     BLOCK,
     BLOCK_BITS,
     CHUNK_BASED,
-    COMPACT_INODE,
     COMPOSEFS_FORMAT,
     COMPOSEFS_HAS_ACL,
     COMPOSEFS_HEADER,
     COMPOSEFS_MAGIC,
-    DATA_LAYOUT_SHIFT,
     DIRENT,
-    EXTENDED,
-    EXTENDED_INODE,
     FEATURE_MTIME,
     FEATURE_XATTR_FILTER,
     FILE_TYPES,
@@ -36,15 +33,13 @@ from bootd.store.erofs.layout import (
     SUPERBLOCK_MAGIC,
     SUPERBLOCK_OFFSET,
     XATTR_ALIGNMENT,
-    XATTR_HEADER,
     round_up,
 )
-from bootd.store.erofs.placing import Entries, Place, Time, place_inodes
+from bootd.store.erofs.placing import Entries, Place, place_inodes
 from bootd.store.erofs.xattrs import SharedAttributes
 
 _ACL_NAMES: Final = {b"system.posix_acl_access", b"system.posix_acl_default"}
 _PIECES_AT_ONCE: Final = 16_384
-_XATTRS_BASE: Final = XATTR_HEADER.size - XATTR_ALIGNMENT
 
 
 def write_erofs(root: Directory, output: BinaryIO) -> int:
@@ -67,14 +62,17 @@ def encode_erofs(root: Directory) -> Iterator[bytes]:
             the first piece.
     """
     inodes = tree_inodes(root)
-    shared = SharedAttributes(inode.attributes for inode in inodes)
+    shared = SharedAttributes(
+        (inode.attributes for inode in inodes if inode.attributes),
+        (inode.object for inode in inodes if inode.object is not None),
+    )
     oldest = min(
         (inode.metadata.mtime_seconds, inode.metadata.mtime_nanoseconds) for inode in inodes
     )
     has_acl = any(name in _ACL_NAMES for inode in inodes for name, _ in inode.attributes)
     places, inodes_end = place_inodes(inodes, shared, oldest)
     data_start = round_up(inodes_end + len(shared.area), BLOCK)
-    blocks = data_start // BLOCK + sum(place.blocks for place in places)
+    blocks = data_start // BLOCK + sum(place.blocks for place in _unfinished(places))
     yield _head(inodes, oldest, inodes_end, blocks, has_acl=has_acl)
     first_word = inodes_end % BLOCK // XATTR_ALIGNMENT
     position = INODES_START
@@ -83,7 +81,11 @@ def encode_erofs(root: Directory) -> Iterator[bytes]:
         position += len(piece)
     yield bytes(inodes_end - position)
     yield shared.area + bytes(data_start - inodes_end - len(shared.area))
-    yield from _joined(_data(place) for place in places if place.blocks)
+    yield from _joined(_data(place) for place in _unfinished(places) if place.blocks)
+
+
+def _unfinished(places: list[Place | bytes]) -> Iterator[Place]:
+    return (place for place in places if type(place) is Place)
 
 
 def _joined(pieces: Iterator[bytes]) -> Iterator[bytes]:
@@ -121,7 +123,7 @@ def _head(
     return header.ljust(SUPERBLOCK_OFFSET, b"\0") + superblock
 
 
-def _encode_inodes(places: list[Place], first_word: int, block: int) -> Iterator[bytes]:
+def _encode_inodes(places: list[Place | bytes], first_word: int, block: int) -> Iterator[bytes]:
     """Yield the inodes with padding, attributes and tails.
 
     Args:
@@ -130,6 +132,10 @@ def _encode_inodes(places: list[Place], first_word: int, block: int) -> Iterator
         block: the first block of data.
     """
     for number, place in enumerate(places):
+        if type(place) is bytes:
+            yield place
+            continue
+        assert type(place) is Place
         yield bytes(place.padding)
         yield _encode_inode(place, number, block)
         block += place.blocks
@@ -141,38 +147,16 @@ def _encode_inodes(places: list[Place], first_word: int, block: int) -> Iterator
 
 def _encode_inode(place: Place, number: int, block: int) -> bytes:
     inode = place.inode
-    metadata = inode.metadata
-    data_layout = inode.data_layout
-    if data_layout != CHUNK_BASED and place.tail_size:
-        data_layout = FLAT_INLINE
-    address = block if place.blocks else inode.address
-    attributes_size = place.attributes.size
-    # The count is the header as one, then words: Linux, fs/erofs/erofs_fs.h, i_xattr_icount.
-    count = (attributes_size - _XATTRS_BASE) // XATTR_ALIGNMENT if attributes_size else 0
-    if place.compact:
-        return COMPACT_INODE.pack(
-            data_layout << DATA_LAYOUT_SHIFT,
-            count,
-            inode.mode,
-            inode.links,
-            inode.size,
-            address,
-            number,
-            metadata.uid,
-            metadata.gid,
-        )
-    return EXTENDED_INODE.pack(
-        data_layout << DATA_LAYOUT_SHIFT | EXTENDED,
-        count,
-        inode.mode,
-        inode.size,
-        address,
+    layout = inode.data_layout
+    if layout != CHUNK_BASED and place.tail_size:
+        layout = FLAT_INLINE
+    return encode_inode(
+        inode,
         number,
-        metadata.uid,
-        metadata.gid,
-        metadata.mtime_seconds,
-        metadata.mtime_nanoseconds,
-        inode.links,
+        compact=place.compact,
+        layout=layout,
+        address=block if place.blocks else inode.address,
+        attributes_size=place.attributes.size,
     )
 
 

@@ -14,7 +14,8 @@ from itertools import chain
 from struct import pack
 from typing import Final, NamedTuple
 
-from bootd.store.erofs.layout import XATTR_ALIGNMENT, XATTR_ENTRY, XATTR_HEADER
+from bootd.store.erofs import overlay
+from bootd.store.erofs.layout import VERITY_SIZE, XATTR_ALIGNMENT, XATTR_ENTRY, XATTR_HEADER
 from bootd.store.erofs.xxh32 import xxh32
 
 Attribute = tuple[bytes, bytes]
@@ -32,6 +33,7 @@ NAME_PREFIXES: Final = {
 SHARED_LIMIT: Final = 128
 """composefs stores an inode's further attributes inline although they are shared."""
 
+_OBJECT_NAMES: Final = frozenset({overlay.METACOPY, overlay.REDIRECT})
 _FILTER_SEED: Final = 0x25BBE08F
 _FILTER_ALL: Final = 0xFFFF_FFFF
 _FILTER_BITS: Final = 32
@@ -74,15 +76,25 @@ class SharedAttributes:
     """The attributes that several inodes of one image have in common.
 
     Args:
-        inodes: the attributes of every inode of the image.
+        inodes: the attributes of every inode of the image; those that name an object need not be
+            among them.
+        objects: the object of every inode that has one.
     """
 
-    def __init__(self, inodes: Iterable[Iterable[Attribute]]) -> None:
-        uses = Counter(chain.from_iterable(inodes))
+    def __init__(
+        self, inodes: Iterable[Iterable[Attribute]], objects: Iterable[bytes] = ()
+    ) -> None:
+        uses = Counter(one for one in chain.from_iterable(inodes) if one[0] not in _OBJECT_NAMES)
+        shared = [attribute for attribute, count in uses.items() if count > 1]
+        files = Counter(objects)
+        self.objects = frozenset(verity for verity, count in files.items() if count > 1)
+        """The objects whose attributes are shared."""
+        for verity in self.objects:
+            shared += overlay.object_attributes(verity).items()
         self._words: dict[Attribute, int] = {}
         entries = []
         offset = 0
-        for attribute in _in_shared_order(item for item, count in uses.items() if count > 1):
+        for attribute in _in_shared_order(shared):
             self._words[attribute] = offset // XATTR_ALIGNMENT
             entry = encode_entry(*attribute)
             entries.append(entry)
@@ -109,6 +121,30 @@ class SharedAttributes:
         entries = b"".join(inline)
         size = XATTR_HEADER.size + XATTR_ALIGNMENT * len(shared) + len(entries)
         return InodeAttributes(size, present, tuple(shared), entries)
+
+
+class ObjectAttributes:
+    """The attributes, not shared, of a file that has only those that name its object."""
+
+    def __init__(self) -> None:
+        some = overlay.object_attributes(bytes(VERITY_SIZE))
+        frames = [_frame(name, len(value)) for name, value in some.items()]
+        bits = frames[0].filter_bit | frames[1].filter_bit
+        self._metacopy = XATTR_HEADER.pack(_FILTER_ALL & ~bits, 0) + frames[0].before
+        self._redirect = frames[0].after + frames[1].before
+        self._end = frames[1].after
+
+    def encode(self, verity: bytes) -> bytes:
+        """Return the bytes behind the inode."""
+        return b"".join(
+            (
+                self._metacopy,
+                overlay.metacopy(verity),
+                self._redirect,
+                overlay.redirect(verity),
+                self._end,
+            )
+        )
 
 
 def _in_shared_order(attributes: Iterable[Attribute]) -> list[Attribute]:
