@@ -15,8 +15,10 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import os
 import shutil
+import struct
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -28,6 +30,11 @@ TEMPORARY_PREFIX: Final = ".new-"
 _AT_FDCWD: Final = -100
 _RENAME_EXCHANGE: Final = 2
 """Both of linux/fcntl.h and linux/fs.h."""
+_FLAGS: Final = struct.Struct("l")
+_GET_FLAGS: Final = 2 << 30 | _FLAGS.size << 16 | ord("f") << 8 | 1
+_SET_FLAGS: Final = 1 << 30 | _FLAGS.size << 16 | ord("f") << 8 | 2
+_FIXED: Final = 0x10 | 0x20
+"""FS_IOC_GETFLAGS, FS_IOC_SETFLAGS, and FS_IMMUTABLE_FL with FS_APPEND_FL of linux/fs.h."""
 _COPY_CHUNK: Final = 1 << 20
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -261,7 +268,12 @@ class Disk:
 
     def _remove_tree(self, path: Path) -> None:
         with storage_errors("remove", path):
-            shutil.rmtree(path)
+            try:
+                shutil.rmtree(path)
+            except PermissionError:
+                # An administrator made something in an old /etc immutable (chattr(1)).
+                _make_mutable(path)
+                shutil.rmtree(path)
 
     def _sync_directory(self, path: Path) -> None:
         _fsync(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -279,6 +291,20 @@ def _fsync(path: Path, flags: int) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _make_mutable(tree: Path) -> None:
+    """Take the flags of chattr(1) away that keep a tree from being removed."""
+    for folder, _, files in os.walk(tree):
+        for path in (Path(folder), *(Path(folder, name) for name in files)):
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            with suppress(OSError):
+                descriptor = os.open(path, flags)
+                try:
+                    (now,) = _FLAGS.unpack(fcntl.ioctl(descriptor, _GET_FLAGS, _FLAGS.pack(0)))
+                    fcntl.ioctl(descriptor, _SET_FLAGS, _FLAGS.pack(now & ~_FIXED))
+                finally:
+                    os.close(descriptor)
 
 
 def _pieces(stream: BinaryIO) -> Iterator[bytes]:

@@ -27,7 +27,7 @@ def _explain(machine: Host) -> BaseModel:
 
 
 ANSWERS: Final[dict[str, Callable[[Host], BaseModel]]] = {
-    "GetStatus": status.status,
+    "GetStatus": status.status_with_drift,
     "ListDenied": deny.denied,
     "EtcConflicts": etc_views.conflicts,
     "EtcDiff": etc_views.diff,

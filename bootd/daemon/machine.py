@@ -18,7 +18,7 @@ from bootd.model.documents import StatusDocument
 from bootd.model.errors import BootdError
 from bootd.model.etc_report import EtcCounts
 from bootd.model.state import UpgradeState
-from bootd.operations.etc_views import conflicts
+from bootd.operations.etc_views import merge_counts
 from bootd.operations.fallback import Fallback
 from bootd.operations.host import open_host, with_boot
 from bootd.operations.recover import Recovery, recover
@@ -109,10 +109,10 @@ class Machine:
         try:
             with with_boot(self.host) as host:
                 found = status(host)
-                reports = conflicts(host).reports
+                counts = merge_counts(host)
         except BootdError as error:
             return stamp, _unknown(error.message), {}
-        return stamp, found, {identifier: report.counts for identifier, report in reports.items()}
+        return stamp, found, counts
 
     def _take_stamp(self) -> _Stamp:
         return tuple(_changed(path) for path in self._watched())

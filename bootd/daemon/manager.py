@@ -35,6 +35,7 @@ from bootd.model.errors import (
 )
 from bootd.model.state import UpgradeState
 from bootd.operations import deny, etc_copies, etc_views, hold, pin, staged
+from bootd.operations.status import with_drift
 
 _MAX_TEXT: Final = 4_096
 _MAX_PATHS: Final = 1_000
@@ -301,6 +302,8 @@ class ManagerObject:
         take_options(options)
         await self._refresh()
         status = self._machine.status.model_copy(update={"state": UpgradeState(self._state())})
+        if await self._authority.user(call) == 0:
+            status = await asyncio.to_thread(with_drift, self._machine.host, status)
         return status.model_dump_json()
 
     def _start(self, kind: str, arguments: Mapping[str, Any], user: int) -> str:

@@ -17,7 +17,7 @@ from bootd.etc.policy import NO_POLICIES, EtcPolicies
 from bootd.etc.report import make_report
 from bootd.etc.settle import settle_accounts
 from bootd.etc.settle_text import settle_text
-from bootd.etc.snapshot import opened_folder, scan_folder
+from bootd.etc.snapshot import Snapshot, opened_folder, scan_folder
 from bootd.etc.write import Source, empty_folder, remove_entries, write_tree
 from bootd.model.etc_report import EtcNote, EtcReport, NoteKind, etc_path
 from bootd.model.tree import Directory
@@ -51,7 +51,8 @@ def preview_merge(
     with opened_folder(mine) as source, account_lock(source) as remarks:
         snapshot = scan_folder(mine, contents, (base, theirs))
         plan, notes = _plan((base, snapshot.root, theirs), source, contents, policies)
-    return make_report(plan, mine, contents, notes + remarks, policies)
+    notes += _fixed(snapshot) + remarks
+    return make_report(plan, mine, contents, notes, policies)
 
 
 def planned_tree(
@@ -109,7 +110,7 @@ def merge(
             remove_entries(descriptor, target)
             attempt += 1
     notes += [EtcNote(path=etc_path(path), kind=NoteKind.CHANGING) for path in changing]
-    notes += remarks
+    notes += _fixed(snapshot) + remarks
     return make_report(plan, mine, contents, notes, policies)
 
 
@@ -126,6 +127,10 @@ def _plan(
     if policies.problem:
         notes.append(EtcNote(path="/etc", kind=NoteKind.RULES, detail=policies.problem))
     return plan, notes
+
+
+def _fixed(snapshot: Snapshot) -> list[EtcNote]:
+    return [EtcNote(path=etc_path(path), kind=NoteKind.IMMUTABLE) for path in snapshot.immutable]
 
 
 def first_etc(theirs: Directory, contents: Contents, target: Path) -> EtcReport:

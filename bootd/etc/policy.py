@@ -41,7 +41,7 @@ class EtcPolicies:
     def of(cls, machine: EtcRules, image: EtcRules, problem: str = "") -> EtcPolicies:
         """Return the policies of a machine and of the image it is to take."""
         ranks = tuple(_ranked(rules.policy) for rules in (machine, image))
-        security = tuple(_compiled([*machine.security, *image.security]))
+        security = compiled([*machine.security, *image.security])
         return cls(ranks, security, problem)
 
     def policy(self, path: bytes) -> EtcPolicy:
@@ -55,12 +55,24 @@ class EtcPolicies:
 
     def matters_for_security(self, path: bytes) -> bool:
         """Tell whether a conflict at a path, relative to ``/etc``, is to be loud."""
-        text = etc_path(path)
-        return any(pattern.fullmatch(text) for pattern in self.security)
+        return matches(self.security, path)
 
 
 NO_POLICIES: Final = EtcPolicies()
 """Every conflict keeps mine, and none matters more than another."""
+
+
+def matches(patterns: Iterable[re.Pattern[str]], path: bytes) -> bool:
+    """Tell whether one of some patterns is that of a path, which is relative to ``/etc``."""
+    text = etc_path(path)
+    return any(pattern.fullmatch(text) for pattern in patterns)
+
+
+def compiled(patterns: Iterable[str]) -> tuple[re.Pattern[str], ...]:
+    """Return patterns as regular expressions, in their order."""
+    return tuple(
+        re.compile("".join(map(_piece, _WILD.findall(one))), re.DOTALL) for one in patterns
+    )
 
 
 def parse_rules(data: bytes) -> EtcRules:
@@ -82,13 +94,9 @@ def parse_rules(data: bytes) -> EtcRules:
 def _ranked(policy: Mapping[str, EtcPolicy]) -> tuple[tuple[re.Pattern[str], EtcPolicy], ...]:
     order = sorted(policy, key=lambda one: (bool(_WILDCARD.search(one)), -len(one), one))
     return tuple(
-        (compiled, policy[pattern])
-        for pattern, compiled in zip(order, _compiled(order), strict=True)
+        (expression, policy[pattern])
+        for pattern, expression in zip(order, compiled(order), strict=True)
     )
-
-
-def _compiled(patterns: Iterable[str]) -> list[re.Pattern[str]]:
-    return [re.compile("".join(map(_piece, _WILD.findall(one))), re.DOTALL) for one in patterns]
 
 
 def _piece(token: str) -> str:

@@ -7,9 +7,11 @@ seen, a content that changes while it is measured is read again a bounded number
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import stat
+import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -42,6 +44,14 @@ _VANISHED: Final = frozenset(
     {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE, errno.ENXIO, errno.EINVAL}
 )
 """What the kernel says when a name stopped being what it was a moment ago."""
+_LIBC: Final = ctypes.CDLL(None)
+_AT_SYMLINK_NOFOLLOW: Final = 0x100
+_STATX_SIZE: Final = 256
+_STATX_OFFSET: Final = 8
+_STATX_ATTRIBUTES: Final = struct.Struct("=Q")
+_FIXED: Final = 0x10 | 0x20
+"""STATX_ATTR_IMMUTABLE and STATX_ATTR_APPEND of linux/stat.h, whose ``stx_attributes`` follows two
+32-bit fields."""
 _NO_XATTRS: Final = frozenset({errno.EOPNOTSUPP, errno.ENODATA})
 
 
@@ -53,10 +63,12 @@ class Snapshot:
         root: the tree; names of one inode share one node. A regular file's content is known (inline
             or measured) where a reference has a file of the same size at its path, else unknown.
         states: for each path a number that is another one once inode, mode, size or change time is.
+        immutable: paths of files and folders that are immutable or only added to (chattr(1)).
     """
 
     root: Directory
     states: dict[bytes, int]
+    immutable: list[bytes]
 
     def changed_since(self, earlier: Snapshot) -> list[bytes]:
         """Return the paths that came, went or were written to since an earlier snapshot."""
@@ -80,7 +92,7 @@ def scan_folder(
             root = Directory(_metadata(status, b"/proc/self/fd/%d/." % descriptor))
         scan.states[b""] = state_of(status)
         scan.fill(root, descriptor, b"", list(references), 1)
-    return Snapshot(root, scan.states)
+    return Snapshot(root, scan.states, scan.immutable)
 
 
 @contextmanager
@@ -176,6 +188,7 @@ class _Scan:
     folder: Path
     contents: Contents | None
     states: dict[bytes, int] = field(default_factory=dict)
+    immutable: list[bytes] = field(default_factory=list)
     linked: dict[tuple[int, int], RegularFile] = field(default_factory=dict)
 
     def fill(
@@ -231,6 +244,8 @@ class _Scan:
                 return None
             raise
         self.states[path] = state_of(status)
+        if isinstance(node, (RegularFile, Directory)) and _is_immutable(name, parent):
+            self.immutable.append(path)
         return node
 
     def _file(
@@ -269,6 +284,15 @@ class _Scan:
             if state_of(before) == state_of(after) and before.st_size == node.size:
                 return
             node.content = node.verity = None
+
+
+def _is_immutable(name: bytes, parent: int) -> bool:
+    """Tell what stat(2) does not; where statx(2) cannot either, nothing is."""
+    buffer = ctypes.create_string_buffer(_STATX_SIZE)
+    if _LIBC.statx(parent, name, _AT_SYMLINK_NOFOLLOW, 0, buffer) != 0:
+        return False
+    (attributes,) = _STATX_ATTRIBUTES.unpack_from(buffer, _STATX_OFFSET)
+    return bool(attributes & _FIXED)
 
 
 def _comparable(file: RegularFile, counterparts: list[Node]) -> bool:

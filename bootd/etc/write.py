@@ -31,6 +31,9 @@ from bootd.model.tree import Directory, Metadata, RegularFile, SpecialFile, Syml
 
 _CHUNK: Final = 1 << 20
 _COPY_AT_ONCE: Final = 1 << 30
+_SMALL: Final = 128 << 10
+"""Bytes up to which a content is quicker copied by reading and writing it."""
+_BLOCK: Final = 512
 _NANOSECONDS: Final = 1_000_000_000
 _OPEN_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -127,19 +130,27 @@ class _Dressing:
     notes: list[EtcNote] = field(default_factory=list, init=False)
 
     def finish(self, descriptor: int, metadata: Metadata, path: bytes) -> None:
-        # Through /proc the calls take a handle of anything, a symbolic link included, as itself.
-        where = Path(f"/proc/self/fd/{descriptor}")
-        status = where.stat()
+        """Set all metadata of what a descriptor, opened to read or write, stands for."""
+        self._finish(descriptor, os.fstat(descriptor), metadata, path)
+
+    def finish_handle(self, handle: int, metadata: Metadata, path: bytes) -> None:
+        """Do the same for an ``O_PATH`` handle of anything, a symbolic link included."""
+        # Through /proc the calls take it as itself.
+        self._finish(f"/proc/self/fd/{handle}", os.fstat(handle), metadata, path)
+
+    def _finish(
+        self, where: int | str, status: os.stat_result, metadata: Metadata, path: bytes
+    ) -> None:
         if (status.st_uid, status.st_gid) != (metadata.uid, metadata.gid):
             os.chown(where, metadata.uid, metadata.gid)
         for name, value in sorted(metadata.xattrs.items()):
             self._set_xattr(where, name, value, path)
         if not stat.S_ISLNK(status.st_mode):
-            where.chmod(metadata.permissions)
+            os.chmod(where, metadata.permissions)  # noqa: PTH101 - a descriptor
         time = metadata.mtime_seconds * _NANOSECONDS + metadata.mtime_nanoseconds
         os.utime(where, ns=(time, time))
 
-    def _set_xattr(self, where: Path, name: bytes, value: bytes, path: bytes) -> None:
+    def _set_xattr(self, where: int | str, name: bytes, value: bytes, path: bytes) -> None:
         try:
             os.setxattr(where, name, value)
         except OSError as error:
@@ -261,7 +272,7 @@ class _Writing(_Dressing):
         flags = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
         with closing(os.open(name, flags, dir_fd=target)) as handle:
             assert handle is not None
-            self.finish(handle, metadata, path)
+            self.finish_handle(handle, metadata, path)
 
 
 def _same_inode(one: Metadata, other: Metadata) -> bool:
@@ -275,8 +286,47 @@ def _same_inode(one: Metadata, other: Metadata) -> bool:
 
 
 def _copy(source: int, target: int) -> int:
-    """Copy a content as it was long when it was opened, sharing blocks where that is possible."""
-    left = size = os.fstat(source).st_size
+    """Copy a content as it was long when it was opened, with its holes.
+
+    Blocks are shared where that is possible.
+    """
+    status = os.fstat(source)
+    size, end = status.st_size, 0
+    if size <= _SMALL:
+        return _write_all(target, os.read(source, size))
+    sparse = status.st_blocks * _BLOCK < size
+    for start, stop in _stretches(source, size) if sparse else [(0, size)]:
+        os.lseek(source, start, os.SEEK_SET)
+        os.lseek(target, start, os.SEEK_SET)
+        end = start + _copy_stretch(source, target, stop - start)
+        if end < stop:
+            return end
+    if end < size:
+        os.ftruncate(target, size)
+    return size
+
+
+def _stretches(source: int, size: int) -> Iterator[tuple[int, int]]:
+    """Yield where a file has data (lseek(2)); where that is not known it has it throughout."""
+    start = 0
+    while start < size:
+        try:
+            start = os.lseek(source, start, os.SEEK_DATA)
+            stop = os.lseek(source, start, os.SEEK_HOLE)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return
+            if error.errno != errno.EINVAL:
+                raise
+            stop = size
+        stop = min(stop, size)
+        if start < stop:
+            yield start, stop
+        start = stop
+
+
+def _copy_stretch(source: int, target: int, size: int) -> int:
+    left = size
     while left > 0:
         try:
             copied = os.copy_file_range(source, target, min(left, _COPY_AT_ONCE))

@@ -12,7 +12,7 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from bootd.model.etc_policy import EtcRules
+from bootd.model.etc_policy import MAX_PATTERNS, EtcRules, Pattern
 
 _MAX_TEXT: Final = 4_096
 _MAX_ARGUMENTS: Final = 1_000
@@ -58,6 +58,30 @@ _Argument = Annotated[
 ]
 
 
+DRIFT_IGNORE: Final = (
+    "/etc/machine-id",
+    "/etc/hostname",
+    "/etc/adjtime",
+    "/etc/resolv.conf",
+    "/etc/ld.so.cache",
+    "/etc/.pwd.lock",
+    "/etc/passwd-",
+    "/etc/group-",
+    "/etc/shadow-",
+    "/etc/gshadow-",
+    "/etc/subuid-",
+    "/etc/subgid-",
+    "/etc/ssh/ssh_host_*",
+    "/etc/ssl/certs/ssl-cert-snakeoil.pem",
+    "/etc/ssl/private/ssl-cert-snakeoil.key",
+    "/etc/iscsi/initiatorname.iscsi",
+    "/etc/nvme/host*",
+    "/etc/udev/hwdb.bin",
+    "/etc/**.bootd-new",
+)
+"""What differs between machines that are set up alike, or is made from other files."""
+
+
 class EtcSettings(EtcRules):
     """The table ``etc``."""
 
@@ -68,6 +92,10 @@ class EtcSettings(EtcRules):
     reset, a resolution or a rollback replaced."""
     keep_mib: int = Field(default=256, ge=0, le=1_048_576)
     """How many MiB all those copies may take; beyond that the oldest go."""
+    drift_ignore: list[Pattern] = Field(
+        default_factory=lambda: list(DRIFT_IGNORE), max_length=MAX_PATTERNS
+    )
+    """Paths that the digest of this machine's own changes leaves out."""
 
 
 class Configuration(BaseModel):

@@ -90,6 +90,9 @@ class StatusDocument(Document):
     last_fallback: Denial | None
     """The newest digest that failed here, with its cause; a rollback by hand is no failure."""
     deployments: list[DeploymentStatus]
+    etc_drift: str | None = None
+    """A digest of what this machine changed in its ``/etc``; the same on machines that are set up
+    alike, whichever version they run. None: it was not asked for by root, or is not known."""
     problems: list[str] = Field(default_factory=list)
     """Records that cannot be read, each named."""
 

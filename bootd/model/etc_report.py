@@ -101,6 +101,8 @@ class NoteKind(StrEnum):
     """Both sides changed it, and a policy settled that; the detail tells how."""
     RULES = "rules"
     """What the image says about its ``/etc`` cannot be used and is ignored."""
+    IMMUTABLE = "immutable"
+    """It is immutable or may only be added to (chattr(1)); it is carried over without that."""
     UNLOCKED = "unlocked"
     """The lock of the account databases could not be had; they were read without it."""
 

@@ -20,7 +20,7 @@ from bootd.etc.change import Change, apply_changes, changes_to
 from bootd.etc.contents import Contents
 from bootd.etc.folder_contents import FolderContents
 from bootd.etc.settle_text import NEW_SUFFIX
-from bootd.etc.snapshot import scan_folder
+from bootd.etc.snapshot import Snapshot, scan_folder
 from bootd.model.deployment import DeploymentId
 from bootd.model.errors import (
     InvalidArgumentError,
@@ -78,7 +78,8 @@ def reset(host: Host, progress: Progress, *, paths: Sequence[str]) -> EtcChangeD
         folder = host.sysroot.deployment(current)
         contents = StoreContents(host.sysroot)
         with defaults_in(folder / EROFS_NAME) as defaults:
-            live = scan_folder(folder / "etc", contents, (defaults,)).root
+            snapshot = scan_folder(folder / "etc", contents, (defaults,))
+            live = snapshot.root
             changes = [
                 change
                 for path in wanted
@@ -86,6 +87,7 @@ def reset(host: Host, progress: Progress, *, paths: Sequence[str]) -> EtcChangeD
                     changes_to(path, lookup(live, path), lookup(defaults, path)), live, defaults
                 )
             ]
+            _refuse_immutable(changes, snapshot)
             return _change(host, current, CopyReason.RESET, changes, contents)
 
 
@@ -114,9 +116,11 @@ def restore(
             absent = {unescape(path).removeprefix(b"/etc/"): None for path in record.absent}
             held: dict[bytes, Node | None] = {**archive.entries, **absent}
             chosen = _chosen(held, [_relative(path) for path in paths])
-            live = scan_folder(folder / "etc").root
+            snapshot = scan_folder(folder / "etc")
+            live = snapshot.root
             changes = [Change(path, lookup(live, path), node) for path, node in chosen.items()]
             changes = _with_parents(changes, live, Directory(Metadata()))
+            _refuse_immutable(changes, snapshot)
             return _change(host, current, CopyReason.RESTORED, changes, archive)
 
 
@@ -170,7 +174,8 @@ def _decide(
     folder = host.sysroot.deployment(current)
     contents = StoreContents(host.sysroot)
     with defaults_in(folder / EROFS_NAME) as defaults:
-        live = scan_folder(folder / "etc", contents, (defaults,)).root
+        snapshot = scan_folder(folder / "etc", contents, (defaults,))
+        live = snapshot.root
         there = lookup(live, path)
         default = lookup(defaults, path)
         wanted = (
@@ -183,6 +188,7 @@ def _decide(
         if beside is not None:
             changes.append(Change(path + NEW_SUFFIX, beside, None))
         changes = _with_parents(changes, live, defaults)
+        _refuse_immutable(changes, snapshot)
         # What keeps its content but for metadata is read from where it lies.
         own = [(path, wanted)] if isinstance(wanted, RegularFile) and wanted.verity is None else []
         sources = FolderContents(folder / "etc", own, contents)
@@ -242,6 +248,17 @@ def _change(
         kept_as=None if kept is None else kept.name,
         not_kept=[] if kept is None else kept.left_out,
     )
+
+
+def _refuse_immutable(changes: Iterable[Change], snapshot: Snapshot) -> None:
+    """Change nothing if the kernel would refuse some of it."""
+    fixed = set(snapshot.immutable)
+    for change in changes:
+        if fixed & {change.path, change.path.rpartition(b"/")[0]}:
+            raise InvalidArgumentError(
+                f"{etc_path(change.path)}, or its folder, is immutable; nothing was changed",
+                hint="'chattr -i -a PATH' lets it be changed.",
+            )
 
 
 def _standing(change: Change) -> list[tuple[bytes, Node]]:

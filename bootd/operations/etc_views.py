@@ -15,7 +15,7 @@ from bootd.model.errors import (
     NothingStagedError,
 )
 from bootd.model.etc_change import EtcVersionsDocument, OpenConflict
-from bootd.model.etc_report import EtcDiff, EtcReport
+from bootd.model.etc_report import EtcCounts, EtcDiff, EtcReport
 from bootd.model.tree import lookup
 from bootd.operations.etc_merge import (
     EROFS_NAME,
@@ -91,6 +91,19 @@ def conflicts(host: Host) -> EtcConflictsDocument:
         return EtcConflictsDocument(
             reports=reports, open=[*_open_here(host, found), *_open_there(host, found)]
         )
+
+
+def merge_counts(host: Host) -> dict[DeploymentId, EtcCounts]:
+    """Return the counts of the kept deployments' merges; no lock is taken.
+
+    Raises:
+        DamagedRecordError: a report cannot be read.
+    """
+    return {
+        record.id: report.counts
+        for record in survey(host.sysroot).kept()
+        if (report := read_report(host.sysroot, record.id)) is not None
+    }
 
 
 def versions(host: Host, path: str) -> EtcVersionsDocument:

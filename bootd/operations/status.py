@@ -5,8 +5,9 @@ from __future__ import annotations
 from bootd import __version__
 from bootd.model.deployment import DeploymentRecord
 from bootd.model.documents import DeploymentStatus, StatusDocument
-from bootd.model.errors import BootdError, NoImageConfiguredError
+from bootd.model.errors import BootdError, NoImageConfiguredError, NoSuchDeploymentError
 from bootd.operations.deny import ROLLED_BACK
+from bootd.operations.etc_drift import drift
 from bootd.operations.etc_merge import read_report
 from bootd.operations.etc_undecided import read_undecided
 from bootd.operations.host import Host
@@ -41,6 +42,26 @@ def status(host: Host) -> StatusDocument:
         deployments=[_describe(host, found, record, problems) for record in found.kept()],
         problems=problems,
     )
+
+
+def status_with_drift(host: Host) -> StatusDocument:
+    """Return the machine's state with the digest of its own changes of ``/etc``; for root.
+
+    Raises:
+        NotASysrootError, UnknownFormatError, DamagedRecordError: see `status`.
+    """
+    return with_drift(host, status(host))
+
+
+def with_drift(host: Host, document: StatusDocument) -> StatusDocument:
+    """Return a status with that digest; what is in the way of it is among the problems."""
+    try:
+        return document.model_copy(update={"etc_drift": drift(host)})
+    except NoSuchDeploymentError:
+        return document
+    except BootdError as error:
+        problems = [*document.problems, f"the drift of /etc is not known: {error.message}"]
+        return document.model_copy(update={"problems": problems})
 
 
 def _followed(host: Host) -> str | None:

@@ -31,6 +31,7 @@ from bootd.operations.stage import stage
 from bootd.operations.staged import unstage
 from bootd.operations.status import status
 from bootd.operations.survey import survey
+from bootd.process import run
 
 TEXT = "".join(f"line {number}\n" for number in range(20))
 
@@ -477,3 +478,24 @@ def test_an_edit_of_the_older_deployment_is_not_taken_back(machine: Machine) -> 
     assert machine.reboot() == first
     assert (machine.etc(first) / "later").read_text() == "in the older one\n"
     assert (machine.etc(first) / "hostname").read_text() == "renamed\n"
+
+
+def test_what_is_immutable_stops_a_change_before_it_begins(machine: Machine) -> None:
+    path = etc_of(machine) / "hostname"
+    run(["chattr", "+i", path])
+    try:
+        with pytest.raises(InvalidArgumentError, match="immutable"):
+            reset(machine.host, Silent(), paths=["/etc/local.conf", "/etc/hostname"])
+    finally:
+        run(["chattr", "-i", path])
+    assert (etc_of(machine) / "local.conf").exists()
+    assert copies(machine.host).copies == []
+
+
+def test_an_immutable_file_does_not_keep_its_deployment(machine: Machine) -> None:
+    run(["chattr", "+i", etc_of(machine) / "local.conf"])
+    for version in ("v2", "v3"):
+        publish(machine.image, version)
+        machine.upgrade()
+        machine.reboot()
+    assert len(collect(machine.host, Silent()).deployments) == 1

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from support.etc_trees import MemoryContents, flatten, folder, lay_out, link, metadata, read_back
 
+from bootd.durable import Disk
 from bootd.etc.merge import first_etc, merge
 from bootd.model.errors import NoSpaceError
 from bootd.model.etc_report import NoteKind
@@ -162,3 +163,39 @@ def test_a_disk_full_with_image_content_aborts(tiny_disk: Path) -> None:
 
     with pytest.raises(NoSpaceError):
         first_etc(theirs, CONTENTS, tiny_disk / "target")
+
+
+@pytest.fixture
+def fixed(tmp_path: Path) -> Iterator[Path]:
+    """A file that chattr made immutable, beside another one."""
+    tree = folder({"d": folder({"fixed": CONTENTS.file("fixed")}), "a": CONTENTS.file("a")})
+    place = lay_out(tree, tmp_path / "mine", CONTENTS)
+    run(["chattr", "+i", place / "d/fixed"])
+    yield place
+    if place.exists():
+        run(["chattr", "-R", "-i", place])
+
+
+def test_what_is_immutable_is_carried_and_noted(fixed: Path, tmp_path: Path) -> None:
+    report = merge(folder(), fixed, folder(), CONTENTS, tmp_path / "target")
+    assert [(note.path, note.kind) for note in report.notes] == [
+        ("/etc/d/fixed", NoteKind.IMMUTABLE)
+    ]
+    assert (tmp_path / "target/d/fixed").read_text() == "fixed"
+
+
+def test_what_is_immutable_does_not_keep_a_tree_from_going(fixed: Path) -> None:
+    run(["chattr", "+a", fixed / "d"])
+    Disk().remove_tree(fixed)
+    assert not fixed.exists()
+
+
+def test_labels_of_the_machine_stay(tmp_path: Path) -> None:
+    label = {b"security.selinux": b"system_u:object_r:etc_t:s0\0"}
+    mine = folder({"f": CONTENTS.file("a", xattrs=label)})
+    local = lay_out(mine, tmp_path / "mine", CONTENTS)
+    base = folder({"f": CONTENTS.file("a")})
+    report = merge(base, local, folder({"f": CONTENTS.file("new")}), CONTENTS, tmp_path / "target")
+    assert (report.conflicts, report.counts.taken) == ([], 1)
+    assert (tmp_path / "target/f").read_text() == "new"
+    assert os.getxattr(tmp_path / "target/f", "security.selinux") == label[b"security.selinux"]

@@ -131,6 +131,7 @@ NEW_DEPLOYMENT = DeploymentStatus(
 )
 
 STATUS = StatusDocument(
+    etc_drift="sha256:" + "4d" * 32,
     bootd="0.1",
     image=IMAGE,
     state=UpgradeState.STAGED,

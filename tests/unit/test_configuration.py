@@ -51,6 +51,7 @@ keep_partial_mib = 0
 security = ["/etc/ssh/**"]
 keep_days = 0
 keep_mib = 1
+drift_ignore = []
 [etc.policy]
 "/etc/ssh/sshd_config" = "merge"
 """
@@ -74,6 +75,7 @@ keep_mib = 1
             security=["/etc/ssh/**"],
             keep_days=0,
             keep_mib=1,
+            drift_ignore=[],
         ),
     )
     below = {f"etc.{name}" for name in EtcSettings.model_fields}

@@ -61,6 +61,7 @@ _REMARKS: Final[dict[NoteKind, str]] = {
     NoteKind.LATE: "edited after staging, carried over as it was at the end",
     NoteKind.POLICY: "changed on both sides",
     NoteKind.RULES: "what the image says about its /etc is ignored",
+    NoteKind.IMMUTABLE: "it is carried over, but not that it is immutable (chattr)",
     NoteKind.UNLOCKED: "the users and groups were read without this lock",
 }
 

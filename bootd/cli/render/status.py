@@ -89,6 +89,7 @@ def _head(document: StatusDocument, style: Style) -> str:
             ("State", _state(document, style)),
             ("Available", seen),
             ("Held by", style.warning(printable(document.held_by or ""))),
+            ("Drift", short_digest(document.etc_drift) if document.etc_drift else ""),
         ]
     )
 
