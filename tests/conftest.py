@@ -72,8 +72,9 @@ def _files() -> set[str]:
 
 
 def _mounts() -> set[str]:
+    # Not by mount point: what others had mounted at the start moves when they rename its folder.
     lines = Path("/proc/self/mountinfo").read_text().splitlines()
-    return {f"mount {line.split()[4]}" for line in lines}
+    return {f"mount {line.split()[0]} of {line.partition(' - ')[2]}" for line in lines}
 
 
 _KINDS: tuple[Callable[[], set[str]], ...] = (_threads, _children, _files, _mounts)
