@@ -17,13 +17,18 @@ from support.images import compress
 
 from bootd.model.errors import BootdError, InvalidArgumentError
 from bootd.model.lint import LintSeverity
+from bootd.operations import lints
 from bootd.operations.image_root import ImageRoot
 from bootd.operations.initramfs import member_names
 from bootd.operations.lint import all_lints, lint
 
 BOOTCTL = str(Path(sys.executable).with_name("bootctl-py"))
 MODULES = "usr/lib/modules/6.12.0"
+KERNEL = ("drivers/block/loop", "fs/erofs/erofs")
 UNITS = "usr/lib/systemd/system"
+ENABLED = ("bootd.service", "bootd-bless.service", "bootd-deadline.timer", "bootd-health.service")
+STARTED = ("bootd-deadline.service", "bootd-finalize.service", "bootd-trial-failed.service")
+LOADER = "usr/lib/systemd/boot/efi/systemd-bootx64.efi"
 WANTS = "etc/systemd/system/multi-user.target.wants"
 
 
@@ -40,7 +45,8 @@ def cpio(*names: str, content: bytes = b"content") -> bytes:
     return data
 
 
-INITRAMFS = cpio("init", "usr/libexec/bootd-root")
+IN_IT = ("init", "usr/libexec/bootd-root", *(f"{MODULES}/kernel/{name}.ko.xz" for name in KERNEL))
+INITRAMFS = cpio(*IN_IT)
 
 
 def put(root: Path, name: str, content: bytes | str = b"x", mode: int = 0o644) -> Path:
@@ -65,8 +71,13 @@ def image(tmp_path: Path) -> Path:
     (root / "usr/lib/modules/6.11.0").mkdir()
     for path in ("usr/bin/bootctl-py", "usr/libexec/bootd"):
         put(root, path, mode=0o755)
-    for unit in ("bootd.service", "bootd-bless.service", "bootd-health.service"):
+    put(root, f"{MODULES}/modules.builtin", "kernel/fs/overlayfs/overlay.ko\n")
+    put(root, f"{MODULES}/modules.dep", "".join(f"kernel/{name}.ko.xz:\n" for name in KERNEL))
+    put(root, LOADER)
+    put(root, "etc/hostname", "localhost\n")
+    for unit in ENABLED + STARTED:
         put(root, f"{UNITS}/{unit}")
+    for unit in ENABLED:
         (root / WANTS / unit).symlink_to(f"/{UNITS}/{unit}")
     put(root, "usr/lib/os-release", "ID=test\nVERSION_ID=1\n")
     (root / "etc/os-release").symlink_to("../usr/lib/os-release")
@@ -80,6 +91,7 @@ def image(tmp_path: Path) -> Path:
     put(root, "var/lib/dpkg/status", "Package: bootd\n")
     (root / "lib").symlink_to("usr/lib")
     (root / "usr/local").symlink_to("../var/usrlocal")
+    put(root, "usr/lib/tmpfiles.d/folders.conf", "d /var/usrlocal 0755 root root -\n")
     (root / "var/run").symlink_to("/run")
     return root
 
@@ -126,7 +138,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str, str, str]] = {
         f"/{MODULES}/vmlinuz",
     ),
     "an initramfs without bootd": (
-        lambda root: put(root, f"{MODULES}/initramfs.img", cpio("init", "usr/bin/sh")),
+        lambda root: put(root, f"{MODULES}/initramfs.img", cpio("init", *IN_IT[2:])),
         "initramfs",
         "fatal",
         f"/{MODULES}/initramfs.img",
@@ -154,6 +166,60 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str, str, str]] = {
         "bootd",
         "fatal",
         "/etc/systemd/system/bootd.service",
+    ),
+    "a unit that is masked and not enabled": (
+        lambda root: (root / "etc/systemd/system" / STARTED[1]).symlink_to("/dev/null"),
+        "bootd",
+        "fatal",
+        f"/etc/systemd/system/{STARTED[1]}",
+    ),
+    "a unit that is not there": (
+        lambda root: (root / UNITS / STARTED[2]).unlink(),
+        "bootd",
+        "fatal",
+        f"/{UNITS}/{STARTED[2]}",
+    ),
+    "a kernel without EROFS": (
+        lambda root: put(root, f"{MODULES}/modules.dep", f"kernel/{KERNEL[0]}.ko.xz:\n"),
+        "kernel-modules",
+        "fatal",
+        f"/{MODULES}",
+    ),
+    "an initramfs without a module": (
+        lambda root: put(root, f"{MODULES}/initramfs.img", cpio(*IN_IT[:-1])),
+        "kernel-modules",
+        "fatal",
+        f"/{MODULES}/initramfs.img",
+    ),
+    "an old kernel": (
+        lambda root: (root / MODULES).rename(root / "usr/lib/modules/6.1.0-30-amd64"),
+        "kernel-modules",
+        "fatal",
+        "/usr/lib/modules/6.1.0-30-amd64",
+    ),
+    "no boot loader": (
+        lambda root: (root / LOADER).unlink(),
+        "boot-loader",
+        "warning",
+        "/usr/lib/systemd/boot/efi",
+    ),
+    "a link that leads nowhere": (
+        lambda root: (root / "usr/lib/tmpfiles.d/folders.conf").unlink(),
+        "dangling-folders",
+        "warning",
+        "/usr/local",
+    ),
+    "the builder's name": (
+        lambda root: put(root, "etc/hostname", "builder-7\n"),
+        "builder",
+        "warning",
+        "/etc/hostname",
+    ),
+    "the builder's name servers": (
+        lambda root: put(root, "etc/resolv.conf", "search lan\nnameserver 192.0.2.1\n"),
+        "builder",
+        "warning",
+        "/etc/resolv.conf",
     ),
     "bad settings": (
         lambda root: put(root, "usr/lib/bootd/bootd.toml", "tries = 0\n"),
@@ -200,6 +266,8 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str, str, str]] = {
         "warning",
         "/boot/grub",
     ),
+    "files in run": (lambda root: put(root, "run/a/b"), "lost-content", "warning", "/run/a"),
+    "files in dev": (lambda root: put(root, "dev/x"), "lost-content", "warning", "/dev/x"),
     "files in tmp": (lambda root: put(root, "tmp/left"), "lost-content", "warning", "/tmp/left"),
     "a user of no sysusers.d": (
         lambda root: put(root, "etc/passwd", "db:x:102:65534::/:/bin/false\n"),
@@ -268,6 +336,35 @@ def test_each_fault_is_found_by_its_lint(image: Path, fault: str) -> None:
     assert found == [(identifier, severity, path)]
     assert lint(image, skip=[identifier]).findings == []
     json.dumps(lint(image).model_dump(mode="json")).encode()
+
+
+NEW_LINT = """
+from bootd.model.lint import LintRule, LintSeverity
+from bootd.operations.lint import Found, Lint
+
+LINT = Lint(
+    rule=LintRule(id="poetry", severity=LintSeverity.INFO, reason="It rhymes.", mend="Prose."),
+    look=lambda image: [Found("etc/motd", image.text("etc/motd"))],
+)
+"""
+
+
+def test_one_more_lint_is_one_file(
+    image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, "more/poetry.py", NEW_LINT)
+    put(image, "etc/motd", "roses are red")
+    monkeypatch.setattr(lints, "__path__", [*lints.__path__, str(tmp_path / "more")])
+    (finding,) = lint(image).findings
+    assert (finding.lint, finding.path) == ("poetry", "/etc/motd")
+    assert lint(image, skip=["poetry"]).skipped == ["poetry"]
+    del sys.modules[f"{lints.__name__}.poetry"]
+
+
+def test_device_nodes_and_links_in_dev_are_nobodys_loss(image: Path) -> None:
+    (image / "dev/fd").symlink_to("/proc/self/fd")
+    os.mkfifo(image / "dev/initctl")
+    assert lint(image).findings == []
 
 
 def test_every_lint_has_a_fault_here() -> None:

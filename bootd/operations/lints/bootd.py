@@ -12,20 +12,32 @@ from bootd.operations.lint import Found, Lint
 _VENDOR: Final = "usr/lib/systemd/system"
 _TREES: Final = ("etc/systemd/system", "usr/etc/systemd/system", _VENDOR)
 _PROGRAMS: Final = ("usr/bin/bootctl-py", "usr/libexec/bootd")
-_UNITS: Final = ("bootd-bless.service", "bootd-health.service", "bootd.service")
+_ENABLED: Final = (
+    "bootd-bless.service",
+    "bootd-deadline.timer",
+    "bootd-health.service",
+    "bootd.service",
+)
+_STARTED: Final = ("bootd-deadline.service", "bootd-finalize.service", "bootd-trial-failed.service")
+"""By the others, so they are not enabled."""
 
 
 def _look(image: ImageRoot) -> Iterator[Found]:
     for path in _PROGRAMS:
         if image.kind(path) == "nothing":
             yield Found(path, "is missing")
-    for unit in _UNITS:
+    for unit in (*_ENABLED, *_STARTED):
         if image.kind(f"{_VENDOR}/{unit}") == "nothing":
             yield Found(f"{_VENDOR}/{unit}", "is missing")
-        elif image.kind(f"etc/systemd/system/{unit}") == "symlink":
-            yield Found(f"etc/systemd/system/{unit}", "is masked or replaced")
-        elif not _is_enabled(image, unit):
+        elif replacement := _replacement(image, unit):
+            yield Found(replacement, "is masked or replaced")
+        elif unit in _ENABLED and not _is_enabled(image, unit):
             yield Found(f"{_VENDOR}/{unit}", "is not enabled")
+
+
+def _replacement(image: ImageRoot, unit: str) -> str | None:
+    paths = (f"{tree}/{unit}" for tree in _TREES if tree != _VENDOR)
+    return next((path for path in paths if image.kind(path) in ("symlink", "file")), None)
 
 
 def _is_enabled(image: ImageRoot, unit: str) -> bool:

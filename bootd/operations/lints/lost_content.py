@@ -11,6 +11,8 @@ from bootd.operations.lint import Found, Lint
 
 _FOLDERS: Final = ("boot", "run", "tmp", "dev", "proc", "sys")
 """In ``/sysroot`` images built for ostree keep hard links to their files."""
+_DEVICES: Final = "dev"
+"""Tools that build root file systems leave device nodes and links there, which nobody misses."""
 _LEFT_BY_ENGINES: Final = frozenset({"run/.containerenv", "run/secrets", "run/lock"})
 
 
@@ -20,12 +22,13 @@ def _look(image: ImageRoot) -> Iterator[Found]:
             continue
         for name in image.names(folder):
             path = f"{folder}/{name}"
-            if path not in _LEFT_BY_ENGINES and next(_files(image, path), None) is not None:
+            if path not in _LEFT_BY_ENGINES and _holds_anything(image, folder, path):
                 yield Found(path, "is not there on a host")
 
 
-def _files(image: ImageRoot, path: str) -> Iterator[str]:
-    return image.leaves(path) if image.kind(path) == "folder" else iter([path])
+def _holds_anything(image: ImageRoot, folder: str, path: str) -> bool:
+    leaves = image.leaves(path) if image.kind(path) == "folder" else iter([path])
+    return any(folder != _DEVICES or image.kind(leaf) == "file" for leaf in leaves)
 
 
 LINT = Lint(
