@@ -46,7 +46,15 @@ _MAX_RECORD: Final = 16 << 20
 _MAX_COMMAND_LINE: Final = 1 << 20
 _MAX_DEPLOYMENTS: Final = 1_000
 _LOCK_POLL_SECONDS: Final = 0.05
-_STORE_FOLDERS: Final = ("objects", "layers", "images", "partial", "deployments", "var")
+_STORE_FOLDERS: Final = (
+    "objects",
+    "layers",
+    "contents",
+    "images",
+    "partial",
+    "deployments",
+    "var",
+)
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -96,6 +104,11 @@ class Sysroot:
     def layers(self) -> Path:
         """Layer indexes by diff ID."""
         return self.store / "layers"
+
+    @property
+    def contents(self) -> Path:
+        """SHA-256 and fs-verity digests of what layers hold, by diff ID."""
+        return self.store / "contents"
 
     @property
     def images(self) -> Path:

@@ -17,6 +17,7 @@ BY_PYDANTIC = (used.model_config,)
 BY_PYTHON = (
     used.traceback,  # __exit__
     used.readable,  # io.RawIOBase
+    used.seekable,  # io.RawIOBase
     used.members,  # tarfile.TarFile: emptied to bound its memory
 )
 BY_REQUESTS_AND_URLLIB3 = (

@@ -133,5 +133,8 @@ class Configuration(BaseModel):
     new one."""
     keep_partial_mib: int = Field(default=4_096, ge=0, le=1_048_576)
     """How many MiB of downloads that were cut off are kept to be resumed."""
+    trust_layer_tables: bool = False
+    """Whether the table of contents of a layer may vouch for it where its tar stream cannot be
+    rebuilt, so that of such layers too only what changed is fetched."""
     etc: EtcSettings = Field(default_factory=EtcSettings)
     """How ``/etc`` is merged, and how long copies of it are kept."""

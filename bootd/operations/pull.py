@@ -2,29 +2,37 @@
 
 A layer counts when its index is in the store, and that is written last (`bootd.store.layer`). So
 a pull that ends anywhere leaves whole layers and downloads to resume, and nothing that can be
-reached.
+reached. Of a layer that brings a table of contents only what the store does not have is fetched; if
+anything about that is odd, the layer is fetched whole, as if there were no table.
 """
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Final
 
 from bootd.model.digest import Digest
-from bootd.model.errors import ProcessFailedError
+from bootd.model.errors import ContentError, ProcessFailedError, TransportError
 from bootd.model.image import Descriptor, ResolvedImage
 from bootd.operations.host import Host
 from bootd.operations.progress import Phase, Progress
 from bootd.registry.settings import RegistrySettings
-from bootd.registry.source import consume_blob, open_source
+from bootd.registry.source import ImageSource, consume_blob, open_source
 from bootd.store.importing import importing
+from bootd.store.known_contents import was_verified
 from bootd.store.layer import import_layer
-from bootd.store.layer_index import has_layer
+from bootd.store.layer_index import has_layer, layer_path
+from bootd.store.partial_layer import import_partial_layer
+from bootd.store.table.annotations import Span, has_table
 from bootd.sysroot import Sysroot
+
+_log = logging.getLogger(__name__)
 
 _REPORT_SECONDS: Final = 0.2
 
@@ -33,7 +41,7 @@ _Advance = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class Pulled:
-    """What a pull fetched."""
+    """What a pull fetched: how many layers, and the bytes of them that came from the source."""
 
     layers: int
     bytes: int
@@ -48,14 +56,20 @@ class _Task:
     reference: str
     descriptor: Descriptor
     diff_id: Digest
+    trust_tables: bool
 
 
 def missing_layers(host: Host, resolved: ResolvedImage) -> list[tuple[Descriptor, Digest]]:
-    """Return the layers to fetch, each once, the biggest first."""
+    """Return the layers to fetch, each once, the biggest first.
+
+    One whose table was trusted counts only as long as tables are.
+    """
+    trust = host.configuration.trust_layer_tables
     wanted = {
         diff_id: descriptor
         for descriptor, diff_id in resolved.layers
         if not has_layer(host.sysroot, diff_id)
+        or not (trust or was_verified(host.sysroot, diff_id))
     }
     return sorted(
         ((descriptor, diff_id) for diff_id, descriptor in wanted.items()),
@@ -75,20 +89,28 @@ def pull(host: Host, resolved: ResolvedImage, progress: Progress) -> Pulled:
     total = sum(descriptor.size for descriptor, _ in layers)
     progress.report(Phase.PULLING, 0, total)
     tasks = [
-        _Task(host.sysroot, host.registry, resolved.reference, descriptor, diff_id)
+        _Task(
+            host.sysroot,
+            host.registry,
+            resolved.reference,
+            descriptor,
+            diff_id,
+            host.configuration.trust_layer_tables,
+        )
         for descriptor, diff_id in layers
     ]
     if not tasks:
         return Pulled(0, 0)
     with importing(host.sysroot):
         if host.configuration.parallel_layers == 1 or len(tasks) == 1:
-            _import_here(tasks, progress, total)
+            fetched = _import_here(tasks, progress, total)
         else:
-            _import_in_processes(tasks, host.configuration.parallel_layers, progress, total)
-    return Pulled(len(tasks), total)
+            workers = host.configuration.parallel_layers
+            fetched = _import_in_processes(tasks, workers, progress, total)
+    return Pulled(len(tasks), fetched)
 
 
-def _import_here(tasks: list[_Task], progress: Progress, total: int) -> None:
+def _import_here(tasks: list[_Task], progress: Progress, total: int) -> int:
     done = 0
 
     def advance(size: int) -> None:
@@ -96,25 +118,61 @@ def _import_here(tasks: list[_Task], progress: Progress, total: int) -> None:
         done += size
         progress.report(Phase.PULLING, done, total)
 
-    for task in tasks:
-        _import(task, advance)
+    return sum(_import(task, advance) for task in tasks)
 
 
-def _import(task: _Task, advance: _Advance) -> None:
+def _import(task: _Task, advance: _Advance) -> int:
+    """Bring a layer into the store; return how many bytes of it were fetched."""
+    if has_layer(task.sysroot, task.diff_id):
+        # What is noted of its contents must not say "verified" beside the index that was not.
+        task.sysroot.disk.remove_file(layer_path(task.sysroot, task.diff_id))
     source = open_source(task.reference, task.registry, task.sysroot.partial, task.sysroot.disk)
+    with closing(source):
+        fetched = _import_parts(source, task)
+        if fetched is not None:
+            advance(task.descriptor.size)
+            return fetched
+        _import_whole(source, task, advance)
+        return task.descriptor.size
 
+
+def _import_whole(source: ImageSource, task: _Task, advance: _Advance) -> None:
     def consume(stream: Iterable[bytes]) -> None:
         import_layer(
             task.sysroot,
             _counted(stream, advance),
             media_type=task.descriptor.media_type,
             diff_id=task.diff_id,
+            note_contents=has_table(task.descriptor),
         )
 
+    consume_blob(source, task.descriptor, consume)
+
+
+def _import_parts(source: ImageSource, task: _Task) -> int | None:
+    """Bring a layer into the store by its table; None where that did not do."""
+    fetched = 0
+
+    def fetch(span: Span) -> Generator[bytes, None, None]:
+        nonlocal fetched
+        with closing(source.part(task.descriptor, span.start, span.end)) as chunks:
+            for chunk in chunks:
+                fetched += len(chunk)
+                yield chunk
+
     try:
-        consume_blob(source, task.descriptor, consume)
-    finally:
-        source.close()
+        found = import_partial_layer(
+            task.sysroot,
+            task.descriptor,
+            task.diff_id,
+            fetch,
+            trust_tables=task.trust_tables,
+        )
+    except (ContentError, TransportError) as error:
+        # The whole blob says whether it was the table that was wrong.
+        _log.warning("layer %s is fetched whole: %s", task.descriptor.digest, error.message)
+        return None
+    return None if found is None else fetched
 
 
 def _counted(chunks: Iterable[bytes], advance: _Advance) -> Iterator[bytes]:
@@ -132,8 +190,8 @@ def _start_worker(done: Any) -> None:
     _done = done
 
 
-def _import_in_worker(task: _Task) -> None:
-    _import(task, _count_done)
+def _import_in_worker(task: _Task) -> int:
+    return _import(task, _count_done)
 
 
 def _count_done(size: int) -> None:
@@ -141,7 +199,7 @@ def _count_done(size: int) -> None:
         _done.value += size
 
 
-def _import_in_processes(tasks: list[_Task], workers: int, progress: Progress, total: int) -> None:
+def _import_in_processes(tasks: list[_Task], workers: int, progress: Progress, total: int) -> int:
     context = multiprocessing.get_context("spawn")
     done = context.Value("q", 0)
     with ProcessPoolExecutor(
@@ -149,7 +207,7 @@ def _import_in_processes(tasks: list[_Task], workers: int, progress: Progress, t
     ) as pool:
         pending = {pool.submit(_import_in_worker, task) for task in tasks}
         try:
-            _follow(pending, done, progress, total)
+            return _follow(pending, done, progress, total)
         except BaseException:
             # One may be waiting for a server that says nothing; what it wrote may be cut anywhere.
             for worker in multiprocessing.active_children():
@@ -158,15 +216,17 @@ def _import_in_processes(tasks: list[_Task], workers: int, progress: Progress, t
             raise
 
 
-def _follow(pending: set[Future[None]], done: Any, progress: Progress, total: int) -> None:
+def _follow(pending: set[Future[int]], done: Any, progress: Progress, total: int) -> int:
+    fetched = 0
     while pending:
         finished, pending = wait(pending, timeout=_REPORT_SECONDS, return_when=FIRST_COMPLETED)
         for future in finished:
             try:
-                future.result()
+                fetched += future.result()
             except BrokenProcessPool as error:
                 raise ProcessFailedError(
                     "a process that imported a layer was killed",
                     hint="The journal says by whom; if memory was short, lower parallel_layers.",
                 ) from error
         progress.report(Phase.PULLING, done.value, total)
+    return fetched

@@ -86,16 +86,26 @@ class _Section(io.RawIOBase):
     def __init__(self, path: Path, start: int, size: int) -> None:
         self._stream = path.open("rb", buffering=0)
         self._stream.seek(start)
-        self._left = size
+        self._start, self._end = start, start + size
 
     def readable(self) -> bool:
         return True
 
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        places = {
+            io.SEEK_SET: self._start,
+            io.SEEK_CUR: self._stream.tell(),
+            io.SEEK_END: self._end,
+        }
+        at = self._stream.seek(max(self._start, min(places[whence] + offset, self._end)))
+        return at - self._start
+
     def readinto(self, buffer: Any) -> int:
-        view = memoryview(buffer)[: self._left]
-        count = self._stream.readinto(view) or 0
-        self._left -= count
-        return count
+        view = memoryview(buffer)[: self._end - self._stream.tell()]
+        return self._stream.readinto(view) or 0
 
     def close(self) -> None:
         self._stream.close()

@@ -98,6 +98,24 @@ class Endpoint:
         expected = {200, 206, 416} if offset else {200}
         return self._request("GET", f"blobs/{digest}", headers, expected)
 
+    def part(self, digest: Digest, start: int, end: int, etag: str) -> HttpResponse:
+        """Ask for the bytes of a blob from `start` up to, not including, `end`.
+
+        Args:
+            digest: which blob.
+            start: the first byte wanted.
+            end: where to stop.
+            etag: see `blob`.
+
+        Raises:
+            TemporaryFailure: worth another try.
+            TransportError: not served.
+        """
+        headers = {"Accept": "*/*", "Range": f"bytes={start}-{end - 1}"}
+        if etag:
+            headers["If-Range"] = etag
+        return self._request("GET", f"blobs/{digest}", headers, {200, 206, 416})
+
     def _request(
         self, method: str, path: str, headers: Mapping[str, str], expected: set[int]
     ) -> HttpResponse:

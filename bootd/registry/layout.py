@@ -14,7 +14,12 @@ from typing import Any, BinaryIO, Final, Protocol
 
 from bootd.durable import storage_errors
 from bootd.model.digest import Digest
-from bootd.model.errors import ImageNotFoundError, InvalidManifestError, ManifestTooLargeError
+from bootd.model.errors import (
+    ImageNotFoundError,
+    InvalidManifestError,
+    ManifestTooLargeError,
+    SizeMismatchError,
+)
 from bootd.model.image import (
     INDEX_TYPES,
     MANIFEST_TYPES,
@@ -88,6 +93,18 @@ class LayoutSource:
     def blob(self, descriptor: Descriptor) -> BlobStream:
         """Read a blob; see `bootd.registry.source.ImageSource.blob`."""
         return BlobStream(verified(descriptor, self._chunks(descriptor)))
+
+    def part(self, descriptor: Descriptor, start: int, end: int) -> Generator[bytes, None, None]:
+        """Read a part of a blob; see `bootd.registry.source.ImageSource.part`."""
+        name = _blob_name(descriptor.digest)
+        with self._opened(name) as stream, storage_errors("read", self._reference.path / name):
+            stream.seek(start)
+            while start < end:
+                chunk = stream.read(min(_CHUNK, end - start))
+                if not chunk:
+                    raise SizeMismatchError(f"{descriptor.digest} ends at {start}")
+                start += len(chunk)
+                yield chunk
 
     def _top(self) -> Top:
         self._check_version()

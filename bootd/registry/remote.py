@@ -7,7 +7,7 @@ on. A tag is resolved once, by one of them; everything below is asked for by dig
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -33,6 +33,7 @@ from bootd.registry.download import RemoteBlob, prefer
 from bootd.registry.endpoint import Endpoint
 from bootd.registry.http import HttpClient, HttpResponse
 from bootd.registry.manifest import MAX_MANIFEST_SIZE
+from bootd.registry.part import PartReader
 from bootd.registry.partial import PartialFolder
 from bootd.registry.reference import RegistryReference
 from bootd.registry.registries_conf import load_registries
@@ -65,6 +66,7 @@ class RegistrySource:
         self._http = HttpClient(settings, clock)
         locations = load_registries(settings.root).locations(reference)
         self._endpoints = [Endpoint(one, settings, self._http, clock) for one in locations]
+        self._parts = PartReader(list(self._endpoints), settings, clock)
 
     def close(self) -> None:
         """Close all connections."""
@@ -86,6 +88,10 @@ class RegistrySource:
     def blob(self, descriptor: Descriptor) -> BlobStream:
         """Fetch a blob; see `bootd.registry.source.ImageSource.blob`."""
         return RemoteBlob(descriptor, self._endpoints, self._partials, self._settings, self._clock)
+
+    def part(self, descriptor: Descriptor, start: int, end: int) -> Generator[bytes, None, None]:
+        """Fetch a part of a blob; see `bootd.registry.source.ImageSource.part`."""
+        return self._parts.read(descriptor, start, end)
 
     def _first_answer(self, ask: Callable[[Endpoint], _T]) -> _T:
         *others, last = list(self._endpoints)

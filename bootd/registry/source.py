@@ -6,7 +6,7 @@ descriptors can be pickled, so worker processes open their own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -54,6 +54,17 @@ class ImageSource(Protocol):
         While reading, the stream raises:
             TransportError: not served, or broken too often.
             VerificationError: not the bytes that the descriptor promises.
+        """
+
+    def part(self, descriptor: Descriptor, start: int, end: int) -> Generator[bytes, None, None]:
+        """Return the bytes of a blob from `start` up to, not including, `end`, as they arrive.
+
+        They are as many as were asked for, and may be any: no digest is known of them. One
+        connection serves one part after the other. Close it when giving up early.
+
+        While reading, it raises:
+            TransportError: not served, broken too often, or the server knows no ranges.
+            SizeMismatchError: the blob has another size.
         """
 
     def close(self) -> None:

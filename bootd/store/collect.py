@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from bootd.durable import storage_errors
 from bootd.model.digest import Digest
 from bootd.store.image import all_images, image_path, open_image
+from bootd.store.known_contents import forget_contents
 from bootd.store.layer_index import all_layers, layer_path
 from bootd.store.references import referenced_objects, sweep_objects
 from bootd.sysroot import Sysroot
@@ -55,6 +56,7 @@ def sweep(sysroot: Sysroot, kept: Collection[Digest], report: Callable[[], None]
     doomed_layers = [found for found in all_layers(sysroot) if found not in needed_layers]
     for diff_id in doomed_layers:
         sysroot.disk.remove_file(layer_path(sysroot, diff_id))
+    forget_contents(sysroot, needed_layers)
     partial, partial_bytes = _drop_partial(sysroot)
     objects, freed = sweep_objects(sysroot, referenced_objects(sysroot), report)
     return Swept(len(doomed_images), len(doomed_layers), objects, partial, freed + partial_bytes)

@@ -59,20 +59,25 @@ def unpack(
     """
     if media_type not in LAYER_TYPES:
         raise UnknownMediaTypeError(f"a layer has the unknown media type {media_type[:200]!r}")
-    pieces = iter(chunks)
-    match LAYER_TYPES[media_type]:
-        case Compression.GZIP:
-            pieces = inflate(chunks, "gzip", *_gzip())
-        case Compression.ZSTD:
-            pieces = inflate(chunks, "zstd", *_zstd())
-        case Compression.NONE:
-            pass
+    compression = LAYER_TYPES[media_type]
+    pieces = iter(chunks) if compression is Compression.NONE else frames(chunks, compression)
     left = limit
     for piece in pieces:
         left -= len(piece)
         if left < 0:
             raise InvalidLayerError(f"a layer unpacks to more than {limit} bytes")
         yield piece
+
+
+def frames(chunks: Iterable[bytes], compression: Compression) -> Iterator[bytes]:
+    """Return the content of gzip members or zstd frames, in pieces; it has no bound.
+
+    Raises:
+        UnknownMediaTypeError: nothing here can read them.
+        InvalidLayerError: while reading: they are damaged or cut off.
+    """
+    reader = _zstd() if compression is Compression.ZSTD else _gzip()
+    return inflate(chunks, compression.value, *reader)
 
 
 def inflate(

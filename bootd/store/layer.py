@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING
 
 from bootd.model.digest import Digest
 from bootd.model.errors import DiffIdMismatchError, InvalidLayerError
+from bootd.model.tree import RegularFile
 from bootd.store.decompress import UNPACKED_LIMIT, unpack
+from bootd.store.dumpfile import DumpEntry
+from bootd.store.known_contents import ContentNotes, NotingWriter
 from bootd.store.layer_entry import store_entry
 from bootd.store.layer_index import ENTRIES_LIMIT, LayerIndex, LayerIndexWriter
 from bootd.store.objects import ObjectWriter
@@ -32,6 +35,7 @@ def import_layer(
     *,
     media_type: str,
     diff_id: Digest,
+    note_contents: bool = False,
     limit: int = UNPACKED_LIMIT,
 ) -> LayerIndex:
     """Bring a layer into the store; afterwards it is durable.
@@ -46,6 +50,8 @@ def import_layer(
             say that the blob is not the one that was asked for.
         media_type: how the blob is packed.
         diff_id: the digest that the tar stream must have.
+        note_contents: whether to note the SHA-256 of what the layer holds, by which a later layer
+            with a table finds it (`bootd.store.partial_layer`); that takes time.
         limit: most bytes the layer may unpack to.
 
     Raises:
@@ -55,8 +61,9 @@ def import_layer(
         NoSpaceError, WriteFailedError: the disk is in the way.
     """
     source = iter(chunks)
+    notes = ContentNotes() if note_contents else None
     try:
-        index = _import(sysroot, source, media_type, diff_id, limit)
+        index = _import(sysroot, source, media_type, diff_id, limit=limit, notes=notes)
     except InvalidLayerError:
         for _ in source:
             pass
@@ -66,42 +73,76 @@ def import_layer(
 
 
 def _import(
-    sysroot: Sysroot, source: Iterator[bytes], media_type: str, diff_id: Digest, limit: int
+    sysroot: Sysroot,
+    source: Iterator[bytes],
+    media_type: str,
+    diff_id: Digest,
+    *,
+    limit: int,
+    notes: ContentNotes | None,
 ) -> LayerIndex:
-    measured = _Measured(diff_id)
+    measured = Measured(diff_id)
     reader = TarReader(measured.pass_on(unpack(source, media_type, limit)))
-    writer = ObjectWriter(sysroot)
+    writer = ObjectWriter(sysroot) if notes is None else NotingWriter(sysroot, notes)
     left = limit
     with LayerIndexWriter(sysroot, diff_id) as index:
         while (entry := reader.next()) is not None:
-            if index.entries == ENTRIES_LIMIT:
-                raise InvalidLayerError(f"a layer has more than {ENTRIES_LIMIT} entries")
             # The stream's length bounds all but files with holes.
             left -= entry.size
             if left < 0:
                 raise InvalidLayerError(
                     f"entry {shown(entry.name)} brings a layer to more than {limit} bytes"
                 )
-            index.add(store_entry(entry, reader, writer))
+            add_entry(index, store_entry(entry, reader, writer), notes)
         measured.check()
+        if notes is not None:
+            notes.write(sysroot, diff_id, verified=True)
         return index.publish(measured.size)
 
 
-class _Measured:
-    """The running digest and length of the tar stream."""
+def add_entry(index: LayerIndexWriter, entry: DumpEntry, notes: ContentNotes | None) -> None:
+    """Add the next entry of a layer; note its content if it holds that itself.
+
+    Raises:
+        InvalidLayerError: there are too many.
+        NoSpaceError, WriteFailedError: it could not be written.
+    """
+    if index.entries == ENTRIES_LIMIT:
+        raise InvalidLayerError(f"a layer has more than {ENTRIES_LIMIT} entries")
+    index.add(entry)
+    if notes is not None and isinstance(entry.node, RegularFile) and entry.node.content:
+        notes.add_small(entry.node.content)
+
+
+class Measured:
+    """The running digest and length of a tar stream.
+
+    Attributes:
+        size: the length so far.
+    """
 
     def __init__(self, diff_id: Digest) -> None:
         self.size = 0
         self._diff_id = diff_id
         self._hash: Hash = diff_id.new_hash()
 
+    def add(self, piece: bytes) -> None:
+        """Take the next piece of the stream."""
+        self._hash.update(piece)
+        self.size += len(piece)
+
     def pass_on(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        """Take pieces and yield them."""
         for piece in pieces:
-            self._hash.update(piece)
-            self.size += len(piece)
+            self.add(piece)
             yield piece
 
     def check(self) -> None:
+        """Refuse a stream that is another one.
+
+        Raises:
+            DiffIdMismatchError: it has another digest.
+        """
         found = f"{self._diff_id.algorithm}:{self._hash.hexdigest()}"
         if found != self._diff_id:
             raise DiffIdMismatchError(

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 import stat
-from typing import Final
+from collections.abc import Iterator
+from typing import Final, Protocol
 
 from bootd.model.errors import InvalidLayerError
 from bootd.model.tree import (
@@ -24,7 +25,6 @@ from bootd.model.tree import (
 from bootd.store.dumpfile import DumpEntry
 from bootd.store.objects import IN_MEMORY_LIMIT, ObjectWriter
 from bootd.store.tar_header import HARD_LINK, TarEntry, shown
-from bootd.store.tar_reader import TarReader
 
 NAME_LIMIT: Final = 255
 PATH_LIMIT: Final = 4095
@@ -35,7 +35,17 @@ _UNUSUAL: Final = re.compile(rb"//|(?:^|/)\.\.?(?:/|$)")
 _ROOT: Final = frozenset({b".", b"./", b"/", b"/."})
 
 
-def store_entry(tar: TarEntry, reader: TarReader, writer: ObjectWriter) -> DumpEntry:
+class ContentReader(Protocol):
+    """Gives the content of the current entry, once, as `bootd.store.tar_reader.TarReader` does."""
+
+    def read(self) -> bytes:
+        """Return all of it."""
+
+    def content(self) -> Iterator[bytes]:
+        """Yield it in pieces."""
+
+
+def store_entry(tar: TarEntry, reader: ContentReader, writer: ObjectWriter) -> DumpEntry:
     """Return an entry as a line of the layer's index; a large content becomes an object.
 
     Raises:
@@ -49,6 +59,15 @@ def store_entry(tar: TarEntry, reader: TarReader, writer: ObjectWriter) -> DumpE
     if path == b"/" and tar.file_type != stat.S_IFDIR:
         raise InvalidLayerError("a layer's root is not a folder")
     return DumpEntry(path, _node(tar, reader, writer))
+
+
+def held_entry(tar: TarEntry, verity: bytes) -> DumpEntry:
+    """Return a regular file whose object is in the store already.
+
+    Raises:
+        InvalidLayerError: as for `store_entry`.
+    """
+    return DumpEntry(tree_path(tar.name), RegularFile(_metadata(tar), tar.size, verity=verity))
 
 
 def tree_path(name: bytes, entry: bytes | None = None) -> bytes:
@@ -90,15 +109,8 @@ def _check_length(path: bytes, whose: str) -> None:
         )
 
 
-def _node(tar: TarEntry, reader: TarReader, writer: ObjectWriter) -> Node:
-    metadata = Metadata(
-        tar.permissions,
-        tar.uid,
-        tar.gid,
-        tar.mtime_seconds,
-        tar.mtime_nanoseconds,
-        tar.xattrs,
-    )
+def _node(tar: TarEntry, reader: ContentReader, writer: ObjectWriter) -> Node:
+    metadata = _metadata(tar)
     size = tar.size
     match tar.file_type:
         case stat.S_IFREG if size <= INLINE_LIMIT:
@@ -119,3 +131,14 @@ def _node(tar: TarEntry, reader: TarReader, writer: ObjectWriter) -> Node:
             return Symlink(metadata, tar.link)
         case kind:
             return SpecialFile(metadata, kind, tar.device)
+
+
+def _metadata(tar: TarEntry) -> Metadata:
+    return Metadata(
+        tar.permissions,
+        tar.uid,
+        tar.gid,
+        tar.mtime_seconds,
+        tar.mtime_nanoseconds,
+        tar.xattrs,
+    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Final
 
 from bootd.model.errors import InvalidLayerError
@@ -32,6 +33,19 @@ _EXTENSION_LIMIT: Final = 1 << 20
 """Bytes of an extended header or a long name."""
 
 
+@dataclass(frozen=True, slots=True)
+class HeldContent:
+    """Stands in a stream for the whole content of a file that is in the store.
+
+    Attributes:
+        size: how many bytes of the stream it stands for.
+        verity: the digest of the object.
+    """
+
+    size: int
+    verity: bytes
+
+
 class TarReader:
     """Entries one after the other; the content of one is read before the next is asked for.
 
@@ -39,7 +53,7 @@ class TarReader:
         pieces: the stream, cut anywhere.
     """
 
-    def __init__(self, pieces: Iterable[bytes]) -> None:
+    def __init__(self, pieces: Iterable[bytes | HeldContent]) -> None:
         self._stream = _Stream(pieces)
         self._unread = 0
         self._padding = 0
@@ -78,6 +92,19 @@ class TarReader:
             raise InvalidLayerError("a layer's tar stream ends after an extended header")
         stream.drain()
         return None
+
+    def held(self) -> HeldContent | None:
+        """Return what stands for the content of the regular file just returned, if anything does.
+
+        Raises:
+            InvalidLayerError: it stands for more or less than the content.
+        """
+        found = self._stream.held()
+        if found is not None:
+            if found.size != self._unread or self._segments is not None:
+                raise InvalidLayerError("a layer's table does not fit its tar stream")
+            self._unread = 0
+        return found
 
     def read(self) -> bytes:
         """Return the whole content of the entry just returned; for those that fit in memory."""
@@ -122,14 +149,18 @@ class TarReader:
 
 
 class _Stream:
-    """Bytes by count from pieces of any size."""
+    """Bytes by count from pieces of any size.
 
-    __slots__ = ("_at", "_piece", "_pieces")
+    A held content ends the stream for all who read bytes, so it is never taken for anything else.
+    """
 
-    def __init__(self, pieces: Iterable[bytes]) -> None:
+    __slots__ = ("_at", "_held", "_piece", "_pieces")
+
+    def __init__(self, pieces: Iterable[bytes | HeldContent]) -> None:
         self._pieces = iter(pieces)
         self._piece = b""
         self._at = 0
+        self._held: HeldContent | None = None
 
     def header(self) -> bytes:
         """Return the next block, or nothing at the end of the stream or of the archive."""
@@ -170,13 +201,23 @@ class _Stream:
         while self._next_piece():
             pass
 
+    def held(self) -> HeldContent | None:
+        """Take the held content that comes next, if one does."""
+        if self._at == len(self._piece):
+            self._next_piece()
+        found, self._held = self._held, None
+        return found
+
     def _next_piece(self) -> bool:
         self._at = 0
-        for piece in self._pieces:
+        self._piece = b""
+        for piece in self._pieces if self._held is None else ():
+            if isinstance(piece, HeldContent):
+                self._held = piece
+                return False
             if piece:
                 self._piece = piece
                 return True
-        self._piece = b""
         return False
 
 

@@ -68,6 +68,23 @@ class BuiltImage:
         return dict(json.loads(self.blobs[json.loads(self.manifest)["config"]["digest"]]))
 
 
+@dataclass(frozen=True)
+class PackedLayer:
+    """A layer that is packed already.
+
+    Attributes:
+        tar: what it unpacks to.
+        blob: as a registry has it.
+        compression: how it is packed, as for `build_image`.
+        annotations: of its descriptor.
+    """
+
+    tar: bytes
+    blob: bytes
+    compression: str
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+
 def entry(
     name: str,
     kind: bytes = tarfile.REGTYPE,
@@ -126,7 +143,7 @@ def compress(data: bytes, compression: str) -> bytes:
 
 
 def build_image(
-    layers: Sequence[bytes],
+    layers: Sequence[bytes | PackedLayer],
     *,
     labels: Mapping[str, str] | None = None,
     annotations: Mapping[str, str] | None = None,
@@ -138,8 +155,11 @@ def build_image(
 ) -> BuiltImage:
     """An image of some tar streams; `compression` is for all of them or one a layer."""
     ways = [compression] * len(layers) if isinstance(compression, str) else list(compression)
-    packed = [compress(data, way) for data, way in zip(layers, ways, strict=True)]
-    diff_ids = tuple(digest(data) for data in layers)
+    packed = [
+        one if isinstance(one, PackedLayer) else PackedLayer(one, compress(one, way), way)
+        for one, way in zip(layers, ways, strict=True)
+    ]
+    diff_ids = tuple(digest(one.tar) for one in packed)
     config = encode(
         {
             "created": CREATED,
@@ -155,13 +175,16 @@ def build_image(
         "mediaType": DOCKER_MANIFEST if docker else OCI_MANIFEST,
         "config": _descriptor(DOCKER_CONFIG if docker else OCI_CONFIG, config),
         "layers": [
-            _descriptor(_layer_type(way, docker=docker), data)
-            for data, way in zip(packed, ways, strict=True)
+            {
+                **_descriptor(_layer_type(one.compression, docker=docker), one.blob),
+                **({"annotations": dict(one.annotations)} if one.annotations else {}),
+            }
+            for one in packed
         ],
     }
     if annotations:
         manifest["annotations"] = dict(annotations)
-    blobs = {digest(data): data for data in (config, *packed)}
+    blobs = {digest(data): data for data in (config, *(one.blob for one in packed))}
     return BuiltImage(encode(manifest), str(manifest["mediaType"]), blobs, diff_ids)
 
 
@@ -202,7 +225,7 @@ def write_oci_layout(directory: Path, image: BuiltImage, tag: str | None = "late
 
 def build_oci_layout(
     directory: Path,
-    layers: Sequence[bytes],
+    layers: Sequence[bytes | PackedLayer],
     *,
     labels: Mapping[str, str] | None = None,
     annotations: Mapping[str, str] | None = None,

@@ -72,12 +72,13 @@ class Fault:
 
 @dataclass(frozen=True)
 class Request:
-    """One request on record."""
+    """One request on record, and how many bytes the body of its answer has."""
 
     method: str
     path: str
     headers: dict[str, str]
     status: int
+    size: int
 
     @property
     def line(self) -> str:
@@ -178,6 +179,11 @@ class FaultyRegistry:
         """Return how many requests matched."""
         with self.lock:
             return sum(1 for one in self.requests if re.search(pattern, one.line))
+
+    def sent(self, pattern: str) -> int:
+        """Return how many bytes the answers to matching requests have together."""
+        with self.lock:
+            return sum(one.size for one in self.requests if re.search(pattern, one.line))
 
     def close(self) -> None:
         self.closing.set()
@@ -353,7 +359,7 @@ class _Handler(BaseHTTPRequestHandler):
         registry = self.server.registry
         with registry.lock:
             registry.requests.append(
-                Request(self.command, self.path, dict(self.headers.items()), status)
+                Request(self.command, self.path, dict(self.headers.items()), status, len(body))
             )
         self._send_head(status, {**headers, "Content-Length": str(len(body))}, fault)
         if self.command != "HEAD" and status != 304:
@@ -364,13 +370,14 @@ class _Handler(BaseHTTPRequestHandler):
     ) -> tuple[int, dict[str, str], bytes]:
         if fault.replace is not None:
             body = fault.replace
-        wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         total = len(body)
         if status == 200 and wanted and not fault.ignore_range:
             start = int(wanted[1])
             status = 206 if start < total else 416
-            body = body[start:]
-            headers = {**headers, "Content-Range": f"bytes {start}-{total - 1}/{total}"}
+            body = body[start : int(wanted[2]) + 1] if wanted[2] else body[start:]
+            last = start + len(body) - 1
+            headers = {**headers, "Content-Range": f"bytes {start}-{last}/{total}"}
         if fault.content_range is not None:
             status, headers = 206, {**headers, "Content-Range": fault.content_range}
         return status, headers, body

@@ -47,6 +47,7 @@ parallel_layers = 1
 soak_seconds = 60
 ignore_old_failures = false
 keep_partial_mib = 0
+trust_layer_tables = true
 [etc]
 security = ["/etc/ssh/**"]
 keep_days = 0
@@ -70,6 +71,7 @@ drift_ignore = []
         soak_seconds=60,
         ignore_old_failures=False,
         keep_partial_mib=0,
+        trust_layer_tables=True,
         etc=EtcSettings(
             policy={"/etc/ssh/sshd_config": EtcPolicy.MERGE},
             security=["/etc/ssh/**"],

@@ -1,0 +1,172 @@
+"""Partial layers: contents from the store where it has them, from parts of the blob where not.
+
+Two ways. Where the layer brings tar-split data, its tar stream is rebuilt byte for byte and has to
+have the diff ID, whatever the table says: a lying table gives no layer. Where it does not, the
+table alone says what the layer holds; that is taken only if the administrator trusts tables
+(``trust_layer_tables``), and noted (`bootd.store.known_contents`).
+
+The order is that of `bootd.store.layer`: objects, the layer's contents, syncfs, the index.
+"""
+
+from __future__ import annotations
+
+import logging
+import stat
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+
+from bootd.model.digest import Digest
+from bootd.model.image import Descriptor
+from bootd.model.tree import INLINE_LIMIT
+from bootd.store.decompress import UNPACKED_LIMIT
+from bootd.store.dumpfile import DumpEntry
+from bootd.store.known_contents import ContentNotes, NotingWriter, is_anything_known
+from bootd.store.layer import Measured, add_entry
+from bootd.store.layer_entry import held_entry, store_entry
+from bootd.store.layer_index import LayerIndex, LayerIndexWriter
+from bootd.store.table.annotations import Estargz, ZstdChunked, find_table
+from bootd.store.table.contents import FetchedContents
+from bootd.store.table.held import HeldRows
+from bootd.store.table.metadata import CHUNK, tar_entry
+from bootd.store.table.plan import REQUEST_BYTES, is_worthwhile, plan_spans
+from bootd.store.table.reading import Fetch, LayerTable, read_table
+from bootd.store.table.rebuild import RebuiltStream
+from bootd.store.table.rows import has_content
+from bootd.store.tar_reader import TarReader
+from bootd.sysroot import Sysroot
+
+_log = logging.getLogger(__name__)
+
+
+def import_partial_layer(
+    sysroot: Sysroot,
+    layer: Descriptor,
+    diff_id: Digest,
+    fetch: Fetch,
+    *,
+    trust_tables: bool,
+    limit: int = UNPACKED_LIMIT,
+) -> LayerIndex | None:
+    """Bring a layer into the store without fetching what is there; afterwards it is durable.
+
+    The caller holds what `bootd.store.layer.import_layer` wants it to hold.
+
+    Args:
+        sysroot: the machine.
+        layer: the layer's descriptor.
+        diff_id: the digest of its tar stream.
+        fetch: asks for a part of the blob.
+        trust_tables: whether a table may vouch for a layer without tar-split data.
+        limit: most bytes the layer may unpack to.
+
+    Returns:
+        None where the whole blob has to be fetched, or is cheaper.
+
+    Raises:
+        ContentError: table or contents are not what was promised, or odd; nothing was published.
+        TransportError: what `fetch` raises.
+        NoSpaceError, WriteFailedError: the disk is in the way.
+    """
+    place = find_table(layer)
+    if place is None or not _may_pay(sysroot, layer, place, trust_tables=trust_tables):
+        return None
+    table = read_table(layer, place, fetch, limit)
+    if table.tar_stream() is None and not trust_tables:
+        return None
+    held = HeldRows(sysroot, table.rows)
+    spans = plan_spans(table.rows, held.missing())
+    if not is_worthwhile(spans, layer.size):
+        _log.debug("layer %s: %d parts are no cheaper than all of it", diff_id, len(spans))
+        return None
+    contents = FetchedContents(table.rows, table.compression, spans, fetch)
+    notes = ContentNotes()
+    with closing(contents), LayerIndexWriter(sysroot, diff_id) as index:
+        job = _Job(sysroot, table, held, contents, index, notes)
+        stream = table.tar_stream()
+        size = _trust(job) if stream is None else _rebuild(job, stream, diff_id)
+        notes.write(sysroot, diff_id, verified=stream is not None)
+        found = index.publish(size)
+    _log.debug("imported layer %s with %d of its parts", diff_id, len(spans))
+    return found
+
+
+def _may_pay(
+    sysroot: Sysroot, layer: Descriptor, place: ZstdChunked | Estargz, *, trust_tables: bool
+) -> bool:
+    """Return whether it is worth to fetch the table."""
+    if not is_anything_known(sysroot):
+        return False
+    tar_split = place.tar_split if isinstance(place, ZstdChunked) else None
+    if tar_split is None and not trust_tables:
+        return False
+    tables = place.table.size if isinstance(place, ZstdChunked) else 0
+    tables += tar_split.size if tar_split else 0
+    return tables + REQUEST_BYTES < layer.size
+
+
+def _rebuild(job: _Job, stream: Iterator[bytes | int], diff_id: Digest) -> int:
+    """Add the entries of the rebuilt tar stream; return its length."""
+    measured = Measured(diff_id)
+    rows = job.table.rows
+    rebuilt = RebuiltStream(job.sysroot, rows, job.held, job.contents, measured, job.notes)
+    reader = TarReader(rebuilt.pieces(stream))
+    writer = NotingWriter(job.sysroot, job.notes)
+    while (tar := reader.next()) is not None:
+        held = reader.held() if tar.file_type == stat.S_IFREG else None
+        job.add(store_entry(tar, reader, writer) if held is None else held_entry(tar, held.verity))
+    measured.check()
+    return measured.size
+
+
+def _trust(job: _Job) -> int:
+    """Add the entries of the table; return how many bytes their contents have together."""
+    writer = NotingWriter(job.sysroot, job.notes)
+    rows = job.table.rows
+    row = -1
+    for entry in job.table.entries():
+        if entry.get("type") == CHUNK:
+            continue
+        tar = tar_entry(entry)
+        content: Iterator[bytes] = iter(())
+        if has_content(entry):
+            row += 1
+            value = job.held.find(row)
+            if value is not None and tar.size > INLINE_LIMIT:
+                job.notes.add(rows.digest(row), value)
+                job.add(held_entry(tar, value))
+                continue
+            content = job.contents.content(row) if value is None else iter((value,))
+        job.add(store_entry(tar, _Content(content), writer))
+    own = job.table.own_entry()
+    while own is not None and (last := own.next()) is not None:
+        job.add(store_entry(last, own, writer))
+    return sum(rows.sizes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A layer on its way into the store."""
+
+    sysroot: Sysroot
+    table: LayerTable
+    held: HeldRows
+    contents: FetchedContents
+    index: LayerIndexWriter
+    notes: ContentNotes
+
+    def add(self, entry: DumpEntry) -> None:
+        add_entry(self.index, entry, self.notes)
+
+
+class _Content:
+    """The content of one entry, for `store_entry`."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+
+    def read(self) -> bytes:
+        return b"".join(self._pieces)
+
+    def content(self) -> Iterator[bytes]:
+        return self._pieces
