@@ -17,7 +17,7 @@ from support.vm_packages import CHECKOUT, debian_packages
 OS = "os"
 _BASE = f"docker.io/library/debian:{SUITE}"
 _RECIPE = CHECKOUT / "packaging/container"
-_MORE = ("ca-certificates", "fsverity", "iproute2", "nano", "procps")
+_MORE = ("attr", "ca-certificates", "fsverity", "iproute2", "nano", "procps")
 """What the tests in virtual machines use."""
 _BUILD_SECONDS = 1_800.0
 

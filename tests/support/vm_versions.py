@@ -1,5 +1,8 @@
 """Versions of the virtual machine's image: good ones, and each way in which one can be bad.
 
+Below is the image that ``packaging/container/Containerfile`` describes; what only the tests need
+and what makes a version are layers on top.
+
 ============= ======================================================================================
 tag           what is in it beyond the operating system and what the tests need
 ============= ======================================================================================
@@ -19,16 +22,18 @@ tag           what is in it beyond the operating system and what the tests need
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from bootd.process import run
 from support.cache import cached_folder, digest_of
+from support.container_image import OS, container_image
 from support.layered_image import LayeredImage, drop_unreachable
 from support.vm import REGISTRY
-from support.vm_image import BUILD_SECONDS, OS, devices_in, vm_image
 
 NEWER_BOOTD = "999.0"
+_BUILD_SECONDS = 1_800.0
 _AGENT = Path(__file__).with_name("vm_agent.py")
 _AGENT_UNIT = """\
 [Unit]
@@ -58,12 +63,12 @@ def vm_versions() -> Path:
         ProcessFailedError: a tool is missing or failed; its own words are in the message.
     """
     inputs = (Path(__file__), _AGENT, Path(__file__).with_name("layered_image.py"))
-    digest = digest_of(vm_image().parent.name, *inputs)
+    digest = digest_of(container_image().parent.name, *inputs)
     return cached_folder("vm-versions", digest, _build) / "layout"
 
 
 def _build(folder: Path) -> None:
-    run(["cp", "--archive", vm_image(), folder / "layout"], timeout=BUILD_SECONDS)
+    run(["cp", "--archive", container_image(), folder / "layout"], timeout=_BUILD_SECONDS)
     image = LayeredImage(folder / "layout", folder / "bundle", start=OS)
     _prepare(image.rootfs)
     image.seal("prepared")
@@ -76,6 +81,20 @@ def _build(folder: Path) -> None:
         tree.undo()
     drop_unreachable(folder / "layout", OS, "prepared")
     shutil.rmtree(folder / "bundle")
+
+
+@contextmanager
+def _devices_in(rootfs: Path) -> Iterator[None]:
+    """Give a tree ``/dev`` and ``/proc``, which dracut looks at, while the context lasts."""
+    mounted: list[Path] = []
+    try:
+        for name, kind in (("proc", "proc"), ("dev", "devtmpfs")):
+            run(["mount", "-t", kind, kind, rootfs / name])
+            mounted.append(rootfs / name)
+        yield
+    finally:
+        for place in reversed(mounted):
+            run(["umount", place])
 
 
 class _Tree:
@@ -160,8 +179,8 @@ def _lose_root(tree: _Tree) -> None:
         *("chroot", tree.rootfs, "dracut", "--tmpdir", "/tmp", "--quiet", "--force"),
         *("--no-hostonly", "--omit-drivers", "virtio_blk", "--kver", version, f"/{initramfs}"),
     ]
-    with devices_in(tree.rootfs):
-        run(command, timeout=BUILD_SECONDS)
+    with _devices_in(tree.rootfs):
+        run(command, timeout=_BUILD_SECONDS)
 
 
 def _be_ill(tree: _Tree) -> None:
