@@ -25,7 +25,7 @@ from bootd.operations.progress import Phase, Progress
 from bootd.registry.settings import RegistrySettings
 from bootd.registry.source import ImageSource, consume_blob, open_source
 from bootd.store.importing import importing
-from bootd.store.known_contents import was_verified
+from bootd.store.known_contents import is_anything_known, was_verified
 from bootd.store.layer import import_layer
 from bootd.store.layer_index import has_layer, layer_path
 from bootd.store.partial_layer import import_partial_layer
@@ -49,13 +49,17 @@ class Pulled:
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """One layer to import, as it is sent to a worker process."""
+    """One layer to import, as it is sent to a worker process.
+
+    `by_parts`: the store holds what an image with tables may share with this one.
+    """
 
     sysroot: Sysroot
     registry: RegistrySettings
     reference: str
     descriptor: Descriptor
     diff_id: Digest
+    by_parts: bool
     trust_tables: bool
 
 
@@ -88,6 +92,7 @@ def pull(host: Host, resolved: ResolvedImage, progress: Progress) -> Pulled:
     layers = missing_layers(host, resolved)
     total = sum(descriptor.size for descriptor, _ in layers)
     progress.report(Phase.PULLING, 0, total)
+    by_parts = is_anything_known(host.sysroot)
     tasks = [
         _Task(
             host.sysroot,
@@ -95,6 +100,7 @@ def pull(host: Host, resolved: ResolvedImage, progress: Progress) -> Pulled:
             resolved.reference,
             descriptor,
             diff_id,
+            by_parts,
             host.configuration.trust_layer_tables,
         )
         for descriptor, diff_id in layers
@@ -128,7 +134,7 @@ def _import(task: _Task, advance: _Advance) -> int:
         task.sysroot.disk.remove_file(layer_path(task.sysroot, task.diff_id))
     source = open_source(task.reference, task.registry, task.sysroot.partial, task.sysroot.disk)
     with closing(source):
-        fetched = _import_parts(source, task)
+        fetched = _import_parts(source, task) if task.by_parts else None
         if fetched is not None:
             advance(task.descriptor.size)
             return fetched

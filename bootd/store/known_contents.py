@@ -141,13 +141,15 @@ def was_verified(sysroot: Sysroot, diff_id: Digest) -> bool:
 
 
 def forget_contents(sysroot: Sysroot, kept: Iterable[Digest]) -> None:
-    """Remove the files of layers that are gone; not durable, since one too many does no harm.
+    """Remove the files of layers that are gone, and what imports that were killed left.
+
+    It is not durable: one too many does no harm.
 
     Raises:
         WriteFailedError: the disk is in the way.
     """
     names = set(kept)
-    for path in _files(sysroot):
+    for path in _paths(sysroot):
         if path.name not in names:
             sysroot.disk.discard_file(path)
 
@@ -157,11 +159,14 @@ def _path(sysroot: Sysroot, diff_id: Digest) -> Path:
 
 
 def _files(sysroot: Sysroot) -> list[Path]:
+    return [path for path in _paths(sysroot) if not path.name.startswith(TEMPORARY_PREFIX)]
+
+
+def _paths(sysroot: Sysroot) -> list[Path]:
     if not sysroot.contents.is_dir():
         return []
     with storage_errors("list", sysroot.contents):
-        paths = sorted(sysroot.contents.iterdir())
-    return [path for path in paths if not path.name.startswith(TEMPORARY_PREFIX)]
+        return sorted(sysroot.contents.iterdir())
 
 
 def _read(path: Path) -> Iterator[tuple[bytes, bytes]]:

@@ -21,7 +21,7 @@ from bootd.model.image import Descriptor
 from bootd.model.tree import INLINE_LIMIT
 from bootd.store.decompress import UNPACKED_LIMIT
 from bootd.store.dumpfile import DumpEntry
-from bootd.store.known_contents import ContentNotes, NotingWriter, is_anything_known
+from bootd.store.known_contents import ContentNotes, NotingWriter
 from bootd.store.layer import Measured, add_entry
 from bootd.store.layer_entry import held_entry, store_entry
 from bootd.store.layer_index import LayerIndex, LayerIndexWriter
@@ -69,7 +69,7 @@ def import_partial_layer(
         NoSpaceError, WriteFailedError: the disk is in the way.
     """
     place = find_table(layer)
-    if place is None or not _may_pay(sysroot, layer, place, trust_tables=trust_tables):
+    if place is None or not _may_pay(layer, place, trust_tables=trust_tables):
         return None
     table = read_table(layer, place, fetch, limit)
     if table.tar_stream() is None and not trust_tables:
@@ -91,12 +91,8 @@ def import_partial_layer(
     return found
 
 
-def _may_pay(
-    sysroot: Sysroot, layer: Descriptor, place: ZstdChunked | Estargz, *, trust_tables: bool
-) -> bool:
+def _may_pay(layer: Descriptor, place: ZstdChunked | Estargz, *, trust_tables: bool) -> bool:
     """Return whether it is worth to fetch the table."""
-    if not is_anything_known(sysroot):
-        return False
     tar_split = place.tar_split if isinstance(place, ZstdChunked) else None
     if tar_split is None and not trust_tables:
         return False

@@ -8,12 +8,14 @@ ended without the cut.
 from __future__ import annotations
 
 import hashlib
+import random
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from support.chunked import zstd_chunked
 from support.loader import boot
 from support.machine import Machine, installed, publish
 from support.power import LOSSES, CutDisk, Loss, PowerCut
@@ -31,10 +33,12 @@ from bootd.operations.pin import pin
 from bootd.operations.progress import Silent
 from bootd.operations.recover import recover
 from bootd.operations.rollback import rollback
+from bootd.operations.stage import stage
 from bootd.operations.staged import unstage
 from bootd.operations.survey import survey
 from bootd.store.verity import measure
 
+SAME = random.Random(1).randbytes(150_000)
 EDITS = {"hostname": "my-machine\n", "local.conf": "mine\n" * 30}
 
 
@@ -94,6 +98,17 @@ def _denied(folder: Path) -> Machine:
     return machine
 
 
+def _with_tables(folder: Path) -> Machine:
+    """The layers have tables, and one of them enough in it to be fetched in parts."""
+    return installed(folder, zstd_chunked, **{"usr/lib/same": SAME})
+
+
+def _stage_parts(machine: Machine) -> object:
+    document = stage(machine.host, Silent())
+    assert document.fetched_bytes < len(SAME)
+    return document
+
+
 def _allow_all(machine: Machine) -> object:
     for denial in machine.sysroot.read_denied().denied:
         allow(machine.host, denial.digest)
@@ -121,6 +136,7 @@ def _stage_another(machine: Machine) -> object:
 
 OPERATIONS = {
     "stage": Operation(installed, Machine.upgrade),
+    "stage by parts": Operation(_with_tables, _stage_parts),
     "stage again": Operation(_upgraded_and_staged, _stage_another),
     "finalize": Operation(_staged, lambda machine: finalize(machine.host, Silent())),
     "bless": Operation(_on_trial, lambda machine: bless(machine.host)),

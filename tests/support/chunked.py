@@ -9,19 +9,15 @@ import base64
 import gzip
 import io
 import json
-import sys
 import tarfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
-from support.images import PackedLayer
+import zstandard
 
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
+from support.images import PackedLayer
 
 PREFIX = "io.github.containers.zstd-chunked."
 OLD_PREFIX = "io.containers.zstd-chunked."
@@ -60,7 +56,7 @@ def zstd_chunked(
         edit: changes the table before it is written.
         edit_tar_split: changes the tar-split records before they are written.
     """
-    writer = _Writer(zstd.compress, tells_ends=True)
+    writer = _Writer(zstandard.compress, tells_ends=True)
     records: list[dict[str, Any]] = []
     for header, member, content in _members(tar):
         writer.add(header, member, content)
@@ -72,14 +68,14 @@ def zstd_chunked(
     if edit_tar_split is not None:
         edit_tar_split(records)
     lines = [{**record, "position": place} for place, record in enumerate(records)]
-    tar_split = zstd.compress(b"".join(_json(line) + b"\n" for line in lines))
+    tar_split = zstandard.compress(b"".join(_json(line) + b"\n" for line in lines))
     table = {"version": 1, "entries": writer.entries}
     if with_tar_split:
         table["tarSplitDigest"] = _digest(tar_split)
     if edit is not None:
         edit(table)
     text = _json(table)
-    packed = zstd.compress(text)
+    packed = zstandard.compress(text)
     annotations = {prefix + "manifest-checksum": _digest(packed)}
     blob = writer.blob + _SKIPPABLE + len(packed).to_bytes(4, "little")
     start = len(blob)

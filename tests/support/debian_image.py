@@ -70,7 +70,7 @@ def mirror() -> str:
 
 def bootstrap(target: Path, packages: str, *options: str) -> None:
     """Install Debian with these packages (and apt and dpkg) into an empty folder."""
-    passed_on = [f"--aptopt={line}" for line in _apt_options()]
+    passed_on = [f"--aptopt={line}" for line in apt_options()]
     command = ["mmdebstrap", "--mode=root", "--variant=apt", f"--include={packages}"]
     run([*command, *passed_on, *options, SUITE, target, mirror()], timeout=_TIMEOUT)
 
@@ -95,7 +95,8 @@ def move_kernel(rootfs: Path) -> str:
     return version
 
 
-def _apt_options() -> list[str]:
+def apt_options() -> list[str]:
+    """What another apt has to be told to reach the mirror as this machine's does."""
     wanted = re.compile(r"Acquire::(Check-(Valid-Until|Date)|https?::Proxy) ")
     said = run(["apt-config", "dump", "Acquire"]).stdout.decode().splitlines()
     return [line for line in said if wanted.match(line) and '""' not in line]

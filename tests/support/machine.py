@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from uuid import uuid4
@@ -19,8 +20,10 @@ from bootd.operations.recover import recover
 from bootd.operations.stage import stage
 from bootd.registry.settings import RegistrySettings
 from bootd.sysroot import Sysroot
-from support.images import build_oci_layout, tar_layer
+from support.images import PackedLayer, build_oci_layout, tar_layer
 from support.loader import boot
+
+Pack = Callable[[bytes], bytes | PackedLayer]
 
 KERNEL = "6.12.0-test"
 
@@ -52,14 +55,17 @@ def image_files(version: str, **more: bytes | str | None) -> dict[str, bytes | s
     }
 
 
-def publish(folder: Path, version: str, **more: bytes | str | None) -> str:
-    """Put a tiny image under the tag ``latest`` of an OCI layout folder; return its reference."""
+def publish(folder: Path, version: str, pack: Pack = bytes, **more: bytes | str | None) -> str:
+    """Put a tiny image under the tag ``latest`` of an OCI layout folder; return its reference.
+
+    `pack` makes a layer of a tar stream; by default the stream is one.
+    """
     files = image_files(version, **more)
     base = {name: value for name, value in files.items() if "bin" not in name}
     tools = {name: value for name, value in files.items() if "bin" in name}
     build_oci_layout(
         folder,
-        [tar_layer(base), tar_layer(tools)],
+        [pack(tar_layer(base)), pack(tar_layer(tools))],
         labels={"org.opencontainers.image.version": version},
     )
     return f"oci:{folder}:latest"
@@ -124,16 +130,16 @@ class Machine:
         return Machine(folder, self.image, disk, self.configuration)
 
 
-def installed(folder: Path) -> Machine:
-    """A machine that runs v1, blessed, with a local edit; v2 is published."""
+def installed(folder: Path, pack: Pack = bytes, **more: bytes | str | None) -> Machine:
+    """A machine that runs v1, blessed, with a local edit; v2 is published; see `publish`."""
     image = folder / "image"
     machine = Machine(folder / "root", image)
     machine.folder.mkdir(parents=True)
-    publish(image, "v1")
+    publish(image, "v1", pack, **more)
     first = machine.upgrade()
     booted = machine.reboot()
     assert booted == first
     (machine.etc(booted) / "hostname").write_text("my-machine\n")
     (machine.etc(booted) / "local.conf").write_text("mine\n" * 30)
-    publish(image, "v2")
+    publish(image, "v2", pack, **more)
     return machine

@@ -51,6 +51,7 @@ class Fault:
         endless: send the body, then go on for ever (chunked, without a length).
         ignore_range: answer 200 and the whole body to a Range request.
         content_range: answer 206 with this Content-Range, whatever was asked.
+        only_ranges: it applies to Range requests only.
         wait: a barrier: the request waits until this event is set.
     """
 
@@ -67,6 +68,7 @@ class Fault:
     endless: bool = False
     ignore_range: bool = False
     content_range: str | None = None
+    only_ranges: bool = False
     wait: threading.Event | None = None
 
 
@@ -288,6 +290,8 @@ class _Handler(BaseHTTPRequestHandler):
         registry = self.server.registry
         with registry.lock:
             for fault in registry.faults:
+                if fault.only_ranges and "Range" not in self.headers:
+                    continue
                 if fault.times and re.search(fault.pattern, f"{self.command} {self.path}"):
                     fault.times -= 1
                     return fault
