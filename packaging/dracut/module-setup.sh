@@ -13,18 +13,22 @@ depends() {
 
 installkernel() {
     # shellcheck disable=SC2154 # set by dracut
-    hostonly='' instmods erofs overlay loop
+    hostonly='' instmods erofs overlay loop efivarfs
 }
 
 install() {
     # shellcheck disable=SC2154 # these variables are set by dracut
     {
-        inst_multiple cat mount umount mkdir rmdir
+        inst_multiple cat ls sleep mount umount mkdir rmdir
         # Only for bootd.integrity=verity.
         inst_multiple -o fsverity
         inst_simple "$moddir/bootd-root" /usr/libexec/bootd-root
         inst_simple "$moddir/bootd-root.service" "$systemdsystemunitdir/bootd-root.service"
+        for unit in bootd-initramfs-deadline.timer bootd-initramfs-deadline.service; do
+            inst_simple "$moddir/$unit" "$systemdsystemunitdir/$unit"
+        done
         inst_hook cmdline 00 "$moddir/bootd-emergency.sh"
         $SYSTEMCTL -q --root "$initdir" add-requires initrd-root-fs.target bootd-root.service
+        $SYSTEMCTL -q --root "$initdir" add-wants sysinit.target bootd-initramfs-deadline.timer
     }
 }

@@ -9,7 +9,7 @@ tag           what is in it beyond the operating system and what the tests need
 ``v1``        what the machine is installed with
 ``v2``, ``v3``  another ``/etc/motd`` and version; the same kernel
 ``panics``    the kernel finds no program to start, and panics
-``lost``      its initramfs has no driver for the disk, so it does not find its root
+``lost``      its initramfs has no driver for the disk, so it waits for its root for ever
 ``ill``       a required health check fails
 ``hangs``     a unit before ``multi-user.target`` never ends; the deadline is two minutes
 ``kernel``    another kernel: the initramfs has another digest
