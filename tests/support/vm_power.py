@@ -143,7 +143,7 @@ class Disks:
     def clone(self, disk: Path, name: str) -> Path:
         """Return a copy that shares the blocks of another."""
         target = self.folder / name
-        run(["cp", "--reflink=always", "--sparse=never", disk, target], timeout=_CLONE_SECONDS)
+        run(["cp", "--reflink=always", disk, target], timeout=_CLONE_SECONDS)
         return target
 
 
