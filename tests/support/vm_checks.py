@@ -41,7 +41,7 @@ def check_disk(disk: Path, work: Path, edits: dict[str, str]) -> DeploymentId:
     with partition(disk, ROOT_NUMBER) as device:
         run(["e2fsck", "-E", "journal_only", "-p", device], expected=_REPLAYED)
         run(["e2fsck", "-f", "-n", device])
-        with mounted_device(device, root, "noload,ro"):
+        with mounted_device(device, root):
             booted = _check_machine(root, boot_folder, work, edits)
     shutil.rmtree(work)
     return booted
