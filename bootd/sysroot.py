@@ -9,6 +9,7 @@ shared to read more than one record and exclusive to change anything.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -204,7 +205,7 @@ class Sysroot:
             raise NotASysrootError(f"{self.physical} has no bootd folder")
         path = self.store / "lock"
         with storage_errors("open", path):
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = _open_lock(path, exclusive=exclusive)
         try:
             _flock(
                 descriptor, exclusive=exclusive, deadline=SYSTEM_CLOCK.monotonic() + wait_seconds
@@ -329,6 +330,16 @@ def _is_identifier(name: str) -> bool:
     except InvalidArgumentError:
         return False
     return True
+
+
+def _open_lock(path: Path, *, exclusive: bool) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if exclusive or error.errno != errno.EROFS:
+            raise
+        # A rescue system may have mounted the disk read-only to look at it.
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
 
 def _flock(descriptor: int, *, exclusive: bool, deadline: float) -> None:

@@ -24,7 +24,7 @@ def check_disk(disk: Path, work: Path, edits: dict[str, str]) -> DeploymentId:
     """Fail unless a disk boots a complete deployment that has these edits of ``/etc``.
 
     Args:
-        disk: the raw disk image; its journal is replayed.
+        disk: the raw disk image; its journal is replayed, and at the end it is removed.
         work: an empty folder for what is mounted.
         edits: contents by name in ``/etc``.
 
@@ -44,6 +44,7 @@ def check_disk(disk: Path, work: Path, edits: dict[str, str]) -> DeploymentId:
         with mounted_device(device, root):
             booted = _check_machine(root, boot_folder, work, edits)
     shutil.rmtree(work)
+    disk.unlink()
     return booted
 
 

@@ -80,20 +80,21 @@ class WriteLog:
         )
         return next(later, len(self.writes))
 
-    def cuts(self, variants: int, seed: int) -> list[Cut]:
-        """Return a cut at every flush, and `variants` with a random part of what follows it."""
+    def cuts(self, least: int, seed: int) -> list[Cut]:
+        """Return a cut at every flush, and as many with a random part of what follows one.
+
+        Args:
+            least: how many there shall be.
+            seed: of the choice.
+        """
         choose = random.Random(seed)
         flushes = [number for number, write in enumerate(self.writes) if write.flush]
-        found = []
-        for flush, following in zip(flushes, [*flushes[1:], len(self.writes)], strict=True):
-            found.append(Cut(flush + 1))
-            later = range(flush + 1, following)
-            for _ in range(variants if later else 0):
-                share = choose.random()
-                extra = [number for number in later if choose.random() < share]
-                choose.shuffle(extra)
-                found.append(Cut(flush + 1, tuple(extra)))
-        return found
+        spans = list(zip(flushes, [*flushes[1:], len(self.writes)], strict=True))
+        torn = [span for span in spans if span[1] - span[0] > 1]
+        chosen = choose.choices(torn, k=max(len(torn) // 2, least - len(spans)))
+        found = [Cut(flush + 1) for flush in flushes]
+        found += [_torn(choose, *span) for span in chosen]
+        return sorted(found, key=lambda cut: cut.position)
 
     def apply(self, disk: Path, numbers: Sequence[int] | range) -> None:
         """Do requests to a disk image."""
@@ -105,6 +106,13 @@ class WriteLog:
                 log.seek(write.data)
                 stream.seek(write.offset)
                 stream.write(log.read(write.size))
+
+
+def _torn(choose: random.Random, flush: int, following: int) -> Cut:
+    share = choose.random()
+    extra = [number for number in range(flush + 1, following) if choose.random() < share]
+    choose.shuffle(extra)
+    return Cut(flush + 1, tuple(extra))
 
 
 def _read(path: Path) -> Iterator[Write]:
