@@ -23,6 +23,8 @@ NEW_SUFFIX: Final = b".bootd-new"
 MAX_MERGED: Final = 32 << 20
 """Most bytes of merged text that one merge holds in memory."""
 _ACCOUNTS: Final = frozenset(name.encode() for name in DATABASES)
+_BACKUPS: Final = frozenset(name + b"-" for name in _ACCOUNTS)
+"""What useradd(8) and its kin leave of the last change; there is nothing in it to decide."""
 
 
 def settle_text(plan: Plan, mine: int, contents: Contents, policies: EtcPolicies) -> list[EtcNote]:
@@ -39,7 +41,9 @@ def settle_text(plan: Plan, mine: int, contents: Contents, policies: EtcPolicies
     """
     settling = _Settling(plan, mine, contents)
     for conflict in [one for one in plan.conflicts if one.kind is ConflictKind.CONTENT]:
-        if conflict.path not in _ACCOUNTS:
+        if conflict.path in _BACKUPS:
+            plan.conflicts.remove(conflict)
+        elif conflict.path not in _ACCOUNTS:
             settling.apply(policies.policy(conflict.path), conflict)
     return settling.notes
 

@@ -138,6 +138,12 @@ def test_no_policy_touches_users(tmp_path: Path) -> None:
     assert len(report.conflicts) == 1
 
 
+def test_backups_of_users_are_nothing_to_decide(tmp_path: Path) -> None:
+    sides = tuple(folder({"passwd-": text(side)}) for side in ("base", "mine", "theirs"))
+    found, report = merged(tmp_path, sides, EtcPolicies.of(NOTHING, NOTHING))
+    assert (found[b"passwd-"], report.conflicts, report.notes) == (b"mine", [], [])
+
+
 @pytest.mark.parametrize(
     ("pattern", "path", "matches"),
     [
