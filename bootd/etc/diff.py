@@ -23,9 +23,21 @@ def diff(base: Directory, mine: Path, contents: Contents) -> EtcDiff:
         EtcTooLargeError: see `scan_folder`.
         WriteFailedError: the kernel refused to read.
     """
+    return diff_trees(base, scan_folder(mine, contents, (base,)).root, mine, contents)
+
+
+def diff_trees(base: Directory, mine: Directory, folder: Path, contents: Contents) -> EtcDiff:
+    """Compare a tree with its defaults, as `diff` does.
+
+    Args:
+        base: the defaults.
+        mine: the tree, with the contents known that could be those of the defaults.
+        folder: where contents can be read that are not known.
+        contents: how contents are measured.
+    """
     changes: list[EtcChange] = []
     truncated = 0
-    for path, kind, before, after in _changes(b"", base, scan_folder(mine, contents, (base,)).root):
+    for path, kind, before, after in _changes(b"", base, mine):
         if len(changes) == MAX_CHANGES:
             truncated += 1
             continue
@@ -33,8 +45,8 @@ def diff(base: Directory, mine: Path, contents: Contents) -> EtcDiff:
             EtcChange(
                 path=etc_path(path),
                 kind=kind,
-                base=describe(before, path, mine, contents),
-                mine=describe(after, path, mine, contents),
+                base=describe(before, path, folder, contents),
+                mine=describe(after, path, folder, contents),
             )
         )
     return EtcDiff(changes=changes, truncated=truncated)

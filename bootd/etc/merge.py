@@ -7,6 +7,7 @@ done again. The machine's own ``/etc`` is only ever read.
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -84,6 +85,37 @@ def merge(
 ) -> EtcReport:
     """Build the merged ``/etc`` in `target`, a new or empty folder; it is not yet durable.
 
+    See `merge_trees`, of which this is the report.
+    """
+    return merge_trees(base, mine, theirs, contents, target, policies=policies).report
+
+
+@dataclass(frozen=True, slots=True)
+class MergedTrees:
+    """What a merge made of what.
+
+    Attributes:
+        report: what it did.
+        mine: the machine's tree as it was read.
+        merged: the tree that was written; what it has of mine is read from there.
+    """
+
+    report: EtcReport
+    mine: Directory
+    merged: Directory
+
+
+def merge_trees(
+    base: Directory,
+    mine: Path,
+    theirs: Directory,
+    contents: Contents,
+    target: Path,
+    *,
+    policies: EtcPolicies = NO_POLICIES,
+) -> MergedTrees:
+    """Build the merged ``/etc`` in `target`, a new or empty folder; it is not yet durable.
+
     When `mine` was written to while it was read, the merge starts over, `MAX_ATTEMPTS` times at
     most; what is still in motion then is carried as it was read last, and noted.
 
@@ -111,7 +143,8 @@ def merge(
             attempt += 1
     notes += [EtcNote(path=etc_path(path), kind=NoteKind.CHANGING) for path in changing]
     notes += _fixed(snapshot) + remarks
-    return make_report(plan, mine, contents, notes, policies)
+    report = make_report(plan, mine, contents, notes, policies)
+    return MergedTrees(report, snapshot.root, plan.tree())
 
 
 def _plan(

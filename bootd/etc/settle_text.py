@@ -17,12 +17,14 @@ from bootd.etc.policy import EtcPolicies
 from bootd.etc.snapshot import chunks_of, closing, open_file, open_parent
 from bootd.model.etc_policy import EtcPolicy
 from bootd.model.etc_report import ConflictKind, EtcNote, NoteKind, etc_path
-from bootd.model.tree import Node, RegularFile
+from bootd.model.tree import Directory, Node, RegularFile
 
 NEW_SUFFIX: Final = b".bootd-new"
 MAX_MERGED: Final = 32 << 20
 """Most bytes of merged text that one merge holds in memory."""
 _ACCOUNTS: Final = frozenset(name.encode() for name in DATABASES)
+_BACKUPS: Final = frozenset(name + b"-" for name in _ACCOUNTS)
+"""What useradd(8) and its kin leave of the last change; there is nothing in it to decide."""
 
 
 def settle_text(plan: Plan, mine: int, contents: Contents, policies: EtcPolicies) -> list[EtcNote]:
@@ -39,7 +41,9 @@ def settle_text(plan: Plan, mine: int, contents: Contents, policies: EtcPolicies
     """
     settling = _Settling(plan, mine, contents)
     for conflict in [one for one in plan.conflicts if one.kind is ConflictKind.CONTENT]:
-        if conflict.path not in _ACCOUNTS:
+        if conflict.path in _BACKUPS:
+            plan.conflicts.remove(conflict)
+        elif conflict.path not in _ACCOUNTS:
             settling.apply(policies.policy(conflict.path), conflict)
     return settling.notes
 
@@ -64,11 +68,18 @@ class _Settling:
                 _replace(outcome, theirs, Side.THEIRS)
                 self._settled(conflict, Tally.TAKEN, "the image's was taken, yours given up")
             case EtcPolicy.KEEP_BOTH:
-                folder.children[name + NEW_SUFFIX] = Outcome(theirs, Side.THEIRS, theirs.metadata)
-                where = etc_path(conflict.path + NEW_SUFFIX)
-                self._explain(conflict, f"the image's is beside it as {where}")
+                self._keep_both(conflict, folder, name + NEW_SUFFIX, theirs)
             case EtcPolicy.MERGE:
                 self._merge(conflict, outcome)
+
+    def _keep_both(self, conflict: Conflict, folder: Outcome, name: bytes, theirs: Node) -> None:
+        where = etc_path(conflict.path + NEW_SUFFIX)
+        there = folder.children.get(name)
+        if there is not None and isinstance(there.content, Directory):
+            self._explain(conflict, f"{where} is a folder, so the image's is not beside it")
+            return
+        folder.children[name] = Outcome(theirs, Side.THEIRS, theirs.metadata)
+        self._explain(conflict, f"the image's is beside it as {where}")
 
     def _merge(self, conflict: Conflict, outcome: Outcome) -> None:
         try:

@@ -224,8 +224,8 @@ class EtcConflictsDocument(Document):
     kind: Literal["EtcConflicts"] = "EtcConflicts"
     reports: dict[DeploymentId, EtcReport]
     open: list[OpenConflict] = Field(default_factory=list)
-    """Conflicts that nobody has decided yet: in the running deployment, and, as it would be now,
-    in the staged one."""
+    """Conflicts that nobody has decided yet: in the running deployment, and, as of staging, in the
+    staged one."""
 
 
 class Reason(StrEnum):

@@ -151,7 +151,7 @@ def resolve(
         if not here:
             raise InvalidArgumentError(
                 f"nothing is undecided at {path[:200]}",
-                hint="'bootctl-py etc conflicts' lists what is.",
+                hint="'bootctl-py etc conflicts' lists what is; what is staged has to run first.",
             )
         document = EtcChangeDocument(changed=[], kept_as=None)
         if chosen is not Choice.MINE:

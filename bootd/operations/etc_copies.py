@@ -87,6 +87,7 @@ def keep_copy(
     )
     data = record.model_dump_json(indent=1).encode() + b"\n"
     host.sysroot.disk.replace_file(_record_path(host, name), data)
+    expire(host, spared=name)
     return record
 
 
@@ -121,15 +122,20 @@ def read_copy(host: Host, name: str) -> EtcCopy:
         raise DamagedRecordError(f"{path} cannot be read: {error}") from error
 
 
-def expire(host: Host) -> None:
-    """Remove copies that are too old, then the oldest until all are small enough, and leftovers."""
+def expire(host: Host, spared: str | None = None) -> None:
+    """Remove copies that are too old, then the oldest until all are small enough, and leftovers.
+
+    Args:
+        host: the machine, locked by the caller.
+        spared: one that stays in any case, because it was made just now.
+    """
     settings = host.configuration.etc
     oldest = host.clock.now() - timedelta(days=settings.keep_days)
     room = settings.keep_mib << 20
     known = set()
     for one in copies(host).copies:
         room -= one.size
-        if one.created < oldest or room < 0:
+        if one.name != spared and (one.created < oldest or room < 0):
             host.sysroot.disk.remove_file(_record_path(host, one.name))
         else:
             known.add(one.name)

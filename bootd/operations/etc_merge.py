@@ -16,16 +16,17 @@ from typing import Final
 from pydantic import ValidationError
 
 from bootd.etc.contents import Contents
-from bootd.etc.merge import first_etc, merge, preview_merge
+from bootd.etc.merge import first_etc, merge_trees, preview_merge
 from bootd.etc.policy import EtcPolicies, parse_rules
 from bootd.etc.report import with_notes
+from bootd.etc.snapshot import scan_folder
 from bootd.model.deployment import DeploymentId
 from bootd.model.errors import DamagedImageError, DamagedRecordError, InvalidConfigurationError
 from bootd.model.etc_change import Undecided
 from bootd.model.etc_policy import EtcRules
 from bootd.model.etc_report import EtcReport
 from bootd.model.tree import Directory, Metadata, RegularFile
-from bootd.operations.etc_moment import Edits, edits_now, late_edits, read_edits
+from bootd.operations.etc_moment import Edits, edits_in, late_edits, read_edits
 from bootd.operations.etc_undecided import read_undecided, still_open, undecided_after
 from bootd.operations.host import Host
 from bootd.operations.survey import Survey
@@ -143,7 +144,8 @@ def trial_merge(host: Host, found: Survey, erofs: Path) -> Trial:
         if three is None:
             return Trial(EtcReport(), Edits())
         report = preview_merge(three.base, three.mine, three.theirs, three.contents, three.policies)
-        return Trial(report, edits_now(three.base, three.mine, three.contents))
+        live = scan_folder(three.mine, three.contents, (three.base,)).root
+        return Trial(report, edits_in(three.base, live, three.mine, three.contents))
 
 
 def merge_into(host: Host, found: Survey, staged: DeploymentId, target: Path) -> Merged:
@@ -154,17 +156,17 @@ def merge_into(host: Host, found: Survey, staged: DeploymentId, target: Path) ->
             with defaults_in(erofs) as theirs:
                 first_etc(theirs, StoreContents(host.sysroot), target)
             return Merged(EtcReport(), [], Edits())
-        report = merge(
+        trees = merge_trees(
             three.base, three.mine, three.theirs, three.contents, target, policies=three.policies
         )
-        edits = edits_now(three.base, three.mine, three.contents)
+        edits = edits_in(three.base, trees.mine, three.mine, three.contents)
         late = late_edits(read_edits(host.sysroot, staged), edits)
         before = read_undecided(host.sysroot, three.current).conflicts
         before = still_open(before, three.mine, three.base, three.contents)
         return Merged(
-            with_notes(report, late),
-            undecided_after(report, three.base, three.contents, before),
-            edits_now(three.theirs, target, three.contents),
+            with_notes(trees.report, late),
+            undecided_after(trees.report, three.base, three.contents, before),
+            edits_in(three.theirs, trees.merged, three.mine, three.contents),
         )
 
 

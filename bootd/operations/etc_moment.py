@@ -13,7 +13,7 @@ from typing import Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bootd.etc.contents import Contents
-from bootd.etc.diff import diff
+from bootd.etc.diff import diff_trees
 from bootd.model.deployment import DeploymentId
 from bootd.model.errors import DamagedRecordError
 from bootd.model.etc_report import MAX_CHANGES, MAX_NOTES, EtcNote, EtcSide, NoteKind
@@ -39,13 +39,13 @@ def fingerprint(side: EtcSide) -> str:
     return sha256(side.model_dump_json().encode()).hexdigest()
 
 
-def edits_now(defaults: Directory, etc: Path, contents: Contents) -> Edits:
-    """Return what is changed in an ``/etc`` against its defaults.
+def edits_in(defaults: Directory, tree: Directory, folder: Path, contents: Contents) -> Edits:
+    """Return what is changed in an ``/etc`` against its defaults; arguments as of `diff_trees`.
 
     Raises:
-        EtcTooLargeError, WriteFailedError: see `diff`.
+        WriteFailedError: the kernel refused to read.
     """
-    changes = diff(defaults, etc, contents).changes
+    changes = diff_trees(defaults, tree, folder, contents).changes
     return Edits(edits={change.path: fingerprint(change.mine) for change in changes})
 
 

@@ -82,10 +82,10 @@ def undecided_after(
         before: what was undecided before it.
     """
     room = MAX_BASES
-    older = {one.conflict.path: one for one in before}
+    older = {_question(one.conflict): one for one in before}
     found = []
     for conflict in report.conflicts:
-        known = older.get(conflict.path)
+        known = older.get(_question(conflict))
         if known is not None:
             # Both sides went on from what they never agreed on.
             found.append(Undecided(conflict=conflict, base=known.base))
@@ -93,8 +93,14 @@ def undecided_after(
         text = _base_text(conflict, base, contents, room)
         room -= len(text or "")
         found.append(Undecided(conflict=conflict, base=text))
-    paths = {one.conflict.path for one in found}
-    return found + [one for one in before if one.conflict.path not in paths]
+    asked = {_question(one.conflict) for one in found}
+    return found + [one for one in before if _question(one.conflict) not in asked]
+
+
+def _question(conflict: EtcConflict) -> tuple[str, ...]:
+    """Return what tells conflicts apart; of user databases each row is its own question."""
+    is_row = conflict.kind is ConflictKind.ACCOUNT
+    return (conflict.path, conflict.kind, conflict.detail if is_row else "")
 
 
 def still_open(

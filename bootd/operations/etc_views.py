@@ -123,7 +123,7 @@ def versions(host: Host, path: str) -> EtcVersionsDocument:
         if one is None:
             raise InvalidArgumentError(
                 f"nothing is undecided at {path[:200]}",
-                hint="'bootctl-py etc conflicts' lists what is.",
+                hint="'bootctl-py etc conflicts' lists what is; what is staged has to run first.",
             )
         contents = StoreContents(host.sysroot)
         with defaults_in(folder / EROFS_NAME) as defaults:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bootd import __version__
 from bootd.model.deployment import DeploymentRecord
 from bootd.model.documents import DeploymentStatus, StatusDocument
-from bootd.model.errors import BootdError, NoImageConfiguredError, NoSuchDeploymentError
+from bootd.model.errors import BootdError, NoImageConfiguredError
 from bootd.operations.deny import ROLLED_BACK
 from bootd.operations.etc_drift import drift
 from bootd.operations.etc_merge import read_report
@@ -55,10 +55,10 @@ def status_with_drift(host: Host) -> StatusDocument:
 
 def with_drift(host: Host, document: StatusDocument) -> StatusDocument:
     """Return a status with that digest; what is in the way of it is among the problems."""
+    if not document.deployments:
+        return document
     try:
         return document.model_copy(update={"etc_drift": drift(host)})
-    except NoSuchDeploymentError:
-        return document
     except BootdError as error:
         problems = [*document.problems, f"the drift of /etc is not known: {error.message}"]
         return document.model_copy(update={"problems": problems})

@@ -17,6 +17,7 @@ from pathlib import Path
 from support.cache import cache_directory
 from support.registry import DockerRegistry, run_docker_registry
 
+from bench import etc_merge
 from bench.big_image import LAYERS, big_image
 from bench.bootd_tool import Bootd
 from bench.curl_tar import CurlTar
@@ -49,6 +50,7 @@ def main() -> int:
     _judge(results)
     results.write(_CHECKOUT / "bench-results", datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ"))
     sys.stdout.write(results.table())
+    sys.stdout.write(etc_merge.table())
     return 0
 
 

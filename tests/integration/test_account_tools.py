@@ -5,13 +5,14 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import given
 from support.account_databases import Databases, account_databases
+from support.effort import examples
 
 from bootd.etc.accounts.merge import merge_accounts
 from bootd.process import run
 
-EXAMPLES = settings(max_examples=60, deadline=None)
+EXAMPLES = examples(60)
 SOUND = account_databases(sound=True)
 
 

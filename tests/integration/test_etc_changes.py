@@ -382,8 +382,6 @@ def test_copies_have_room_for_no_more_than_they_may(machine: Machine) -> None:
     for name in ("a", "b"):
         (etc / name).write_bytes(os.urandom(700 << 10))
         reset(host, Silent(), paths=[f"/etc/{name}"])
-    assert len(copies(host).copies) == 2
-    collect(host, Silent())
     assert [copy.paths for copy in copies(host).copies] == [["/etc/b"]]
     (etc / "c").write_bytes(os.urandom(1_100 << 10))
     reset(host, Silent(), paths=["/etc/c"])
@@ -499,3 +497,20 @@ def test_an_immutable_file_does_not_keep_its_deployment(machine: Machine) -> Non
         machine.upgrade()
         machine.reboot()
     assert len(collect(machine.host, Silent()).deployments) == 1
+
+
+def test_each_row_of_users_is_a_question_of_its_own(machine: Machine) -> None:
+    group = b"root:x:0:\n"
+    passwd = b"root:x:0:0::/:/bin/sh\n"
+    publish(machine.image, "v1b", **{"etc/passwd": passwd, "etc/group": group})
+    machine.upgrade()
+    machine.reboot()
+    with (etc_of(machine) / "passwd").open("ab") as stream:
+        stream.write(b"me:x:999:0::/:/bin/sh\nyou:x:998:0::/:/bin/sh\n")
+    for name, number in ((b"redis", 999), (b"kea", 998)):
+        passwd += b"%s:x:%d:0::/:/bin/sh\n" % (name, number)
+        publish(machine.image, "v" + name.decode(), **{"etc/passwd": passwd, "etc/group": group})
+        machine.upgrade()
+        machine.reboot()
+    told = sorted(one.conflict.detail[:12] for one in conflicts(machine.host).open)
+    assert told == ["user 'kea': ", "user 'redis'"]

@@ -68,11 +68,11 @@ def mirror() -> str:
     )
 
 
-def bootstrap(target: Path, packages: str, *options: str) -> None:
+def bootstrap(target: Path, packages: str, *options: str, suite: str = SUITE) -> None:
     """Install Debian with these packages (and apt and dpkg) into an empty folder."""
     passed_on = [f"--aptopt={line}" for line in apt_options()]
     command = ["mmdebstrap", "--mode=root", "--variant=apt", f"--include={packages}"]
-    run([*command, *passed_on, *options, SUITE, target, mirror()], timeout=_TIMEOUT)
+    run([*command, *passed_on, *options, suite, target, mirror()], timeout=_TIMEOUT)
 
 
 def kernel_package() -> str:

@@ -194,3 +194,44 @@ def _flatten(
     time = values.mtime_seconds * 1_000_000_000 + values.mtime_nanoseconds if times else None
     mode = None if isinstance(node, Symlink) else values.permissions
     found[relative] = (kind, content, mode, values.uid, values.gid, values.xattrs, time)
+
+
+def read_tree(place: Path, contents: MemoryContents) -> Directory:
+    """Return a folder on disk as an image would have it; its contents go into `contents`."""
+    found = _read_node(os.fsencode(place), contents, {})
+    assert isinstance(found, Directory)
+    return found
+
+
+def _read_node(path: bytes, contents: MemoryContents, known: dict[int, Node]) -> Node:
+    status = os.lstat(path)
+    if status.st_ino in known:
+        return known[status.st_ino]
+    seconds, nanoseconds = divmod(status.st_mtime_ns, 1_000_000_000)
+    dress = Metadata(
+        stat.S_IMODE(status.st_mode),
+        status.st_uid,
+        status.st_gid,
+        seconds,
+        nanoseconds,
+        {
+            os.fsencode(name): os.getxattr(path, name, follow_symlinks=False)
+            for name in os.listxattr(path, follow_symlinks=False)
+        },
+    )
+    node: Node
+    if stat.S_ISDIR(status.st_mode):
+        names = sorted(os.listdir(path))
+        return Directory(
+            dress, {name: _read_node(path + b"/" + name, contents, known) for name in names}
+        )
+    if stat.S_ISREG(status.st_mode):
+        with open(path, "rb") as stream:
+            node = contents.file(stream.read())
+        node.metadata = dress
+    elif stat.S_ISLNK(status.st_mode):
+        node = Symlink(dress, os.readlink(path))
+    else:
+        node = SpecialFile(dress, stat.S_IFMT(status.st_mode), status.st_rdev)
+    known[status.st_ino] = node
+    return node

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from itertools import combinations
 
-from hypothesis import given, settings
+from hypothesis import given
 from support.account_databases import Databases, three_databases
+from support.effort import examples
 
 from bootd.etc.accounts.merge import Merged, merge_accounts
 
-EXAMPLES = settings(max_examples=200, deadline=None)
+EXAMPLES = examples(200)
 Three = tuple[Databases, Databases, Databases]
 THREE = three_databases()
 

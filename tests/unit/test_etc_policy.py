@@ -122,6 +122,14 @@ def test_both_can_be_kept(tmp_path: Path) -> None:
     assert conflict.detail == "the image's is beside it as /etc/f.bootd-new"
 
 
+def test_a_folder_is_not_replaced_by_the_images(tmp_path: Path) -> None:
+    base, mine, theirs = one(BASE, MINE, CLASH)
+    mine.entries[b"f.bootd-new"] = folder({"inside": text("inside")})
+    found, report = merged(tmp_path, (base, mine, theirs), under(EtcPolicy.KEEP_BOTH))
+    assert found[b"f.bootd-new/inside"] == b"inside"
+    assert "is a folder" in report.conflicts[0].detail
+
+
 def test_what_one_side_left_alone_needs_no_policy(tmp_path: Path) -> None:
     policies = under(EtcPolicy.TAKE_THEIRS)
     found, report = merged(tmp_path, one(BASE, MINE, BASE), policies)
@@ -136,6 +144,12 @@ def test_no_policy_touches_users(tmp_path: Path) -> None:
     found, report = merged(tmp_path, sides, everything)
     assert found[b"passwd"] == b"root:x:0:0:m:/:/bin/sh\n"
     assert len(report.conflicts) == 1
+
+
+def test_backups_of_users_are_nothing_to_decide(tmp_path: Path) -> None:
+    sides = tuple(folder({"passwd-": text(side)}) for side in ("base", "mine", "theirs"))
+    found, report = merged(tmp_path, sides, EtcPolicies.of(NOTHING, NOTHING))
+    assert (found[b"passwd-"], report.conflicts, report.notes) == (b"mine", [], [])
 
 
 @pytest.mark.parametrize(

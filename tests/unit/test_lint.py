@@ -233,6 +233,12 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str, str, str]] = {
         "warning",
         "/etc/bootd/bootd.toml",
     ),
+    "rules for /etc that cannot be used": (
+        lambda root: put(root, "usr/lib/bootd/etc.toml", '[policy]\n"/etc/a" = "mine"\n'),
+        "configuration",
+        "warning",
+        "/usr/lib/bootd/etc.toml",
+    ),
     "two kinds of defaults": (
         lambda root: put(root, "usr/etc/motd"),
         "etc-twice",
