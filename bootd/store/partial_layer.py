@@ -104,7 +104,7 @@ def _rebuild(job: _Job, stream: Iterator[bytes | int], diff_id: Digest) -> int:
     """Add the entries of the rebuilt tar stream; return its length."""
     measured = Measured(diff_id)
     rows = job.table.rows
-    rebuilt = RebuiltStream(job.sysroot, rows, job.held, job.contents, measured, job.notes)
+    rebuilt = RebuiltStream(rows, job.held, job.contents, measured, job.notes)
     reader = TarReader(rebuilt.pieces(stream))
     writer = NotingWriter(job.sysroot, job.notes)
     while (tar := reader.next()) is not None:
