@@ -19,7 +19,7 @@ from bootd.store.known_contents import ContentNotes, NotingWriter
 from bootd.store.layer_entry import store_entry
 from bootd.store.layer_index import ENTRIES_LIMIT, LayerIndex, LayerIndexWriter
 from bootd.store.objects import ObjectWriter
-from bootd.store.tar_header import shown
+from bootd.store.tar_header import TarEntry, shown
 from bootd.store.tar_reader import TarReader
 from bootd.sysroot import Sysroot
 
@@ -84,34 +84,57 @@ def _import(
     measured = Measured(diff_id)
     reader = TarReader(measured.pass_on(unpack(source, media_type, limit)))
     writer = ObjectWriter(sysroot) if notes is None else NotingWriter(sysroot, notes)
-    left = limit
     with LayerIndexWriter(sysroot, diff_id) as index:
+        entries = LayerEntries(index, notes, limit)
         while (entry := reader.next()) is not None:
-            # The stream's length bounds all but files with holes.
-            left -= entry.size
-            if left < 0:
-                raise InvalidLayerError(
-                    f"entry {shown(entry.name)} brings a layer to more than {limit} bytes"
-                )
-            add_entry(index, store_entry(entry, reader, writer), notes)
+            entries.expect(entry)
+            entries.add(store_entry(entry, reader, writer))
         measured.check()
         if notes is not None:
             notes.write(sysroot, diff_id, verified=True)
         return index.publish(measured.size)
 
 
-def add_entry(index: LayerIndexWriter, entry: DumpEntry, notes: ContentNotes | None) -> None:
-    """Add the next entry of a layer; note its content if it holds that itself.
+class LayerEntries:
+    """The entries of a layer on their way into its index, with a bound.
 
-    Raises:
-        InvalidLayerError: there are too many.
-        NoSpaceError, WriteFailedError: it could not be written.
+    Args:
+        index: takes them.
+        notes: takes the contents that they hold themselves; None to note nothing.
+        limit: most bytes their contents may have together.
     """
-    if index.entries == ENTRIES_LIMIT:
-        raise InvalidLayerError(f"a layer has more than {ENTRIES_LIMIT} entries")
-    index.add(entry)
-    if notes is not None and isinstance(entry.node, RegularFile) and entry.node.content:
-        notes.add_small(entry.node.content)
+
+    def __init__(self, index: LayerIndexWriter, notes: ContentNotes | None, limit: int) -> None:
+        self._index = index
+        self._notes = notes
+        self._limit = self._left = limit
+
+    def expect(self, entry: TarEntry) -> None:
+        """Refuse the next entry, before its content is read, if it is one or a few bytes too many.
+
+        A stream's length bounds all but files with holes.
+
+        Raises:
+            InvalidLayerError: it is.
+        """
+        self._left -= entry.size
+        if self._left < 0:
+            raise InvalidLayerError(
+                f"entry {shown(entry.name)} brings a layer to more than {self._limit} bytes"
+            )
+        if self._index.entries == ENTRIES_LIMIT:
+            raise InvalidLayerError(f"a layer has more than {ENTRIES_LIMIT} entries")
+
+    def add(self, entry: DumpEntry) -> None:
+        """Add the entry.
+
+        Raises:
+            NoSpaceError, WriteFailedError: it could not be written.
+        """
+        self._index.add(entry)
+        node = entry.node
+        if self._notes is not None and isinstance(node, RegularFile) and node.content:
+            self._notes.add_small(node.content)
 
 
 class Measured:

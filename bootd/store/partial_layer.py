@@ -20,9 +20,8 @@ from bootd.model.digest import Digest
 from bootd.model.image import Descriptor
 from bootd.model.tree import INLINE_LIMIT
 from bootd.store.decompress import UNPACKED_LIMIT
-from bootd.store.dumpfile import DumpEntry
 from bootd.store.known_contents import ContentNotes, NotingWriter
-from bootd.store.layer import Measured, add_entry
+from bootd.store.layer import LayerEntries, Measured
 from bootd.store.layer_entry import held_entry, store_entry
 from bootd.store.layer_index import LayerIndex, LayerIndexWriter
 from bootd.store.table.annotations import Estargz, ZstdChunked, find_table
@@ -82,7 +81,7 @@ def import_partial_layer(
     contents = FetchedContents(table.rows, table.compression, spans, fetch)
     notes = ContentNotes()
     with closing(contents), LayerIndexWriter(sysroot, diff_id) as index:
-        job = _Job(sysroot, table, held, contents, index, notes)
+        job = _Job(sysroot, table, held, contents, notes, LayerEntries(index, notes, limit))
         stream = table.tar_stream()
         size = _trust(job) if stream is None else _rebuild(job, stream, diff_id)
         notes.write(sysroot, diff_id, verified=stream is not None)
@@ -105,12 +104,15 @@ def _rebuild(job: _Job, stream: Iterator[bytes | int], diff_id: Digest) -> int:
     """Add the entries of the rebuilt tar stream; return its length."""
     measured = Measured(diff_id)
     rows = job.table.rows
-    rebuilt = RebuiltStream(job.sysroot, rows, job.held, job.contents, measured, job.notes)
+    rebuilt = RebuiltStream(rows, job.held, job.contents, measured, job.notes)
     reader = TarReader(rebuilt.pieces(stream))
     writer = NotingWriter(job.sysroot, job.notes)
     while (tar := reader.next()) is not None:
+        job.entries.expect(tar)
         held = reader.held() if tar.file_type == stat.S_IFREG else None
-        job.add(store_entry(tar, reader, writer) if held is None else held_entry(tar, held.verity))
+        job.entries.add(
+            store_entry(tar, reader, writer) if held is None else held_entry(tar, held.verity)
+        )
     measured.check()
     return measured.size
 
@@ -124,19 +126,21 @@ def _trust(job: _Job) -> int:
         if entry.get("type") == CHUNK:
             continue
         tar = tar_entry(entry)
+        job.entries.expect(tar)
         content: Iterator[bytes] = iter(())
         if has_content(entry):
             row += 1
             value = job.held.find(row)
             if value is not None and tar.size > INLINE_LIMIT:
                 job.notes.add(rows.digest(row), value)
-                job.add(held_entry(tar, value))
+                job.entries.add(held_entry(tar, value))
                 continue
             content = job.contents.content(row) if value is None else iter((value,))
-        job.add(store_entry(tar, _Content(content), writer))
+        job.entries.add(store_entry(tar, _Content(content), writer))
     own = job.table.own_entry()
-    while own is not None and (last := own.next()) is not None:
-        job.add(store_entry(last, own, writer))
+    if own is not None:
+        tar, content = own
+        job.entries.add(store_entry(tar, _Content(content), writer))
     return sum(rows.sizes)
 
 
@@ -148,11 +152,8 @@ class _Job:
     table: LayerTable
     held: HeldRows
     contents: FetchedContents
-    index: LayerIndexWriter
     notes: ContentNotes
-
-    def add(self, entry: DumpEntry) -> None:
-        add_entry(self.index, entry, self.notes)
+    entries: LayerEntries
 
 
 class _Content:

@@ -106,7 +106,7 @@ def estargz(tar: bytes, *, edit: Edit | None = None) -> PackedLayer:
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as archive:
         info = tarfile.TarInfo("stargz.index.json")
-        info.size, info.mode = len(text), 0o444
+        info.size, info.mode, info.mtime = len(text), 0, 0
         archive.addfile(info, io.BytesIO(text))
     own = stream.getvalue()
     start = len(writer.blob)

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bootd.process import run
 from support.cache import cached_folder, digest_of
-from support.debian_image import SUITE, apt_options, architecture, mirror
-
-_TIMEOUT = 900.0
+from support.debian_image import SUITE, architecture, bootstrap
 
 
 def newer_skopeo() -> Path:
@@ -22,9 +19,8 @@ def newer_skopeo() -> Path:
 
 
 def _build(folder: Path) -> None:
-    options = [f"--aptopt={line}" for line in apt_options()]
-    command = ["mmdebstrap", "--mode=root", "--variant=extract", "--include=skopeo"]
-    run([*command, *options, SUITE, folder / "root", mirror()], timeout=_TIMEOUT)
+    # Unpacked is enough; the last of two variants counts.
+    bootstrap(folder / "root", "skopeo", "--variant=extract")
     (loader,) = (folder / "root/usr/lib").glob("*-linux-gnu*/ld-linux-*.so.*")
     script = folder / "skopeo"
     # The folder gets its final name after this.

@@ -190,6 +190,11 @@ def test_an_entry_has_a_bound():
     assert read < ENTRY_LIMIT + 200_000
 
 
+def test_blanks_are_passed_quickly():
+    text = b'{"version":1,' + b" " * (16 << 20) + b'"entries":[]}'
+    assert entries_of(text, range(0, len(text), 100_000)) == ([], {"version": 1})
+
+
 def reg(offset, end, size=10, digest=DIGEST, **more):
     return {
         "type": "reg",

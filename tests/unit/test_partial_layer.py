@@ -1,5 +1,7 @@
 """Layers with a table: only what the store lacks is asked for, and nothing wrong gets in."""
 
+import base64
+import gzip
 import random
 import tarfile
 
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from support.chunked import estargz, zstd_chunked
 from support.images import PackedLayer, compress, digest, entry, tar_layer
 from support.power import CutDisk, PowerCut
+from support.tar_blocks import END, extended, header, member
 
 from bootd.model.digest import Digest
 from bootd.model.errors import DiffIdMismatchError, DigestMismatchError, InvalidLayerError
@@ -19,7 +22,7 @@ from bootd.store.layer import import_layer
 from bootd.store.layer_index import all_layers, has_layer, layer_path, read_layer
 from bootd.store.objects import all_objects, object_path
 from bootd.store.partial_layer import import_partial_layer
-from bootd.store.table import plan
+from bootd.store.table import plan, reading
 from bootd.store.verity import measure
 from bootd.sysroot import Sysroot
 
@@ -337,6 +340,67 @@ def test_damaged_bytes_give_no_layer(kind, place, store):
         return
     with pytest.raises((DigestMismatchError, InvalidLayerError)):
         store.parts(damaged, trust=True)
+    assert nothing_got_in(store)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_what_a_table_unpacks_to_has_a_bound(kind, store, monkeypatch):
+    monkeypatch.setattr(reading, "UNPACKED_LIMIT", 10_000)
+    with pytest.raises(InvalidLayerError, match="more than 10000 bytes"):
+        store.parts(FORMATS[kind](NEW), trust=True)
+    assert nothing_got_in(store)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_what_the_files_of_a_table_come_to_has_a_bound(kind, store):
+    edit = change("usr/new", size=65 << 30)
+    with pytest.raises(InvalidLayerError, match="tells of more than"):
+        store.parts(FORMATS[kind](NEW, edit=edit), trust=True)
+    assert nothing_got_in(store)
+
+
+def replaced_table(layer, stream):
+    """An eStargz layer with other bytes where its table is."""
+    start = _table_start(layer)
+    blob = layer.blob[:start] + gzip.compress(stream, mtime=0) + layer.blob[-51:]
+    return PackedLayer(layer.tar, blob, layer.compression, layer.annotations)
+
+
+def table_stream(layer):
+    return gzip.decompress(layer.blob[_table_start(layer) : -51])
+
+
+def test_what_stands_beside_an_estargz_table_is_not_believed(store, fresh):
+    """The digest in the manifest is of the JSON text; the header and the rest are anyone's."""
+    layer = estargz(NEW)
+    stream = table_stream(layer)
+    size = int(stream[124:135], 8)
+    text = stream[512 : 512 + size]
+    forged = member(b"stargz.index.json", text, mode=b"0004755\0") + member(b"usr/intruder", b"x")
+    assert store.parts(replaced_table(layer, forged + END), trust=True) is not None
+    fresh.whole(layer)
+    assert store.lines(layer) == fresh.lines(layer)
+
+
+HOLES = extended((b"GNU.sparse.size", b"%d" % (1 << 62)), (b"GNU.sparse.map", b"0,0"))
+"""Stands before a file that is empty in the stream, and large for who reads it."""
+
+
+def test_an_estargz_table_with_holes_is_refused(store):
+    stream = HOLES + header(b"stargz.index.json") + END
+    with pytest.raises(InvalidLayerError, match="larger than"):
+        store.parts(replaced_table(estargz(NEW), stream), trust=True)
+
+
+def test_files_with_holes_have_a_bound(store):
+    def add(records):
+        end = base64.b64decode(records[-1]["payload"])
+        padding = bytes(len(end) % 512)
+        stream = padding + HOLES + header(b"usr/holes") + END
+        records[-1]["payload"] = base64.b64encode(stream).decode()
+
+    with pytest.raises(InvalidLayerError, match="brings a layer to more than"):
+        store.parts(zstd_chunked(NEW, edit_tar_split=add))
     assert nothing_got_in(store)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
@@ -12,7 +13,7 @@ from bootd.model.errors import InvalidLayerError
 ENTRY_LIMIT: Final = 1 << 20
 """Most characters of one entry."""
 
-_BLANK: Final = " \t\r\n"
+_BLANKS: Final = re.compile(r"[ \t\r\n]*")
 _VERSION: Final = 1
 
 
@@ -97,11 +98,11 @@ class TableEntries:
     def _next(self) -> str:
         """Return the next character that is not blank, without passing it; none at the end."""
         while True:
-            while self._at < len(self._text):
-                found = self._text[self._at]
-                if found not in _BLANK:
-                    return found
-                self._at += 1
+            blanks = _BLANKS.match(self._text, self._at)
+            assert blanks is not None
+            self._at = blanks.end()
+            if self._at < len(self._text):
+                return self._text[self._at]
             if not self._fill():
                 return ""
 

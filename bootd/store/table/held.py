@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 from bootd.model.tree import INLINE_LIMIT
 from bootd.store.known_contents import find_contents
-from bootd.store.objects import object_path
 from bootd.store.table.rows import FileRows
 from bootd.sysroot import Sysroot
 
@@ -16,7 +15,7 @@ class HeldRows:
     """The rows whose content is in the store, as an object or as a small content."""
 
     def __init__(self, sysroot: Sysroot, rows: FileRows) -> None:
-        self._sysroot = sysroot
+        self._objects = f"{sysroot.objects}/"
         self._rows = rows
         self._known = find_contents(sysroot, map(rows.digest, range(len(rows))))
         for row in range(len(rows)):
@@ -32,10 +31,15 @@ class HeldRows:
         """Yield the rows that are not there, in order."""
         return (row for row in range(len(self._rows)) if self.find(row) is None)
 
+    def object_name(self, verity: bytes) -> str:
+        """Return the path of an object, as text: `pathlib` is slow, and there are many."""
+        digits = verity.hex()
+        return f"{self._objects}{digits[:2]}/{digits[2:]}"
+
     def _is_there(self, value: bytes, size: int) -> bool:
         if size <= INLINE_LIMIT:
             return len(value) == size
         try:
-            return os.stat(object_path(self._sysroot, value)).st_size == size  # noqa: PTH116 - once a file
+            return os.stat(self.object_name(value)).st_size == size  # noqa: PTH116 - see above
         except OSError:
             return False

@@ -6,6 +6,7 @@ What is held is the table as it is stored; its entries pass by one at a time.
 from __future__ import annotations
 
 import re
+import stat
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Final, Protocol
 
@@ -49,8 +50,8 @@ class LayerTable(Protocol):
     def tar_stream(self) -> Iterator[bytes | int] | None:
         """Return the tar stream with sizes in place of contents; None where there is none."""
 
-    def own_entry(self) -> TarReader | None:
-        """Return a reader of the tar entry that the table itself is, if it is one."""
+    def own_entry(self) -> tuple[TarEntry, Iterator[bytes]] | None:
+        """Return the tar entry that the table itself is, and its content, if it is one."""
 
 
 class ZstdChunkedTable:
@@ -83,9 +84,8 @@ class ZstdChunkedTable:
             return None
         return parse_tar_split(_unpacked(self._tar_split, Compression.ZSTD))
 
-    def own_entry(self) -> TarReader | None:
+    def own_entry(self) -> None:
         """Return nothing: the table is no part of the tar stream."""
-        return None
 
 
 class EstargzTable:
@@ -101,29 +101,38 @@ class EstargzTable:
         start = int(match[1], 16)
         self._table = _joined(fetch(checked_span(layer, start, layer.size - FOOTER_SIZE)))
         running = place.digest.new_hash()
-        self.rows = file_rows(
-            TableEntries(_passed(self._text(), running.update)), start, limit, ends_told=False
-        )
+        self._size = 0
+        for piece in self._text():
+            running.update(piece)
+            self._size += len(piece)
         if running.hexdigest() != place.digest.hex:
             raise DigestMismatchError(f"a layer's table is not {place.digest}")
+        self.rows = file_rows(self.entries(), start, limit, ends_told=False)
 
     def entries(self) -> TableEntries:
         """Return the entries, to go through once."""
         return TableEntries(self._text())
 
-    def tar_stream(self) -> Iterator[bytes | int] | None:
+    def tar_stream(self) -> None:
         """Return nothing: the format has no tar-split data."""
-        return None
 
-    def own_entry(self) -> TarReader | None:
-        """Return a reader of the table's own tar entry."""
-        return TarReader(_unpacked(self._table, Compression.GZIP))
+    def own_entry(self) -> tuple[TarEntry, Iterator[bytes]]:
+        """Return the table as an entry.
+
+        No digest is known of the header that stands before it in the blob. Writers leave all of it
+        empty but name and size (containerd/stargz-snapshotter, estargz/gzip.go).
+        """
+        entry = TarEntry(_INDEX, b"", stat.S_IFREG, 0, 0, 0, self._size, self._size, 0, 0, b"", 0)
+        return entry, self._text()
 
     def _text(self) -> Iterator[bytes]:
         reader = TarReader(_unpacked(self._table, Compression.GZIP))
         found: TarEntry | None = reader.next()
         if found is None or found.name != _INDEX:
             raise InvalidLayerError("an eStargz layer has something else where its table should be")
+        if found.size > UNPACKED_LIMIT:
+            # A file with holes may claim to be larger than what was unpacked.
+            raise InvalidLayerError(f"a layer's table is larger than {UNPACKED_LIMIT} bytes")
         return reader.content()
 
 
@@ -177,10 +186,4 @@ def _unpacked(data: bytes, compression: Compression) -> Iterator[bytes]:
         left -= len(piece)
         if left < 0:
             raise InvalidLayerError(f"a layer's table unpacks to more than {UNPACKED_LIMIT} bytes")
-        yield piece
-
-
-def _passed(pieces: Iterable[bytes], note: Callable[[bytes], object]) -> Iterator[bytes]:
-    for piece in pieces:
-        note(piece)
         yield piece

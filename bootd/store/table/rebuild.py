@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -10,12 +11,10 @@ from bootd.model.errors import InvalidLayerError
 from bootd.model.tree import INLINE_LIMIT
 from bootd.store.known_contents import ContentNotes
 from bootd.store.layer import Measured
-from bootd.store.objects import object_path
 from bootd.store.table.contents import FetchedContents
 from bootd.store.table.held import HeldRows
 from bootd.store.table.rows import FileRows
 from bootd.store.tar_reader import HeldContent
-from bootd.sysroot import Sysroot
 
 _READ_SIZE: Final = 1 << 20
 
@@ -28,7 +27,6 @@ class RebuiltStream:
     included: its check says whether stream and store are what they should be.
     """
 
-    sysroot: Sysroot
     rows: FileRows
     held: HeldRows
     contents: FetchedContents
@@ -62,12 +60,15 @@ class RebuiltStream:
                 yield piece
 
     def _measure_object(self, verity: bytes, size: int) -> None:
-        path = object_path(self.sysroot, verity)
+        path = self.held.object_name(verity)
         try:
-            with path.open("rb", buffering=0) as stream:
-                while size > 0 and (piece := stream.read(_READ_SIZE)):
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                while size > 0 and (piece := os.read(descriptor, min(size, _READ_SIZE))):
                     self.measured.add(piece)
                     size -= len(piece)
+            finally:
+                os.close(descriptor)
         except OSError as error:
             # The whole layer can still be had, and does without this object's content.
             raise InvalidLayerError(f"{path} cannot be read: {error.strerror}") from error

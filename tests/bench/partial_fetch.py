@@ -1,0 +1,178 @@
+"""``python -m bench.partial_fetch``: what an upgrade costs whose layers have tables.
+
+Each round puts ``v1`` onto an empty disk, then the rebuild, then the version with one of a hundred
+files changed. Bytes are those that docker-registry notes in its access log.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sys
+import tempfile
+import urllib.request
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from support.cache import cache_directory
+from support.registry import DockerRegistry, run_docker_registry
+
+from bench.bootd_tool import Bootd
+from bench.measure import Measurement
+from bench.report import Results, Target, machine_facts
+from bench.table_image import WRITERS, TableImages, table_images
+from bootd.model.image import Compression
+from bootd.store.decompress import frames
+
+FIRST, REBUILT, CHANGED = "v1 onto an empty disk", "the same content rebuilt", "1 % changed"
+NAMES = {"": "verified", "old-": "trusted tables"}
+_BLOB = re.compile(r'"GET /v2/[^ ]+/blobs/[^ ]+ HTTP/1\.1" 20[06] ([0-9]+) ')
+_MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+_POSITIONS = ("manifest-position", "tarsplit-position")
+
+
+class PartialBootd(Bootd):
+    """bootd with images that have tables, one kind after the other."""
+
+    def __init__(self, folder: Path, registry: DockerRegistry, prefix: str) -> None:
+        super().__init__(folder, registry)
+        self._prefix = prefix
+        settings = self.sysroot / "etc/bootd/bootd.toml"
+        settings.parent.mkdir(parents=True)
+        settings.write_text(f"trust_layer_tables = {str(bool(prefix)).lower()}\n")
+
+    def stage(self, kind: str) -> tuple[Measurement, int, int]:
+        """Stage a kind; return what it took, the bytes of blobs served, and the disk's growth."""
+        (self.sysroot / "boot").mkdir(parents=True, exist_ok=True)
+        self.registry.configure(self.sysroot)
+        before, log = disk_usage(self.sysroot / "bootd"), len(self.registry.requests())
+        reference = f"{self.registry.host}/{self._prefix}tables/{kind}:latest"
+        measurement = self._job("stage", reference=reference)
+        served = sum(
+            int(one[1]) for one in map(_BLOB.search, self.registry.requests()[log:]) if one
+        )
+        return measurement, served, disk_usage(self.sysroot / "bootd") - before
+
+
+def main() -> int:
+    """Run it; the exit status says whether all targets were met."""
+    images = table_images()
+    results = Results(machine_facts())
+    figures: dict[str, dict[str, list[int]]] = {}
+    with tempfile.TemporaryDirectory(prefix=".bench-work-", dir=cache_directory()) as name:
+        folder = Path(name)
+        (folder / "storage").symlink_to(images.storage)
+        with run_docker_registry(folder) as registry:
+            for number in range(int(os.environ.get("BENCH_ROUNDS", "3"))):
+                for prefix in WRITERS:
+                    _round(number, folder, registry, prefix, results=results, figures=figures)
+            for prefix in WRITERS:
+                _judge(registry, images, prefix, results, figures[prefix])
+    results.write(
+        Path(__file__).parents[2] / "bench-results",
+        datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ-partial-fetch"),
+    )
+    sys.stdout.write(results.table())
+    return 0 if all(target.met for target in results.targets) else 1
+
+
+def _round(
+    number: int,
+    folder: Path,
+    registry: DockerRegistry,
+    prefix: str,
+    *,
+    results: Results,
+    figures: dict[str, dict[str, list[int]]],
+) -> None:
+    own = folder / f"{number}-{prefix}"
+    own.mkdir()
+    tool = PartialBootd(own, registry, prefix)
+    found = figures.setdefault(prefix, {})
+    for what, kind in ((FIRST, "v1"), (REBUILT, "rebuilt"), (CHANGED, "changed")):
+        sys.stdout.write(f"==> round {number + 1}: {NAMES[prefix]}, {what}\n")
+        sys.stdout.flush()
+        measurement, served, grown = tool.stage(kind)
+        results.add(what, NAMES[prefix], measurement)
+        found[what] = [served, grown]
+    found["erofs"] = [max(path.stat().st_size for path in tool.sysroot.rglob("root.erofs"))]
+    shutil.rmtree(own)
+
+
+def _judge(
+    registry: DockerRegistry,
+    images: TableImages,
+    prefix: str,
+    results: Results,
+    figures: dict[str, list[int]],
+) -> None:
+    name = NAMES[prefix]
+    whole, tables, changed = _sizes(registry, f"{prefix}tables/changed", images.changed_names)
+    (served, grown), (rebuilt, _), (erofs,) = (
+        figures[what] for what in (CHANGED, REBUILT, "erofs")
+    )
+    time = results.median(CHANGED, name) / results.median(FIRST, name)
+    results.facts[name] = (
+        f"image {whole:,} bytes, tables {tables:,}, changed files {changed:,} compressed and "
+        f"{images.changed_bytes:,} unpacked, EROFS {erofs:,}; {CHANGED}: {served:,} served, disk "
+        f"+{grown:,}; rebuilt: {rebuilt:,} served"
+    )
+    results.targets += [
+        Target(f"{name}: wire for 1 % changed, times what is allowed",
+               served / (1.3 * changed + tables), 1),
+        Target(f"{name}: time for 1 % changed, times the first pull", time, 0.2),
+        Target(f"{name}: wire for a rebuild, share of the image", rebuilt / whole, 0.03),
+        Target(f"{name}: disk for 1 % changed, times what is allowed",
+               grown / (1.05 * images.changed_bytes + erofs), 1),
+    ]  # fmt: skip
+
+
+def _sizes(
+    registry: DockerRegistry, repository: str, changed: frozenset[str]
+) -> tuple[int, int, int]:
+    """The bytes of an image's layers, of its tables, and of some of its files compressed."""
+    base = f"http://{registry.host}/v2/{repository}"
+    manifest = json.loads(_get(f"{base}/manifests/latest", {"Accept": _MANIFEST_TYPE}))
+    whole = tables = compressed = 0
+    for layer in manifest["layers"]:
+        whole += layer["size"]
+        for key, value in layer["annotations"].items():
+            start, length, *_ = (value + ":").split(":")
+            if not key.endswith(_POSITIONS):
+                continue
+            tables += int(length)
+            if key.endswith(_POSITIONS[0]):
+                wanted = f"bytes={start}-{int(start) + int(length) - 1}"
+                data = _get(f"{base}/blobs/{layer['digest']}", {"Range": wanted})
+                compressed += sum(
+                    entry["endOffset"] - entry["offset"]
+                    for entry in _entries(data)
+                    if entry["name"] in changed and entry.get("endOffset")
+                )
+    return whole, tables, compressed
+
+
+def _entries(table: bytes) -> list[dict[str, Any]]:
+    return list(json.loads(b"".join(frames([table], Compression.ZSTD)))["entries"])
+
+
+def _get(url: str, headers: dict[str, str]) -> bytes:
+    request = urllib.request.Request(url, headers=headers)
+    with urllib.request.urlopen(request, timeout=60) as response:
+        return bytes(response.read())
+
+
+def disk_usage(folder: Path) -> int:
+    """The bytes that a folder takes on the disk; a file with several names counts once."""
+    seen: dict[int, int] = {}
+    for path in folder.rglob("*") if folder.exists() else ():
+        found = path.lstat()
+        seen[found.st_ino] = found.st_blocks * 512
+    return sum(seen.values())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
