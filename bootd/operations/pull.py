@@ -29,6 +29,11 @@ from bootd.sysroot import Sysroot
 _REPORT_SECONDS: Final = 0.2
 
 _Advance = Callable[[int], None]
+_Meanwhile = Callable[[], bool]
+
+
+def _nothing() -> bool:
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +69,13 @@ def missing_layers(host: Host, resolved: ResolvedImage) -> list[tuple[Descriptor
     )
 
 
-def pull(host: Host, resolved: ResolvedImage, progress: Progress) -> Pulled:
+def pull(
+    host: Host, resolved: ResolvedImage, progress: Progress, meanwhile: _Meanwhile = _nothing
+) -> Pulled:
     """Bring every layer of an image into the store, under the caller's exclusive lock.
+
+    `meanwhile` does a bit of other work where there would be a wait, and returns whether there was
+    any left.
 
     Raises:
         TransportError, ContentError, StorageError: a layer could not be had; the others stay.
@@ -82,13 +92,14 @@ def pull(host: Host, resolved: ResolvedImage, progress: Progress) -> Pulled:
         return Pulled(0, 0)
     with importing(host.sysroot):
         if host.configuration.parallel_layers == 1 or len(tasks) == 1:
-            _import_here(tasks, progress, total)
+            _import_here(tasks, progress, total, meanwhile)
         else:
-            _import_in_processes(tasks, host.configuration.parallel_layers, progress, total)
+            workers = host.configuration.parallel_layers
+            _import_in_processes(tasks, workers, progress, total, meanwhile)
     return Pulled(len(tasks), total)
 
 
-def _import_here(tasks: list[_Task], progress: Progress, total: int) -> None:
+def _import_here(tasks: list[_Task], progress: Progress, total: int, meanwhile: _Meanwhile) -> None:
     done = 0
 
     def advance(size: int) -> None:
@@ -97,10 +108,10 @@ def _import_here(tasks: list[_Task], progress: Progress, total: int) -> None:
         progress.report(Phase.PULLING, done, total)
 
     for task in tasks:
-        _import(task, advance)
+        _import(task, advance, meanwhile)
 
 
-def _import(task: _Task, advance: _Advance) -> None:
+def _import(task: _Task, advance: _Advance, meanwhile: _Meanwhile | None = None) -> None:
     source = open_source(task.reference, task.registry, task.sysroot.partial, task.sysroot.disk)
 
     def consume(stream: Iterable[bytes]) -> None:
@@ -109,6 +120,7 @@ def _import(task: _Task, advance: _Advance) -> None:
             _counted(stream, advance),
             media_type=task.descriptor.media_type,
             diff_id=task.diff_id,
+            meanwhile=meanwhile,
         )
 
     try:
@@ -141,7 +153,9 @@ def _count_done(size: int) -> None:
         _done.value += size
 
 
-def _import_in_processes(tasks: list[_Task], workers: int, progress: Progress, total: int) -> None:
+def _import_in_processes(
+    tasks: list[_Task], workers: int, progress: Progress, total: int, meanwhile: _Meanwhile
+) -> None:
     context = multiprocessing.get_context("spawn")
     done = context.Value("q", 0)
     with ProcessPoolExecutor(
@@ -149,6 +163,8 @@ def _import_in_processes(tasks: list[_Task], workers: int, progress: Progress, t
     ) as pool:
         pending = {pool.submit(_import_in_worker, task) for task in tasks}
         try:
+            while meanwhile():
+                progress.report(Phase.PULLING, done.value, total)
             _follow(pending, done, progress, total)
         except BaseException:
             # One may be waiting for a server that says nothing; what it wrote may be cut anywhere.

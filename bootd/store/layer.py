@@ -7,7 +7,8 @@ whatever ends an import leaves objects that nothing refers to, and no layer.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from bootd.model.digest import Digest
@@ -16,6 +17,7 @@ from bootd.store.decompress import UNPACKED_LIMIT, unpack
 from bootd.store.layer_entry import store_entry
 from bootd.store.layer_index import ENTRIES_LIMIT, LayerIndex, LayerIndexWriter
 from bootd.store.objects import ObjectWriter
+from bootd.store.second_thread import in_second_thread
 from bootd.store.tar_header import shown
 from bootd.store.tar_reader import TarReader
 from bootd.sysroot import Sysroot
@@ -33,6 +35,7 @@ def import_layer(
     media_type: str,
     diff_id: Digest,
     limit: int = UNPACKED_LIMIT,
+    meanwhile: Callable[[], bool] | None = None,
 ) -> LayerIndex:
     """Bring a layer into the store; afterwards it is durable.
 
@@ -47,6 +50,8 @@ def import_layer(
         media_type: how the blob is packed.
         diff_id: the digest that the tar stream must have.
         limit: most bytes the layer may unpack to.
+        meanwhile: see `bootd.store.second_thread`; None to do all in this thread, where several
+            processes share the cores.
 
     Raises:
         InvalidLayerError: the stream is damaged, too large, or holds a forbidden entry.
@@ -56,7 +61,13 @@ def import_layer(
     """
     source = iter(chunks)
     try:
-        index = _import(sysroot, source, media_type, diff_id, limit)
+        measured = _Measured(diff_id, media_type, limit)
+        with closing(
+            measured.unpack(source)
+            if meanwhile is None
+            else in_second_thread(measured.unpack, source, meanwhile)
+        ) as tar:
+            index = _import(sysroot, tar, measured, limit)
     except InvalidLayerError:
         for _ in source:
             pass
@@ -65,14 +76,11 @@ def import_layer(
     return index
 
 
-def _import(
-    sysroot: Sysroot, source: Iterator[bytes], media_type: str, diff_id: Digest, limit: int
-) -> LayerIndex:
-    measured = _Measured(diff_id)
-    reader = TarReader(measured.pass_on(unpack(source, media_type, limit)))
+def _import(sysroot: Sysroot, tar: Iterable[bytes], measured: _Measured, limit: int) -> LayerIndex:
+    reader = TarReader(tar)
     writer = ObjectWriter(sysroot)
     left = limit
-    with LayerIndexWriter(sysroot, diff_id) as index:
+    with LayerIndexWriter(sysroot, measured.diff_id) as index:
         while (entry := reader.next()) is not None:
             if index.entries == ENTRIES_LIMIT:
                 raise InvalidLayerError(f"a layer has more than {ENTRIES_LIMIT} entries")
@@ -90,20 +98,22 @@ def _import(
 class _Measured:
     """The running digest and length of the tar stream."""
 
-    def __init__(self, diff_id: Digest) -> None:
+    def __init__(self, diff_id: Digest, media_type: str, limit: int) -> None:
+        self.diff_id = diff_id
         self.size = 0
-        self._diff_id = diff_id
+        self._media_type = media_type
+        self._limit = limit
         self._hash: Hash = diff_id.new_hash()
 
-    def pass_on(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
-        for piece in pieces:
+    def unpack(self, chunks: Iterable[bytes]) -> Generator[bytes, None, None]:
+        for piece in unpack(chunks, self._media_type, self._limit):
             self._hash.update(piece)
             self.size += len(piece)
             yield piece
 
     def check(self) -> None:
-        found = f"{self._diff_id.algorithm}:{self._hash.hexdigest()}"
-        if found != self._diff_id:
+        found = f"{self.diff_id.algorithm}:{self._hash.hexdigest()}"
+        if found != self.diff_id:
             raise DiffIdMismatchError(
-                f"a layer unpacks to {found}, the image's configuration promises {self._diff_id}"
+                f"a layer unpacks to {found}, the image's configuration promises {self.diff_id}"
             )
