@@ -255,6 +255,10 @@ class ManagerObject:
     async def _get_status(self, call: IncomingCall, options: _Options) -> str:
         take_options(options)
         await self._refresh()
+        return self.status_json()
+
+    def status_json(self) -> str:
+        """Return the status as it is known, with what a running job makes of it."""
         status = self._machine.status.model_copy(update={"state": UpgradeState(self._state())})
         return status.model_dump_json()
 

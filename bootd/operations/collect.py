@@ -14,8 +14,9 @@ from collections.abc import Callable
 
 from bootd.boot.entries import remove_entry
 from bootd.boot.kernel import remove_kernel, unreferenced_kernels
-from bootd.model.deployment import DeploymentId, DeploymentState
+from bootd.model.deployment import DeploymentId
 from bootd.model.documents import CollectDocument
+from bootd.model.state import DeploymentState
 from bootd.operations.fallback import settle_fallbacks
 from bootd.operations.health import forget_health
 from bootd.operations.host import Host
