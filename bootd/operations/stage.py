@@ -41,7 +41,8 @@ from bootd.operations.pull import Pulled, missing_layers, pull
 from bootd.operations.staged import forget_staged, mark_staged
 from bootd.operations.survey import Survey, survey
 from bootd.registry.source import open_source
-from bootd.store.image import StoredImage, compose_image
+from bootd.store.image import StoredImage, compose_image, without_garbage_collection
+from bootd.store.known_layers import KnownLayers
 from bootd.store.sealing import seal
 from bootd.store.space import check_space, needed_space
 
@@ -96,9 +97,11 @@ def stage(
         if is_new:
             _refuse_denied(host, resolved)
         found = _make_room(host, found, resolved)
-        pulled = pull(host, resolved, progress)
-        progress.report(Phase.COMPOSING)
-        image = compose_image(host.sysroot, resolved)
+        with without_garbage_collection():
+            known = KnownLayers(host.sysroot, resolved.config.diff_ids)
+            pulled = pull(host, resolved, progress, known.read_some)
+            progress.report(Phase.COMPOSING)
+            image = compose_image(host.sysroot, resolved, known)
         progress.report(Phase.STAGING)
         follow = wanted if remember else None
         if not is_new:
