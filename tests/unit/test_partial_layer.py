@@ -491,7 +491,12 @@ def test_nothing_is_published_before_it_is_durable(kind, tmp_path):
             assert find_contents(made.sysroot, [bytes.fromhex(digest(b"new" * 30)[7:])])
 
 
-NAMES = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1)
+NAMES = st.text(
+    # A name has at most 255 bytes, and a letter at most four.
+    st.characters(exclude_characters="/\0", exclude_categories=["Cs"]),
+    min_size=1,
+    max_size=63,
+)
 CONTENTS = st.one_of(
     st.binary(max_size=70), st.integers(0, 5).map(lambda seed: random.Random(seed).randbytes(9_000))
 )
