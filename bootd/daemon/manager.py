@@ -307,12 +307,12 @@ class ManagerObject:
         return status.model_dump_json()
 
     def status_json(self) -> str:
-        """Return the status as it is known, as everybody may see it."""
+        """Return the status as any user may know it, with what a running job makes of it."""
         return self._status().model_dump_json()
 
     def _status(self) -> StatusDocument:
-        """Return the status with what a running job makes of it."""
-        return self._machine.status.model_copy(update={"state": UpgradeState(self._state())})
+        state = UpgradeState(self._state())
+        return self._machine.status.model_copy(update={"state": state})
 
     def _start(self, kind: str, arguments: Mapping[str, Any], user: int) -> str:
         return f"{names.JOBS}{self._runner.start(kind, arguments, user).id}"

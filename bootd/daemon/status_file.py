@@ -1,6 +1,6 @@
 """The status as a file that needs no bus to read: ``/run/bootd/status/status.json``.
 
-It is what ``GetStatus`` answers, which any user may ask, so any user may read it. Invariants: it is
+It is what ``GetStatus`` answers any user but root, so any user may read it. Invariants: it is
 replaced as a whole; it counts only while the daemon that wrote it holds the lock beside it, and the
 kernel lets go of that whichever way the daemon ends. The folder is one of its own, so that writing
 there does not look like a change of the machine.

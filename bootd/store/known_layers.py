@@ -18,7 +18,7 @@ class KnownLayers:
 
     Args:
         sysroot: the machine.
-        diff_ids: the image's layers.
+        diff_ids: the layers to read ahead: those of an image that nobody is going to replace.
     """
 
     def __init__(self, sysroot: Sysroot, diff_ids: Iterable[Digest]) -> None:

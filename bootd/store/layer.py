@@ -67,16 +67,16 @@ def import_layer(
     """
     source = iter(chunks)
     notes = ContentNotes() if note_contents else None
+    measured = Measured(diff_id)
+
+    def tar(blob: Iterable[bytes]) -> Generator[bytes, None, None]:
+        return measured.pass_on(unpack(blob, media_type, limit))
+
     try:
-        measured = Measured(diff_id)
-
-        def tar_of(packed: Iterable[bytes]) -> Generator[bytes, None, None]:
-            return measured.pass_on(unpack(packed, media_type, limit))
-
         with closing(
-            tar_of(source) if meanwhile is None else in_second_thread(tar_of, source, meanwhile)
-        ) as tar:
-            index = _import(sysroot, tar, measured, limit=limit, notes=notes)
+            tar(source) if meanwhile is None else in_second_thread(tar, source, meanwhile)
+        ) as stream:
+            index = _import(sysroot, stream, measured, limit, notes)
     except InvalidLayerError:
         for _ in source:
             pass
@@ -89,7 +89,6 @@ def _import(
     sysroot: Sysroot,
     tar: Iterable[bytes],
     measured: Measured,
-    *,
     limit: int,
     notes: ContentNotes | None,
 ) -> LayerIndex:
@@ -152,7 +151,7 @@ class Measured:
     """The running digest and length of a tar stream.
 
     Attributes:
-        diff_id: the digest it must have.
+        diff_id: the digest that it must have.
         size: the length so far.
     """
 

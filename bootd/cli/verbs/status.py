@@ -21,13 +21,12 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace, output: Output) -> int:
-    """Show where the machine is; what the daemon of this machine wrote down spares the bus.
+    """Show where the machine is.
 
-    Not to root with ``--json``: what root alone may see, the drift digest, is not in a file.
+    What the daemon of this machine wrote down spares the bus; root asks, and hears more.
     """
-    here = not (arguments.offline or arguments.sysroot or os.environ.get(_BUS_ADDRESS))
-    all_of_it = output.json != "off" and os.geteuid() == 0
-    document = read_status(_RUN) if here and not all_of_it else None
+    elsewhere = arguments.offline or arguments.sysroot or os.environ.get(_BUS_ADDRESS)
+    document = None if elsewhere or os.geteuid() == 0 else read_status(_RUN)
     if document is None:
         output.show(look(arguments, "GetStatus"))
     elif output.json == "off":
