@@ -37,6 +37,11 @@ _log = logging.getLogger(__name__)
 _REPORT_SECONDS: Final = 0.2
 
 _Advance = Callable[[int], None]
+_Meanwhile = Callable[[], bool]
+
+
+def _nothing() -> bool:
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +87,13 @@ def missing_layers(host: Host, resolved: ResolvedImage) -> list[tuple[Descriptor
     )
 
 
-def pull(host: Host, resolved: ResolvedImage, progress: Progress) -> Pulled:
+def pull(
+    host: Host, resolved: ResolvedImage, progress: Progress, meanwhile: _Meanwhile = _nothing
+) -> Pulled:
     """Bring every layer of an image into the store, under the caller's exclusive lock.
+
+    `meanwhile` does a bit of other work where there would be a wait, and returns whether there was
+    any left.
 
     Raises:
         TransportError, ContentError, StorageError: a layer could not be had; the others stay.
@@ -109,14 +119,14 @@ def pull(host: Host, resolved: ResolvedImage, progress: Progress) -> Pulled:
         return Pulled(0, 0)
     with importing(host.sysroot):
         if host.configuration.parallel_layers == 1 or len(tasks) == 1:
-            fetched = _import_here(tasks, progress, total)
+            fetched = _import_here(tasks, progress, total, meanwhile)
         else:
             workers = host.configuration.parallel_layers
-            fetched = _import_in_processes(tasks, workers, progress, total)
+            fetched = _import_in_processes(tasks, workers, progress, total, meanwhile)
     return Pulled(len(tasks), fetched)
 
 
-def _import_here(tasks: list[_Task], progress: Progress, total: int) -> int:
+def _import_here(tasks: list[_Task], progress: Progress, total: int, meanwhile: _Meanwhile) -> int:
     done = 0
 
     def advance(size: int) -> None:
@@ -124,10 +134,10 @@ def _import_here(tasks: list[_Task], progress: Progress, total: int) -> int:
         done += size
         progress.report(Phase.PULLING, done, total)
 
-    return sum(_import(task, advance) for task in tasks)
+    return sum(_import(task, advance, meanwhile) for task in tasks)
 
 
-def _import(task: _Task, advance: _Advance) -> int:
+def _import(task: _Task, advance: _Advance, meanwhile: _Meanwhile | None = None) -> int:
     """Bring a layer into the store; return how many bytes of it were fetched."""
     if has_layer(task.sysroot, task.diff_id):
         # What is noted of its contents must not say "verified" beside the index that was not.
@@ -138,11 +148,13 @@ def _import(task: _Task, advance: _Advance) -> int:
         if fetched is not None:
             advance(task.descriptor.size)
             return fetched
-        _import_whole(source, task, advance)
+        _import_whole(source, task, advance, meanwhile)
         return task.descriptor.size
 
 
-def _import_whole(source: ImageSource, task: _Task, advance: _Advance) -> None:
+def _import_whole(
+    source: ImageSource, task: _Task, advance: _Advance, meanwhile: _Meanwhile | None
+) -> None:
     def consume(stream: Iterable[bytes]) -> None:
         import_layer(
             task.sysroot,
@@ -150,6 +162,7 @@ def _import_whole(source: ImageSource, task: _Task, advance: _Advance) -> None:
             media_type=task.descriptor.media_type,
             diff_id=task.diff_id,
             note_contents=has_table(task.descriptor),
+            meanwhile=meanwhile,
         )
 
     consume_blob(source, task.descriptor, consume)
@@ -205,7 +218,9 @@ def _count_done(size: int) -> None:
         _done.value += size
 
 
-def _import_in_processes(tasks: list[_Task], workers: int, progress: Progress, total: int) -> int:
+def _import_in_processes(
+    tasks: list[_Task], workers: int, progress: Progress, total: int, meanwhile: _Meanwhile
+) -> int:
     context = multiprocessing.get_context("spawn")
     done = context.Value("q", 0)
     with ProcessPoolExecutor(
@@ -213,6 +228,8 @@ def _import_in_processes(tasks: list[_Task], workers: int, progress: Progress, t
     ) as pool:
         pending = {pool.submit(_import_in_worker, task) for task in tasks}
         try:
+            while meanwhile():
+                progress.report(Phase.PULLING, done.value, total)
             return _follow(pending, done, progress, total)
         except BaseException:
             # One may be waiting for a server that says nothing; what it wrote may be cut anywhere.

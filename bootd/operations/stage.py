@@ -41,7 +41,8 @@ from bootd.operations.pull import Pulled, missing_layers, pull
 from bootd.operations.staged import forget_staged, mark_staged
 from bootd.operations.survey import Survey, survey
 from bootd.registry.source import open_source
-from bootd.store.image import StoredImage, compose_image
+from bootd.store.image import StoredImage, compose_image, without_garbage_collection
+from bootd.store.known_layers import KnownLayers
 from bootd.store.sealing import seal
 from bootd.store.space import check_space, needed_space
 
@@ -96,9 +97,7 @@ def stage(
         if is_new:
             _refuse_denied(host, resolved)
         found = _make_room(host, found, resolved)
-        pulled = pull(host, resolved, progress)
-        progress.report(Phase.COMPOSING)
-        image = compose_image(host.sysroot, resolved)
+        pulled, image = _pull_and_compose(host, resolved, progress)
         progress.report(Phase.STAGING)
         follow = wanted if remember else None
         if not is_new:
@@ -119,6 +118,19 @@ def _resolve(host: Host, reference: str) -> ResolvedImage:
     source = open_source(reference, host.registry, host.sysroot.partial, host.sysroot.disk)
     with closing(source):
         return source.resolve()
+
+
+def _pull_and_compose(
+    host: Host, resolved: ResolvedImage, progress: Progress
+) -> tuple[Pulled, StoredImage]:
+    """Bring the image into the store; layers that stay are read while others are fetched."""
+    missing = {diff_id for _, diff_id in missing_layers(host, resolved)}
+    staying = [diff_id for diff_id in resolved.config.diff_ids if diff_id not in missing]
+    with without_garbage_collection():
+        known = KnownLayers(host.sysroot, staying)
+        pulled = pull(host, resolved, progress, known.read_some)
+        progress.report(Phase.COMPOSING)
+        return pulled, compose_image(host.sysroot, resolved, known)
 
 
 def _keep_answer(host: Host, reference: str, resolved: ResolvedImage, checked: datetime) -> None:

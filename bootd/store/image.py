@@ -32,7 +32,7 @@ from bootd.store.compose import compose
 from bootd.store.contents import StoreContents
 from bootd.store.erofs import ErofsImage, encode_erofs
 from bootd.store.host_layout import HostLayout, to_host_layout
-from bootd.store.layer_index import read_layer
+from bootd.store.known_layers import KnownLayers
 from bootd.store.verity import VerityHash, enable_verity, measure
 from bootd.sysroot import Sysroot
 
@@ -185,10 +185,12 @@ def open_image(sysroot: Sysroot, digest: Digest) -> StoredImage:
     return image
 
 
-def compose_image(sysroot: Sysroot, resolved: ResolvedImage) -> StoredImage:
+def compose_image(
+    sysroot: Sysroot, resolved: ResolvedImage, known: KnownLayers | None = None
+) -> StoredImage:
     """Compose an image from layers that are in the store; one that is there is returned.
 
-    An image that is there and damaged is composed anew.
+    An image that is there and damaged is composed anew. `known` may have read some layers already.
 
     Raises:
         InvalidLayerError, InvalidTreeError: the layers make no tree that a host could have.
@@ -203,18 +205,21 @@ def compose_image(sysroot: Sysroot, resolved: ResolvedImage) -> StoredImage:
             raise
         except StorageError:
             sysroot.disk.remove_tree(target)
-    with _without_garbage_collection():
-        root = compose_host_layout(sysroot, resolved.config.diff_ids).root
+    with without_garbage_collection():
+        root = compose_host_layout(sysroot, resolved.config.diff_ids, known).root
         return _publish(sysroot, resolved, root, target)
 
 
-def compose_host_layout(sysroot: Sysroot, diff_ids: list[Digest]) -> HostLayout:
+def compose_host_layout(
+    sysroot: Sysroot, diff_ids: list[Digest], known: KnownLayers | None = None
+) -> HostLayout:
     """Return what layers in the store come to: the host's root, and the image's ``/var``.
 
     Raises:
         InvalidLayerError, InvalidTreeError, DamagedRecordError: as for `compose_image`.
     """
-    return to_host_layout(compose(read_layer(sysroot, diff_id) for diff_id in diff_ids))
+    layers = known or KnownLayers(sysroot, ())
+    return to_host_layout(compose(map(layers.entries, diff_ids)))
 
 
 def _publish(
@@ -243,7 +248,7 @@ def _measured(pieces: Iterable[bytes], running: VerityHash) -> Iterator[bytes]:
 
 
 @contextmanager
-def _without_garbage_collection() -> Iterator[None]:
+def without_garbage_collection() -> Iterator[None]:
     """Do without the search for cycles while a tree grows: it has none, and is half the time."""
     was_on = gc.isenabled()
     gc.disable()

@@ -7,7 +7,8 @@ whatever ends an import leaves objects that nothing refers to, and no layer.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from bootd.model.digest import Digest
@@ -19,6 +20,7 @@ from bootd.store.known_contents import ContentNotes, NotingWriter
 from bootd.store.layer_entry import store_entry
 from bootd.store.layer_index import ENTRIES_LIMIT, LayerIndex, LayerIndexWriter
 from bootd.store.objects import ObjectWriter
+from bootd.store.second_thread import in_second_thread
 from bootd.store.tar_header import TarEntry, shown
 from bootd.store.tar_reader import TarReader
 from bootd.sysroot import Sysroot
@@ -37,6 +39,7 @@ def import_layer(
     diff_id: Digest,
     note_contents: bool = False,
     limit: int = UNPACKED_LIMIT,
+    meanwhile: Callable[[], bool] | None = None,
 ) -> LayerIndex:
     """Bring a layer into the store; afterwards it is durable.
 
@@ -53,6 +56,8 @@ def import_layer(
         note_contents: whether to note the SHA-256 of what the layer holds, by which a later layer
             with a table finds it (`bootd.store.partial_layer`); that takes time.
         limit: most bytes the layer may unpack to.
+        meanwhile: see `bootd.store.second_thread`; None to do all in this thread, where several
+            processes share the cores.
 
     Raises:
         InvalidLayerError: the stream is damaged, too large, or holds a forbidden entry.
@@ -62,8 +67,16 @@ def import_layer(
     """
     source = iter(chunks)
     notes = ContentNotes() if note_contents else None
+    measured = Measured(diff_id)
+
+    def tar(blob: Iterable[bytes]) -> Generator[bytes, None, None]:
+        return measured.pass_on(unpack(blob, media_type, limit))
+
     try:
-        index = _import(sysroot, source, media_type, diff_id, limit=limit, notes=notes)
+        with closing(
+            tar(source) if meanwhile is None else in_second_thread(tar, source, meanwhile)
+        ) as stream:
+            index = _import(sysroot, stream, measured, limit, notes)
     except InvalidLayerError:
         for _ in source:
             pass
@@ -74,24 +87,21 @@ def import_layer(
 
 def _import(
     sysroot: Sysroot,
-    source: Iterator[bytes],
-    media_type: str,
-    diff_id: Digest,
-    *,
+    tar: Iterable[bytes],
+    measured: Measured,
     limit: int,
     notes: ContentNotes | None,
 ) -> LayerIndex:
-    measured = Measured(diff_id)
-    reader = TarReader(measured.pass_on(unpack(source, media_type, limit)))
+    reader = TarReader(tar)
     writer = ObjectWriter(sysroot) if notes is None else NotingWriter(sysroot, notes)
-    with LayerIndexWriter(sysroot, diff_id) as index:
+    with LayerIndexWriter(sysroot, measured.diff_id) as index:
         entries = LayerEntries(index, notes, limit)
         while (entry := reader.next()) is not None:
             entries.expect(entry)
             entries.add(store_entry(entry, reader, writer))
         measured.check()
         if notes is not None:
-            notes.write(sysroot, diff_id, verified=True)
+            notes.write(sysroot, measured.diff_id, verified=True)
         return index.publish(measured.size)
 
 
@@ -141,12 +151,13 @@ class Measured:
     """The running digest and length of a tar stream.
 
     Attributes:
+        diff_id: the digest that it must have.
         size: the length so far.
     """
 
     def __init__(self, diff_id: Digest) -> None:
+        self.diff_id = diff_id
         self.size = 0
-        self._diff_id = diff_id
         self._hash: Hash = diff_id.new_hash()
 
     def add(self, piece: bytes) -> None:
@@ -154,7 +165,7 @@ class Measured:
         self._hash.update(piece)
         self.size += len(piece)
 
-    def pass_on(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
+    def pass_on(self, pieces: Iterable[bytes]) -> Generator[bytes, None, None]:
         """Take pieces and yield them."""
         for piece in pieces:
             self.add(piece)
@@ -166,8 +177,8 @@ class Measured:
         Raises:
             DiffIdMismatchError: it has another digest.
         """
-        found = f"{self._diff_id.algorithm}:{self._hash.hexdigest()}"
-        if found != self._diff_id:
+        found = f"{self.diff_id.algorithm}:{self._hash.hexdigest()}"
+        if found != self.diff_id:
             raise DiffIdMismatchError(
-                f"a layer unpacks to {found}, the image's configuration promises {self._diff_id}"
+                f"a layer unpacks to {found}, the image's configuration promises {self.diff_id}"
             )

@@ -34,6 +34,7 @@ from bootd.store.image import (
     open_image,
 )
 from bootd.store.importing import importing
+from bootd.store.known_layers import KnownLayers
 from bootd.store.layer import import_layer
 from bootd.store.layer_index import all_layers, has_layer, layer_path
 from bootd.store.mount import check_kernel, mounted_tree
@@ -113,6 +114,32 @@ def test_images_var_is_found_through_its_layers(sysroot):
     image = bring(sysroot, BASE)
     layout = compose_host_layout(sysroot, open_image(sysroot, image.digest).diff_ids())
     assert lookup(layout.var, b"seed").content == b"seed"
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 3, 100])
+def test_layers_read_ahead_make_the_same_image(sysroot, steps):
+    """Whatever was read before the last layer came, and when one stands in the image twice."""
+    layers = (BASE, V1, BASE, V2)
+    expected = bring(sysroot, *layers).erofs_verity
+    layer_path(sysroot, Digest.of(V2)).unlink()
+    sysroot.disk.remove_tree(image_path(sysroot, resolved(*layers).digest))
+    known = KnownLayers(sysroot, resolved(*layers).config.diff_ids)
+    more = [known.read_some() for _ in range(steps)]
+    assert more == sorted(more, reverse=True)
+    import_layer(sysroot, [V2], media_type=OCI_LAYER, diff_id=Digest.of(V2))
+    assert compose_image(sysroot, resolved(*layers), known).erofs_verity == expected
+
+
+def test_reading_a_damaged_layer_ahead_harms_nothing_before_it_is_needed(sysroot):
+    bring(sysroot, BASE, V1)
+    path = layer_path(sysroot, Digest.of(BASE))
+    path.write_bytes(path.read_bytes()[:-1])
+    known = KnownLayers(sysroot, [Digest.of(BASE), Digest.of(V1)])
+    while known.read_some():
+        pass
+    assert list(known.entries(Digest.of(V1)))
+    with pytest.raises(DamagedRecordError, match="damaged"):
+        list(known.entries(Digest.of(BASE)))
 
 
 def test_composing_without_a_layer(sysroot):
