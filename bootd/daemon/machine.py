@@ -115,9 +115,10 @@ class Machine:
         return stamp, found, counts
 
     def _take_stamp(self) -> _Stamp:
-        return tuple(_changed(path) for path in self._watched())
+        return tuple(_changed(path) for path in self.folders())
 
-    def _watched(self) -> Iterator[Path]:
+    def folders(self) -> Iterator[Path]:
+        """Yield the folders in which a change may change the status."""
         sysroot = self.host.sysroot
         yield from (sysroot.store, sysroot.deployments, sysroot.run)
         yield sysroot.boot / "loader/entries"

@@ -8,13 +8,16 @@ import logging
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
 from bootd import __version__
 from bootd.daemon import journal
 from bootd.daemon.bus import ADDRESS_VARIABLE, Connection
+from bootd.daemon.folder_watch import FolderWatch
 from bootd.daemon.machine import Machine
+from bootd.daemon.memory import give_back
 from bootd.daemon.notify import ServiceManager, watchdog_interval
 from bootd.daemon.service import Service
 from bootd.model.errors import BootdError, InvalidConfigurationError
@@ -24,8 +27,10 @@ _log = logging.getLogger(__name__)
 _FAILED: Final = 1
 _BAD_CONFIGURATION: Final = 78
 """sysexits.h, EX_CONFIG: starting again does not help."""
-_LOOK_SECONDS: Final = 5.0
-"""How long what another process changed on disk may go unseen."""
+_SETTLE_SECONDS: Final = 0.2
+"""How long changes on disk are left to come together before the daemon looks."""
+_LOOK_SECONDS: Final = 300.0
+"""How long a change may go unseen of which the kernel did not tell."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -125,9 +130,14 @@ class _Loop:
             self._service_manager.ready()
 
     async def _look(self) -> None:
-        while True:
-            await asyncio.sleep(_LOOK_SECONDS)
-            await self._service.refresh()
+        with closing(FolderWatch()) as folders:
+            while True:
+                # Watched first: what comes after the look is heard of.
+                folders.watch(self._service.folders())
+                await self._service.refresh()
+                give_back()
+                await folders.wait(_LOOK_SECONDS)
+                await asyncio.sleep(_SETTLE_SECONDS)
 
     async def _sign_of_life(self) -> None:
         interval = watchdog_interval()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 from bootd.daemon import live, names
@@ -88,6 +90,10 @@ class Service:
         """Take up what changed on disk, whoever changed it."""
         if await self._machine.look():
             self._show()
+
+    def folders(self) -> Iterator[Path]:
+        """Yield the folders in which a change makes `refresh` worthwhile."""
+        return self._machine.folders()
 
     async def reload(self) -> None:
         """Read the configuration anew; one that cannot be used leaves the old one in force."""
