@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from bootd.model.config import Automatic
-from bootd.model.deployment import Denial, DeploymentState
+from bootd.model.deployment import Denial
 from bootd.model.documents import DeploymentStatus, ExplanationDocument, Reason, StatusDocument
+from bootd.model.state import DeploymentState
 
 
 def explain(

@@ -25,7 +25,7 @@ from bootd.daemon.wire import IncomingCall, Variant
 from bootd.model.config import Automatic
 from bootd.model.deployment import Denial, DeploymentId
 from bootd.model.digest import Digest
-from bootd.model.documents import AvailableImage
+from bootd.model.documents import AvailableImage, StatusDocument
 from bootd.model.errors import (
     BusyError,
     HeldError,
@@ -301,10 +301,18 @@ class ManagerObject:
     async def _get_status(self, call: IncomingCall, options: _Options) -> str:
         take_options(options)
         await self._refresh()
-        status = self._machine.status.model_copy(update={"state": UpgradeState(self._state())})
+        status = self._status()
         if await self._authority.user(call) == 0:
             status = await asyncio.to_thread(with_drift, self._machine.host, status)
         return status.model_dump_json()
+
+    def status_json(self) -> str:
+        """Return the status as any user may know it, with what a running job makes of it."""
+        return self._status().model_dump_json()
+
+    def _status(self) -> StatusDocument:
+        state = UpgradeState(self._state())
+        return self._machine.status.model_copy(update={"state": state})
 
     def _start(self, kind: str, arguments: Mapping[str, Any], user: int) -> str:
         return f"{names.JOBS}{self._runner.start(kind, arguments, user).id}"

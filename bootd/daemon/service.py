@@ -20,9 +20,10 @@ from bootd.daemon.news import tell_of_job, tell_of_start
 from bootd.daemon.notify import ServiceManager
 from bootd.daemon.polkit import Authority
 from bootd.daemon.server import ObjectServer
+from bootd.daemon.status_file import StatusFile
 from bootd.daemon.worker import Worker
 from bootd.model.config import Automatic
-from bootd.model.errors import BootdError, BusyError
+from bootd.model.errors import BootdError, BusyError, StorageError
 
 _log = logging.getLogger(__name__)
 
@@ -60,6 +61,7 @@ class Service:
             refresh=self.refresh,
             reboot=partial(live.reboot, connection),
         )
+        self._status_file: StatusFile | None = None
         self._deployments: dict[str, DeploymentObject] = {}
         self._pending: asyncio.TimerHandle | None = None
         self._reboots: set[asyncio.Task[None]] = set()
@@ -84,6 +86,12 @@ class Service:
         self._show()
         await self._ask_systemd()
         await self._connection.own(names.BUS_NAME)
+        sysroot = self._machine.host.sysroot
+        try:
+            self._status_file = StatusFile(sysroot.run, sysroot.disk)
+        except (StorageError, OSError) as error:
+            _log.warning("the status can be asked for over the bus only: %s", error)
+        self._write_status()
         self._tell_status()
 
     async def refresh(self) -> None:
@@ -107,6 +115,8 @@ class Service:
     async def stop(self) -> None:
         """Cancel the running job and wait until its child is gone."""
         await self._runner.stop()
+        if self._status_file is not None:
+            self._status_file.close()
         if self._pending is not None:
             self._pending.cancel()
 
@@ -142,6 +152,7 @@ class Service:
         self._pending = None
         self._server.publish(_path(job))
         self._server.publish(names.ROOT)
+        self._write_status()
         self._tell_status()
 
     async def _settle(self, job: Job) -> None:
@@ -168,6 +179,7 @@ class Service:
                 self._deployments[path] = DeploymentObject(status, counts)
                 self._server.export(path, names.DEPLOYMENT, self._deployments[path])
         self._server.publish(names.ROOT)
+        self._write_status()
         for path in self._deployments.keys() - found.keys():
             del self._deployments[path]
             self._server.withdraw(path)
@@ -198,6 +210,17 @@ class Service:
             await live.reboot(self._connection)
         except BootdError as error:
             _log.warning("the update waits for a reboot: %s", error.message)
+
+    def _write_status(self) -> None:
+        if self._status_file is None:
+            return
+        try:
+            self._status_file.write(self._manager.status_json())
+        except StorageError as error:
+            # An old one must not be taken for the newest.
+            _log.warning("the status can be asked for over the bus only: %s", error.message)
+            self._status_file.close()
+            self._status_file = None
 
     def _tell_status(self) -> None:
         job = self._runner.running

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from enum import StrEnum
 from typing import Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -60,16 +59,6 @@ class DeploymentId(str):
         return core_schema.no_info_after_validator_function(
             cls, core_schema.str_schema(max_length=_MAX_TEXT)
         )
-
-
-class DeploymentState(StrEnum):
-    """Where a deployment stands; never stored, always read off the disk."""
-
-    STAGED = "staged"
-    QUEUED = "queued"
-    TRIAL = "trial"
-    GOOD = "good"
-    FAILED = "failed"
 
 
 class _Record(BaseModel):

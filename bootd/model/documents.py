@@ -14,11 +14,11 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from bootd.model.config import Automatic
-from bootd.model.deployment import Denial, DeploymentId, DeploymentState
+from bootd.model.deployment import Denial, DeploymentId
 from bootd.model.digest import Digest
 from bootd.model.etc_change import MAX_PATHS, OpenConflict
 from bootd.model.etc_report import EtcReport
-from bootd.model.state import UpgradeState
+from bootd.model.state import DeploymentState, UpgradeState
 
 
 class Document(BaseModel):

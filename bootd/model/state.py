@@ -1,4 +1,7 @@
-"""The life of an upgrade as one table; the diagram in docs/architecture.md is made from it."""
+"""Where machine and deployments stand.
+
+The life of an upgrade is one table; the diagram in docs/architecture.md is made from it.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,16 @@ class UpgradeState(StrEnum):
     GOOD = "good"
     FAILED = "failed"
     DENIED = "denied"
+
+
+class DeploymentState(StrEnum):
+    """Where a deployment stands; never stored, always read off the disk."""
+
+    STAGED = "staged"
+    QUEUED = "queued"
+    TRIAL = "trial"
+    GOOD = "good"
+    FAILED = "failed"
 
 
 S = UpgradeState

@@ -16,9 +16,10 @@ from collections.abc import Callable
 
 from bootd.boot.entries import remove_entry
 from bootd.boot.kernel import remove_kernel, unreferenced_kernels
-from bootd.model.deployment import DeploymentId, DeploymentState
+from bootd.model.deployment import DeploymentId
 from bootd.model.documents import CollectDocument
 from bootd.model.errors import StorageError
+from bootd.model.state import DeploymentState
 from bootd.operations.etc_copies import expire
 from bootd.operations.etc_edits import keep_edits
 from bootd.operations.fallback import settle_fallbacks

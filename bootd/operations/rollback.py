@@ -13,11 +13,12 @@ import logging
 from bootd.boot.entries import commit_entry, next_serial, remove_entry
 from bootd.boot.entry import BootEntry, compose_entry
 from bootd.boot.kernel import install_kernel
-from bootd.model.deployment import DeploymentId, DeploymentRecord, DeploymentState
+from bootd.model.deployment import DeploymentId, DeploymentRecord
 from bootd.model.digest import Digest
 from bootd.model.documents import RollbackDocument
 from bootd.model.errors import BootdError, NoRollbackError
 from bootd.model.etc_change import MAX_PATHS
+from bootd.model.state import DeploymentState
 from bootd.operations.deny import ROLLED_BACK, allow_locked, deny_locked
 from bootd.operations.etc_carry import carry, left_behind
 from bootd.operations.host import Host

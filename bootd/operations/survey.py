@@ -13,10 +13,10 @@ from functools import cached_property
 from bootd.boot.entries import boots_next, list_entries
 from bootd.boot.entry import BootEntry
 from bootd.boot.order import boot_order
-from bootd.model.deployment import DeploymentId, DeploymentRecord, DeploymentState, Intent
+from bootd.model.deployment import DeploymentId, DeploymentRecord, Intent
 from bootd.model.digest import Digest
 from bootd.model.errors import BootdError, NoSuchDeploymentError
-from bootd.model.state import UpgradeState
+from bootd.model.state import DeploymentState, UpgradeState
 from bootd.sysroot import Sysroot
 
 

@@ -15,8 +15,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from support.machine import Machine, publish
 
 from bootd.boot.kernel import kernel_damage
-from bootd.model.deployment import DeploymentId, DeploymentState
+from bootd.model.deployment import DeploymentId
 from bootd.model.errors import DeniedDigestError, NoRollbackError
+from bootd.model.state import DeploymentState
 from bootd.operations.bless import bless
 from bootd.operations.collect import collect
 from bootd.operations.deny import allow, denied

@@ -18,6 +18,7 @@ import jsonschema
 import pytest
 from support.images import build_image, tar_layer
 from support.machine import Machine, image_files, installed
+from support.own_run import with_run
 from support.private_bus import run_bus, run_daemon
 from support.registry import faulty_registry
 
@@ -115,6 +116,27 @@ def test_an_upgrade_from_the_check_to_the_next_boot(client: Client) -> None:
     assert "boots next" in client.say("finalize", "--sysroot", folder)
     assert "bootctl-py apply" in client.say("status")
     assert "Nothing is staged" in client.say("finalize", "--sysroot", folder)
+
+
+def test_the_status_of_this_machine_needs_no_bus(client: Client, bus: dict[str, str]) -> None:
+    """What the daemon wrote down says the same as the daemon, at once after each change."""
+    address = "DBUS_SYSTEM_BUS_ADDRESS"
+    without_bus = {name: value for name, value in bus.items() if name != address}
+
+    def read(*words: str) -> str:
+        command = with_run(client.machine.folder / "run/bootd", [BOOTCTL, *words])
+        done = subprocess.run(
+            command, env=without_bus, capture_output=True, text=True, check=False, timeout=PATIENCE
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
+
+    for change in (["check"], ["upgrade"], ["hold", "me"], ["unstage"]):
+        client.say(*change)
+        found, answered = json.loads(read("status", "--json=short")), client.document("status")
+        assert found == {**answered, "etc_drift": None}
+        page = [line for line in client.say("status").splitlines() if "Drift" not in line]
+        assert [line.split() for line in read("status").splitlines()] == list(map(str.split, page))
 
 
 def test_every_verb_speaks_json(client: Client) -> None:

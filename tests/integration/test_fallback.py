@@ -11,8 +11,9 @@ import pytest
 from support.machine import Machine, installed, publish
 
 from bootd.boot.entries import list_entries, mark_entry_bad
-from bootd.model.deployment import DeploymentId, DeploymentState
+from bootd.model.deployment import DeploymentId
 from bootd.model.errors import DeniedDigestError
+from bootd.model.state import DeploymentState
 from bootd.operations.bless import FAILURE_MARKER, bless, leave_undecided
 from bootd.operations.collect import collect
 from bootd.operations.deny import BOOT_FAILED, HEALTH_FAILED, ROLLED_BACK, allow, denied

@@ -11,7 +11,7 @@ from support.images import build_image, tar_layer
 from support.machine import Machine, image_files, installed, publish
 from support.registry import FaultyRegistry, faulty_registry
 
-from bootd.model.deployment import DeploymentState, Intent
+from bootd.model.deployment import Intent
 from bootd.model.digest import Digest
 from bootd.model.errors import (
     BootPartitionFullError,
@@ -27,6 +27,7 @@ from bootd.model.errors import (
     UnknownFormatError,
 )
 from bootd.model.etc_report import ConflictKind, NoteKind
+from bootd.model.state import DeploymentState
 from bootd.operations.bless import bless
 from bootd.operations.check import check
 from bootd.operations.collect import collect

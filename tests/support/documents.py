@@ -17,7 +17,7 @@ from bootd.cli.documents import (
     Setting,
 )
 from bootd.model.config import Automatic
-from bootd.model.deployment import Denial, DeploymentId, DeploymentState
+from bootd.model.deployment import Denial, DeploymentId
 from bootd.model.digest import Digest
 from bootd.model.documents import (
     AvailableImage,
@@ -58,7 +58,7 @@ from bootd.model.etc_report import (
 )
 from bootd.model.health import CheckResult, HealthDocument, Outcome, Severity, Verdict
 from bootd.model.lint import LintDocument, LintFinding, LintRule, LintSeverity
-from bootd.model.state import UpgradeState
+from bootd.model.state import DeploymentState, UpgradeState
 
 IMAGE = "registry.example/os:stable"
 OLD = Digest("sha256:" + "1a" * 32)

@@ -15,9 +15,8 @@ from bootd.cli.parser import build
 from bootd.cli.render.by_kind import RENDERINGS
 from bootd.cli.verbs import VERBS
 from bootd.model.config import Configuration
-from bootd.model.deployment import DeploymentState
 from bootd.model.errors import registered_errors
-from bootd.model.state import UpgradeState
+from bootd.model.state import DeploymentState, UpgradeState
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from bootd.cli.render.text import count, fields, moment, printable, short_digest
 from bootd.cli.style import Style
-from bootd.model.deployment import DeploymentId, DeploymentState
-from bootd.model.documents import DeploymentStatus, StatusDocument
+from bootd.model.state import DeploymentState
 
+if TYPE_CHECKING:
+    from bootd.model.deployment import DeploymentId
+    from bootd.model.documents import DeploymentStatus, StatusDocument
+
+_TIMES: Final = frozenset({"created", "checked", "when"})
 _BOOTED_MARK: Final = "●"
 _NEXT_MARK: Final = "→"
 _OTHER_MARK: Final = "○"
@@ -24,6 +30,25 @@ def render_status(document: StatusDocument, style: Style) -> str:
     if steps:
         parts.append("\n".join([style.bold("Next steps"), fields(steps, "  ")]))
     return "\n\n".join(parts)
+
+
+def render_plainly(value: Mapping[str, Any], style: Style) -> str:
+    """Return the page of a status that came as JSON from a bootd of the same version.
+
+    That needs no model, whose library takes longer to load than all the rest of the command.
+
+    Raises:
+        AttributeError, TypeError, ValueError: it is no status.
+    """
+    return render_status(cast("StatusDocument", _plain(value)), style)
+
+
+def _plain(value: Any, key: str = "") -> Any:
+    if isinstance(value, Mapping):
+        return SimpleNamespace(**{name: _plain(one, name) for name, one in value.items()})
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    return datetime.fromisoformat(value) if key in _TIMES else value
 
 
 def in_order(document: StatusDocument) -> list[DeploymentStatus]:
@@ -46,7 +71,7 @@ def standing(one: DeploymentStatus, rollback: DeploymentId | None) -> str:
     if one.booted:
         words.append("booted")
     words.append(str(one.state))
-    if one.next_boot and not one.booted and one.state is not DeploymentState.QUEUED:
+    if one.next_boot and not one.booted and one.state != DeploymentState.QUEUED:
         words.append("boots next")
     if one.id == rollback:
         words.append("rollback")
@@ -103,7 +128,7 @@ def _state(document: StatusDocument, style: Style) -> str:
 
 def _deployment(one: DeploymentStatus, document: StatusDocument, style: Style) -> str:
     mark = _BOOTED_MARK if one.booted else _NEXT_MARK if _comes_next(one, document) else _OTHER_MARK
-    colour = style.bad if one.state is DeploymentState.FAILED else style.good
+    colour = style.bad if one.state == DeploymentState.FAILED else style.good
     title = f"{colour(mark) if one.booted else mark} {style.bold(one.id)}  "
     details = fields(
         [
