@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import sys
 import tempfile
 import urllib.request
@@ -45,16 +46,18 @@ class PartialBootd(Bootd):
         settings.write_text(f"trust_layer_tables = {str(bool(prefix)).lower()}\n")
 
     def stage(self, kind: str) -> tuple[Measurement, int, int]:
-        """Stage a kind; return what it took, the bytes of blobs served, and the disk's growth."""
+        """Stage a kind; return what it took, the bytes of blobs served, and those of new files."""
         (self.sysroot / "boot").mkdir(parents=True, exist_ok=True)
         self.registry.configure(self.sysroot)
-        before, log = disk_usage(self.sysroot / "bootd"), len(self.registry.requests())
+        before, log = files_on_disk(self.sysroot / "bootd"), len(self.registry.requests())
         reference = f"{self.registry.host}/{self._prefix}tables/{kind}:latest"
         measurement = self._job("stage", reference=reference)
         served = sum(
             int(one[1]) for one in map(_BLOB.search, self.registry.requests()[log:]) if one
         )
-        return measurement, served, disk_usage(self.sysroot / "bootd") - before
+        after = files_on_disk(self.sysroot / "bootd")
+        # What an older version had alone may be gone by now, and does not count against this one.
+        return measurement, served, sum(after[file] for file in after.keys() - before.keys())
 
 
 def main() -> int:
@@ -93,9 +96,12 @@ def _round(
     tool = PartialBootd(own, registry, prefix)
     found = figures.setdefault(prefix, {})
     for what, kind in ((FIRST, "v1"), (REBUILT, "rebuilt"), (CHANGED, "changed")):
-        sys.stdout.write(f"==> round {number + 1}: {NAMES[prefix]}, {what}\n")
-        sys.stdout.flush()
         measurement, served, grown = tool.stage(kind)
+        sys.stdout.write(
+            f"==> round {number + 1}: {NAMES[prefix]}, {what}: {measurement.seconds:.1f} s, "
+            f"{measurement.cpu_seconds:.1f} s of CPU, {served:,} served, new files {grown:,}\n"
+        )
+        sys.stdout.flush()
         results.add(what, NAMES[prefix], measurement)
         found[what] = [served, grown]
     found["erofs"] = [max(path.stat().st_size for path in tool.sysroot.rglob("root.erofs"))]
@@ -117,8 +123,8 @@ def _judge(
     time = results.median(CHANGED, name) / results.median(FIRST, name)
     results.facts[name] = (
         f"image {whole:,} bytes, tables {tables:,}, changed files {changed:,} compressed and "
-        f"{images.changed_bytes:,} unpacked, EROFS {erofs:,}; {CHANGED}: {served:,} served, disk "
-        f"+{grown:,}; rebuilt: {rebuilt:,} served"
+        f"{images.changed_bytes:,} unpacked, EROFS {erofs:,}; {CHANGED}: {served:,} served, "
+        f"new files {grown:,}; rebuilt: {rebuilt:,} served"
     )
     results.targets += [
         Target(f"{name}: wire for 1 % changed, times what is allowed",
@@ -165,13 +171,14 @@ def _get(url: str, headers: dict[str, str]) -> bytes:
         return bytes(response.read())
 
 
-def disk_usage(folder: Path) -> int:
-    """The bytes that a folder takes on the disk; a file with several names counts once."""
-    seen: dict[int, int] = {}
-    for path in folder.rglob("*") if folder.exists() else ():
-        found = path.lstat()
-        seen[found.st_ino] = found.st_blocks * 512
-    return sum(seen.values())
+def files_on_disk(folder: Path) -> dict[tuple[int, int], int]:
+    """The bytes that each file takes on the disk; one with several names counts once.
+
+    A number alone may be a new file's that an old one had.
+    """
+    paths = folder.rglob("*") if folder.exists() else ()
+    files = [found for found in (path.lstat() for path in paths) if stat.S_ISREG(found.st_mode)]
+    return {(found.st_ino, found.st_mtime_ns): found.st_blocks * 512 for found in files}
 
 
 if __name__ == "__main__":
