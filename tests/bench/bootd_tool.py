@@ -3,25 +3,40 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, ClassVar
 
+from support.own_run import with_run
 from support.private_bus import run_bus, run_daemon, run_polkit
 
-from bench.measure import Measurement, measure, resident_bytes
+from bench.measure import Measurement, cpu_seconds, measure, resident_bytes, wakes
+from bench.targets import OWN, Daemon
 from bench.tool import Tool
 
 _SETTLE_SECONDS = 5.0
+_IDLE_SECONDS = 120.0
+_TIMED = """
+import statistics, subprocess, sys, time
+taken = []
+for _ in range(21):
+    start = time.monotonic()
+    subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
+    taken.append(time.monotonic() - start)
+print(statistics.median(taken))
+"""
+_CLIENT = str(Path(sys.executable).with_name("bootctl-py"))
 
 
 class Bootd(Tool):
     """Stage on an empty sysroot, then stage the second version on that."""
 
-    name: ClassVar[str] = "bootd"
+    name: ClassVar[str] = OWN
 
     @property
     def sysroot(self) -> Path:
@@ -35,24 +50,49 @@ class Bootd(Tool):
     def second(self) -> Measurement:
         return self._job("stage", reference=self.reference("v2"))
 
-    def check(self) -> Measurement:
-        """Poll the followed image."""
-        return self._job("check")
+    def check(self) -> tuple[int, Measurement]:
+        """Poll the followed image; return the requests that took, too."""
+        before = len(self.registry.requests())
+        measured = self._job("check")
+        return len(self.registry.requests()) - before, measured
 
-    def idle_bytes(self) -> int:
-        """The resident memory of the daemon when nothing has been asked of it for a while."""
+    def compose(self) -> Measurement:
+        """Compose what is in the store once more, without anything else."""
+        command = [sys.executable, "-m", "bench.compose_once", self.sysroot]
+        return measure(command, folder=self.folder)
+
+    def daemon(self) -> Daemon:
+        """What the daemon takes for a poll, for ``status``, and for nothing after an upgrade."""
         with ExitStack() as stack:
             # The cache may be in a home folder that polkitd's user cannot enter.
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bootd-bench-")))
             folder.chmod(0o755)
             environment = stack.enter_context(run_bus(folder))
             stack.enter_context(run_polkit(environment, folder))
-            daemon = run_daemon(environment, self.sysroot, folder / "bootd.log")
-            pid = stack.enter_context(daemon).pid
+            running = run_daemon(environment, self.sysroot, folder / "bootd.log")
+            pid = stack.enter_context(running).pid
+            _ask(environment, "upgrade")
+            before = cpu_seconds(pid)
+            _ask(environment, "check")
+            polled = cpu_seconds(pid) - before
+            run = self.sysroot / "run/bootd"
+            status, bare = (
+                float(
+                    subprocess.check_output(with_run(run, [sys.executable, "-c", _TIMED, *words]))
+                )
+                for words in ((_CLIENT, "status"), (sys.executable, "-c", "pass"))
+            )
             time.sleep(_SETTLE_SECONDS)
-            return resident_bytes(pid)
+            resident, woken = resident_bytes(pid), wakes(pid)
+            time.sleep(_IDLE_SECONDS)
+            rate = round((wakes(pid) - woken) * 60 / _IDLE_SECONDS)
+            return Daemon(resident, rate, polled, status, bare)
 
     def _job(self, operation: str, **arguments: Any) -> Measurement:
         request = {"operation": operation, "arguments": arguments, "sysroot": str(self.sysroot)}
         command = [sys.executable, "-m", "bootd.operations"]
         return measure(command, folder=self.folder, request=json.dumps(request).encode() + b"\n")
+
+
+def _ask(environment: Mapping[str, str], verb: str) -> None:
+    subprocess.run([_CLIENT, verb], env=environment, check=True, capture_output=True)

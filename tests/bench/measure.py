@@ -1,8 +1,10 @@
 """Runs a command and measures it with all processes it starts.
 
-Time is from start to exit, and again with the ``syncfs`` that makes what it wrote durable. Memory,
-processor time and written bytes are sampled from ``/proc`` for the whole tree of processes, so the
-last twentieth of a second of a process may be missing.
+Time is from start to exit, and again with the ``syncfs`` that makes what it wrote durable. Memory
+and written bytes are sampled from ``/proc`` for the whole tree of processes, so the last twentieth
+of a second of a process may be missing. Processor time is what the kernel accounts to the command
+and all its children. Bytes on the wire are what the loopback interface received meanwhile, headers
+included; nothing else may use it.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ class Measurement:
         cpu_seconds: user and system time of all processes.
         peak_pss: most bytes of memory of all processes at a time; what they share counts once.
         written_bytes: what they caused to be written to storage.
+        wire_bytes: what came over the loopback interface.
         output: the command's standard output.
     """
 
@@ -41,6 +44,7 @@ class Measurement:
     cpu_seconds: float
     peak_pss: int
     written_bytes: int
+    wire_bytes: int
     output: str
 
 
@@ -50,7 +54,6 @@ class _Sampler:
 
     root: int
     peak_pss: int = 0
-    cpu_ticks: int = 0
     written: int = 0
     done: threading.Event = field(default_factory=threading.Event)
 
@@ -58,9 +61,8 @@ class _Sampler:
         while not self.done.wait(_SAMPLE_SECONDS):
             seen = [_look(pid) for pid in tree(self.root)]
             # What an ended child used is added to its parent, so at any moment the sum is whole.
-            pss, ticks, written = (sum(column) for column in zip(*seen, strict=True))
+            pss, written = (sum(column) for column in zip(*seen, strict=True))
             self.peak_pss = max(self.peak_pss, pss)
-            self.cpu_ticks = max(self.cpu_ticks, ticks)
             self.written = max(self.written, written)
 
 
@@ -83,6 +85,7 @@ def measure(
         CommandFailedError: its exit status is not 0.
     """
     _sync(folder)
+    wire = _received()
     start = time.monotonic()
     with subprocess.Popen(
         list(map(str, command)),
@@ -100,17 +103,19 @@ def measure(
         thread.start()
         try:
             output = process.stdout.read().decode(errors="replace")
-            status = process.wait()
+            _, ended, usage = os.wait4(process.pid, 0)
+            process.returncode = status = os.waitstatus_to_exitcode(ended)
             seconds = time.monotonic() - start
         finally:
             sampler.done.set()
             thread.join()
+    wire = _received() - wire
     _sync(folder)
     durable = time.monotonic() - start
     if status != 0:
         raise CommandFailedError(f"{command[0]} ended with status {status}: {output[-2_000:]}")
-    cpu = sampler.cpu_ticks / _TICKS
-    return Measurement(seconds, durable, cpu, sampler.peak_pss, sampler.written, output)
+    cpu = usage.ru_utime + usage.ru_stime
+    return Measurement(seconds, durable, cpu, sampler.peak_pss, sampler.written, wire, output)
 
 
 def resident_bytes(pid: int) -> int:
@@ -130,15 +135,30 @@ def tree(root: int) -> list[int]:
     return found
 
 
-def _look(pid: int) -> tuple[int, int, int]:
-    """Proportional set size, ticks of processor time and written bytes of one process."""
+def cpu_seconds(pid: int) -> float:
+    """The processor time of a process itself, without its children."""
+    times = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, times[11:13])) / _TICKS
+
+
+def wakes(pid: int) -> int:
+    """How often a process has given up the processor of itself, and so was woken again."""
+    return _value(pid, "status", "voluntary_ctxt_switches")
+
+
+def _look(pid: int) -> tuple[int, int]:
+    """Proportional set size and written bytes of one process."""
     try:
-        times = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        ticks = sum(map(int, times[11:15]))
         pss = _value(pid, "smaps_rollup", "Pss") * 1024
-        return pss, ticks, _value(pid, "io", "write_bytes")
+        return pss, _value(pid, "io", "write_bytes")
     except (OSError, ValueError):
-        return 0, 0, 0  # it is gone
+        return 0, 0  # it is gone
+
+
+def _received() -> int:
+    lines = Path("/proc/net/dev").read_text().splitlines()
+    [counts] = [line.partition(":")[2] for line in lines if line.strip().startswith("lo:")]
+    return int(counts.split()[0])
 
 
 def _value(pid: int, file: str, key: str) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 from bench.measure import Measurement
 
-_FIGURES = ("seconds", "durable_seconds", "cpu_seconds", "peak_pss", "written_bytes")
+_FIGURES = ("seconds", "durable_seconds", "cpu_seconds", "peak_pss", "written_bytes", "wire_bytes")
 _MIB = 1 << 20
 
 
@@ -29,9 +29,9 @@ class Target:
     def met(self) -> bool:
         return self.found <= self.at_most
 
-    def __str__(self) -> str:
+    def row(self) -> tuple[str, ...]:
         verdict = "met" if self.met else "MISSED"
-        return f"{self.what}: {self.found:.2f}{self.unit}, at most {self.at_most:g}: {verdict}"
+        return (self.what, f"{self.found:.3g}", f"<= {self.at_most:g}", self.unit, verdict)
 
 
 @dataclass
@@ -57,11 +57,23 @@ class Results:
         """A table for people, in Markdown."""
         lines = [f"{name}: {value}" for name, value in self.facts.items()]
         for what, tools in self.runs.items():
-            header = ("tool", "s", "s, durable", "s of CPU", "MiB of memory", "MiB written", "runs")
+            header = ("tool", "s", "s, durable", "s of CPU", "MiB of memory", "MiB written",
+                      "MiB on the wire", "runs")  # fmt: skip
             rows = [self._row(what, tool, runs) for tool, runs in tools.items()]
             lines += ["", f"## {what}", "", *_markdown(header, rows)]
-        lines += ["", "## Targets", "", *(f"- {target}" for target in self.targets)]
+        header = ("what", "found", "target", "unit", "verdict")
+        rows = [target.row() for target in self.targets]
+        lines += ["", "## Targets", "", *_markdown(header, rows)]
         return "\n".join(lines) + "\n"
+
+    def verdict(self) -> str:
+        """The last line: how many targets were met, and how many missed."""
+        return f"{len(self.targets) - self.missed} targets met, {self.missed} missed"
+
+    @property
+    def missed(self) -> int:
+        """How many targets were missed."""
+        return sum(not target.met for target in self.targets)
 
     def write(self, folder: Path, name: str) -> None:
         """Write ``<name>.json`` and ``<name>.md`` into a folder."""
@@ -76,10 +88,10 @@ class Results:
         (folder / f"{name}.md").write_text(self.table())
 
     def _row(self, what: str, tool: str, runs: Sequence[Measurement]) -> tuple[str, ...]:
-        seconds, durable, cpu, memory, written = (
+        seconds, durable, cpu, memory, written, wire = (
             self.median(what, tool, figure) for figure in _FIGURES
         )
-        sizes = (f"{memory / _MIB:.0f}", f"{written / _MIB:.0f}")
+        sizes = tuple(f"{size / _MIB:.0f}" for size in (memory, written, wire))
         return (tool, f"{seconds:.2f}", f"{durable:.2f}", f"{cpu:.2f}", *sizes, str(len(runs)))
 
 

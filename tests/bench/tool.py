@@ -18,10 +18,12 @@ class Tool(ABC):
 
     Attributes:
         name: in the results.
+        program: the tool takes part where this is installed.
         folder: an empty folder of its own.
     """
 
     name: ClassVar[str]
+    program: ClassVar[str] = "sh"
 
     def __init__(self, folder: Path, registry: DockerRegistry) -> None:
         self.folder = folder
