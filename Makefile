@@ -63,7 +63,7 @@ demo-vm: as-root ## a machine in QEMU that upgrades itself and falls back; as ro
 	@PYTHONPATH=tests $(ENVIRONMENT) python -m demo_vm
 
 .PHONY: bench
-bench: as-root ## bootd beside skopeo and umoci, in bench-results/; as root
+bench: as-root ## bootd beside other tools, with targets, in bench-results/; as root
 	@PYTHONPATH=tests $(ENVIRONMENT) python -m bench
 
 .PHONY: clean-cache
