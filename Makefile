@@ -66,6 +66,10 @@ demo-vm: as-root ## a machine in QEMU that upgrades itself and falls back; as ro
 bench: as-root ## bootd beside other tools, with targets, in bench-results/; as root
 	@PYTHONPATH=tests $(ENVIRONMENT) python -m bench
 
+.PHONY: bench-partial-fetch
+bench-partial-fetch: as-root ## what an upgrade costs whose layers have tables; as root
+	@PYTHONPATH=tests $(ENVIRONMENT) python -m bench.partial_fetch
+
 .PHONY: clean-cache
 clean-cache: ## remove images and virtual environments that were kept
 	rm -rf -- "$(CACHE)"

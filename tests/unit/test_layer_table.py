@@ -6,7 +6,7 @@ import tarfile
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.chunked import OLD_PREFIX, PREFIX, zstd_chunked
 from support.images import entry, tar_layer
@@ -37,6 +37,7 @@ from bootd.store.table.rows import FileRows, file_rows
 from bootd.store.table.tar_split import LINE_LIMIT, parse_tar_split
 from bootd.store.tar_reader import TarReader
 
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 ZSTD = "application/vnd.oci.image.layer.v1.tar+zstd"
 GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
 DIGEST = "sha256:" + "ab" * 32
@@ -125,6 +126,7 @@ VALUES = st.recursive(
 
 
 @given(st.data())
+@UNHURRIED
 def test_entries_come_out_as_they_went_in(data):
     entries = data.draw(st.lists(st.dictionaries(st.text(), VALUES)))
     others = data.draw(st.dictionaries(st.text().filter(lambda key: key != "entries"), VALUES))
@@ -264,6 +266,7 @@ LENGTHS = st.one_of(st.integers(1, 300), st.integers(1, 3 * GAP_LIMIT))
 
 
 @given(st.lists(st.tuples(LENGTHS, LENGTHS, st.booleans())))
+@UNHURRIED
 def test_a_plan_has_all_that_is_wanted_and_little_else(layout):
     rows, wanted, place = FileRows(), [], 0
     for row, (gap, length, is_wanted) in enumerate(layout):
@@ -297,6 +300,7 @@ SPLIT_RECORDS = st.lists(st.binary(min_size=1) | st.integers(1, 1 << 40))
 
 
 @given(SPLIT_RECORDS, st.data())
+@UNHURRIED
 def test_tar_split_comes_out_as_it_went_in(records, data):
     lines = [
         {"type": 1, "name": "n", "size": record, "payload": "AAAA", "position": place}
