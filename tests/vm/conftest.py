@@ -28,6 +28,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(_TEST_SECONDS))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def machines() -> None:
+    """Make the machines to begin with, if they are not in the cache.
+
+    Before any test, because what Python keeps of the processes that do it is no test's leak.
+    """
+    running_machine()
+
+
 @pytest.fixture
 def scenario(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scenario]:
     """A machine on ``v1`` that runs and is well, and a registry that serves ``v1``."""
