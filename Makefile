@@ -66,8 +66,8 @@ demo-vm: as-root ## a machine in QEMU that upgrades itself and falls back; as ro
 bench: as-root ## bootd beside other tools, with targets, in bench-results/; as root
 	@PYTHONPATH=tests $(ENVIRONMENT) python -m bench
 
-.PHONY: bench-partial-fetch
-bench-partial-fetch: as-root ## what an upgrade costs whose layers have tables; as root
+.PHONY: bench-parts
+bench-parts: as-root ## what an upgrade costs whose layers have tables; as root
 	@PYTHONPATH=tests $(ENVIRONMENT) python -m bench.partial_fetch
 
 .PHONY: clean-cache
