@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from support.images import build_image, tar_layer
 from support.machine import Machine, image_files, installed, publish
 from support.registry import FaultyRegistry, faulty_registry
 
+from bootd.model.config import Integrity
 from bootd.model.deployment import Intent
 from bootd.model.digest import Digest
 from bootd.model.errors import (
@@ -24,6 +26,7 @@ from bootd.model.errors import (
     NoSuchDeploymentError,
     NotDeniedError,
     NothingStagedError,
+    NoVerityError,
     UnknownFormatError,
 )
 from bootd.model.etc_report import ConflictKind, NoteKind
@@ -478,3 +481,15 @@ def test_denials_are_bounded_and_the_newest_cause_wins(machine: Machine) -> None
 @pytest.mark.parametrize("phase", Phase)
 def test_progress_goes_from_its_phase_to_the_next(phase: Phase) -> None:
     assert 0 <= overall(phase, 0, 10) <= overall(phase, 5, 10) <= overall(phase, 99, 10) <= 1
+
+
+def test_a_seal_that_cannot_be_had_is_refused_and_nothing_is_staged() -> None:
+    # A tmpfs has no fs-verity, whatever the kernel has.
+    with TemporaryDirectory(dir="/dev/shm") as folder:
+        machine = installed(Path(folder))
+        publish(machine.image, "v2")
+        sealing = machine.configuration.model_copy(update={"integrity": Integrity.VERITY})
+        with pytest.raises(NoVerityError, match="has no fs-verity"):
+            stage(replace(machine.host, configuration=sealing), Silent())
+        assert survey(machine.sysroot).staged is None
+        assert stage(machine.host, Silent()).changed
