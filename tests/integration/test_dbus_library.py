@@ -17,7 +17,9 @@ from support import rough_service
 from support.bus import LIBRARIES, environment_of, permissive_bus
 from support.private_bus import wait_for_name
 
+from bootd.daemon import names
 from bootd.daemon.bus import Connection
+from bootd.daemon.client import BusClient
 from bootd.daemon.wire import IncomingSignal, RemoteError
 from bootd.model.errors import DaemonUnreachableError, InternalError
 
@@ -176,3 +178,63 @@ def test_no_bus_is_an_error_with_advice(library: str, where: str):
     )
     assert f"no message bus answers at {where}" in done.stdout
     assert done.stderr == ""
+
+
+_SLOW_BUS = """\
+<busconfig>
+  <listen>unix:path={folder}/bus</listen>
+  <servicedir>{folder}</servicedir>
+  <policy context="default">
+    <allow send_destination="*"/><allow receive_sender="*"/><allow own="*"/>
+  </policy>
+  <limit name="service_start_timeout">2000</limit>
+</busconfig>
+"""
+_SLOW_SERVICE = "[D-BUS Service]\nName=org.bootd1\nExec={folder}/start\n"
+_SLOW_START = """\
+#!/bin/sh
+echo started >>{folder}/starts
+[ $(wc -l <{folder}/starts) -gt {slow} ] || exec sleep 60
+PYTHONPATH={tests} DBUS_SYSTEM_BUS_ADDRESS=unix:path={folder}/bus exec {python} -P {service}
+"""
+
+
+@pytest.fixture
+def slow_to_start(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A bus that gives the daemon two seconds to start, which is too little the first times."""
+    places = {"folder": tmp_path, "slow": request.param, "tests": _TESTS}
+    more = {"python": sys.executable, "service": rough_service.__file__}
+    (tmp_path / "bus.conf").write_text(_SLOW_BUS.format(**places))
+    (tmp_path / "org.bootd1.service").write_text(_SLOW_SERVICE.format(**places))
+    (tmp_path / "start").write_text(_SLOW_START.format(**places, **more))
+    (tmp_path / "start").chmod(0o755)
+    command = ["dbus-daemon", f"--config-file={tmp_path}/bus.conf", "--nofork", "--print-address"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        try:
+            yield tmp_path
+        finally:
+            process.terminate()
+
+
+@pytest.mark.parametrize("slow_to_start", [1], indirect=True)
+async def test_slow_start_is_waited_for(slow_to_start: Path):
+    client = await BusClient.connect(f"unix:path={slow_to_start}/bus")
+    try:
+        assert await client.get_properties(rough_service.PATH, names.JOB)
+    finally:
+        await client.close()
+    # The second start, too, may take too long on a busy machine.
+    assert 1 < (slow_to_start / "starts").read_text().count("started") <= 4
+
+
+@pytest.mark.parametrize("slow_to_start", [9], indirect=True)
+async def test_start_that_never_ends_is_an_error(slow_to_start: Path):
+    client = await BusClient.connect(f"unix:path={slow_to_start}/bus")
+    try:
+        with pytest.raises(DaemonUnreachableError, match="does not answer"):
+            await client.get_properties(rough_service.PATH, names.JOB)
+    finally:
+        await client.close()
+    assert (slow_to_start / "starts").read_text().count("started") == 4
