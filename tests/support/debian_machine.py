@@ -7,7 +7,10 @@ from pathlib import Path
 from bootd.process import run
 
 USER, PASSWORD = "alice", "long live /etc"
-PASSWORD_HASH = "$6$bootd$ILtcXr/JC7NNHocv4q9u05BYkzDRYR0f5d8wEZDABlsK0lX8KQmDIkJroOg1mny3eS5DznDCP0lB7DXCcodAW."
+PASSWORD_HASH = (
+    "$6$bootd$ILtcXr/JC7NNHocv4q9u05BYkzDRYR0f5d8wEZDABlsK0lX8KQm"
+    "DIkJroOg1mny3eS5DznDCP0lB7DXCcodAW."
+)
 """Of the password, by ``openssl passwd -6``."""
 
 
