@@ -21,17 +21,17 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Self
 
-from bootd.durable import TEMPORARY_PREFIX, storage_errors, temporary_name
+from bootd.durable import storage_errors, temporary_name
 from bootd.model.digest import Digest
 from bootd.model.errors import (
     DamagedRecordError,
-    InvalidDigestError,
     InvalidLayerError,
     UnknownFormatError,
 )
 from bootd.model.image import Compression
 from bootd.store.decompress import frames
 from bootd.store.dumpfile import LINE_LIMIT, DumpEntry, format_entry, parse_lines
+from bootd.store.layers import layer_path
 from bootd.sysroot import Sysroot
 
 ENTRIES_LIMIT: Final = 1_000_000
@@ -58,32 +58,6 @@ class LayerIndex:
     diff_id: Digest
     entries: int
     unpacked_size: int
-
-
-def layer_path(sysroot: Sysroot, diff_id: Digest) -> Path:
-    """Return where a layer's index is, whether it exists or not."""
-    return sysroot.layers / diff_id
-
-
-def has_layer(sysroot: Sysroot, diff_id: Digest) -> bool:
-    """Return whether a layer is in the store, whole and durable."""
-    return layer_path(sysroot, diff_id).is_file()
-
-
-def all_layers(sysroot: Sysroot) -> list[Digest]:
-    """Return the diff IDs of the layers in the store, sorted."""
-    if not sysroot.layers.is_dir():
-        return []
-    with storage_errors("list", sysroot.layers):
-        names = sorted(path.name for path in sysroot.layers.iterdir())
-    found = []
-    for name in names:
-        if not name.startswith(TEMPORARY_PREFIX):
-            try:
-                found.append(Digest(name))
-            except InvalidDigestError as error:
-                raise DamagedRecordError(f"{sysroot.layers / name} is no layer") from error
-    return found
 
 
 class LayerIndexWriter:

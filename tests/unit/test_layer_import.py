@@ -30,13 +30,8 @@ from bootd.store import objects
 from bootd.store.dumpfile import format_entry
 from bootd.store.layer import import_layer
 from bootd.store.layer_entry import tree_path
-from bootd.store.layer_index import (
-    all_layers,
-    has_layer,
-    layer_objects,
-    layer_path,
-    read_layer,
-)
+from bootd.store.layer_index import layer_objects, read_layer
+from bootd.store.layers import all_layers, has_layer, layer_path
 from bootd.store.objects import all_objects, object_path
 from bootd.store.verity import verity_digest
 from bootd.sysroot import Sysroot
