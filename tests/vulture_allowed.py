@@ -33,6 +33,7 @@ BY_FILES_FROM_OUTSIDE = (
     used.NOTHING,
 )
 BY_READERS_OF_DOCUMENTS = (used.bootd,)
+BY_JOBS = (used.preview, used.reset, used.restore)  # named in bootd/operations/__main__.py
 BY_DOCUMENTATION = (used.diagram,)  # docs/generate.py
 BY_TESTS_AND_DEMO = (
     used.Silent,
@@ -51,6 +52,7 @@ for names in (
     BY_REQUESTS_AND_URLLIB3,
     BY_FILES_FROM_OUTSIDE,
     BY_READERS_OF_DOCUMENTS,
+    BY_JOBS,
     BY_DOCUMENTATION,
     BY_TESTS_AND_DEMO,
 ):

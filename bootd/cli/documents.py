@@ -37,7 +37,7 @@ class KernelArgumentsDocument(Document):
 class JobStatus(BaseModel):
     """One job of the daemon."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     id: int
     path: str
@@ -73,7 +73,7 @@ class DoneDocument(Document):
 class Setting(BaseModel):
     """One value of the configuration."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     name: str
     value: str | int | float | bool | list[str] | None

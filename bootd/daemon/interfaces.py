@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 _EMITS = "org.freedesktop.DBus.Property.EmitsChangedSignal"
@@ -56,7 +56,9 @@ class Interface:
 @cache
 def load(name: str) -> Interface:
     """Return a shipped interface by its name."""
-    text = (files("bootd.daemon") / "interfaces" / f"{name}.xml").read_text(encoding="utf-8")
+    text = (
+        Path(__file__).with_name("interfaces").joinpath(f"{name}.xml").read_text(encoding="utf-8")
+    )
     element = ET.fromstring(text).find("interface")  # noqa: S314 - our own file
     assert element is not None
     start, end = text.index("  <interface "), text.index("</interface>") + len("</interface>\n")

@@ -18,7 +18,7 @@ from bootd.model.documents import StatusDocument
 from bootd.model.errors import BootdError
 from bootd.model.etc_report import EtcCounts
 from bootd.model.state import UpgradeState
-from bootd.operations.etc_views import merge_counts
+from bootd.operations.etc_reports import merge_counts
 from bootd.operations.fallback import Fallback
 from bootd.operations.host import open_host, with_boot
 from bootd.operations.recover import Recovery, recover

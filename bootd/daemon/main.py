@@ -17,7 +17,7 @@ from bootd.daemon import journal
 from bootd.daemon.bus import ADDRESS_VARIABLE, Connection
 from bootd.daemon.folder_watch import FolderWatch
 from bootd.daemon.machine import Machine
-from bootd.daemon.memory import give_back
+from bootd.daemon.memory import give_back, settle
 from bootd.daemon.notify import ServiceManager, watchdog_interval
 from bootd.daemon.service import Service
 from bootd.model.errors import BootdError, InvalidConfigurationError
@@ -75,6 +75,7 @@ async def _serve(sysroot: Path | None, address: str | None) -> int:
         service = Service(connection, machine, service_manager)
         loop = _Loop(service, service_manager)
         await service.start()
+        settle()
         service_manager.ready()
         lost = await loop.run(connection)
         service_manager.stopping()

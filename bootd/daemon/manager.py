@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from types import ModuleType
 from typing import Any, Final
 
 from pydantic import BaseModel
@@ -34,7 +35,7 @@ from bootd.model.errors import (
     NotTheRunningMachineError,
 )
 from bootd.model.state import UpgradeState
-from bootd.operations import deny, etc_copies, etc_views, hold, pin, staged
+from bootd.operations import deny, hold, pin, staged
 from bootd.operations.status import with_drift
 
 _MAX_TEXT: Final = 4_096
@@ -221,16 +222,16 @@ class ManagerObject:
         return self._start("preview", arguments, await self._authority.require(call, action))
 
     async def _etc_conflicts(self, call: IncomingCall, options: _Options) -> str:
-        return await self._look(call, options, etc_views.conflicts)
+        return await self._look(call, options, _views().conflicts)
 
     async def _etc_diff(self, call: IncomingCall, options: _Options) -> str:
-        return await self._look(call, options, etc_views.diff)
+        return await self._look(call, options, _views().diff)
 
     async def _get_etc_versions(self, call: IncomingCall, path: str, options: _Options) -> str:
-        return await self._look(call, options, etc_views.versions, _checked(path, "path"))
+        return await self._look(call, options, _views().versions, _checked(path, "path"))
 
     async def _list_etc_copies(self, call: IncomingCall, options: _Options) -> str:
-        return await self._look(call, options, etc_copies.copies)
+        return await self._look(call, options, _copies().copies)
 
     async def _resolve_etc(
         self, call: IncomingCall, path: str, choice: str, options: _Options
@@ -332,6 +333,20 @@ class ManagerObject:
     def _path(self, identifier: DeploymentId | None) -> str:
         known = {deployment.id for deployment in self._machine.status.deployments}
         return names.deployment_path(identifier if identifier in known else None)
+
+
+def _views() -> ModuleType:
+    # It brings the merge of /etc along, two megabytes that few daemons ever need.
+    from bootd.operations import etc_views  # noqa: PLC0415
+
+    return etc_views
+
+
+def _copies() -> ModuleType:
+    # Like `_views`: archives.
+    from bootd.operations import etc_copies  # noqa: PLC0415
+
+    return etc_copies
 
 
 def _checked(text: str, what: str) -> str:

@@ -85,7 +85,7 @@ DRIFT_IGNORE: Final = (
 class EtcSettings(EtcRules):
     """The table ``etc``."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
     keep_days: int = Field(default=30, ge=0, le=3_650)
     """How many days copies are kept: of edits that went with an old deployment, and of what a
@@ -101,7 +101,7 @@ class EtcSettings(EtcRules):
 class Configuration(BaseModel):
     """The resolved settings; a value that is not exactly of its type is refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
     image: str | None = Field(default=None, min_length=1, max_length=_MAX_TEXT)
     """The reference this machine follows, until ``bootctl-py switch`` says otherwise; None: the

@@ -62,7 +62,7 @@ class DeploymentId(str):
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     format: Literal[1] = RECORD_FORMAT
 
@@ -70,7 +70,7 @@ class _Record(BaseModel):
 class KernelFiles(BaseModel):
     """The kernel of a deployment: objects in the store, a folder on ``$BOOT``."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     version: str = Field(max_length=255)
     kernel_object: str = Field(pattern=r"^[0-9a-f]{64}$")
@@ -122,7 +122,7 @@ class Intent(_Record):
 class Denial(BaseModel):
     """One digest that failed on this machine."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     digest: Digest
     cause: str = Field(max_length=_MAX_TEXT)
@@ -149,7 +149,7 @@ class StagedMarker(_Record):
 class StoreFormat(BaseModel):
     """``format.json``: the layout version and the features a reader must know."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     version: int = Field(default=1, ge=1)
     incompatible: list[str] = Field(default_factory=list, max_length=1_000)

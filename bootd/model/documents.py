@@ -24,7 +24,7 @@ from bootd.model.state import DeploymentState, UpgradeState
 class Document(BaseModel):
     """What all documents share."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     version: Literal[1] = 1
 
@@ -32,7 +32,7 @@ class Document(BaseModel):
 class DeploymentStatus(BaseModel):
     """One kept deployment, as read off the disk."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     id: DeploymentId
     image: str
@@ -57,7 +57,7 @@ class DeploymentStatus(BaseModel):
 class AvailableImage(BaseModel):
     """What the followed reference pointed to when it was last looked up."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     image: str
     digest: Digest
@@ -191,7 +191,7 @@ class CollectDocument(Document):
 class Damage(BaseModel):
     """One thing that is not what it should be."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     what: str
     """``object``, ``layer``, ``image``, ``deployment``, ``kernel``, ``entry`` or ``record``."""

@@ -33,7 +33,7 @@ class CopyReason(StrEnum):
 class EtcCopy(BaseModel):
     """One copy."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     format: Literal[1] = 1
     name: str = Field(max_length=64, pattern=r"^[0-9a-f]{16}\.[0-9]{1,9}(-[0-9]{1,9})?$")
@@ -56,7 +56,7 @@ class EtcCopy(BaseModel):
 class EtcCopiesDocument(BaseModel):
     """The copies that are kept, the newest first."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     version: Literal[1] = 1
     kind: Literal["EtcCopies"] = "EtcCopies"
@@ -68,7 +68,7 @@ class EtcCopiesDocument(BaseModel):
 class EtcChangeDocument(BaseModel):
     """Result of a reset, a resolution or a restoration."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     version: Literal[1] = 1
     kind: Literal["EtcChange"] = "EtcChange"
@@ -85,7 +85,7 @@ class EtcChangeDocument(BaseModel):
 class Undecided(BaseModel):
     """A conflict that nobody has decided yet, as a deployment's folder keeps it."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     conflict: EtcConflict
     base: str | None = Field(default=None, max_length=_MAX_TEXT * 2)
@@ -95,7 +95,7 @@ class Undecided(BaseModel):
 class UndecidedConflicts(BaseModel):
     """``deployments/<id>/etc-undecided.json``."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     format: Literal[1] = 1
     conflicts: list[Undecided] = Field(default_factory=list, max_length=MAX_CONFLICTS)
@@ -112,7 +112,7 @@ class Choice(StrEnum):
 class OpenConflict(BaseModel):
     """A conflict that nobody has decided yet, with what each side made of the base."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     deployment: DeploymentId
     """In which it stands: the running one, or the staged one, where it is going to."""
@@ -126,7 +126,7 @@ class OpenConflict(BaseModel):
 class EtcVersionsDocument(BaseModel):
     """A text at which both sides disagree, to be edited."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     version: Literal[1] = 1
     kind: Literal["EtcVersions"] = "EtcVersions"

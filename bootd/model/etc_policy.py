@@ -36,7 +36,7 @@ Policies = Annotated[
 class EtcRules(BaseModel):
     """``/usr/lib/bootd/etc.toml``: what an image says about its own ``/etc``."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True, defer_build=True)
 
     policy: Policies = Field(default_factory=dict)
     """By pattern."""

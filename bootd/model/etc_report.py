@@ -110,7 +110,7 @@ class NoteKind(StrEnum):
 class EtcSide(BaseModel):
     """What stands at a path on one side."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     type: Literal["absent", "file", "folder", "symlink", "special"]
     size: int | None = None
@@ -128,7 +128,7 @@ class EtcSide(BaseModel):
 class EtcConflict(BaseModel):
     """One disagreement."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     path: str = Field(max_length=_MAX_TEXT)
     kind: ConflictKind
@@ -147,7 +147,7 @@ class EtcConflict(BaseModel):
 class EtcNote(BaseModel):
     """One remark."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     path: str = Field(max_length=_MAX_TEXT)
     kind: NoteKind
@@ -157,7 +157,7 @@ class EtcNote(BaseModel):
 class EtcCounts(BaseModel):
     """How many paths went which way; a path is counted once, an unchanged one not at all."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     taken: int = 0
     """Changed or added by the image, taken."""
@@ -178,7 +178,7 @@ class EtcCounts(BaseModel):
 class EtcReport(BaseModel):
     """What a merge did, or what a preview says it would do."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     kind: Literal["EtcReport"] = "EtcReport"
     version: Literal[1] = 1
@@ -203,7 +203,7 @@ class ChangeKind(StrEnum):
 class EtcChange(BaseModel):
     """One local change."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     path: str = Field(max_length=_MAX_TEXT)
     kind: ChangeKind
@@ -214,7 +214,7 @@ class EtcChange(BaseModel):
 class EtcDiff(BaseModel):
     """What a machine changed against its defaults; of a removed folder only the folder."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     kind: Literal["EtcDiff"] = "EtcDiff"
     version: Literal[1] = 1

@@ -51,7 +51,7 @@ class Verdict(StrEnum):
 class CheckSettings(BaseModel):
     """``<check>.toml`` beside a check: how it is run and what its failure means."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
     severity: Severity | None = Field(default=None, strict=False)
     """None: by the folder; ``wanted.d`` holds wanted checks, the others required ones."""
@@ -66,7 +66,7 @@ class CheckSettings(BaseModel):
 class CheckResult(BaseModel):
     """How one check went."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     name: str
     """Its folder's last part and its file name: ``health.d/10-web``."""

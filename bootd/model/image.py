@@ -82,7 +82,11 @@ class _Wire(BaseModel):
     """JSON as registries write it: camel case keys, keys to come are ignored."""
 
     model_config = ConfigDict(
-        frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True
+        frozen=True,
+        extra="ignore",
+        alias_generator=to_camel,
+        populate_by_name=True,
+        defer_build=True,
     )
 
 
@@ -221,7 +225,7 @@ class CachedCheck(BaseModel):
         tells_digest: whether the server sends Docker-Content-Digest, so that HEAD is enough.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     reference: Text
     platform: Text

@@ -24,7 +24,7 @@ class LintSeverity(StrEnum):
 class LintFinding(BaseModel):
     """One thing that is not as it should be."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     lint: str
     """The ID of the lint that found it, for ``--skip``."""
@@ -37,7 +37,7 @@ class LintFinding(BaseModel):
 class LintRule(BaseModel):
     """One lint."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     id: str
     severity: LintSeverity

@@ -8,12 +8,14 @@ took is gone with it, and killing it is safe because every operation writes in a
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from types import FrameType
 from typing import Any, BinaryIO, Final
@@ -30,31 +32,29 @@ _REPORT_SECONDS: Final = 0.1
 _CANCELLED: Final = "the job was cancelled"
 
 
-def _operations() -> dict[str, Callable[..., BaseModel]]:
-    # Imported here: the names are many, and what they import is wanted only by some requests.
-    from bootd.operations import (  # noqa: PLC0415
-        check,
-        collect,
-        etc_change,
-        etc_views,
-        finalize,
-        fsck,
-        rollback,
-        stage,
-    )
+_OPERATIONS: Final[Mapping[str, tuple[str, str]]] = {
+    "check": ("check", "check"),
+    "stage": ("stage", "stage"),
+    "finalize": ("finalize", "finalize"),
+    "rollback": ("rollback", "rollback"),
+    "collect": ("collect", "collect"),
+    "fsck": ("fsck", "fsck"),
+    "preview": ("etc_preview", "preview"),
+    "etc-reset": ("etc_change", "reset"),
+    "etc-restore": ("etc_change", "restore"),
+    "etc-resolve": ("etc_change", "resolve"),
+}
+"""Module and function of each; a job imports its own alone."""
 
-    return {
-        "check": check.check,
-        "stage": stage.stage,
-        "finalize": finalize.finalize,
-        "rollback": rollback.rollback,
-        "collect": collect.collect,
-        "fsck": fsck.fsck,
-        "preview": etc_views.preview,
-        "etc-reset": etc_change.reset,
-        "etc-restore": etc_change.restore,
-        "etc-resolve": etc_change.resolve,
-    }
+
+def _operation(name: str) -> Callable[..., BaseModel]:
+    if name not in _OPERATIONS:
+        raise InvalidArgumentError(f"there is no operation {name!r}")
+    module, function = _OPERATIONS[name]
+    found: Callable[..., BaseModel] = getattr(import_module(f"bootd.operations.{module}"), function)
+    # Modules stay to the end, so there is no garbage to be found among them.
+    gc.freeze()
+    return found
 
 
 class _Reporter:
@@ -121,9 +121,7 @@ def _end_with_the_daemon() -> None:
 
 
 def _run(request: dict[str, Any], progress: Progress) -> BaseModel:
-    operation = _operations().get(request["operation"])
-    if operation is None:
-        raise InvalidArgumentError(f"there is no operation {request['operation']!r}")
+    operation = _operation(request["operation"])
     folder = request.get("sysroot")
     with opened_host(None if folder is None else Path(folder)) as host:
         return operation(host, progress, **request.get("arguments", {}))

@@ -6,14 +6,11 @@ is the folder that is bound to ``/etc`` of the running system.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-
-from pydantic import ValidationError
 
 from bootd.etc.contents import Contents
 from bootd.etc.merge import first_etc, merge_trees, preview_merge
@@ -21,7 +18,7 @@ from bootd.etc.policy import EtcPolicies, parse_rules
 from bootd.etc.report import with_notes
 from bootd.etc.snapshot import scan_folder
 from bootd.model.deployment import DeploymentId
-from bootd.model.errors import DamagedImageError, DamagedRecordError, InvalidConfigurationError
+from bootd.model.errors import DamagedImageError, InvalidConfigurationError
 from bootd.model.etc_change import Undecided
 from bootd.model.etc_policy import EtcRules
 from bootd.model.etc_report import EtcReport
@@ -32,15 +29,12 @@ from bootd.operations.host import Host
 from bootd.operations.survey import Survey
 from bootd.store.contents import StoreContents
 from bootd.store.erofs.reader import ErofsImage
-from bootd.sysroot import Sysroot
 
 DEFAULTS: Final = b"usr/etc"
 EROFS_NAME: Final = "root.erofs"
-REPORT_NAME: Final = "etc-report.json"
 RULES: Final = b"usr/lib/bootd/etc.toml"
 """What an image says about its own ``/etc``; read out of the image that is to come."""
 _MAX_RULES: Final = 65_536
-_MAX_REPORT: Final = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,25 +162,3 @@ def merge_into(host: Host, found: Survey, staged: DeploymentId, target: Path) ->
             undecided_after(trees.report, three.base, three.contents, before),
             edits_in(three.theirs, trees.merged, three.mine, three.contents),
         )
-
-
-def write_report(sysroot: Sysroot, folder: Path, report: EtcReport) -> None:
-    """Keep a merge's report beside the deployment it is about, durably."""
-    text = json.dumps(report.model_dump(mode="json"), indent=1)
-    sysroot.disk.replace_file(folder / REPORT_NAME, text.encode() + b"\n")
-
-
-def read_report(sysroot: Sysroot, deployment: DeploymentId) -> EtcReport | None:
-    """Return the report of a deployment's merge, or None where it has none.
-
-    Raises:
-        DamagedRecordError: it cannot be read.
-    """
-    path = sysroot.deployment(deployment) / REPORT_NAME
-    try:
-        with path.open("rb") as stream:
-            return EtcReport.model_validate_json(stream.read(_MAX_REPORT))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValidationError) as error:
-        raise DamagedRecordError(f"{path} cannot be read: {error}") from error

@@ -27,7 +27,7 @@ _MAX_RECORD: Final = 64 << 20
 class Edits(BaseModel):
     """``deployments/<id>/etc-edits.json``."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     format: Literal[1] = 1
     edits: dict[str, str] = Field(default_factory=dict, max_length=MAX_CHANGES)

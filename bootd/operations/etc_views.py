@@ -1,4 +1,4 @@
-"""Looking at ``/etc``: what this machine changed, what an upgrade would do, what is undecided."""
+"""Looking at ``/etc``: what this machine changed, and what is undecided."""
 
 from __future__ import annotations
 
@@ -7,24 +7,21 @@ import base64
 from bootd.etc.diff import diff as compare
 from bootd.etc.lines import marked_lines
 from bootd.model.deployment import DeploymentId
-from bootd.model.digest import Digest
 from bootd.model.documents import EtcConflictsDocument
 from bootd.model.errors import (
     InvalidArgumentError,
     NoSuchDeploymentError,
-    NothingStagedError,
 )
 from bootd.model.etc_change import EtcVersionsDocument, OpenConflict
-from bootd.model.etc_report import EtcCounts, EtcDiff, EtcReport
+from bootd.model.etc_report import EtcDiff, EtcReport
 from bootd.model.tree import lookup
 from bootd.operations.etc_merge import (
     EROFS_NAME,
     Sides,
     defaults_in,
-    read_report,
     sides,
-    trial_merge,
 )
+from bootd.operations.etc_reports import read_report
 from bootd.operations.etc_undecided import (
     image_text,
     own_text,
@@ -34,44 +31,9 @@ from bootd.operations.etc_undecided import (
     undecided_after,
     with_diffs,
 )
-from bootd.operations.fetch import fetched_image
 from bootd.operations.host import Host
-from bootd.operations.progress import Phase, Progress
 from bootd.operations.survey import Survey, survey
 from bootd.store.contents import StoreContents
-
-
-def preview(host: Host, progress: Progress, *, digest: str | None = None) -> EtcReport:
-    """Return what finalizing now would do to ``/etc``.
-
-    Args:
-        host: the machine.
-        progress: told what is done.
-        digest: of the image that would come; None for the staged one. What the store does not have
-            of it is fetched from where the followed image comes from, and nothing is staged.
-
-    Raises:
-        NothingStagedError: there is nothing to merge with.
-        InvalidDigestError: the digest is none.
-        TransportError, ContentError, NoSpaceError: the image could not be fetched.
-        BusyError: another process changes the store.
-    """
-    if digest is not None:
-        wanted = Digest(digest)
-        with host.sysroot.lock(exclusive=True):
-            erofs = fetched_image(host, wanted, progress).erofs
-            return trial_merge(host, survey(host.sysroot), erofs).report
-    with host.sysroot.lock(exclusive=False):
-        progress.report(Phase.VERIFYING)
-        found = survey(host.sysroot)
-        if found.staged is None:
-            raise NothingStagedError(
-                "nothing is staged, so there is nothing to preview",
-                hint="'bootctl-py upgrade' stages an image; 'bootctl-py etc preview DIGEST' needs "
-                "none.",
-            )
-        erofs = host.sysroot.deployment(found.staged) / EROFS_NAME
-        return trial_merge(host, found, erofs).report
 
 
 def conflicts(host: Host) -> EtcConflictsDocument:
@@ -91,19 +53,6 @@ def conflicts(host: Host) -> EtcConflictsDocument:
         return EtcConflictsDocument(
             reports=reports, open=[*_open_here(host, found), *_open_there(host, found)]
         )
-
-
-def merge_counts(host: Host) -> dict[DeploymentId, EtcCounts]:
-    """Return the counts of the kept deployments' merges; no lock is taken.
-
-    Raises:
-        DamagedRecordError: a report cannot be read.
-    """
-    return {
-        record.id: report.counts
-        for record in survey(host.sysroot).kept()
-        if (report := read_report(host.sysroot, record.id)) is not None
-    }
 
 
 def versions(host: Host, path: str) -> EtcVersionsDocument:

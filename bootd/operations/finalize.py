@@ -20,8 +20,9 @@ from bootd.model.deployment import DeploymentRecord
 from bootd.model.documents import FinalizeDocument
 from bootd.model.errors import BootdError
 from bootd.operations.arguments import merge_machine_arguments
-from bootd.operations.etc_merge import Merged, merge_into, write_report
+from bootd.operations.etc_merge import Merged, merge_into
 from bootd.operations.etc_moment import write_edits
+from bootd.operations.etc_reports import write_report
 from bootd.operations.etc_undecided import write_undecided
 from bootd.operations.host import Host
 from bootd.operations.progress import Phase, Progress

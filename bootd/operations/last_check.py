@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from bootd.model.digest import Digest
 from bootd.model.documents import AvailableImage
 from bootd.model.image import MAX_LAYERS, CachedCheck, ResolvedImage
-from bootd.store.layer_index import has_layer
+from bootd.store.layers import has_layer
 from bootd.sysroot import Sysroot
 
 _FILE_NAME: Final = "check.json"
@@ -33,7 +33,7 @@ class LastCheck(BaseModel):
         cached: makes the next poll conditional.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     format: Literal[2] = 2
     image: str

@@ -27,7 +27,7 @@ from bootd.registry.source import ImageSource, consume_blob, open_source
 from bootd.store.importing import importing
 from bootd.store.known_contents import is_anything_known, was_verified
 from bootd.store.layer import import_layer
-from bootd.store.layer_index import has_layer, layer_path
+from bootd.store.layers import has_layer, layer_path
 from bootd.store.partial_layer import import_partial_layer
 from bootd.store.table.annotations import Span, has_table
 from bootd.sysroot import Sysroot

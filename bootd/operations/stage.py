@@ -31,8 +31,9 @@ from bootd.model.etc_report import EtcReport
 from bootd.model.image import ResolvedImage
 from bootd.operations.arguments import machine_arguments
 from bootd.operations.collect import collect_locked, is_worthwhile
-from bootd.operations.etc_merge import EROFS_NAME, trial_merge, write_report
+from bootd.operations.etc_merge import EROFS_NAME, trial_merge
 from bootd.operations.etc_moment import write_edits
+from bootd.operations.etc_reports import write_report
 from bootd.operations.fallback import settle_fallbacks
 from bootd.operations.host import Host
 from bootd.operations.last_check import LastCheck, write_last_check

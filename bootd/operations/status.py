@@ -7,8 +7,7 @@ from bootd.model.deployment import DeploymentRecord
 from bootd.model.documents import DeploymentStatus, StatusDocument
 from bootd.model.errors import BootdError, NoImageConfiguredError
 from bootd.operations.deny import ROLLED_BACK
-from bootd.operations.etc_drift import drift
-from bootd.operations.etc_merge import read_report
+from bootd.operations.etc_reports import read_report
 from bootd.operations.etc_undecided import read_undecided
 from bootd.operations.host import Host
 from bootd.operations.last_check import read_last_check
@@ -57,6 +56,8 @@ def with_drift(host: Host, document: StatusDocument) -> StatusDocument:
     """Return a status with that digest; what is in the way of it is among the problems."""
     if not document.deployments:
         return document
+    from bootd.operations.etc_drift import drift  # noqa: PLC0415 - merges are 2 MB of modules
+
     try:
         return document.model_copy(update={"etc_drift": drift(host)})
     except BootdError as error:

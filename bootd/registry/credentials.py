@@ -61,7 +61,7 @@ def _empty_if_null(value: object) -> object:
 
 
 class _Entry(BaseModel):
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", defer_build=True)
 
     auth: str = ""
     username: str = ""
@@ -70,7 +70,7 @@ class _Entry(BaseModel):
 
 
 class _AuthFile(BaseModel):
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", defer_build=True)
 
     auths: Annotated[dict[str, _Entry], BeforeValidator(_empty_if_null)] = Field(
         default_factory=dict

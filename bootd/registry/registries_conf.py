@@ -53,7 +53,7 @@ Place = Annotated[str, Field(max_length=1_000)]
 
 
 class _Mirror(BaseModel):
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", defer_build=True)
 
     location: Place
     insecure: bool = False
@@ -61,7 +61,7 @@ class _Mirror(BaseModel):
 
 
 class _Registry(BaseModel):
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", defer_build=True)
 
     prefix: Place = ""
     location: Place = ""

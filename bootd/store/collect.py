@@ -13,7 +13,7 @@ from bootd.durable import storage_errors
 from bootd.model.digest import Digest
 from bootd.store.image import all_images, image_path, open_image
 from bootd.store.known_contents import forget_contents
-from bootd.store.layer_index import all_layers, layer_path
+from bootd.store.layers import all_layers, layer_path
 from bootd.store.references import referenced_objects, sweep_objects
 from bootd.sysroot import Sysroot
 

@@ -15,7 +15,8 @@ from bootd.model.documents import Damage
 from bootd.model.errors import BootdError, DamagedRecordError, StorageError
 from bootd.store.erofs import ErofsImage
 from bootd.store.image import EROFS_NAME, StoredImage, all_images, image_path, open_image
-from bootd.store.layer_index import all_layers, layer_objects, layer_path
+from bootd.store.layer_index import layer_objects
+from bootd.store.layers import all_layers, layer_path
 from bootd.store.objects import all_objects, object_path
 from bootd.store.verity import measure
 from bootd.sysroot import Sysroot

@@ -50,7 +50,7 @@ _DIFF_IDS_LIMIT: Final = 10_000
 class ImageRecord(BaseModel):
     """``image.json``."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     format: Literal[1] = _FORMAT
     digest: Digest

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from bootd.model.digest import Digest
 from bootd.model.errors import StorageError
 from bootd.store.dumpfile import DumpEntry
-from bootd.store.layer_index import has_layer, read_layer
+from bootd.store.layer_index import read_layer
+from bootd.store.layers import has_layer
 from bootd.sysroot import Sysroot
 
 _ENTRIES_AT_ONCE = 1_000

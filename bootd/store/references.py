@@ -13,7 +13,8 @@ from pathlib import Path
 from bootd.durable import TEMPORARY_PREFIX
 from bootd.store.erofs import ErofsImage
 from bootd.store.image import EROFS_NAME, all_images, image_path
-from bootd.store.layer_index import all_layers, layer_objects
+from bootd.store.layer_index import layer_objects
+from bootd.store.layers import all_layers
 from bootd.store.objects import unneeded_objects
 from bootd.sysroot import Sysroot
 

@@ -15,7 +15,7 @@ from bootd.store.image import (
     open_image,
     without_garbage_collection,
 )
-from bootd.store.layer_index import layer_path
+from bootd.store.layer_index import layer_lines
 from bootd.sysroot import Sysroot
 
 ENTRIES = 80_000
@@ -28,7 +28,7 @@ def main(folder: str) -> None:
     for diff_id in open_image(sysroot, all_images(sysroot)[0]).diff_ids():
         if entries < ENTRIES:
             chosen.append(diff_id)
-            entries += layer_path(sysroot, diff_id).read_bytes().count(b"\n") - 2
+            entries += sum(block.count(b"\n") for block in layer_lines(sysroot, diff_id))
     with without_garbage_collection():
         root = compose_host_layout(sysroot, chosen).root
         size = sum(map(len, encode_erofs(root)))

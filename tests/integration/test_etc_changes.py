@@ -22,7 +22,8 @@ from bootd.model.etc_report import ConflictKind, NoteKind
 from bootd.operations.collect import collect
 from bootd.operations.etc_change import reset, resolve, restore
 from bootd.operations.etc_copies import copies
-from bootd.operations.etc_views import conflicts, diff, preview, versions
+from bootd.operations.etc_preview import preview
+from bootd.operations.etc_views import conflicts, diff, versions
 from bootd.operations.finalize import finalize
 from bootd.operations.host import Host
 from bootd.operations.progress import Silent

@@ -35,7 +35,8 @@ from bootd.operations.bless import bless
 from bootd.operations.check import check
 from bootd.operations.collect import collect
 from bootd.operations.deny import allow, denied, deny
-from bootd.operations.etc_views import conflicts, diff, preview
+from bootd.operations.etc_preview import preview
+from bootd.operations.etc_views import conflicts, diff
 from bootd.operations.finalize import finalize
 from bootd.operations.fsck import fsck
 from bootd.operations.hold import hold, release

@@ -44,7 +44,7 @@ from bootd.registry.settings import RegistrySettings
 from bootd.registry.source import open_source
 from bootd.store.image import compose_image
 from bootd.store.known_contents import was_verified
-from bootd.store.layer_index import has_layer, layer_path
+from bootd.store.layers import has_layer, layer_path
 from bootd.sysroot import Sysroot
 
 __all__ = ["docker_registry"]

@@ -1,6 +1,7 @@
 """Importing layers: what is stored, in which order, and all that is refused."""
 
 import gzip
+import hashlib
 import os
 import tarfile
 from pathlib import Path
@@ -26,15 +27,11 @@ from bootd.model.errors import (
 )
 from bootd.model.tree import Directory, RegularFile, SpecialFile, Symlink
 from bootd.store import objects
+from bootd.store.dumpfile import format_entry
 from bootd.store.layer import import_layer
 from bootd.store.layer_entry import tree_path
-from bootd.store.layer_index import (
-    all_layers,
-    has_layer,
-    layer_objects,
-    layer_path,
-    read_layer,
-)
+from bootd.store.layer_index import layer_objects, read_layer
+from bootd.store.layers import all_layers, has_layer, layer_path
 from bootd.store.objects import all_objects, object_path
 from bootd.store.verity import verity_digest
 from bootd.sysroot import Sysroot
@@ -376,6 +373,36 @@ def test_the_power_may_go_at_any_step(tmp_path, loss):
         assert cut < len(whole.steps) or all_layers(after) == [digest(LAYER)]
 
 
+def plain(path):
+    """The text of an index as format 1 had it, with the checksum of that."""
+    head, _, packed = path.read_bytes().partition(b"\n")
+    *lines, tail = gzip.decompress(packed).splitlines(keepends=True)
+    text = b"".join([head.replace(b"bootd-layer 2", b"bootd-layer 1") + b"\n", *lines])
+    counts = tail.rsplit(b" ", 1)[0]
+    return text + counts + b" " + hashlib.sha256(text).hexdigest().encode() + b"\n"
+
+
+def packed(text):
+    """An index of which only the packing is of format 2."""
+    head, _, lines = text.partition(b"\n")
+    return head.replace(b"bootd-layer 1", b"bootd-layer 2") + b"\n" + gzip.compress(lines)
+
+
+def test_an_index_is_packed_and_an_older_plain_one_is_read(sysroot):
+    stream = tar_layer({f"usr/{number}": b"%d" % number * 100 for number in range(5000)})
+    diff_id = bring(sysroot, stream).diff_id
+    path = layer_path(sysroot, diff_id)
+    found = [format_entry(one) for one in read_layer(sysroot, diff_id)]
+    needed = layer_objects(sysroot, diff_id)
+    text = plain(path)
+    assert path.stat().st_size < len(text) / 2.5
+    path.write_bytes(text)
+    assert [format_entry(one) for one in read_layer(sysroot, diff_id)] == found
+    assert layer_objects(sysroot, diff_id) == needed
+    assert len(found) == len(needed) == 5000
+
+
+@pytest.mark.parametrize("form", [lambda text: text, packed], ids=["plain", "packed"])
 @pytest.mark.parametrize(
     "damage",
     [
@@ -391,10 +418,31 @@ def test_the_power_may_go_at_any_step(tmp_path, loss):
         pytest.param(lambda text: text.replace(b"sha256:", b"sha256:f", 1), id="another layer"),
     ],
 )
-def test_a_damaged_index_is_noticed(sysroot, damage):
+def test_a_damaged_index_is_noticed(sysroot, damage, form):
+    diff_id = bring(sysroot, tar_layer({"usr/a": b"a" * 100, "usr/b": b"b" * 100})).diff_id
+    path = layer_path(sysroot, diff_id)
+    path.write_bytes(form(damage(plain(path))))
+    expect_damage(sysroot, diff_id)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda data: data[:-1], id="cut by a byte"),
+        pytest.param(lambda data: data[: len(data) // 2], id="half"),
+        pytest.param(lambda data: data + b"x", id="longer"),
+        pytest.param(lambda data: data.partition(b"\n")[0] + b"\n", id="head alone"),
+        pytest.param(lambda data: data[:150] + bytes([data[150] ^ 1]) + data[151:], id="a bit"),
+    ],
+)
+def test_damaged_packing_is_noticed(sysroot, damage):
     diff_id = bring(sysroot, tar_layer({"usr/a": b"a" * 100, "usr/b": b"b" * 100})).diff_id
     path = layer_path(sysroot, diff_id)
     path.write_bytes(damage(path.read_bytes()))
+    expect_damage(sysroot, diff_id)
+
+
+def expect_damage(sysroot, diff_id):
     with pytest.raises(DamagedRecordError, match=r"damaged|not a layer|index of|object"):
         list(read_layer(sysroot, diff_id))
     with pytest.raises(DamagedRecordError):
@@ -404,8 +452,8 @@ def test_a_damaged_index_is_noticed(sysroot, damage):
 def test_an_index_from_the_future(sysroot):
     diff_id = bring(sysroot, tar_layer({"a": b"a"})).diff_id
     path = layer_path(sysroot, diff_id)
-    path.write_bytes(path.read_bytes().replace(b"bootd-layer 1", b"bootd-layer 2"))
-    with pytest.raises(UnknownFormatError, match="format 2"):
+    path.write_bytes(path.read_bytes().replace(b"bootd-layer 2", b"bootd-layer 3"))
+    with pytest.raises(UnknownFormatError, match="format 3"):
         list(read_layer(sysroot, diff_id))
 
 

@@ -19,7 +19,8 @@ from bootd.model.image import Descriptor
 from bootd.store.collect import sweep
 from bootd.store.known_contents import ContentNotes, find_contents, was_verified
 from bootd.store.layer import import_layer
-from bootd.store.layer_index import all_layers, has_layer, layer_path, read_layer
+from bootd.store.layer_index import layer_lines, read_layer
+from bootd.store.layers import all_layers, has_layer, layer_path
 from bootd.store.objects import all_objects, object_path
 from bootd.store.partial_layer import import_partial_layer
 from bootd.store.table import plan, reading
@@ -93,8 +94,8 @@ class Store:
         )
 
     def lines(self, layer):
-        text = layer_path(self.sysroot, Digest(digest(layer.tar))).read_bytes()
-        return text.splitlines()[:-1]
+        found = layer_lines(self.sysroot, Digest(digest(layer.tar)))
+        return b"".join(found).splitlines()
 
 
 def descriptor(layer):

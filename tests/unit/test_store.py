@@ -36,7 +36,7 @@ from bootd.store.image import (
 from bootd.store.importing import importing
 from bootd.store.known_layers import KnownLayers
 from bootd.store.layer import import_layer
-from bootd.store.layer_index import all_layers, has_layer, layer_path
+from bootd.store.layers import all_layers, has_layer, layer_path
 from bootd.store.mount import check_kernel, mounted_tree
 from bootd.store.objects import ObjectWriter, all_objects, object_path
 from bootd.store.references import referenced_objects

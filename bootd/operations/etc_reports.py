@@ -1,0 +1,54 @@
+"""What a merge of ``/etc`` reported, kept beside the deployment that it made."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Final
+
+from pydantic import ValidationError
+
+from bootd.model.deployment import DeploymentId
+from bootd.model.errors import DamagedRecordError
+from bootd.model.etc_report import EtcCounts, EtcReport
+from bootd.operations.host import Host
+from bootd.operations.survey import survey
+from bootd.sysroot import Sysroot
+
+REPORT_NAME: Final = "etc-report.json"
+_MAX_REPORT: Final = 64 << 20
+
+
+def write_report(sysroot: Sysroot, folder: Path, report: EtcReport) -> None:
+    """Keep a merge's report beside the deployment it is about, durably."""
+    text = json.dumps(report.model_dump(mode="json"), indent=1)
+    sysroot.disk.replace_file(folder / REPORT_NAME, text.encode() + b"\n")
+
+
+def read_report(sysroot: Sysroot, deployment: DeploymentId) -> EtcReport | None:
+    """Return the report of a deployment's merge, or None where it has none.
+
+    Raises:
+        DamagedRecordError: it cannot be read.
+    """
+    path = sysroot.deployment(deployment) / REPORT_NAME
+    try:
+        with path.open("rb") as stream:
+            return EtcReport.model_validate_json(stream.read(_MAX_REPORT))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValidationError) as error:
+        raise DamagedRecordError(f"{path} cannot be read: {error}") from error
+
+
+def merge_counts(host: Host) -> dict[DeploymentId, EtcCounts]:
+    """Return the counts of the kept deployments' merges; no lock is taken.
+
+    Raises:
+        DamagedRecordError: a report cannot be read.
+    """
+    return {
+        record.id: report.counts
+        for record in survey(host.sysroot).kept()
+        if (report := read_report(host.sysroot, record.id)) is not None
+    }

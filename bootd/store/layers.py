@@ -1,0 +1,36 @@
+"""Which layers are in the store: those that have an index (`bootd.store.layer_index`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bootd.durable import TEMPORARY_PREFIX, storage_errors
+from bootd.model.digest import Digest
+from bootd.model.errors import DamagedRecordError, InvalidDigestError
+from bootd.sysroot import Sysroot
+
+
+def layer_path(sysroot: Sysroot, diff_id: Digest) -> Path:
+    """Return where a layer's index is, whether it exists or not."""
+    return sysroot.layers / diff_id
+
+
+def has_layer(sysroot: Sysroot, diff_id: Digest) -> bool:
+    """Return whether a layer is in the store, whole and durable."""
+    return layer_path(sysroot, diff_id).is_file()
+
+
+def all_layers(sysroot: Sysroot) -> list[Digest]:
+    """Return the diff IDs of the layers in the store, sorted."""
+    if not sysroot.layers.is_dir():
+        return []
+    with storage_errors("list", sysroot.layers):
+        names = sorted(path.name for path in sysroot.layers.iterdir())
+    found = []
+    for name in names:
+        if not name.startswith(TEMPORARY_PREFIX):
+            try:
+                found.append(Digest(name))
+            except InvalidDigestError as error:
+                raise DamagedRecordError(f"{sysroot.layers / name} is no layer") from error
+    return found
