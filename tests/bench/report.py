@@ -1,4 +1,4 @@
-"""Medians and ratios of the runs, as JSON and as a table; what failed is in both, with the reason."""
+"""Medians and ratios of the runs, as JSON and as a table, and what failed with its reason."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class Results:
         try:
             yield
         # pytest.fail is how the tests' own tools say what is missing.
-        except (Exception, pytest.fail.Exception) as error:
+        except (Exception, pytest.fail.Exception) as error:  # noqa: BLE001 - the other parts go on
             traceback.print_exc(file=sys.stdout)
             said = " ".join(str(error).split()) or type(error).__name__
             self.failed.setdefault(name, said[:_LONGEST_REASON].replace("|", "/"))

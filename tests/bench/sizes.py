@@ -1,7 +1,7 @@
 """How large everything in the benchmark is.
 
-``BENCH_SIZE=full`` (the default) is what the figures are promised for. ``small`` runs through all of
-it in some minutes, so that a change of the benchmark can be tried; its verdicts mean nothing.
+``BENCH_SIZE=full`` (the default) is what the figures are promised for. ``small`` runs through all
+of it in some minutes, so that a change of the benchmark can be tried; its verdicts mean nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class Size:
     """What a benchmark is made of.
 
     Attributes:
-        packages: the Debian packages of the big image; ``{architecture}`` stands for this machine's.
+        packages: the big image's Debian packages; ``{architecture}`` is this machine's.
         table_layers: how many of its twelve layers get tables.
         rounds: how often each tool has its turn.
         large_bytes: unpacked size of the large image, and a fortieth of it that of the little one.

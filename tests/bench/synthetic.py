@@ -1,9 +1,9 @@
 """Images of any size, any number of files and any number of layers, made while they are uploaded.
 
-Contents are half text and half noise, so that they shrink about as much as a system's do, and no two
-files are equal. Every night one layer is another: a twentieth of its files has new contents. Nothing
-is kept on this side; a layer goes to the registry as it is made (OCI Distribution Specification 1.1,
-"Pushing a blob in chunks").
+Contents are half text and half noise, so that they shrink about as much as a system's do, and no
+two files are equal. Every night one layer is another: a twentieth of its files has new contents.
+Nothing is kept on this side; a layer goes to the registry as it is made (OCI Distribution
+Specification 1.1, "Pushing a blob in chunks").
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ PROMISES = (
     Promise("compose 80,000 entries", 200, "MB",
             lambda found: found.median(COMPOSE, OWN, "peak_pss") / _MB),
     Promise("first poll after a stage, nothing new", 1, "requests",
-            lambda found: found.figure(OWN, "poll_requests")),
+            lambda found: found.figure(POLL, "requests")),
     Promise("poll, in the daemon itself", 30, "ms of CPU",
             lambda found: found.figure(DAEMON, "poll_cpu_seconds") * 1000),
     Promise("idle daemon after an upgrade", 40, "MB",

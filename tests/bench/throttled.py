@@ -2,8 +2,8 @@
 
 It has to run in a network namespace of its own (``unshare --net``). The loopback interface there is
 the slow network: tc's token bucket lets 20 MB through in a second, headers and acknowledgements
-included. A registry serves the storage of another one. ``curl`` fetches the layers one after another
-and throws them away; that is the time which the transfer takes.
+included. A registry serves the storage of another one. ``curl`` fetches the layers one after
+another and throws them away; that is the time which the transfer takes.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ def _slow_down() -> None:
 
 def _transfer(tool: CurlTar) -> float:
     addresses = [
-        f"http://{tool.registry.host}/v2/{REPOSITORY}/blobs/{digest}" for digest in tool.layers("v1")
+        f"http://{tool.registry.host}/v2/{REPOSITORY}/blobs/{digest}"
+        for digest in tool.layers("v1")
     ]
     start = time.monotonic()
     for address in addresses:
