@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import sys
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import ClassVar
@@ -13,12 +12,6 @@ from support.registry import DockerRegistry
 from bench.measure import Measurement
 
 REPOSITORY = "bench/debian"
-
-
-def say(text: str) -> None:
-    """Tell who waits what is going on."""
-    sys.stdout.write(f"==> {text}\n")
-    sys.stdout.flush()
 
 
 def say(text: str) -> None:
