@@ -59,7 +59,7 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class _Layer:
+class Layer:
     """A layer that was uploaded."""
 
     digest: str
@@ -67,7 +67,7 @@ class _Layer:
     size: int
 
 
-def upload_image(host: str, name: str, shape: Shape, known: dict[int, _Layer] | None = None) -> str:
+def upload_image(host: str, name: str, shape: Shape, known: dict[int, Layer] | None = None) -> str:
     """Upload an image and return its reference, with the night as the tag.
 
     Args:
@@ -110,7 +110,7 @@ def upload_image(host: str, name: str, shape: Shape, known: dict[int, _Layer] | 
     return f"{host}/{name}:{shape.night}"
 
 
-def _upload_layer(host: str, name: str, shape: Shape, number: int) -> _Layer:
+def _upload_layer(host: str, name: str, shape: Shape, number: int) -> Layer:
     return _upload(host, name, _tar(shape, number))
 
 
@@ -169,7 +169,7 @@ def _header(info: tarfile.TarInfo) -> bytes:
     return info.tobuf(tarfile.USTAR_FORMAT)
 
 
-def _upload(host: str, name: str, pieces: Iterator[bytes]) -> _Layer:
+def _upload(host: str, name: str, pieces: Iterator[bytes]) -> Layer:
     """Upload a tar stream as a gzip layer."""
     packed, plain = hashlib.sha256(), hashlib.sha256()
     size = 0
@@ -193,7 +193,7 @@ def _upload(host: str, name: str, pieces: Iterator[bytes]) -> _Layer:
     answer.raise_for_status()
     name_of_blob = f"sha256:{packed.hexdigest()}"
     _end(answer.headers["Location"], name_of_blob)
-    return _Layer(name_of_blob, f"sha256:{plain.hexdigest()}", size)
+    return Layer(name_of_blob, f"sha256:{plain.hexdigest()}", size)
 
 
 def _gathered(pieces: Iterator[bytes]) -> Iterator[bytes]:
