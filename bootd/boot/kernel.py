@@ -141,7 +141,7 @@ def check_boot_space(sysroot: Sysroot, files: KernelFiles, *, assume_missing: bo
     free = found.f_bavail * found.f_frsize
     if needed > free:
         raise BootPartitionFullError(
-            f"kernel {files.version} needs {_mebibytes(needed)} on {sysroot.boot}; "
+            f"kernel {files.version} needs {_mebibytes(needed)} on the boot partition; "
             f"{_mebibytes(free)} of {_mebibytes(found.f_blocks * found.f_frsize)} are free"
         )
 

@@ -258,20 +258,28 @@ class BusClient:
             watcher(told)
 
     async def _ask(self, path: str, member: str, signature: str, *arguments: Any) -> list[Any]:
-        try:
-            return await self._connection.call(
-                names.BUS_NAME,
-                path,
-                member,
-                signature,
-                *arguments,
-                interactive=self._interactive,
-                timeout=_PROMPT_TIMEOUT if self._interactive else _CALL_TIMEOUT,
-            )
-        except RemoteError as error:
-            raise _as_bootd_error(error) from error
+        for starts_left in reversed(range(_STARTS)):
+            try:
+                return await self._connection.call(
+                    names.BUS_NAME,
+                    path,
+                    member,
+                    signature,
+                    *arguments,
+                    interactive=self._interactive,
+                    timeout=_PROMPT_TIMEOUT if self._interactive else _CALL_TIMEOUT,
+                )
+            except RemoteError as error:
+                if not (starts_left and error.name == _START_TIMED_OUT):
+                    raise _as_bootd_error(error) from error
+        raise AssertionError("the last try returns or raises")
 
 
+_STARTS: Final = 4
+"""The bus drops calls to a service that takes more than 25 s to start (dbus-daemon(1),
+``service_start_timeout``), which a slow machine may need right after its boot. It goes on starting,
+and none of the dropped calls ever reached it."""
+_START_TIMED_OUT: Final = ERROR_PREFIX + "TimedOut"
 _UNREACHABLE: Final = frozenset(
     ERROR_PREFIX + name
     for name in ("ServiceUnknown", "NameHasNoOwner", "NoReply", "TimedOut", "Disconnected")

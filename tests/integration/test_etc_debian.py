@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.debian_machine import PASSWORD_HASH, live_with, within
 from support.debian_roots import NEW, OLD, debian_root
 from support.etc_trees import MemoryContents, read_tree
 
@@ -17,14 +18,7 @@ from bootd.model.etc_report import ConflictKind, EtcReport
 from bootd.process import run
 
 CONTENTS = MemoryContents()
-PASSWORD = "$y$j9T$salt$B0hN8yQnE5uYcVqkz3b9Wl1mX2sR4tF6gH7jK8pL9o0"
 POLICIES = EtcPolicies.of(EtcRules(policy={"/etc/ssh/sshd_config": EtcPolicy.MERGE}), EtcRules())
-
-
-def within(root: Path, script: str, status: int = 0) -> str:
-    """Run a script inside a root folder; return all it said."""
-    done = run(["chroot", root, "sh", "-euc", script], expected=[status], timeout=120)
-    return (done.stdout + done.stderr).decode(errors="replace")
 
 
 @pytest.fixture(scope="module")
@@ -35,36 +29,13 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Et
     for suite, root in ((OLD, old), (NEW, new)):
         run(["cp", "--archive", "--reflink=auto", debian_root(suite), root], timeout=300)
     base = read_tree(old / "etc", CONTENTS)
-    _live_with(old)
+    live_with(old)
     theirs = read_tree(new / "etc", CONTENTS)
     (new / "etc").rename(place / "shipped")
     report = merge(base, old / "etc", theirs, CONTENTS, new / "etc", policies=POLICIES)
     (new / "run/sshd").mkdir(exist_ok=True)
     yield new, report
     shutil.rmtree(place)
-
-
-def _live_with(root: Path) -> None:
-    """Do what administrators do to a machine."""
-    within(
-        root,
-        f"""
-        useradd --create-home --shell /bin/bash --groups sudo --password '{PASSWORD}' alice
-        useradd --system --no-create-home --shell /usr/sbin/nologin backupd
-        usermod --password '{PASSWORD}' root
-        sed -i 's/^#PermitRootLogin .*/PermitRootLogin no/' /etc/ssh/sshd_config
-        ssh-keygen -A >&2
-        systemctl enable systemd-networkd.service
-        systemctl disable cron.service
-        rm /etc/logrotate.d/rsyslog /etc/cron.daily/logrotate
-        update-alternatives --set editor /usr/bin/vim.tiny
-        printf '[Match]\\nName=en*\\n[Network]\\nDHCP=yes\\n' >/etc/systemd/network/10-lan.network
-        printf 'auto lo\\niface lo inet loopback\\n' >/etc/network/interfaces.d/lo
-        echo old-server >/etc/hostname
-        echo '127.0.1.1 old-server' >>/etc/hosts
-        chmod 0600 /etc/rsyslog.conf
-        """,
-    )
 
 
 def test_the_users_are_sound(machine: tuple[Path, EtcReport]) -> None:
@@ -81,7 +52,7 @@ def test_the_local_users_are_as_they_were(machine: tuple[Path, EtcReport]) -> No
     assert "(sudo)" in said
     assert "backupd" in within(root, "getent passwd backupd")
     for name in ("alice", "root"):
-        assert within(root, f"getent shadow {name}").split(":")[1] == PASSWORD
+        assert within(root, f"getent shadow {name}").split(":")[1] == PASSWORD_HASH
     assert within(root, "su alice --command 'id --user --name'").strip() == "alice"
 
 

@@ -7,6 +7,7 @@ chroot, as namespaces of containers cannot be had everywhere.
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 from bootd.process import run
@@ -22,15 +23,20 @@ _MORE = ("attr", "ca-certificates", "fsverity", "iproute2", "nano", "procps")
 _BUILD_SECONDS = 1_800.0
 
 
-def container_image() -> Path:
+def container_image(*packages: str) -> Path:
     """The OCI layout folder with the tag `OS`, built on first use and then kept in the cache.
+
+    Args:
+        packages: what machines of this image have beside what all tests use.
 
     Raises:
         ProcessFailedError: a tool is missing or failed; its own words are in the message.
     """
     recipe = [path for path in sorted(_RECIPE.iterdir()) if path.is_file()]
-    digest = digest_of(debian_packages().name, _base().parent.name, *_MORE, Path(__file__), *recipe)
-    return cached_folder("container-image", digest, _build) / "layout"
+    wanted = " ".join([*_MORE, *packages])
+    digest = digest_of(debian_packages().name, _base().parent.name, wanted, Path(__file__), *recipe)
+    build = partial(_build, packages=wanted)
+    return cached_folder("container-image", digest, build) / "layout"
 
 
 def _base() -> Path:
@@ -45,7 +51,7 @@ def _bootstrap(folder: Path) -> None:
     bootstrap(folder / "base.tar", "ca-certificates", *options)
 
 
-def _build(folder: Path) -> None:
+def _build(folder: Path, packages: str) -> None:
     context = folder / "context"
     shutil.copytree(_RECIPE, context, ignore=shutil.ignore_patterns("packages"))
     shutil.copytree(debian_packages(), context / "packages")
@@ -53,7 +59,7 @@ def _build(folder: Path) -> None:
     container = _buildah(storage, "from", "scratch")
     _buildah(storage, "add", "--quiet", container, str(_base()))
     _buildah(storage, "commit", "--quiet", "--rm", container, _BASE)
-    arguments = (f"KERNEL={kernel_package()}", f"PACKAGES={' '.join(_MORE)}")
+    arguments = (f"KERNEL={kernel_package()}", f"PACKAGES={packages}")
     options = ("--isolation=chroot", "--pull=never", f"--tag={OS}")
     options += tuple(f"--build-arg={argument}" for argument in arguments)
     _buildah(storage, "build", *options, f"--file={context / 'Containerfile'}", str(context))

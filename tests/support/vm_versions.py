@@ -70,11 +70,11 @@ def vm_versions() -> Path:
 def _build(folder: Path) -> None:
     run(["cp", "--archive", container_image(), folder / "layout"], timeout=_BUILD_SECONDS)
     image = LayeredImage(folder / "layout", folder / "bundle", start=OS)
-    _prepare(image.rootfs)
+    prepare(image.rootfs)
     image.seal("prepared")
     for tag, change in _CHANGES.items():
-        tree = _Tree(image.rootfs)
-        _name(tree, tag)
+        tree = Tree(image.rootfs)
+        name_version(tree, tag)
         change(tree)
         image.branch(tag)
         image.publish(tag, tag)
@@ -97,7 +97,7 @@ def _devices_in(rootfs: Path) -> Iterator[None]:
             run(["umount", place])
 
 
-class _Tree:
+class Tree:
     """A tree to change for one version only."""
 
     def __init__(self, rootfs: Path) -> None:
@@ -131,7 +131,8 @@ class _Tree:
         return str(vmlinuz.parent.relative_to(self.rootfs))
 
 
-def _prepare(rootfs: Path) -> None:
+def prepare(rootfs: Path) -> None:
+    """Add what the tests need in a machine."""
     units = rootfs / "usr/lib/systemd/system"
     registries = f'[[registry]]\nlocation = "{REGISTRY}"\ninsecure = true\n'
     files = {
@@ -154,7 +155,8 @@ def _prepare(rootfs: Path) -> None:
         link.symlink_to(f"../{unit}")
 
 
-def _name(tree: _Tree, tag: str) -> None:
+def name_version(tree: Tree, tag: str) -> None:
+    """Say in a tree which version it is."""
     release = tree.read("usr/lib/os-release").splitlines()
     kept = [line for line in release if not line.startswith("IMAGE_")]
     named = ["IMAGE_ID=bootd-test", f"IMAGE_VERSION={tag}"]
@@ -162,15 +164,15 @@ def _name(tree: _Tree, tag: str) -> None:
     tree.write("etc/motd", f"Welcome to {tag}.\n")
 
 
-def _nothing(tree: _Tree) -> None:
+def _nothing(tree: Tree) -> None:
     """Another version, and nothing else."""
 
 
-def _panic(tree: _Tree) -> None:
+def _panic(tree: Tree) -> None:
     tree.write("usr/lib/bootc/kargs.d/90-bad.toml", 'kargs = ["rdinit=/nowhere"]\n')
 
 
-def _lose_root(tree: _Tree) -> None:
+def _lose_root(tree: Tree) -> None:
     initramfs = f"{tree.modules}/initramfs.img"
     tree.remember(tree.rootfs / initramfs)
     version = Path(tree.modules).name
@@ -183,12 +185,12 @@ def _lose_root(tree: _Tree) -> None:
         run(command, timeout=_BUILD_SECONDS)
 
 
-def _be_ill(tree: _Tree) -> None:
+def _be_ill(tree: Tree) -> None:
     script = "#!/bin/sh\necho 'the database does not answer'\nexit 3\n"
     tree.write("usr/lib/bootd/health.d/50-database", script, 0o755)
 
 
-def _hang(tree: _Tree) -> None:
+def _hang(tree: Tree) -> None:
     tree.write("usr/lib/systemd/system/hang.service", _HANGING_UNIT)
     wanted = "[Unit]\nRequires=hang.service\nAfter=hang.service\n"
     tree.write("usr/lib/systemd/system/multi-user.target.d/hang.conf", wanted)
@@ -196,26 +198,26 @@ def _hang(tree: _Tree) -> None:
     tree.write("usr/lib/systemd/system/bootd-deadline.timer.d/test.conf", deadline)
 
 
-def _change_kernel(tree: _Tree) -> None:
+def _change_kernel(tree: Tree) -> None:
     name = f"{tree.modules}/initramfs.img"
     # A kernel skips zeros between the archives of an initramfs (Documentation, initramfs buffer
     # format), so this one is as good as the other and has another digest.
     tree.write(name, (tree.rootfs / name).read_bytes() + bytes(4096))
 
 
-def _change_init(tree: _Tree) -> None:
+def _change_init(tree: Tree) -> None:
     name = "usr/lib/systemd/systemd"
     tree.write(name, (tree.rootfs / name).read_bytes() + bytes(4096), 0o755)
 
 
-def _newer_bootd(tree: _Tree) -> None:
+def _newer_bootd(tree: Tree) -> None:
     tree.write(
         "usr/lib/python3/dist-packages/bootd/__init__.py",
         f'"""A later bootd."""\n\n__version__ = "{NEWER_BOOTD}"\n',
     )
 
 
-_CHANGES: dict[str, Callable[[_Tree], None]] = {
+_CHANGES: dict[str, Callable[[Tree], None]] = {
     "v1": _nothing,
     "v2": _nothing,
     "v3": _nothing,

@@ -12,13 +12,16 @@ from pathlib import Path
 import pytest
 from support.cache import cache_directory
 from support.registry import run_docker_registry
+from support.vm import Saved
+from support.vm_debian import carried_machine
 from support.vm_disk import installed_machine, running_machine
 from support.vm_scenario import Scenario
 
 _TEST_SECONDS = 5_400
 """How long a scenario may take where machines are emulated on two cores that others use too."""
 _scenario = pytest.StashKey[Scenario]()
-_failed = pytest.StashKey[bool]()
+_failure = pytest.StashKey[str | None]()
+"""What the report of a failed test says."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -39,9 +42,8 @@ def machines() -> None:
 
 @pytest.fixture
 def scenario(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scenario]:
-    """A machine on ``v1`` that runs and is well, and a registry that serves ``v1``."""
-    fresh = request.node.get_closest_marker("never_started") is not None
-    saved = installed_machine() if fresh else running_machine()
+    """A machine and a registry that serves ``v1``; without a mark it is on ``v1``, and well."""
+    saved = _saved(request.node)
     (tmp_path / "registry").mkdir()
     (tmp_path / "machine").mkdir()
     with run_docker_registry(tmp_path / "registry") as registry:
@@ -52,21 +54,29 @@ def scenario(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scenari
             one.begin()
             yield one
         finally:
-            failed = request.node.stash.get(_failed, default=False)
-            _keep(request.node.name, one, failed=failed)
+            _keep(request.node.name, one, request.node.stash.get(_failure, default=None))
             one.machine.kill()
 
 
-def _keep(name: str, one: Scenario, *, failed: bool) -> None:
-    """Keep console and screen of a scenario that failed in ``$BOOTD_VM_RESULTS``."""
+def _saved(item: pytest.Item) -> Saved:
+    if item.get_closest_marker("debian") is not None:
+        return carried_machine()
+    if item.get_closest_marker("never_started") is not None:
+        return installed_machine()
+    return running_machine()
+
+
+def _keep(name: str, one: Scenario, failure: str | None) -> None:
+    """Keep report, console and screen of a scenario that failed in ``$BOOTD_VM_RESULTS``."""
     folder = Path(os.environ.get("BOOTD_VM_RESULTS") or cache_directory() / "vm-failures") / name
     shutil.rmtree(folder, ignore_errors=True)
-    if not failed:
+    if failure is None:
         return
     folder.mkdir(parents=True)
     if one.machine.is_on:
         with suppress(pytest.fail.Exception):
             one.machine.take_picture(folder / "screen.png")
+    (folder / "failure.txt").write_text(failure)
     (folder / "serial.log").write_text(one.machine.serial)
 
 
@@ -75,7 +85,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     """Remember that a test failed, and write the row of the table."""
     report = yield
     if report.when == "call":
-        item.stash[_failed] = report.failed
+        item.stash[_failure] = report.longreprtext if report.failed else None
     one = item.stash.get(_scenario, None)
     if report.when == "call" and one is not None:
         report.user_properties.append(("boots", one.machine.boots))

@@ -1,0 +1,60 @@
+"""An /etc of Debian 12 that was lived in comes up under Debian 13."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from support.debian_machine import PASSWORD, USER
+from support.vm_disk import await_kept
+from support.vm_scenario import Scenario
+
+_LOG_IN = """python3 - <<'END'
+import os, pty, sys, time
+
+child, terminal = pty.fork()
+if child == 0:
+    os.execv("/usr/bin/login", ["login"])
+said = b""
+
+def expect(text):
+    global said
+    end = time.monotonic() + 120
+    while text not in said:
+        if time.monotonic() > end:
+            sys.exit(f"{{text!r}} did not come: {{said!r}}")
+        try:
+            said += os.read(terminal, 4096)
+        except OSError:
+            sys.exit(f"the login ended: {{said!r}}")
+    said = said.partition(text)[2]
+
+expect(b"login: ")
+os.write(terminal, b"{user}\\n")
+expect(b"assword: ")
+os.write(terminal, b"{password}\\n")
+expect(b"$ ")
+os.write(terminal, b"echo I am $(id -un) in $(pwd)\\n")
+expect(b"I am {user} in {home}")
+print("logged in")
+END
+"""
+"""Does what a person at the console does."""
+
+
+@pytest.mark.debian
+def test_debian_12_comes_up_as_debian_13(scenario: Scenario) -> None:
+    await_kept(scenario.machine)
+    assert scenario.status()["problems"] == []
+    assert scenario.run("cat /etc/debian_version").startswith("13")
+    log_in = _LOG_IN.format(user=USER, password=PASSWORD, home=f"/home/{USER}")
+    assert "logged in" in scenario.run(log_in)
+    assert "(sudo)" in scenario.run(f"id {USER}")
+    assert scenario.run("hostname").strip() == "old-server"
+    scenario.run("sshd -t && systemctl is-active ssh.service systemd-networkd.service")
+    assert "permitrootlogin no\n" in scenario.run("sshd -T")
+    assert scenario.run("systemctl is-enabled cron.service", check=False).strip() == "disabled"
+    scenario.run("systemctl is-system-running --wait", check=False, seconds=600)
+    assert scenario.run("systemctl list-units --failed --plain --no-legend").strip() == ""
+    told = json.loads(scenario.run("bootctl-py etc conflicts --json=short"))
+    assert "/etc/ssh/sshd_config" not in {one["path"] for one in told["conflicts"]}
