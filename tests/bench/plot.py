@@ -85,11 +85,11 @@ def _history_disk(axes: Axes, points: Sequence[Mapping[str, Any]]) -> None:
     seen = [point for point in points if "disk_bytes" in point]
     places = [point["night"] for point in seen]
     axes.plot(places, [point["disk_bytes"] / 1e6 for point in seen], "o-", label="MB on disk")
-    axes.set_ylim(bottom=0)
+    _from_nothing(axes)
     other = axes.twinx()
     counts = [point["inodes"] / 1e3 for point in seen]
     other.plot(places, counts, "s--", color="tab:red", label="thousand inodes")
-    other.set_ylim(bottom=0)
+    _from_nothing(other)
     axes.set_title("Disk after upgrades in a row")
     axes.set_xlabel("night")
     axes.legend(loc="lower left")
@@ -97,13 +97,18 @@ def _history_disk(axes: Axes, points: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _memory(axes: Axes, places: Sequence[float], points: Sequence[Mapping[str, Any]]) -> None:
-    axes.set_ylim(bottom=0)
+    _from_nothing(axes)
     axes.legend(loc="upper left")
     other = axes.twinx()
     peaks = [point["peak_pss"] / 1e6 for point in points]
     other.plot(places, peaks, ":", color="tab:green", label="MB of memory")
-    other.set_ylim(0, 240)
+    other.set_ylim(0, 240)  # a little more than the most that is promised
     other.legend(loc="lower right")
+
+
+def _from_nothing(axes: Axes) -> None:
+    """Let the axis begin with 0, and leave room for the legend."""
+    axes.set_ylim(0, axes.get_ylim()[1] * 1.2)
 
 
 def _median(runs: Sequence[Mapping[str, float]]) -> float:
