@@ -64,7 +64,15 @@ demo-vm: as-root ## a machine in QEMU that upgrades itself and falls back; as ro
 
 .PHONY: bench
 bench: as-root ## bootd beside other tools, with targets, in bench-results/; as root
-	@PYTHONPATH=tests $(ENVIRONMENT) python -m bench
+	@PYTHONPATH=tests BOOTD_EXTRA=bench $(ENVIRONMENT) python -m bench
+
+.PHONY: bench-scale
+bench-scale: as-root ## cost against size, files, layers, and history; as root
+	@PYTHONPATH=tests BOOTD_EXTRA=bench $(ENVIRONMENT) python -m bench.scale
+
+.PHONY: bench-plot
+bench-plot: ## docs/performance.png of the newest results of both
+	@PYTHONPATH=tests BOOTD_EXTRA=bench $(ENVIRONMENT) python -m bench.plot
 
 .PHONY: bench-parts
 bench-parts: as-root ## what an upgrade costs whose layers have tables; as root

@@ -1,11 +1,11 @@
 """``make bench``: rounds of all tools in turn, medians, ratios, and the targets beside them.
 
-``BENCH_ROUNDS`` says how many rounds (3). The exit status is 1 where a target was missed.
+`bench.sizes` says what the environment can change. A part that fails costs its own figures and no
+others. The exit status is 1 where a target was missed or not measured.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -15,101 +15,91 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from support.cache import cache_directory
-from support.registry import DockerRegistry, run_docker_registry
+from support.registry import run_docker_registry
 
-from bench import etc_merge
+from bench import etc_merge, partial_fetch
 from bench.big_image import big_image
-from bench.bootd_tool import Bootd
-from bench.curl_tar import CurlTar
 from bench.floors import floor_seconds, layers_of
-from bench.podman import Podman
 from bench.report import Results, machine_facts
-from bench.skopeo_umoci import SkopeoUmoci
-from bench.targets import COMPOSE, FIRST, OWN, POLL, SECOND, Daemon, judge
-from bench.tool import REPOSITORY, Tool
+from bench.rounds import Rounds
+from bench.sizes import size
+from bench.staged_size import stage_synthetic
+from bench.synthetic import Shape
+from bench.targets import FLOORS, IMAGE, PROMISES, SYNTHETIC, THROTTLED
+from bench.throttled import run_throttled
+from bench.tool import REPOSITORY, say
 
-TOOLS: tuple[type[Tool], ...] = (Bootd, SkopeoUmoci, CurlTar, Podman)
 _CHECKOUT = Path(__file__).parents[2]
+_LARGE_ENTRIES = 80_000
+_LARGE_LAYERS = 12
+_LITTLE = 40
+"""The little image is so many times smaller than the large one."""
+_ETC = "merge of /etc"
 
 
 def main() -> int:
     """Run the benchmark; return 1 if a target was missed."""
-    _say("building the image if it is not in the cache; the first time takes some ten minutes")
-    image = big_image()
     results = Results({"commit": _commit(), **machine_facts()})
-    tools = [kind for kind in TOOLS if shutil.which(kind.program)]
-    for kind in set(TOOLS) - set(tools):
-        _say(f"{kind.name} is left out: {kind.program} is not installed")
+    folder = _CHECKOUT / "bench-results"
+    folder.mkdir(exist_ok=True)
+    target = folder / datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     # On the disk of the cache: /tmp may be memory.
+    cache_directory().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".bench-work-", dir=cache_directory()) as name:
-        folder = Path(name)
-        inflated, written = floor_seconds(image, "v1", folder)
-        results.facts["inflate and hash all layers"] = f"{inflated:.2f} s"
-        results.facts["write and sync as much"] = f"{written:.2f} s"
-        (folder / "registry").mkdir()
-        with run_docker_registry(folder / "registry") as registry:
-            for tag in ("v1", "v2"):
-                registry.push(image, REPOSITORY, tag=tag, layout_tag=tag)
-            rounds = int(os.environ.get("BENCH_ROUNDS", "3"))
-            for number in range(rounds):
-                found = _round(number, tools, folder, registry, results, last=number == rounds - 1)
-    assert found is not None
-    requests, daemon = found
-    old, new = ({layer["digest"]: layer["size"] for layer in layers_of(image, tag)}
-                for tag in ("v1", "v2"))  # fmt: skip
-    results.targets = judge(
-        results,
-        layer_bytes=sum(size for digest, size in new.items() if digest not in old),
-        floor_seconds=max(inflated, written),
-        poll_requests=requests,
-        daemon=daemon,
-    )
-    results.write(_CHECKOUT / "bench-results", datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ"))
+        with results.part(IMAGE):
+            _with_the_big_image(results, Path(name), target)
+        _with_synthetic_images(results, Path(name))
+    say("layers with tables; if these images are not in the cache, they take twenty minutes")
+    with results.part(partial_fetch.TABLES):
+        partial_fetch.run_partial_fetch(results)
+    results.targets = [promise.judge(results) for promise in (*PROMISES, *partial_fetch.PROMISES)]
+    results.write(folder, target.name)
     sys.stdout.write(results.table())
-    sys.stdout.write(etc_merge.table())
+    with results.part(_ETC):
+        sys.stdout.write(etc_merge.table())
     sys.stdout.write(f"\n{results.verdict()}\n")
     return 1 if results.missed else 0
 
 
-def _round(
-    number: int,
-    tools: Sequence[type[Tool]],
-    folder: Path,
-    registry: DockerRegistry,
-    results: Results,
-    *,
-    last: bool,
-) -> tuple[int, Daemon] | None:
-    """Each tool once; who begins changes from round to round. The last one looks at the daemon."""
-    found = None
-    shift = number % len(tools)
-    for kind in (*tools[shift:], *tools[:shift]):
-        _say(f"round {number + 1}: {kind.name}")
-        own = folder / f"{number}-{kind.__name__}"
-        own.mkdir()
-        tool = kind(own, registry)
-        results.add(FIRST, tool.name, tool.first())
-        if isinstance(tool, Bootd):
-            requests, poll = tool.check()
-            results.add(POLL, OWN, poll)
-            results.add(COMPOSE, OWN, tool.compose())
-        results.add(SECOND, tool.name, tool.second())
-        if isinstance(tool, Bootd) and last:
-            _say("the daemon, after an upgrade and two minutes of nothing")
-            found = requests, tool.daemon()
-        shutil.rmtree(own)
-    return found
+def _with_the_big_image(results: Results, folder: Path, target: Path) -> None:
+    say("building the image if it is not in the cache; the first time takes some ten minutes")
+    image = big_image()
+    old, new = ({layer["digest"]: layer["size"] for layer in layers_of(image, tag)}
+                for tag in ("v1", "v2"))  # fmt: skip
+    changed = sum(size for digest, size in new.items() if digest not in old)
+    results.note(IMAGE, changed_layer_bytes=changed)
+    with results.part(FLOORS):
+        inflated, written = floor_seconds(image, "v1", folder)
+        results.note(FLOORS, inflate=inflated, write=written)
+    (folder / "registry").mkdir()
+    with run_docker_registry(folder / "registry") as registry:
+        for tag in ("v1", "v2"):
+            registry.push(image, REPOSITORY, tag=tag, layout_tag=tag)
+        Rounds(results, folder, registry).run(target)
+    say("a network that lets 20 MB through in a second")
+    with results.part(THROTTLED):
+        slow = folder / "throttled"
+        slow.mkdir()
+        run_throttled(results, registry.storage, slow)
+    for path in (folder / "registry", slow):
+        shutil.rmtree(path)
+
+
+def _with_synthetic_images(results: Results, folder: Path) -> None:
+    large = size().large_bytes
+    for name, one in (("little", large // _LITTLE), ("large", large)):
+        say(f"memory for {one / 1e9:g} GB")
+        with results.part(SYNTHETIC):
+            shape = Shape(one, _LARGE_ENTRIES * one // large, _LARGE_LAYERS)
+            found = stage_synthetic(folder / name, shape)
+            results.note(SYNTHETIC, **{f"{name}_peak": found["peak_pss"]})
+            results.facts[f"{one / 1e9:g} GB staged"] = f"{found['seconds']:.1f} s"
 
 
 def _commit() -> str:
     command: Sequence[str] = ("git", "-C", str(_CHECKOUT), "describe", "--always", "--dirty")
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout.strip() or "unknown"
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(f"==> {text}\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

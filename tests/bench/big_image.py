@@ -16,25 +16,23 @@ from support.cache import cached_folder, digest_of
 from support.debian_image import SUITE, architecture, bootstrap, move_kernel
 from support.layered_image import LayeredImage, drop_unreachable
 
+from bench.sizes import size
+
 LAYERS = 12
-_PACKAGES = (
-    "systemd,systemd-sysv,udev,dbus,kmod,login,passwd,openssh-server,linux-image-{architecture},"
-    "build-essential,gdb,cmake,git,clang,golang-go,default-jdk-headless,nodejs,npm,python3-dev,"
-    "python3-numpy,python3-sphinx,ruby,php-cli,perl,emacs-nox,vim,postgresql,libboost-dev,manpages-dev"
-)
 
 
 def big_image() -> Path:
     """The OCI layout folder, built on first use (some ten minutes) and then kept in the cache."""
     support = Path(__file__).parents[1] / "support"
     inputs = [Path(__file__), support / "layered_image.py", support / "debian_image.py"]
-    folder = cached_folder("bench-image", digest_of(SUITE, architecture(), *inputs), _build)
+    digest = digest_of(SUITE, architecture(), size().packages, *inputs)
+    folder = cached_folder("bench-image", digest, _build)
     return folder / "layout"
 
 
 def _build(folder: Path) -> None:
     plain = folder / "plain"
-    bootstrap(plain, _PACKAGES.format(architecture=architecture()))
+    bootstrap(plain, size().packages.format(architecture=architecture()))
     move_kernel(plain)
     groups = list(_deal(plain, folder / "groups"))
     image = LayeredImage(folder / "layout", folder / "bundle")

@@ -16,11 +16,11 @@ from support.own_run import with_run
 from support.private_bus import run_bus, run_daemon, run_polkit
 
 from bench.measure import Measurement, cpu_seconds, measure, resident_bytes, wakes
+from bench.sizes import size
 from bench.targets import OWN, Daemon
 from bench.tool import Tool
 
 _SETTLE_SECONDS = 5.0
-_IDLE_SECONDS = 120.0
 _TIMED = """
 import statistics, subprocess, sys, time
 taken = []
@@ -42,9 +42,13 @@ class Bootd(Tool):
     def sysroot(self) -> Path:
         return self.folder / "disk"
 
-    def first(self) -> Measurement:
-        (self.sysroot / "boot").mkdir(parents=True)
+    def prepare(self) -> None:
+        """Lay out an empty disk that knows the registry."""
+        (self.sysroot / "boot").mkdir(parents=True, exist_ok=True)
         self.registry.configure(self.sysroot)
+
+    def first(self) -> Measurement:
+        self.prepare()
         return self._job("stage", reference=self.reference("v1"), remember=True)
 
     def second(self) -> Measurement:
@@ -55,11 +59,6 @@ class Bootd(Tool):
         before = len(self.registry.requests())
         measured = self._job("check")
         return len(self.registry.requests()) - before, measured
-
-    def compose(self) -> Measurement:
-        """Compose what is in the store once more, without anything else."""
-        command = [sys.executable, "-m", "bench.compose_once", self.sysroot]
-        return measure(command, folder=self.folder)
 
     def daemon(self) -> Daemon:
         """What the daemon takes for a poll, for ``status``, and for nothing after an upgrade."""
@@ -84,14 +83,36 @@ class Bootd(Tool):
             )
             time.sleep(_SETTLE_SECONDS)
             resident, woken = resident_bytes(pid), wakes(pid)
-            time.sleep(_IDLE_SECONDS)
-            rate = round((wakes(pid) - woken) * 60 / _IDLE_SECONDS)
+            time.sleep(size().idle_seconds)
+            rate = round((wakes(pid) - woken) * 60 / size().idle_seconds)
             return Daemon(resident, rate, polled, status, bare)
 
+    def stage(self, reference: str) -> Measurement:
+        """Stage an image of the registry."""
+        return self._job("stage", reference=reference)
+
     def _job(self, operation: str, **arguments: Any) -> Measurement:
-        request = {"operation": operation, "arguments": arguments, "sysroot": str(self.sysroot)}
-        command = [sys.executable, "-m", "bootd.operations"]
-        return measure(command, folder=self.folder, request=json.dumps(request).encode() + b"\n")
+        command, line = job(self.sysroot, operation, **arguments)
+        return measure(command, folder=self.folder, request=line)
+
+
+def job(sysroot: Path, operation: str, **arguments: Any) -> tuple[list[str], bytes]:
+    """The daemon's own job process, and the line that it reads first."""
+    request = {"operation": operation, "arguments": arguments, "sysroot": str(sysroot)}
+    return [sys.executable, "-m", "bootd.operations"], json.dumps(request).encode() + b"\n"
+
+
+def phases(measurement: Measurement) -> dict[str, float]:
+    """How long each phase of a job took, as it reported them: an end of one begins the next."""
+    found: dict[str, float] = {}
+    phase, since = "starting", 0.0
+    lines = zip(measurement.output.splitlines(), measurement.moments, strict=True)
+    for event, moment in ((json.loads(line), moment) for line, moment in lines):
+        if event.get("phase", phase) != phase:
+            found[phase] = found.get(phase, 0.0) + moment - since
+            phase, since = event["phase"], moment
+    found[phase] = found.get(phase, 0.0) + measurement.seconds - since
+    return found
 
 
 def _ask(environment: Mapping[str, str], verb: str) -> None:

@@ -27,11 +27,12 @@ class CurlTar(Tool):
         base = f"http://{self.registry.host}/v2/{REPOSITORY}/blobs"
         unpack = f"tar --extract --gzip --xattrs --xattrs-include='*' --directory {target}"
         script = "\n".join(
-            f"curl --silent --fail {base}/{digest} | {unpack}" for digest in self._layers(tag)
+            f"curl --silent --fail {base}/{digest} | {unpack}" for digest in self.layers(tag)
         )
         return measure(["sh", "-ec", script], folder=self.folder)
 
-    def _layers(self, tag: str) -> list[str]:
+    def layers(self, tag: str) -> list[str]:
+        """The digests of the layers, the lowest first."""
         command = ["skopeo", "inspect", "--raw", "--tls-verify=false"]
         raw = subprocess.run(
             [*command, f"docker://{self.reference(tag)}"], check=True, capture_output=True

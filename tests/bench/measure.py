@@ -37,6 +37,7 @@ class Measurement:
         written_bytes: what they caused to be written to storage.
         wire_bytes: what came over the loopback interface.
         output: the command's standard output.
+        moments: when each line of that came, in seconds from the start.
     """
 
     seconds: float
@@ -46,6 +47,7 @@ class Measurement:
     written_bytes: int
     wire_bytes: int
     output: str
+    moments: tuple[float, ...] = ()
 
 
 @dataclass
@@ -102,7 +104,10 @@ def measure(
         thread = threading.Thread(target=sampler.watch)
         thread.start()
         try:
-            output = process.stdout.read().decode(errors="replace")
+            lines, moments = [], []
+            for line in process.stdout:
+                lines.append(line.decode(errors="replace"))
+                moments.append(time.monotonic() - start)
             _, ended, usage = os.wait4(process.pid, 0)
             process.returncode = status = os.waitstatus_to_exitcode(ended)
             seconds = time.monotonic() - start
@@ -112,10 +117,12 @@ def measure(
     wire = _received() - wire
     _sync(folder)
     durable = time.monotonic() - start
+    output = "".join(lines)
     if status != 0:
         raise CommandFailedError(f"{command[0]} ended with status {status}: {output[-2_000:]}")
     cpu = usage.ru_utime + usage.ru_stime
-    return Measurement(seconds, durable, cpu, sampler.peak_pss, sampler.written, wire, output)
+    figures = seconds, durable, cpu, sampler.peak_pss, sampler.written, wire
+    return Measurement(*figures, output, tuple(moments))
 
 
 def resident_bytes(pid: int) -> int:

@@ -1,5 +1,7 @@
 """A third of the Debian of `big_image` as zstd:chunked: an image, a nightly build, and a rebuild.
 
+skopeo takes long to write such layers, and shares of an image are not more exact of a larger one.
+
 Repositories: ``tables/v1``; ``tables/changed``, with other contents in one of a hundred files of
 each layer; ``tables/rebuilt``, with the contents of ``v1`` and other times, so that no layer has
 its old digest. They are written by Debian 13's skopeo, with tar-split data, and by this machine's
@@ -27,15 +29,13 @@ from support.newer_skopeo import newer_skopeo
 from support.registry import run_docker_registry
 
 from bench.big_image import big_image
+from bench.sizes import size
 from bootd.process import run
 
 KINDS = ("v1", "changed", "rebuilt")
 WRITERS = ("", "old-")
 SHARE = 100
 """One of so many files changes."""
-LAYERS = 4
-"""A third: skopeo takes long to write such layers, and shares of an image are not more exact of
-a larger one."""
 _DAY = 86_400
 _TIMEOUT = 3_600.0
 _REF_NAME = "org.opencontainers.image.ref.name"
@@ -92,7 +92,7 @@ def _write_plain(source: Path, target: Path, kind: str, changed: dict[str, int])
     blobs = target / "blobs/sha256"
     blobs.mkdir(parents=True)
     layers = []
-    for number, layer in enumerate(manifest["layers"][:LAYERS]):
+    for number, layer in enumerate(manifest["layers"][: size().table_layers]):
         edit = _edits(number, changed)[kind]
         with gzip.open(_blob(source, layer["digest"])) as stream, _new_blob(blobs) as made:
             _rewrite(stream, made, edit)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import ClassVar
@@ -11,6 +12,12 @@ from support.registry import DockerRegistry
 from bench.measure import Measurement
 
 REPOSITORY = "bench/debian"
+
+
+def say(text: str) -> None:
+    """Tell who waits what is going on."""
+    sys.stdout.write(f"==> {text}\n")
+    sys.stdout.flush()
 
 
 class Tool(ABC):

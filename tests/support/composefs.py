@@ -38,12 +38,20 @@ class Composefs:
         """What ``composefs-info dump`` reads in an image."""
         return self._run("composefs-info", ["dump", str(image)])
 
-    def _run(self, tool: str, arguments: Sequence[str], stdin: bytes = b"") -> bytes:
+    def command(self, tool: str, arguments: Sequence[str]) -> list[str]:
+        """The whole command that runs one of the tools."""
         (libraries,) = (self.debian / "usr/lib").glob("*-linux-gnu")
         (loader,) = [*libraries.glob("ld-linux*.so.*")][:1]
-        command = [loader, "--library-path", libraries, self.debian / "usr/bin" / tool, *arguments]
+        program = self.debian / "usr/bin" / tool
+        return [*map(str, (loader, "--library-path", libraries, program)), *arguments]
+
+    def _run(self, tool: str, arguments: Sequence[str], stdin: bytes = b"") -> bytes:
         done = subprocess.run(
-            command, input=stdin, capture_output=True, timeout=_TIMEOUT, check=False
+            self.command(tool, arguments),
+            input=stdin,
+            capture_output=True,
+            timeout=_TIMEOUT,
+            check=False,
         )
         if done.returncode:
             raise AssertionError(f"{tool} failed: {done.stderr.decode(errors='replace')}")
