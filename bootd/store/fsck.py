@@ -6,9 +6,11 @@ indexes and images that need them. A layer that has no index is fetched again.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from bootd.model.digest import Digest
 from bootd.model.documents import Damage
@@ -21,6 +23,14 @@ from bootd.store.objects import all_objects, object_path
 from bootd.store.verity import measure
 from bootd.sysroot import Sysroot
 
+_DAMAGE: Final = frozenset(
+    {
+        *(errno.EIO, errno.EUCLEAN, errno.EBADMSG),  # the disk, the file system, fs-verity
+        *(errno.EINVAL, errno.EMSGSIZE),  # fs-verity's descriptor
+        *(errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENXIO),
+    }
+)
+"""Why a file cannot be read if the file is the reason, and not the machine that reads it."""
 Report = Callable[[int, int], None]
 """Told bytes measured and bytes to measure."""
 
@@ -44,7 +54,9 @@ def check_store(sysroot: Sysroot, *, repair: bool, report: Report) -> Checked:
         report: told how far it is.
 
     Raises:
-        WriteFailedError: a folder of the store cannot be listed, or nothing can be removed.
+        WriteFailedError: a folder of the store cannot be listed, a file cannot be opened though it
+            may be sound, or nothing can be removed.
+        NoVerityError: the running kernel cannot read what is guarded by fs-verity.
         DamagedRecordError: something that is neither layer nor image lies among them.
     """
     checked = Checked()
@@ -89,9 +101,13 @@ def _check_objects(
 
 
 def _problem_of_file(path: Path, verity: str) -> str | None:
+    """Return what is wrong with a file's content; a file that cannot be judged raises."""
     try:
         found = measure(path).hex()
     except StorageError as error:
+        cause = error.__cause__
+        if isinstance(cause, OSError) and cause.errno not in _DAMAGE:
+            raise
         return error.message
     return None if found == verity else f"it measures {found}"
 
