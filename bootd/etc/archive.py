@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import tarfile
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -107,14 +107,6 @@ class Archive:
         self.entries: dict[bytes, Node] = {}
         for member in reader:
             self._add(member)
-
-    def measure(self, chunks: Iterable[bytes]) -> bytes:
-        """Nothing here has a digest.
-
-        Raises:
-            NotImplementedError: always.
-        """
-        raise NotImplementedError
 
     def open(self, file: RegularFile) -> int:
         """Return a descriptor of a file's content, at offset 0; the caller closes it.

@@ -18,7 +18,7 @@ from typing import Final
 
 from bootd.durable import Disk, storage_errors
 from bootd.etc.compare import LABELS, same_metadata, same_node
-from bootd.etc.contents import Contents
+from bootd.etc.contents import Openable
 from bootd.etc.decide import decide
 from bootd.etc.snapshot import closing, open_folder, open_parent, opened_folder
 from bootd.etc.write import Source, dress_folder, empty_folder, write_tree
@@ -52,7 +52,7 @@ def changes_to(path: bytes, live: Node | None, wanted: Node | None) -> Iterator[
 
 
 def apply_changes(
-    disk: Disk, etc: Path, work: Path, changes: Sequence[Change], contents: Contents
+    disk: Disk, etc: Path, work: Path, changes: Sequence[Change], contents: Openable
 ) -> None:
     """Make the changes durable, in their order.
 
@@ -78,7 +78,7 @@ def apply_changes(
     disk.remove_tree(work)
 
 
-def _build(folder: Path, changes: Sequence[Change], contents: Contents) -> None:
+def _build(folder: Path, changes: Sequence[Change], contents: Openable) -> None:
     wanted = Directory(
         Metadata(permissions=0o700, uid=os.getuid(), gid=os.getgid()),
         {

@@ -11,19 +11,23 @@ from typing import Protocol
 from bootd.model.tree import RegularFile
 
 
-class Contents(Protocol):
-    """Measures and opens file contents the way the images name them."""
+class Openable(Protocol):
+    """Opens the contents of files."""
+
+    def open(self, file: RegularFile) -> int:
+        """Return a descriptor, at offset 0, of a file's content; the caller closes it.
+
+        Of an image it is only asked for files that have an object (`RegularFile.verity`).
+
+        Raises:
+            DamagedObjectError: it is missing.
+        """
+        ...
+
+
+class Contents(Openable, Protocol):
+    """Also measures contents the way the images name them."""
 
     def measure(self, chunks: Iterable[bytes]) -> bytes:
         """Return the 32-byte fs-verity SHA-256 digest of a content that comes in pieces."""
-        ...
-
-    def open(self, file: RegularFile) -> int:
-        """Return a descriptor, at offset 0, of an image file's content; the caller closes it.
-
-        It is only asked for files that have an object (`RegularFile.verity`).
-
-        Raises:
-            DamagedObjectError: the object is missing.
-        """
         ...

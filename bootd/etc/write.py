@@ -22,7 +22,7 @@ from typing import Final
 
 from bootd.durable import storage_errors
 from bootd.etc.compare import NOT_COMPARED
-from bootd.etc.contents import Contents
+from bootd.etc.contents import Openable
 from bootd.etc.decide import Outcome, Side
 from bootd.etc.snapshot import closing, errors_at, open_file, open_folder, open_parent
 from bootd.model.errors import DamagedObjectError
@@ -57,7 +57,7 @@ class Source:
     """
 
     mine: int | None
-    contents: Contents
+    contents: Openable
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from bootd.durable import temporary_name
 from bootd.etc.accounts.records import DATABASES
 from bootd.etc.archive import opened_archive
 from bootd.etc.change import Change, apply_changes, changes_to
-from bootd.etc.contents import Contents
+from bootd.etc.contents import Openable
 from bootd.etc.folder_contents import FolderContents
 from bootd.etc.settle_text import NEW_SUFFIX
 from bootd.etc.snapshot import Snapshot, scan_folder
@@ -227,7 +227,7 @@ def _change(
     current: DeploymentId,
     reason: CopyReason,
     changes: Sequence[Change],
-    contents: Contents,
+    contents: Openable,
 ) -> EtcChangeDocument:
     """Keep what stands, then change it."""
     if not changes:

@@ -101,14 +101,10 @@ def _check_objects(
 
 
 def _problem_of_file(path: Path, verity: str) -> str | None:
-    """Return what is wrong with a file's content; a file that cannot be judged raises."""
     try:
         found = measure(path).hex()
     except StorageError as error:
-        cause = error.__cause__
-        if isinstance(cause, OSError) and cause.errno not in _DAMAGE:
-            raise
-        return error.message
+        return _problem(error)
     return None if found == verity else f"it measures {found}"
 
 
@@ -117,7 +113,7 @@ def _check_layers(sysroot: Sysroot, sound: set[bytes]) -> Iterator[tuple[Digest,
         try:
             lacking = len(layer_objects(sysroot, diff_id) - sound)
         except StorageError as error:
-            yield diff_id, error.message
+            yield diff_id, _problem(error)
         else:
             if lacking:
                 yield diff_id, _lacks(lacking)
@@ -133,7 +129,7 @@ def _check_images(
             image.diff_ids()
             lacking = len(_objects_of(image) - sound)
         except StorageError as error:
-            yield digest, error.message
+            yield digest, _problem(error)
         else:
             if lacking:
                 yield digest, _lacks(lacking)
@@ -164,6 +160,14 @@ def _check_deployments(sysroot: Sysroot, sound: set[bytes], checked: Checked) ->
             lacking = len(erofs.objects() - sound)
         if lacking:
             _add(checked, "deployment", path.parent, _lacks(lacking), repaired=False)
+
+
+def _problem(error: StorageError) -> str:
+    """Say what is wrong, unless only this machine or this kernel cannot read it."""
+    cause = error.__cause__
+    if isinstance(cause, OSError) and cause.errno not in _DAMAGE:
+        raise error
+    return error.message
 
 
 def _lacks(count: int) -> str:

@@ -74,16 +74,13 @@ def _check_boot_partition(esp: Path) -> None:
 
 
 def _unseal(device: Path, folder: Path) -> None:
-    """Take fs-verity off objects if this kernel has none: it could not even open them.
+    """Take fs-verity off objects and images if this kernel has none: it cannot even open them.
 
     Their contents are measured all the same.
     """
     with mounted_device(device, folder, "ro"):
-        sealed = [
-            path.stat().st_ino
-            for path in (folder / "bootd/objects").glob("*/*")
-            if not _can_open(path)
-        ]
+        found = [path for path in (folder / "bootd").glob("[oid]*/*/*") if path.is_file()]
+        sealed = {path.stat().st_ino for path in found if not _can_open(path)}
     orders = "".join(f"set_inode_field <{inode}> flags {_EXTENTS}\n" for inode in sealed)
     run(["debugfs", "-w", "-f", "-", device], stdin=orders.encode())
 
