@@ -258,7 +258,9 @@ class BusClient:
             watcher(told)
 
     async def _ask(self, path: str, member: str, signature: str, *arguments: Any) -> list[Any]:
-        for starts_left in reversed(range(_STARTS)):
+        starts = 0
+        while True:
+            starts += 1
             try:
                 return await self._connection.call(
                     names.BUS_NAME,
@@ -270,9 +272,8 @@ class BusClient:
                     timeout=_PROMPT_TIMEOUT if self._interactive else _CALL_TIMEOUT,
                 )
             except RemoteError as error:
-                if not (starts_left and error.name == _START_TIMED_OUT):
+                if starts == _STARTS or error.name != _START_TIMED_OUT:
                     raise _as_bootd_error(error) from error
-        raise AssertionError("the last try returns or raises")
 
 
 _STARTS: Final = 4

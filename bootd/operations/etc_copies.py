@@ -14,8 +14,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
-from pydantic import ValidationError
-
 from bootd.etc.archive import Packing
 from bootd.etc.snapshot import opened_folder
 from bootd.model.deployment import DeploymentId
@@ -24,6 +22,7 @@ from bootd.model.etc_change import MAX_PATHS, CopyReason, EtcCopiesDocument, Etc
 from bootd.model.etc_report import etc_path
 from bootd.model.tree import Node
 from bootd.operations.host import Host
+from bootd.operations.record import read_record
 
 _ARCHIVE: Final = ".tar.gz"
 _RECORD: Final = ".json"
@@ -112,14 +111,10 @@ def read_copy(host: Host, name: str) -> EtcCopy:
     """
     if not _is_name(name):
         raise InvalidArgumentError(f"there is no copy {name[:100]!r}", hint=_HINT)
-    path = _record_path(host, name)
-    try:
-        with path.open("rb") as stream:
-            return EtcCopy.model_validate_json(stream.read(_MAX_RECORD))
-    except FileNotFoundError as error:
-        raise InvalidArgumentError(f"there is no copy {name}", hint=_HINT) from error
-    except (OSError, ValidationError) as error:
-        raise DamagedRecordError(f"{path} cannot be read: {error}") from error
+    found = read_record(_record_path(host, name), EtcCopy, _MAX_RECORD)
+    if found is None:
+        raise InvalidArgumentError(f"there is no copy {name}", hint=_HINT)
+    return found
 
 
 def expire(host: Host, spared: str | None = None) -> None:

@@ -10,14 +10,14 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from bootd.etc.contents import Contents
 from bootd.etc.diff import diff_trees
 from bootd.model.deployment import DeploymentId
-from bootd.model.errors import DamagedRecordError
 from bootd.model.etc_report import MAX_CHANGES, MAX_NOTES, EtcNote, EtcSide, NoteKind
 from bootd.model.tree import Directory
+from bootd.operations.record import read_record
 from bootd.sysroot import Sysroot
 
 EDITS_NAME: Final = "etc-edits.json"
@@ -64,14 +64,7 @@ def read_edits(sysroot: Sysroot, deployment: DeploymentId) -> Edits | None:
     Raises:
         DamagedRecordError: it cannot be read.
     """
-    path = sysroot.deployment(deployment) / EDITS_NAME
-    try:
-        with path.open("rb") as stream:
-            return Edits.model_validate_json(stream.read(_MAX_RECORD))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValidationError) as error:
-        raise DamagedRecordError(f"{path} cannot be read: {error}") from error
+    return read_record(sysroot.deployment(deployment) / EDITS_NAME, Edits, _MAX_RECORD)
 
 
 def write_edits(sysroot: Sysroot, folder: Path, edits: Edits) -> None:

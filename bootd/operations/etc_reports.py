@@ -6,12 +6,10 @@ import json
 from pathlib import Path
 from typing import Final
 
-from pydantic import ValidationError
-
 from bootd.model.deployment import DeploymentId
-from bootd.model.errors import DamagedRecordError
 from bootd.model.etc_report import EtcCounts, EtcReport
 from bootd.operations.host import Host
+from bootd.operations.record import read_record
 from bootd.operations.survey import survey
 from bootd.sysroot import Sysroot
 
@@ -31,14 +29,7 @@ def read_report(sysroot: Sysroot, deployment: DeploymentId) -> EtcReport | None:
     Raises:
         DamagedRecordError: it cannot be read.
     """
-    path = sysroot.deployment(deployment) / REPORT_NAME
-    try:
-        with path.open("rb") as stream:
-            return EtcReport.model_validate_json(stream.read(_MAX_REPORT))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValidationError) as error:
-        raise DamagedRecordError(f"{path} cannot be read: {error}") from error
+    return read_record(sysroot.deployment(deployment) / REPORT_NAME, EtcReport, _MAX_REPORT)
 
 
 def merge_counts(host: Host) -> dict[DeploymentId, EtcCounts]:

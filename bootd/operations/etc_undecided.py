@@ -12,8 +12,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from pydantic import ValidationError
-
 from bootd.etc.compare import same_tree
 from bootd.etc.contents import Contents
 from bootd.etc.lines import is_text, unified
@@ -26,7 +24,7 @@ from bootd.etc.snapshot import (
     scan_folder,
 )
 from bootd.model.deployment import DeploymentId
-from bootd.model.errors import DamagedRecordError, ProcessFailedError
+from bootd.model.errors import ProcessFailedError
 from bootd.model.etc_change import OpenConflict, Undecided, UndecidedConflicts
 from bootd.model.etc_report import (
     MAX_CONFLICTS,
@@ -36,6 +34,7 @@ from bootd.model.etc_report import (
     unescape,
 )
 from bootd.model.tree import Directory, Node, RegularFile, lookup
+from bootd.operations.record import read_record
 from bootd.sysroot import Sysroot
 
 UNDECIDED_NAME: Final = "etc-undecided.json"
@@ -55,13 +54,7 @@ def read_undecided(sysroot: Sysroot, deployment: DeploymentId) -> UndecidedConfl
         DamagedRecordError: it cannot be read.
     """
     path = sysroot.deployment(deployment) / UNDECIDED_NAME
-    try:
-        with path.open("rb") as stream:
-            return UndecidedConflicts.model_validate_json(stream.read(_MAX_RECORD))
-    except FileNotFoundError:
-        return UndecidedConflicts()
-    except (OSError, ValidationError) as error:
-        raise DamagedRecordError(f"{path} cannot be read: {error}") from error
+    return read_record(path, UndecidedConflicts, _MAX_RECORD) or UndecidedConflicts()
 
 
 def write_undecided(sysroot: Sysroot, folder: Path, undecided: Sequence[Undecided]) -> None:

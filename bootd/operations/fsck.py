@@ -24,6 +24,7 @@ def fsck(host: Host, progress: Progress, *, repair: bool = True) -> FsckDocument
         repair: take damaged content away, so that an upgrade repairs it.
 
     Raises:
+        NoVerityError, WriteFailedError: something cannot be read though it may be sound.
         BusyError: another process changes the store.
     """
     with host.sysroot.lock(exclusive=repair):

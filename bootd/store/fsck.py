@@ -63,6 +63,8 @@ def check_store(sysroot: Sysroot, *, repair: bool, report: Report) -> Checked:
     sound, damaged = _check_objects(sysroot, checked, report)
     layers = dict(_check_layers(sysroot, sound))
     images = dict(_check_images(sysroot, sound, checked))
+    # The last that can be refused: until here nothing was taken away.
+    _check_deployments(sysroot, sound, checked)
     for diff_id, problem in layers.items():
         _add(checked, "layer", layer_path(sysroot, diff_id), problem, repaired=repair)
         if repair:
@@ -76,7 +78,6 @@ def check_store(sysroot: Sysroot, *, repair: bool, report: Report) -> Checked:
         _add(checked, "object", path, problem, repaired=repair)
         if repair:
             sysroot.disk.discard_file(path)
-    _check_deployments(sysroot, sound, checked)
     return checked
 
 

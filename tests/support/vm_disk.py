@@ -45,8 +45,7 @@ def running_machine() -> Saved:
 
 def await_kept(machine: VirtualMachine) -> None:
     """Wait until the running deployment is kept for good, be it on trial or not."""
-    kept = "test -e /run/bootd/blessed || "
-    kept += 'test "$(systemctl show -P ExecMainExitTimestampMonotonic bootd-bless.service)" != 0'
+    kept = 'test "$(systemctl show -P ExecMainExitTimestampMonotonic bootd-bless.service)" != 0'
     deadline = time.monotonic() + _WELL_SECONDS
     while machine.ask(kept)[0] != 0:
         if time.monotonic() > deadline:

@@ -82,7 +82,7 @@ class Scenario:
         while self.machine.await_boot(FALLBACK_SECONDS) != version:
             assert self.machine.boots - before <= tries
         assert self.machine.boots - before == tries + 1
-        self.run("systemctl is-system-running --wait", check=False, seconds=BOOT_SECONDS)
+        await_kept(self.machine)
 
     def expect_denied(self, version: str, *, cause: str) -> str:
         """See that a version is on the deny list, and that this is told; return the evidence."""
