@@ -1,12 +1,17 @@
 """The boot entries on ``$BOOT``: list, commit, bless, mark bad, remove.
 
-Invariants: a foreign entry is never touched; an entry appears, changes its counter and goes by one
-rename or removal each, so at every cut the loader finds a whole entry; only `commit_entry` makes
-something new bootable, and its rename is the commit point of an upgrade (design section 5).
+Invariants: a foreign entry is never touched; an entry is whole and durable under a new name before
+its old name goes, so at every cut the loader finds a whole entry; only `commit_entry` makes
+something new bootable, and the sync after its rename is the commit point of an upgrade (design
+section 5).
 
-A power cut during a rename on VFAT can leave an entry under two names that differ in the counter
-only, and the loader would boot the stale one. The name that comes later in an entry's life is the
-true one: without counter, else with the fewest tries left.
+VFAT keeps where a file's content is beside its name, and Linux writes the new name of a renamed
+file first without it (fs/fat/namei_vfat.c, vfat_rename); an fsync of the folder makes that durable,
+and only writing the file's inode completes it. So a rename is followed by a syncfs, and changes of
+the counter are copies. What a cut leaves is an empty file, which the loader passes over and
+`heal_entries` removes, or an entry under two names that differ in the counter only, of which the
+loader would boot the stale one. The name that comes later in an entry's life is the true one:
+without counter, else with the fewest tries left.
 """
 
 from __future__ import annotations
@@ -16,6 +21,7 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
 from bootd.boot.entry import (
@@ -145,13 +151,13 @@ def prepare_loader(sysroot: Sysroot) -> None:
             # An entry is no more durable than the names of the folders it is in.
             sysroot.disk.sync_filesystem(sysroot.boot)
         marker = entries_marker(sysroot)
-        if not marker.exists():
-            sysroot.disk.replace_file(marker, _TYPE_1, _ENTRY_MODE)
+        if not read_text(marker):
+            _put(sysroot, marker, _TYPE_1)
         path = loader_configuration(sysroot)
         before = read_text(path) or b""
         after = with_default(before)
         if after != before:
-            sysroot.disk.replace_file(path, after, _ENTRY_MODE)
+            _put(sysroot, path, after)
 
 
 def commit_entry(sysroot: Sysroot, entry: BootEntry) -> str:
@@ -181,7 +187,7 @@ def commit_entry(sysroot: Sysroot, entry: BootEntry) -> str:
     prepare_loader(sysroot)
     with _boot_partition_errors():
         _discard_leftovers(sysroot)
-        sysroot.disk.replace_file(entries_folder(sysroot) / entry.file_name, data, _ENTRY_MODE)
+        _put(sysroot, entries_folder(sysroot) / entry.file_name, data)
     _remove_twins(sysroot, entry.file_name)
     return entry.file_name
 
@@ -328,11 +334,25 @@ def _rename(sysroot: Sysroot, target: BootEntry) -> BootEntry:
         target = replace(target, tries_done=parse_name(names[0])[3])
     folder = entries_folder(sysroot)
     if names[0] != target.file_name:
-        sysroot.disk.rename_file(folder / names[0], folder / target.file_name)
-    for name in names[1:]:
+        _copy(sysroot, folder / names[0], folder / target.file_name)
+    for name in names:
         if name != target.file_name:
             sysroot.disk.remove_file(folder / name)
     return target
+
+
+def _copy(sysroot: Sysroot, source: Path, target: Path) -> None:
+    try:
+        sysroot.disk.copy_file(source, target, _ENTRY_MODE)
+    except NoSpaceError:
+        # A machine that is well must not fall back because somebody filled its $BOOT.
+        sysroot.disk.rename_file(source, target)
+    sysroot.disk.sync_filesystem(sysroot.boot)
+
+
+def _put(sysroot: Sysroot, path: Path, data: bytes) -> None:
+    sysroot.disk.replace_file(path, data, _ENTRY_MODE)
+    sysroot.disk.sync_filesystem(sysroot.boot)
 
 
 def _remove_twins(sysroot: Sysroot, name: str) -> None:

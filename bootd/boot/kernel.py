@@ -164,17 +164,15 @@ def install_kernel(sysroot: Sysroot, files: KernelFiles) -> Path:
     for leftover in leftovers(folder):
         # On a small $BOOT the next copy needs the room.
         sysroot.disk.discard_file(leftover)
-    copied = False
     for name, source in sources:
         if not _same_content(source, folder / name):
             try:
                 sysroot.disk.copy_file(source, folder / name, 0o644)
             except NoSpaceError as error:
                 raise BootPartitionFullError(error.message) from error
-            copied = True
-    if copied:
-        # The folder itself, and bootd/ above it, may be as new as the files are.
-        sysroot.disk.sync_filesystem(sysroot.boot)
+    # The folder itself, and bootd/ above it, may be as new as the files are. What was copied before
+    # may not be durable yet either: VFAT notes where a renamed file's content is only then.
+    sysroot.disk.sync_filesystem(sysroot.boot)
     return folder
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from bootd.boot.entry import MAX_ENTRY_BYTES, SUFFIX
+from bootd.boot.entry import MAX_ENTRY_BYTES, SUFFIX, is_own_name
 from bootd.durable import TEMPORARY_PREFIX, storage_errors
 from bootd.model.errors import InvalidBootEntryError
 from bootd.sysroot import Sysroot
@@ -33,7 +33,7 @@ def loader_configuration(sysroot: Sysroot) -> Path:
 
 
 def entry_files(sysroot: Sysroot) -> list[Path]:
-    """Return all Type #1 entries, anybody's, by name; hidden files are no entries.
+    """Return all Type #1 entries, anybody's, by name; hidden and empty files are no entries.
 
     Raises:
         InvalidBootEntryError: the folder holds more than any boot menu does.
@@ -48,15 +48,19 @@ def entry_files(sysroot: Sysroot) -> list[Path]:
         raise InvalidBootEntryError(
             f"{folder} holds {len(paths)} files", hint="Remove those that are no boot entries."
         )
-    return [path for path in paths if _is_entry_name(path.name)]
+    with storage_errors("read", folder):
+        return [path for path in paths if _is_entry_name(path.name) and not _is_empty(path)]
 
 
 def leftovers(folder: Path) -> list[Path]:
-    """Return what a cut-off write of bootd's left in a folder; a missing folder has none."""
+    """Return what a cut-off write of bootd's left in a folder; a missing folder has none.
+
+    These are temporary names, and entries of bootd's own that have no content.
+    """
     if not folder.is_dir():
         return []
     with storage_errors("read", folder):
-        return sorted(path for path in folder.iterdir() if path.name.startswith(TEMPORARY_PREFIX))
+        return sorted(path for path in folder.iterdir() if _is_leftover(path))
 
 
 def read_text(path: Path) -> bytes | None:
@@ -67,6 +71,19 @@ def read_text(path: Path) -> bytes | None:
                 return stream.read(MAX_ENTRY_BYTES + 1)
         except FileNotFoundError:
             return None
+
+
+def _is_leftover(path: Path) -> bool:
+    if path.name.startswith(TEMPORARY_PREFIX):
+        return True
+    return is_own_name(path.name) and _is_empty(path)
+
+
+def _is_empty(path: Path) -> bool:
+    try:
+        return path.stat().st_size == 0
+    except FileNotFoundError:
+        return True
 
 
 def _is_entry_name(name: str) -> bool:

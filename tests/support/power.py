@@ -10,7 +10,8 @@ Every primitive of the durable-write gateway is a step. `CutDisk` stops before s
 * ``store lost``: the other way round.
 
 A name is durable after its folder was fsynced or the file system was; content after an fsync of the
-file or the file system's.
+file or the file system's. ``$BOOT`` is VFAT: there a file that got a new name is empty after a cut
+until its file system was synced (`bootd.boot.entries`).
 """
 
 from __future__ import annotations
@@ -133,7 +134,8 @@ class CutDisk(Disk):
         self._step("rename", target)
         kept = self._keep(target)
         super()._rename(source, target)
-        if source in self._unsynced:
+        on_boot = target.is_file() and _file_system_lost(target) == "boot lost"
+        if source in self._unsynced or on_boot:
             self._unsynced.discard(source)
             self._unsynced.add(target)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -26,7 +27,12 @@ from bootd.boot.entries import (
     with_default,
 )
 from bootd.boot.entry import parse_entry, render_entry
-from bootd.model.errors import InvalidBootEntryError, InvalidKernelArgumentsError
+from bootd.durable import Disk
+from bootd.model.errors import (
+    InvalidBootEntryError,
+    InvalidKernelArgumentsError,
+    NoSpaceError,
+)
 from bootd.sysroot import Sysroot
 
 FOREIGN = "title Debian\nsort-key aaa\nversion 99\nlinux /debian/linux\n"
@@ -71,6 +77,34 @@ def test_the_life_of_an_entry(sysroot):
     assert entry_names(sysroot) == []
     with pytest.raises(InvalidBootEntryError, match="is gone"):
         bless_entry(sysroot, entry)
+
+
+@pytest.mark.parametrize("name", ["", "+0-3", "+2-1"])
+def test_a_name_that_a_cut_left_without_content_is_no_entry(sysroot, name):
+    entry = boot_entry(5, tries=3)
+    commit_entry(sysroot, entry)
+    _write(sysroot, f"bootd-0005-000000000000000a.0{name}.conf", "")
+    _write(sysroot, "bootd-0006-000000000000000b.0+3-0.conf", "")
+    _write(sysroot, "empty.conf", "")
+    assert list_entries(sysroot).entries == (entry,)
+    assert list_entries(sysroot).problems == ()
+    assert boots_next(sysroot) == next_entry(sysroot).file_name == entry.file_name
+    assert len(heal_entries(sysroot)) == 2
+    assert entry_names(sysroot) == [entry.file_name, "empty.conf"]
+    bless_entry(sysroot, entry)
+    assert entry_names(sysroot) == ["bootd-0005-000000000000000a.0.conf", "empty.conf"]
+
+
+class _NoRoomForAFile(Disk):
+    def copy_file(self, source: Path, target: Path, mode: int = 0o600) -> None:
+        raise NoSpaceError(f"cannot write {target}")
+
+
+def test_blessing_needs_no_room(sysroot):
+    entry = boot_entry(1, tries=3)
+    commit_entry(sysroot, entry)
+    bless_entry(replace(sysroot, disk=_NoRoomForAFile()), entry)
+    assert list_entries(sysroot).entries == (replace(entry, tries_left=None),)
 
 
 def test_marking_bad_keeps_what_the_loader_counted(sysroot):
@@ -174,7 +208,7 @@ def test_entries_that_are_not_committed(sysroot, entry, kind, problem):
 
 
 def test_the_last_serial(sysroot):
-    _write(sysroot, "bootd-999999999-x.conf", "")
+    _write(sysroot, "bootd-999999999-x.conf", "title x\n")
     with pytest.raises(InvalidBootEntryError, match="999999999"):
         next_serial(sysroot)
 

@@ -77,7 +77,11 @@ def _check_all(
                 error.add_note(f"cut {number} of {len(cuts)}: {cuts[number]}")
                 checkers.shutdown(cancel_futures=True)
                 raise
+    changes = [number for number, (a, b) in enumerate(pairwise(booted)) if a != b]
+    # Where parts of a commit came through either may boot, but nobody falls back from then on.
+    last = max(number for number, cut in enumerate(cuts) if booted[number] == booted[0])
     assert len(set(booted)) == 2, set(booted)
+    assert cuts[last].position == cuts[changes[0]].position, changes
     return booted
 
 
