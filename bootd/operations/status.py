@@ -54,7 +54,8 @@ def status_with_drift(host: Host) -> StatusDocument:
 
 def with_drift(host: Host, document: StatusDocument) -> StatusDocument:
     """Return a status with that digest; what is in the way of it is among the problems."""
-    if not document.deployments:
+    if not any(one.booted or one.next_boot for one in document.deployments):
+        # Until one of them has been made bootable, there are no defaults to differ from.
         return document
     from bootd.operations.etc_drift import drift  # noqa: PLC0415 - merges are 2 MB of modules
 

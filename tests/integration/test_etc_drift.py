@@ -126,3 +126,11 @@ def test_a_drift_that_is_not_known_is_a_problem(machine: Machine) -> None:
     found = status_with_drift(machine.host)
     assert found.etc_drift is None
     assert "drift" in found.problems[-1]
+
+
+def test_there_is_none_to_miss_before_a_deployment_was_made_bootable(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, tmp_path / "image")
+    publish(machine.image, "v1", **image("v1"))
+    machine.upgrade()
+    found = status_with_drift(machine.host)
+    assert (found.etc_drift, found.problems) == (None, [])
