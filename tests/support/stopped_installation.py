@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -35,6 +36,8 @@ def operation(settings: Settings, _: Progress) -> InstallDocument:
 
 
 def main() -> int:
+    # A shell's background commands, and so the tests in one, begin with this one ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     arguments = Namespace(
         image=sys.argv[2], follow=None, kernel_argument=[], root_ssh_key=None, hostname=None
     )
