@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -207,6 +210,15 @@ _done: Any = None
 def _start_worker(done: Any) -> None:
     global _done  # noqa: PLW0603 - a worker process has no other place to keep it
     _done = done
+    threading.Thread(target=_end_with_the_job, daemon=True).start()
+
+
+def _end_with_the_job() -> None:
+    """Let no import go on when the process that holds the store's lock was killed."""
+    job = multiprocessing.parent_process()
+    assert job is not None
+    job.join()
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _import_in_worker(task: _Task) -> int:

@@ -1,0 +1,77 @@
+"""Layers are imported in processes of their own, which end with the one that wants them.
+
+One that lived on would write into a store whose lock was free again: after a collection, an index
+that refers to objects that are gone.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from support.images import build_image, tar_layer
+from support.machine import image_files
+from support.registry import FaultyRegistry, faulty_registry
+
+_LAYERS = 2
+_SECONDS = 60
+
+
+@pytest.fixture
+def registry() -> Iterator[FaultyRegistry]:
+    files = image_files("v1")
+    layers = [tar_layer(files), tar_layer({"usr/more": b"more"})]
+    with faulty_registry() as found:
+        image = build_image(layers, compression="none")
+        found.add_image(image)
+        for layer in image.layers:
+            found.fail(f"GET .*/blobs/{layer['digest']}", times=-1, stall=True)
+        yield found
+
+
+def staging(root: Path, registry: FaultyRegistry) -> subprocess.Popen[bytes]:
+    """The daemon's job, which stages what the registry has, or half of it."""
+    registry.configure(root)
+    arguments = {"reference": registry.reference()}
+    request = {"operation": "stage", "arguments": arguments, "sysroot": str(root)}
+    child = subprocess.Popen(
+        [sys.executable, "-m", "bootd.operations"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+    )
+    assert child.stdin is not None
+    child.stdin.write(json.dumps(request).encode() + b"\n")
+    child.stdin.flush()
+    return child
+
+
+def importers(pid: int) -> list[int]:
+    """The processes of a job that import layers; another child of it keeps count of them."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    lines = {int(one): Path(f"/proc/{one}/cmdline").read_bytes() for one in children}
+    return [one for one, line in lines.items() if b"spawn_main" in line]
+
+
+def test_they_end_with_a_job_that_is_killed(tmp_path: Path, registry: FaultyRegistry) -> None:
+    (tmp_path / "root/boot").mkdir(parents=True)
+    job = staging(tmp_path / "root", registry)
+    try:
+        wait_until(lambda: registry.connections >= _LAYERS + 1)
+        found = importers(job.pid)
+    finally:
+        job.kill()
+        job.wait()
+        assert job.stdin is not None
+        job.stdin.close()
+    assert len(found) == _LAYERS
+    wait_until(lambda: not any(Path(f"/proc/{one}").exists() for one in found))
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + _SECONDS
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
