@@ -7,6 +7,9 @@ Two kinds of write, and one order:
 * Bulk data (objects, trees) is written without a sync and made durable by one ``syncfs`` before the
   name that makes it reachable appears. Until then nobody may rely on it.
 
+A name goes before what it stood for: the old content is kept open until the folder is synced.
+Otherwise VFAT frees its clusters while a cut may still keep the name, of a file that none can read.
+
 Every primitive of `Disk` is one step at which the power may go; tests subclass `Disk` to cut there.
 Temporary names start with `TEMPORARY_PREFIX`; whoever finds one after a crash may remove it.
 """
@@ -75,13 +78,14 @@ class Disk:
     def replace_file_from(self, path: Path, chunks: Iterable[bytes], mode: int = 0o600) -> None:
         """Like `replace_file`, for content that comes in pieces."""
         temporary = temporary_name(path)
-        try:
-            self._write(temporary, chunks, mode, sync=True)
-            self._rename(temporary, path)
-        except BaseException:
-            self._abandon(temporary)
-            raise
-        self._sync_directory(path.parent)
+        with _kept_open(path):
+            try:
+                self._write(temporary, chunks, mode, sync=True)
+                self._rename(temporary, path)
+            except BaseException:
+                self._abandon(temporary)
+                raise
+            self._sync_directory(path.parent)
 
     def copy_file(self, source: Path, target: Path, mode: int = 0o600) -> None:
         """Copy a file to a new or existing name, durably."""
@@ -140,8 +144,9 @@ class Disk:
 
     def rename_file(self, source: Path, target: Path) -> None:
         """Rename within one folder, durably."""
-        self._rename(source, target)
-        self._sync_directory(target.parent)
+        with _kept_open(target):
+            self._rename(source, target)
+            self._sync_directory(target.parent)
 
     def publish_directory(self, temporary: Path, target: Path) -> None:
         """Make a folder tree durable, then give it the name by which it is found.
@@ -178,11 +183,12 @@ class Disk:
 
     def remove_file(self, path: Path) -> None:
         """Remove a name, durably; a missing one is fine."""
-        self._unlink(path)
-        self._sync_directory(path.parent)
+        with _kept_open(path):
+            self._unlink(path)
+            self._sync_directory(path.parent)
 
     def discard_file(self, path: Path) -> None:
-        """Remove a name that nothing relies on; not synced; a missing one is fine."""
+        """Remove a name that nothing relies on; not synced, and not for VFAT; it may be missing."""
         self._unlink(path)
 
     def discard_small_files(self, paths: Iterable[str]) -> None:
@@ -197,7 +203,10 @@ class Disk:
                     raise error from None
 
     def remove_tree(self, path: Path) -> None:
-        """Remove a folder tree: its name goes first, durably, then what was in it."""
+        """Remove a folder tree: its name goes first, durably, then what was in it.
+
+        On VFAT the folder has to be empty.
+        """
         if not path.is_symlink() and not path.exists():
             return
         doomed = path.parent / f"{TEMPORARY_PREFIX}gone-{path.name}"
@@ -207,7 +216,9 @@ class Disk:
             self._rename(path, doomed)
             self._sync_directory(path.parent)
             path = doomed
-        self._remove_tree(path)
+        with _kept_open(path):
+            self._remove_tree(path)
+            self._sync_directory(path.parent)
 
     def sync_filesystem(self, path: Path) -> None:
         """Make all that was written to the file system of `path` durable (syncfs(2))."""
@@ -282,6 +293,19 @@ class Disk:
 def temporary_name(path: Path) -> Path:
     """Return a name beside `path` that no reader takes for a finished one; unique per process."""
     return path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{path.name}")
+
+
+@contextmanager
+def _kept_open(path: Path) -> Iterator[None]:
+    """Keep what stands at a path from being freed, whatever becomes of its name meanwhile."""
+    descriptor = -1
+    with storage_errors("open", path), suppress(FileNotFoundError):
+        descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        yield
+    finally:
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
 def _fsync(path: Path, flags: int) -> None:

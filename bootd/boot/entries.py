@@ -365,7 +365,7 @@ def _remove_twins(sysroot: Sysroot, name: str) -> None:
 def _discard_leftovers(sysroot: Sysroot) -> list[str]:
     paths = leftovers(entries_folder(sysroot))
     for path in paths:
-        sysroot.disk.discard_file(path)
+        sysroot.disk.remove_file(path)
     return [path.name for path in paths]
 
 

@@ -163,7 +163,7 @@ def install_kernel(sysroot: Sysroot, files: KernelFiles) -> Path:
     sysroot.disk.make_directory(folder, 0o755)
     for leftover in leftovers(folder):
         # On a small $BOOT the next copy needs the room.
-        sysroot.disk.discard_file(leftover)
+        sysroot.disk.remove_file(leftover)
     for name, source in sources:
         if not _same_content(source, folder / name):
             try:
@@ -214,7 +214,13 @@ def unreferenced_kernels(sysroot: Sysroot, keep: Collection[str]) -> list[str]:
 
 def remove_kernel(sysroot: Sysroot, name: str) -> None:
     """Remove a folder that `unreferenced_kernels` returned; a missing one is fine."""
-    sysroot.disk.remove_tree(sysroot.boot / KERNEL_FOLDER / name)
+    folder = sysroot.boot / KERNEL_FOLDER / name
+    if folder.is_dir():
+        with storage_errors("read", folder):
+            paths = sorted(folder.iterdir())
+        for path in paths:
+            sysroot.disk.remove_file(path)
+    sysroot.disk.remove_tree(folder)
 
 
 def _find_initramfs(path: str, folder: Directory) -> RegularFile:

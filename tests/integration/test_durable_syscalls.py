@@ -32,11 +32,16 @@ def calls(tmp_path: Path, script: str) -> list[str]:
         if match and str(tmp_path) in match[2] and "/trace" not in match[2]:
             names = re.findall(re.escape(str(tmp_path)) + r"/?([^\">,]*)", match[2])
             found.append(f"{match[1]} {re.sub(r'[.]new-[0-9]+-', 'new:', ' '.join(names))}".strip())
-    return [call for call in found if not call.startswith(("openat", "close"))]
+    return found
+
+
+def changes(tmp_path: Path, script: str) -> list[str]:
+    """Like `calls`, without what only opens and closes."""
+    return [one for one in calls(tmp_path, script) if not one.startswith(("openat", "close"))]
 
 
 def test_a_record_is_on_disk_before_its_name_and_its_name_before_the_return(tmp_path: Path) -> None:
-    assert calls(tmp_path, "Disk().replace_file(top / 'record', b'content')") == [
+    assert changes(tmp_path, "Disk().replace_file(top / 'record', b'content')") == [
         "write new:record",
         "fsync new:record",
         "rename new:record record",
@@ -46,7 +51,7 @@ def test_a_record_is_on_disk_before_its_name_and_its_name_before_the_return(tmp_
 
 def test_a_copy_is_as_durable_as_a_record(tmp_path: Path) -> None:
     (tmp_path / "source").write_bytes(b"kernel")
-    assert calls(tmp_path, "Disk().copy_file(top / 'source', top / 'copy')") == [
+    assert changes(tmp_path, "Disk().copy_file(top / 'source', top / 'copy')") == [
         "write new:copy",
         "fsync new:copy",
         "rename new:copy copy",
@@ -56,7 +61,7 @@ def test_a_copy_is_as_durable_as_a_record(tmp_path: Path) -> None:
 
 def test_a_tree_is_synced_whole_before_it_is_found(tmp_path: Path) -> None:
     (tmp_path / "building").mkdir()
-    assert calls(tmp_path, "Disk().publish_directory(top / 'building', top / 'done')") == [
+    assert changes(tmp_path, "Disk().publish_directory(top / 'building', top / 'done')") == [
         "syncfs building",
         "rename building done",
         "fsync",
@@ -64,7 +69,7 @@ def test_a_tree_is_synced_whole_before_it_is_found(tmp_path: Path) -> None:
 
 
 def test_bulk_data_is_not_synced_one_by_one(tmp_path: Path) -> None:
-    assert calls(tmp_path, "Disk().add_file(top / 'object', b'content')") == [
+    assert changes(tmp_path, "Disk().add_file(top / 'object', b'content')") == [
         "write new:object",
         "rename new:object object",
     ]
@@ -79,4 +84,30 @@ def test_bulk_data_is_not_synced_one_by_one(tmp_path: Path) -> None:
 )
 def test_names_change_durably(tmp_path: Path, script: str, expected: list[str]) -> None:
     (tmp_path / "old").touch()
-    assert calls(tmp_path, script) == expected
+    assert changes(tmp_path, script) == expected
+
+
+def test_what_is_removed_is_freed_after_its_name_is_gone_for_good(tmp_path: Path) -> None:
+    (tmp_path / "old").touch()
+    found = calls(tmp_path, "Disk().remove_file(top / 'old')")
+    assert found == [
+        "openat old",
+        "unlink old",
+        "openat",
+        "fsync",
+        "close",
+        "close old",
+    ]
+
+
+@pytest.mark.parametrize(
+    "script",
+    ["Disk().replace_file(top / 'old', b'new')", "Disk().rename_file(top / 'it', top / 'old')"],
+)
+def test_so_is_what_is_replaced(tmp_path: Path, script: str) -> None:
+    (tmp_path / "old").touch()
+    (tmp_path / "it").touch()
+    found = calls(tmp_path, script)
+    assert found[0] == "openat old"
+    assert found[-5].startswith("rename")
+    assert found[-4:] == ["openat", "fsync", "close", "close old"]

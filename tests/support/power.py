@@ -11,7 +11,8 @@ Every primitive of the durable-write gateway is a step. `CutDisk` stops before s
 
 A name is durable after its folder was fsynced or the file system was; content after an fsync of the
 file or the file system's. ``$BOOT`` is VFAT: there a file that got a new name is empty after a cut
-until its file system was synced (`bootd.boot.entries`).
+until its file system was synced (`bootd.boot.entries`), and what is removed there has to be kept
+open until that is durable, which only `Disk.remove_file` does.
 """
 
 from __future__ import annotations
@@ -175,6 +176,10 @@ class CutDisk(Disk):
         super()._sync_open(folder, path)
         self._changes = [change for change in self._changes if change.folder != path]
 
+    def discard_file(self, path: Path) -> None:
+        assert _file_system_lost(path) != "boot lost", f"VFAT may keep {path} without its content"
+        super().discard_file(path)
+
     def _unlink(self, path: Path) -> None:
         self._step("unlink", path)
         kept = self._keep(path)
@@ -188,6 +193,8 @@ class CutDisk(Disk):
 
     def _remove_tree(self, path: Path) -> None:
         self._step("rmtree", path)
+        if _file_system_lost(path) == "boot lost":
+            assert not any(path.iterdir()), f"VFAT may keep what is in {path} without its content"
         kept = self._limbo_name()
         path.rename(kept)
 

@@ -29,6 +29,7 @@ UNITS = "usr/lib/systemd/system"
 ENABLED = ("bootd.service", "bootd-bless.service", "bootd-deadline.timer", "bootd-health.service")
 STARTED = ("bootd-deadline.service", "bootd-finalize.service", "bootd-trial-failed.service")
 LOADER = "usr/lib/systemd/boot/efi/systemd-bootx64.efi"
+FSCK = "usr/sbin/fsck.vfat"
 WANTS = "etc/systemd/system/multi-user.target.wants"
 
 
@@ -74,6 +75,7 @@ def image(tmp_path: Path) -> Path:
     put(root, f"{MODULES}/modules.builtin", "kernel/fs/overlayfs/overlay.ko\n")
     put(root, f"{MODULES}/modules.dep", "".join(f"kernel/{name}.ko.xz:\n" for name in KERNEL))
     put(root, LOADER)
+    put(root, FSCK)
     put(root, "etc/hostname", "localhost\n")
     for unit in ENABLED + STARTED:
         put(root, f"{UNITS}/{unit}")
@@ -202,6 +204,12 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str, str, str]] = {
         "boot-loader",
         "warning",
         "/usr/lib/systemd/boot/efi",
+    ),
+    "a boot partition that nothing mends": (
+        lambda root: (root / FSCK).unlink(),
+        "boot-partition-check",
+        "warning",
+        "/usr/sbin",
     ),
     "a link that leads nowhere": (
         lambda root: (root / "usr/lib/tmpfiles.d/folders.conf").unlink(),
