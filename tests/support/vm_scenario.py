@@ -17,7 +17,7 @@ from support.vm_versions import vm_versions
 UPGRADE = "systemctl start bootd-upgrade.service"
 """What the timer starts."""
 MANAGER = "org.bootd1 /org/bootd1 org.bootd1.Manager"
-FALLBACK_SECONDS = 1_200.0
+FALLBACK_SECONDS = 2_400
 """How long all tries of a bad version may take together before the next sign of a boot."""
 
 
