@@ -203,10 +203,7 @@ class Disk:
                     raise error from None
 
     def remove_tree(self, path: Path) -> None:
-        """Remove a folder tree: its name goes first, durably, then what was in it.
-
-        On VFAT the folder has to be empty.
-        """
+        """Remove a folder tree: its name goes first, durably, then what was in it; not for VFAT."""
         if not path.is_symlink() and not path.exists():
             return
         doomed = path.parent / f"{TEMPORARY_PREFIX}gone-{path.name}"
@@ -216,6 +213,10 @@ class Disk:
             self._rename(path, doomed)
             self._sync_directory(path.parent)
             path = doomed
+        self._remove_tree(path)
+
+    def remove_empty_directory(self, path: Path) -> None:
+        """Remove a folder with nothing in it, durably."""
         with _kept_open(path):
             self._remove_tree(path)
             self._sync_directory(path.parent)

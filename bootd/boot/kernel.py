@@ -215,12 +215,14 @@ def unreferenced_kernels(sysroot: Sysroot, keep: Collection[str]) -> list[str]:
 def remove_kernel(sysroot: Sysroot, name: str) -> None:
     """Remove a folder that `unreferenced_kernels` returned; a missing one is fine."""
     folder = sysroot.boot / KERNEL_FOLDER / name
-    if folder.is_dir():
-        with storage_errors("read", folder):
-            paths = sorted(folder.iterdir())
-        for path in paths:
-            sysroot.disk.remove_file(path)
-    sysroot.disk.remove_tree(folder)
+    if not folder.is_dir():
+        sysroot.disk.remove_file(folder)
+        return
+    with storage_errors("read", folder):
+        paths = sorted(folder.iterdir())
+    for path in paths:
+        sysroot.disk.remove_file(path)
+    sysroot.disk.remove_empty_directory(folder)
 
 
 def _find_initramfs(path: str, folder: Directory) -> RegularFile:

@@ -62,11 +62,13 @@ class Work:
         return sum(name in names for name, _ in self.calls)
 
     def opened(self, pattern: str) -> Counter[str]:
-        """How often each path that matches was opened."""
+        """How often each path that matches was opened to be read or written."""
         paths = [
             found[1]
             for name, arguments in self.calls
-            if name == "openat" and (found := re.search(r'"([^"]*)"', arguments))
+            if name == "openat"
+            and "O_PATH" not in arguments
+            and (found := re.search(r'"([^"]*)"', arguments))
         ]
         return Counter(path for path in paths if re.search(pattern, path))
 
