@@ -100,6 +100,13 @@ def test_what_is_removed_is_freed_after_its_name_is_gone_for_good(tmp_path: Path
     ]
 
 
+def test_so_is_an_empty_folder(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    found = calls(tmp_path, "Disk().remove_empty_directory(top / 'old')")
+    assert found[0] == "openat old"
+    assert found[-4:] == ["openat", "fsync", "close", "close old"]
+
+
 @pytest.mark.parametrize(
     "script",
     ["Disk().replace_file(top / 'old', b'new')", "Disk().rename_file(top / 'it', top / 'old')"],

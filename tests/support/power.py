@@ -12,7 +12,7 @@ Every primitive of the durable-write gateway is a step. `CutDisk` stops before s
 A name is durable after its folder was fsynced or the file system was; content after an fsync of the
 file or the file system's. ``$BOOT`` is VFAT: there a file that got a new name is empty after a cut
 until its file system was synced (`bootd.boot.entries`), and what is removed there has to be kept
-open until that is durable, which only `Disk.remove_file` does.
+open until that is durable (`Disk.remove_file`, `Disk.remove_empty_directory`).
 """
 
 from __future__ import annotations
