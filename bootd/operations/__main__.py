@@ -8,12 +8,13 @@ took is gone with it, and killing it is safe because every operation writes in a
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import json
 import os
+import select
 import signal
 import sys
-import threading
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -101,8 +102,8 @@ def main() -> int:
 
     signal.signal(signal.SIGTERM, reporter.cancel)
     request = sys.stdin.buffer.readline(_MAX_REQUEST)
-    threading.Thread(target=_end_with_the_daemon, daemon=True).start()
     try:
+        _end_with_the_daemon(reporter)
         document = _run(json.loads(request), reporter)
         reporter.finish()
     except BootdError as error:
@@ -113,11 +114,22 @@ def main() -> int:
     return 0
 
 
-def _end_with_the_daemon() -> None:
-    # Not through sys.stdin, whose lock would still be held when the process ends.
-    while os.read(0, 1):
-        pass
-    os.kill(os.getpid(), signal.SIGTERM)
+def _end_with_the_daemon(reporter: _Reporter) -> None:
+    """Stop the operation when standard input closes, as SIGTERM does.
+
+    The kernel tells of it by SIGIO: a thread that waits would make it unsafe to fork.
+    """
+    waiting = select.poll()
+    waiting.register(0, select.POLLIN)
+
+    def look(signal_number: int, frame: FrameType | None) -> None:
+        if waiting.poll(0) and not os.read(0, 1):
+            reporter.cancel(signal_number, frame)
+
+    signal.signal(signal.SIGIO, look)
+    fcntl.fcntl(0, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(0, fcntl.F_SETFL, fcntl.fcntl(0, fcntl.F_GETFL) | os.O_ASYNC)
+    look(signal.SIGIO, None)
 
 
 def _run(request: dict[str, Any], progress: Progress) -> BaseModel:

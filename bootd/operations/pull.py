@@ -8,6 +8,7 @@ anything about that is odd, the layer is fetched whole, as if there were no tabl
 
 from __future__ import annotations
 
+import gc
 import logging
 import multiprocessing
 import os
@@ -27,6 +28,7 @@ from bootd.operations.host import Host
 from bootd.operations.progress import Phase, Progress
 from bootd.registry.settings import RegistrySettings
 from bootd.registry.source import ImageSource, consume_blob, open_source
+from bootd.store.growing_tree import GrowingTree
 from bootd.store.importing import importing
 from bootd.store.known_contents import is_anything_known, was_verified
 from bootd.store.layer import import_layer
@@ -40,11 +42,6 @@ _log = logging.getLogger(__name__)
 _REPORT_SECONDS: Final = 0.2
 
 _Advance = Callable[[int], None]
-_Meanwhile = Callable[[], bool]
-
-
-def _nothing() -> bool:
-    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +56,8 @@ class Pulled:
 class _Task:
     """One layer to import, as it is sent to a worker process.
 
-    `by_parts`: the store holds what an image with tables may share with this one.
+    `by_parts`: the store holds what an image with tables may share with this one. `alone`: no other
+    is imported at the same time.
     """
 
     sysroot: Sysroot
@@ -69,6 +67,7 @@ class _Task:
     diff_id: Digest
     by_parts: bool
     trust_tables: bool
+    alone: bool
 
 
 def missing_layers(host: Host, resolved: ResolvedImage) -> list[tuple[Descriptor, Digest]]:
@@ -91,12 +90,11 @@ def missing_layers(host: Host, resolved: ResolvedImage) -> list[tuple[Descriptor
 
 
 def pull(
-    host: Host, resolved: ResolvedImage, progress: Progress, meanwhile: _Meanwhile = _nothing
+    host: Host, resolved: ResolvedImage, progress: Progress, tree: GrowingTree | None = None
 ) -> Pulled:
     """Bring every layer of an image into the store, under the caller's exclusive lock.
 
-    `meanwhile` does a bit of other work where there would be a wait, and returns whether there was
-    any left.
+    The image's `tree` grows here while layers are imported in other processes.
 
     Raises:
         TransportError, ContentError, StorageError: a layer could not be had; the others stay.
@@ -106,6 +104,7 @@ def pull(
     total = sum(descriptor.size for descriptor, _ in layers)
     progress.report(Phase.PULLING, 0, total)
     by_parts = is_anything_known(host.sysroot)
+    workers = min(host.configuration.parallel_layers, len(layers))
     tasks = [
         _Task(
             host.sysroot,
@@ -114,22 +113,22 @@ def pull(
             descriptor,
             diff_id,
             by_parts,
-            host.configuration.trust_layer_tables,
+            trust_tables=host.configuration.trust_layer_tables,
+            alone=workers == 1,
         )
         for descriptor, diff_id in layers
     ]
     if not tasks:
         return Pulled(0, 0)
     with importing(host.sysroot):
-        if host.configuration.parallel_layers == 1 or len(tasks) == 1:
-            fetched = _import_here(tasks, progress, total, meanwhile)
+        if host.configuration.parallel_layers == 1:
+            fetched = _import_here(tasks, progress, total)
         else:
-            workers = host.configuration.parallel_layers
-            fetched = _import_in_processes(tasks, workers, progress, total, meanwhile)
+            fetched = _import_in_processes(tasks, workers, progress, total, tree)
     return Pulled(len(tasks), fetched)
 
 
-def _import_here(tasks: list[_Task], progress: Progress, total: int, meanwhile: _Meanwhile) -> int:
+def _import_here(tasks: list[_Task], progress: Progress, total: int) -> int:
     done = 0
 
     def advance(size: int) -> None:
@@ -137,10 +136,10 @@ def _import_here(tasks: list[_Task], progress: Progress, total: int, meanwhile: 
         done += size
         progress.report(Phase.PULLING, done, total)
 
-    return sum(_import(task, advance, meanwhile) for task in tasks)
+    return sum(_import(task, advance) for task in tasks)
 
 
-def _import(task: _Task, advance: _Advance, meanwhile: _Meanwhile | None = None) -> int:
+def _import(task: _Task, advance: _Advance) -> int:
     """Bring a layer into the store; return how many bytes of it were fetched."""
     if has_layer(task.sysroot, task.diff_id):
         # What is noted of its contents must not say "verified" beside the index that was not.
@@ -151,13 +150,11 @@ def _import(task: _Task, advance: _Advance, meanwhile: _Meanwhile | None = None)
         if fetched is not None:
             advance(task.descriptor.size)
             return fetched
-        _import_whole(source, task, advance, meanwhile)
+        _import_whole(source, task, advance)
         return task.descriptor.size
 
 
-def _import_whole(
-    source: ImageSource, task: _Task, advance: _Advance, meanwhile: _Meanwhile | None
-) -> None:
+def _import_whole(source: ImageSource, task: _Task, advance: _Advance) -> None:
     def consume(stream: Iterable[bytes]) -> None:
         import_layer(
             task.sysroot,
@@ -165,7 +162,7 @@ def _import_whole(
             media_type=task.descriptor.media_type,
             diff_id=task.diff_id,
             note_contents=has_table(task.descriptor),
-            meanwhile=meanwhile,
+            second_thread=task.alone,
         )
 
     consume_blob(source, task.descriptor, consume)
@@ -210,6 +207,9 @@ _done: Any = None
 def _start_worker(done: Any) -> None:
     global _done  # noqa: PLW0603 - a worker process has no other place to keep it
     _done = done
+    # What a forked process took over from the job is the job's.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    gc.enable()
     threading.Thread(target=_end_with_the_job, daemon=True).start()
 
 
@@ -231,18 +231,16 @@ def _count_done(size: int) -> None:
 
 
 def _import_in_processes(
-    tasks: list[_Task], workers: int, progress: Progress, total: int, meanwhile: _Meanwhile
+    tasks: list[_Task], workers: int, progress: Progress, total: int, tree: GrowingTree | None
 ) -> int:
-    context = multiprocessing.get_context("spawn")
+    # A fork has all modules at once, but only the thread that asked for it: others might hold
+    # locks that nobody would let go of.
+    context = multiprocessing.get_context("fork" if threading.active_count() == 1 else "spawn")
     done = context.Value("q", 0)
-    with ProcessPoolExecutor(
-        min(workers, len(tasks)), context, initializer=_start_worker, initargs=(done,)
-    ) as pool:
-        pending = {pool.submit(_import_in_worker, task) for task in tasks}
+    with ProcessPoolExecutor(workers, context, _start_worker, (done,)) as pool:
+        pending = {pool.submit(_import_in_worker, task): task.diff_id for task in tasks}
         try:
-            while meanwhile():
-                progress.report(Phase.PULLING, done.value, total)
-            return _follow(pending, done, progress, total)
+            return _follow(pending, lambda: progress.report(Phase.PULLING, done.value, total), tree)
         except BaseException:
             # One may be waiting for a server that says nothing; what it wrote may be cut anywhere.
             for worker in multiprocessing.active_children():
@@ -251,11 +249,15 @@ def _import_in_processes(
             raise
 
 
-def _follow(pending: set[Future[int]], done: Any, progress: Progress, total: int) -> int:
+def _follow(
+    pending: dict[Future[int], Digest], report: Callable[[], None], tree: GrowingTree | None
+) -> int:
+    """Let the tree grow until all layers have arrived; return how many bytes were fetched."""
     fetched = 0
     while pending:
-        finished, pending = wait(pending, timeout=_REPORT_SECONDS, return_when=FIRST_COMPLETED)
-        for future in finished:
+        patience = 0.0 if tree is not None and tree.grow() else _REPORT_SECONDS
+        for future in wait(pending, patience, FIRST_COMPLETED).done:
+            diff_id = pending.pop(future)
             try:
                 fetched += future.result()
             except BrokenProcessPool as error:
@@ -263,5 +265,7 @@ def _follow(pending: set[Future[int]], done: Any, progress: Progress, total: int
                     "a process that imported a layer was killed",
                     hint="The journal says by whom; if memory was short, lower parallel_layers.",
                 ) from error
-        progress.report(Phase.PULLING, done.value, total)
+            if tree is not None:
+                tree.arrived(diff_id)
+        report()
     return fetched

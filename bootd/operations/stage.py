@@ -42,8 +42,8 @@ from bootd.operations.pull import Pulled, missing_layers, pull
 from bootd.operations.staged import forget_staged, mark_staged
 from bootd.operations.survey import Survey, survey
 from bootd.registry.source import open_source
+from bootd.store.growing_tree import GrowingTree
 from bootd.store.image import StoredImage, compose_image, without_garbage_collection
-from bootd.store.known_layers import KnownLayers
 from bootd.store.sealing import seal
 from bootd.store.space import check_space, needed_space
 
@@ -124,14 +124,13 @@ def _resolve(host: Host, reference: str) -> ResolvedImage:
 def _pull_and_compose(
     host: Host, resolved: ResolvedImage, progress: Progress
 ) -> tuple[Pulled, StoredImage]:
-    """Bring the image into the store; layers that stay are read while others are fetched."""
-    missing = {diff_id for _, diff_id in missing_layers(host, resolved)}
-    staying = [diff_id for diff_id in resolved.config.diff_ids if diff_id not in missing]
+    """Bring the image into the store; its tree grows while layers of it are fetched."""
+    missing = [diff_id for _, diff_id in missing_layers(host, resolved)]
     with without_garbage_collection():
-        known = KnownLayers(host.sysroot, staying)
-        pulled = pull(host, resolved, progress, known.read_some)
+        tree = GrowingTree(host.sysroot, resolved.config.diff_ids, missing)
+        pulled = pull(host, resolved, progress, tree)
         progress.report(Phase.COMPOSING)
-        return pulled, compose_image(host.sysroot, resolved, known)
+        return pulled, compose_image(host.sysroot, resolved, tree)
 
 
 def _keep_answer(host: Host, reference: str, resolved: ResolvedImage, checked: datetime) -> None:

@@ -33,21 +33,17 @@ _LINKS_LIMIT: Final = 40
 """Symbolic links followed for one name, as in Linux."""
 
 
-def compose(layers: Iterable[Iterable[DumpEntry]]) -> Directory:
-    """Return the tree of a stack of layers, the lowest first.
+def apply_layer(root: Directory, layer: list[DumpEntry]) -> None:
+    """Put the next layer over the tree of those below it, an empty root for the lowest.
 
     The nodes of the entries become part of the tree.
 
     Raises:
         InvalidLayerError: an entry cannot be applied; it is named.
     """
-    root = Directory(Metadata())
-    for entries in layers:
-        layer = list(entries)
-        whiteouts = [entry.path for entry in layer if _IN_PATH in entry.path]
-        hide(root, whiteouts)
-        add(root, [entry for entry in layer if _IN_PATH not in entry.path] if whiteouts else layer)
-    return root
+    whiteouts = [entry.path for entry in layer if _IN_PATH in entry.path]
+    hide(root, whiteouts)
+    add(root, [entry for entry in layer if _IN_PATH not in entry.path] if whiteouts else layer)
 
 
 def hide(root: Directory, whiteouts: Iterable[bytes]) -> None:

@@ -28,11 +28,10 @@ from bootd.model.errors import (
 )
 from bootd.model.image import ResolvedImage
 from bootd.model.tree import Directory, Metadata, Node
-from bootd.store.compose import compose
 from bootd.store.contents import StoreContents
 from bootd.store.erofs import ErofsImage, encode_erofs
+from bootd.store.growing_tree import GrowingTree
 from bootd.store.host_layout import HostLayout, to_host_layout
-from bootd.store.known_layers import KnownLayers
 from bootd.store.verity import VerityHash, enable_verity, measure
 from bootd.sysroot import Sysroot
 
@@ -186,11 +185,11 @@ def open_image(sysroot: Sysroot, digest: Digest) -> StoredImage:
 
 
 def compose_image(
-    sysroot: Sysroot, resolved: ResolvedImage, known: KnownLayers | None = None
+    sysroot: Sysroot, resolved: ResolvedImage, tree: GrowingTree | None = None
 ) -> StoredImage:
     """Compose an image from layers that are in the store; one that is there is returned.
 
-    An image that is there and damaged is composed anew. `known` may have read some layers already.
+    An image that is there and damaged is composed anew. `tree` may have grown already.
 
     Raises:
         InvalidLayerError, InvalidTreeError: the layers make no tree that a host could have.
@@ -206,20 +205,17 @@ def compose_image(
         except StorageError:
             sysroot.disk.remove_tree(target)
     with without_garbage_collection():
-        root = compose_host_layout(sysroot, resolved.config.diff_ids, known).root
-        return _publish(sysroot, resolved, root, target)
+        tree = tree or GrowingTree(sysroot, resolved.config.diff_ids)
+        return _publish(sysroot, resolved, to_host_layout(tree.whole()).root, target)
 
 
-def compose_host_layout(
-    sysroot: Sysroot, diff_ids: list[Digest], known: KnownLayers | None = None
-) -> HostLayout:
+def compose_host_layout(sysroot: Sysroot, diff_ids: list[Digest]) -> HostLayout:
     """Return what layers in the store come to: the host's root, and the image's ``/var``.
 
     Raises:
         InvalidLayerError, InvalidTreeError, DamagedRecordError: as for `compose_image`.
     """
-    layers = known or KnownLayers(sysroot, ())
-    return to_host_layout(compose(map(layers.entries, diff_ids)))
+    return to_host_layout(GrowingTree(sysroot, diff_ids).whole())
 
 
 def _publish(

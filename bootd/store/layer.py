@@ -7,7 +7,7 @@ whatever ends an import leaves objects that nothing refers to, and no layer.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Generator, Iterable
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -39,7 +39,7 @@ def import_layer(
     diff_id: Digest,
     note_contents: bool = False,
     limit: int = UNPACKED_LIMIT,
-    meanwhile: Callable[[], bool] | None = None,
+    second_thread: bool = False,
 ) -> LayerIndex:
     """Bring a layer into the store; afterwards it is durable.
 
@@ -56,8 +56,8 @@ def import_layer(
         note_contents: whether to note the SHA-256 of what the layer holds, by which a later layer
             with a table finds it (`bootd.store.partial_layer`); that takes time.
         limit: most bytes the layer may unpack to.
-        meanwhile: see `bootd.store.second_thread`; None to do all in this thread, where several
-            processes share the cores.
+        second_thread: whether to unpack in one (`bootd.store.second_thread`); that does not pay
+            where several processes share the cores.
 
     Raises:
         InvalidLayerError: the stream is damaged, too large, or holds a forbidden entry.
@@ -73,9 +73,7 @@ def import_layer(
         return measured.pass_on(unpack(blob, media_type, limit))
 
     try:
-        with closing(
-            tar(source) if meanwhile is None else in_second_thread(tar, source, meanwhile)
-        ) as stream:
+        with closing(in_second_thread(tar, source) if second_thread else tar(source)) as stream:
             index = _import(sysroot, stream, measured, limit, notes)
     except InvalidLayerError:
         for _ in source:

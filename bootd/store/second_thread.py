@@ -20,15 +20,12 @@ _PIECES: Final = 16
 def in_second_thread(
     transform: Callable[[Iterable[bytes]], Iterable[bytes]],
     chunks: Iterable[bytes],
-    meanwhile: Callable[[], bool],
 ) -> Generator[bytes, None, None]:
     """Yield what `transform` makes of `chunks`.
 
     Args:
         transform: called in the other thread; it consumes all chunks unless it raises.
         chunks: asked for in this thread.
-        meanwhile: does a bit of other work when there would be a wait for the other thread, and
-            returns whether there was any left.
 
     Raises:
         BaseException: what `chunks` or `transform` raised.
@@ -46,7 +43,7 @@ def in_second_thread(
                 if piece is None:
                     return
                 yield piece
-            elif not meanwhile():
+            else:
                 shared.wait()
     finally:
         shared.stop()

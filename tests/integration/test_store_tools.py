@@ -18,11 +18,10 @@ from bootd.model.image import CachedCheck, ResolvedImage
 from bootd.model.tree import Directory, RegularFile, SpecialFile, Symlink, walk
 from bootd.process import run
 from bootd.registry.manifest import parse_config, parse_manifest
-from bootd.store.compose import compose
 from bootd.store.contents import StoreContents
+from bootd.store.growing_tree import GrowingTree
 from bootd.store.image import compose_image
 from bootd.store.layer import import_layer
-from bootd.store.layer_index import read_layer
 from bootd.store.mount import mounted_tree
 from bootd.sysroot import Sysroot
 
@@ -239,7 +238,7 @@ def test_what_gnu_tar_writes(tmp_path, sysroot, options):
     )
     diff_id = Digest(digest(done.stdout))
     import_layer(sysroot, [done.stdout], media_type=OCI_LAYER, diff_id=diff_id)
-    root = compose([read_layer(sysroot, diff_id)])
+    root = GrowingTree(sysroot, [diff_id]).whole()
     contents = StoreContents(sysroot)
     found = {os.fsdecode(path): node for path, node in walk(root)}
     assert found.keys() == {str(path.relative_to(top)) for path in top.rglob("*")}

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from bootd.model.errors import InvalidLayerError, InvalidTreeError
 from bootd.model.tree import Directory, Metadata, RegularFile, SpecialFile, Symlink, lookup, walk
-from bootd.store.compose import compose
+from bootd.store.compose import apply_layer
 from bootd.store.dumpfile import DumpEntry
 from bootd.store.host_layout import MOUNT_POINTS, to_host_layout
 
@@ -27,6 +27,13 @@ def symlink(path, target):
 
 def hard(path, target):
     return DumpEntry(path, None, target)
+
+
+def compose(layers):
+    root = Directory(Metadata())
+    for layer in layers:
+        apply_layer(root, list(layer))
+    return root
 
 
 def seen(root):

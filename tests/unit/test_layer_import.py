@@ -60,7 +60,7 @@ def entries(sysroot, stream):
 def inflating_beside(sysroot, blob, **more):
     """As `bring`, with a second thread and a gzip blob that comes in small pieces."""
     chunks = [blob[at : at + 100] for at in range(0, len(blob), 100)]
-    kinds = {"media_type": f"{OCI_LAYER}+gzip", "meanwhile": lambda: False}
+    kinds = {"media_type": f"{OCI_LAYER}+gzip", "second_thread": True}
     return import_layer(sysroot, chunks, **kinds | more)
 
 

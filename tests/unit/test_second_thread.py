@@ -14,10 +14,6 @@ HELD = 64
 """More chunks or pieces than may be held at a time."""
 
 
-def nothing_else() -> bool:
-    return False
-
-
 def doubled(chunks: Iterable[bytes]) -> Iterator[bytes]:
     for chunk in chunks:
         yield chunk + chunk
@@ -39,7 +35,7 @@ def test_what_comes_out_is_the_same_as_in_one_thread(
     count: int, transform: Callable[[Iterable[bytes]], Iterable[bytes]]
 ) -> None:
     chunks = [b"%d," % number for number in range(count)]
-    assert list(in_second_thread(transform, chunks, nothing_else)) == list(transform(chunks))
+    assert list(in_second_thread(transform, chunks)) == list(transform(chunks))
 
 
 def test_the_transformation_runs_in_another_thread_and_the_source_in_this_one() -> None:
@@ -53,7 +49,7 @@ def test_the_transformation_runs_in_another_thread_and_the_source_in_this_one() 
         seen.append(threading.current_thread())
         yield from pieces
 
-    assert list(in_second_thread(transform, chunks(), nothing_else)) == [b"a"]
+    assert list(in_second_thread(transform, chunks())) == [b"a"]
     assert threading.main_thread() in seen
     assert len(set(seen)) == 2
 
@@ -66,7 +62,7 @@ def test_an_error_of_the_transformation_comes_after_what_was_made() -> None:
             yield chunk
 
     source = iter([b"%d" % number for number in range(HELD)])
-    pieces = in_second_thread(transform, source, nothing_else)
+    pieces = in_second_thread(transform, source)
     assert [next(pieces) for _ in range(3)] == [b"0", b"1", b"2"]
     with pytest.raises(ValueError, match="fourth"):
         next(pieces)
@@ -79,7 +75,7 @@ def test_an_error_of_the_source_ends_the_thread() -> None:
         raise ConnectionError("cut")
 
     with pytest.raises(ConnectionError, match="cut"):
-        list(in_second_thread(doubled, chunks(), nothing_else))
+        list(in_second_thread(doubled, chunks()))
 
 
 @pytest.mark.parametrize("transform", [doubled, split], ids=["as many", "more pieces"])
@@ -94,7 +90,7 @@ def test_who_stops_early_has_not_asked_for_much(
             asked += 1
             yield b"abcd"
 
-    with closing(in_second_thread(transform, chunks(), nothing_else)) as pieces:
+    with closing(in_second_thread(transform, chunks())) as pieces:
         for _ in range(3):
             next(pieces)
     assert asked < HELD
@@ -110,25 +106,6 @@ def test_a_transformation_that_makes_much_of_little_is_held_back() -> None:
                 made += 1
                 yield b"bomb"
 
-    with closing(in_second_thread(transform, [b"little"], nothing_else)) as pieces:
+    with closing(in_second_thread(transform, [b"little"])) as pieces:
         next(pieces)
     assert made < HELD
-
-
-def test_a_wait_is_used_for_other_work_until_there_is_none() -> None:
-    worked = threading.Event()
-    left = 3
-
-    def transform(chunks: Iterable[bytes]) -> Iterator[bytes]:
-        assert worked.wait(30)
-        yield from chunks
-
-    def meanwhile() -> bool:
-        nonlocal left
-        left -= 1
-        if left == 0:
-            worked.set()
-        return left > 0
-
-    assert list(in_second_thread(transform, [b"a"], meanwhile)) == [b"a"]
-    assert left <= 0

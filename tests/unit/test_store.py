@@ -25,6 +25,7 @@ from bootd.registry.manifest import parse_config, parse_manifest
 from bootd.store.collect import sweep
 from bootd.store.contents import StoreContents
 from bootd.store.fsck import check_store
+from bootd.store.growing_tree import GrowingTree
 from bootd.store.image import (
     all_images,
     compose_host_layout,
@@ -34,7 +35,6 @@ from bootd.store.image import (
     open_image,
 )
 from bootd.store.importing import importing
-from bootd.store.known_layers import KnownLayers
 from bootd.store.layer import import_layer
 from bootd.store.layers import all_layers, has_layer, layer_path
 from bootd.store.mount import check_kernel, mounted_tree
@@ -116,30 +116,36 @@ def test_images_var_is_found_through_its_layers(sysroot):
     assert lookup(layout.var, b"seed").content == b"seed"
 
 
-@pytest.mark.parametrize("steps", [0, 1, 2, 3, 100])
-def test_layers_read_ahead_make_the_same_image(sysroot, steps):
-    """Whatever was read before the last layer came, and when one stands in the image twice."""
-    layers = (BASE, V1, BASE, V2)
+@pytest.mark.parametrize("steps", [0, 1, 2, 3])
+def test_a_tree_that_grew_while_a_layer_was_missing_makes_the_same_image(sysroot, steps):
+    """However much of it there was when the layer came, and when one stands in the image twice."""
+    layers = (BASE, V2, BASE, V1)
+    missing = Digest.of(V2)
     expected = bring(sysroot, *layers).erofs_verity
-    layer_path(sysroot, Digest.of(V2)).unlink()
+    layer_path(sysroot, missing).unlink()
     sysroot.disk.remove_tree(image_path(sysroot, resolved(*layers).digest))
-    known = KnownLayers(sysroot, resolved(*layers).config.diff_ids)
-    more = [known.read_some() for _ in range(steps)]
-    assert more == sorted(more, reverse=True)
-    import_layer(sysroot, [V2], media_type=OCI_LAYER, diff_id=Digest.of(V2))
-    assert compose_image(sysroot, resolved(*layers), known).erofs_verity == expected
+    tree = GrowingTree(sysroot, resolved(*layers).config.diff_ids, {missing})
+    assert all(tree.grow() for _ in range(steps))
+    import_layer(sysroot, [V2], media_type=OCI_LAYER, diff_id=missing)
+    tree.arrived(missing)
+    assert compose_image(sysroot, resolved(*layers), tree).erofs_verity == expected
 
 
-def test_reading_a_damaged_layer_ahead_harms_nothing_before_it_is_needed(sysroot):
+def test_a_tree_waits_for_the_missing_layer_with_what_stands_above_it_read(sysroot):
+    bring(sysroot, BASE, V1)
+    tree = GrowingTree(sysroot, [Digest.of(BASE), Digest.of(V2), Digest.of(V1)], {Digest.of(V2)})
+    assert [tree.grow() for _ in range(3)] == [True, True, False]
+    tree.arrived(Digest.of(V2))
+    with pytest.raises(DamagedRecordError):
+        tree.grow()
+
+
+def test_a_tree_does_not_grow_by_a_damaged_layer(sysroot):
     bring(sysroot, BASE, V1)
     path = layer_path(sysroot, Digest.of(BASE))
     path.write_bytes(path.read_bytes()[:-1])
-    known = KnownLayers(sysroot, [Digest.of(BASE), Digest.of(V1)])
-    while known.read_some():
-        pass
-    assert list(known.entries(Digest.of(V1)))
     with pytest.raises(DamagedRecordError, match="damaged"):
-        list(known.entries(Digest.of(BASE)))
+        GrowingTree(sysroot, [Digest.of(BASE), Digest.of(V1)]).whole()
 
 
 def test_composing_without_a_layer(sysroot):

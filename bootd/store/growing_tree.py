@@ -1,0 +1,69 @@
+"""The tree of an image, composed while layers of it are still being imported."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Iterable
+
+from bootd.model.digest import Digest
+from bootd.model.tree import Directory, Metadata
+from bootd.store.compose import apply_layer
+from bootd.store.dumpfile import DumpEntry
+from bootd.store.layer_index import read_layer
+from bootd.sysroot import Sysroot
+
+
+class GrowingTree:
+    """Grows by one layer after the other, the lowest first, as far as they are in the store.
+
+    Args:
+        sysroot: the machine.
+        diff_ids: the image's layers, the lowest first.
+        missing: those that are not in the store yet, or not to stay as they are.
+    """
+
+    def __init__(
+        self, sysroot: Sysroot, diff_ids: Iterable[Digest], missing: Collection[Digest] = ()
+    ) -> None:
+        self._sysroot = sysroot
+        self._root = Directory(Metadata())
+        self._waiting = deque(diff_ids)
+        self._missing = set(missing)
+        self._read: dict[Digest, list[DumpEntry]] = {}
+
+    def arrived(self, diff_id: Digest) -> None:
+        """Count on a layer that was missing."""
+        self._missing.discard(diff_id)
+
+    def grow(self) -> bool:
+        """Add the next layer, or read one above it ahead; return whether either was possible.
+
+        Raises:
+            DamagedRecordError, UnknownFormatError: see `bootd.store.layer_index.read_layer`.
+            InvalidLayerError: see `bootd.store.compose`.
+        """
+        for diff_id in self._waiting:
+            if diff_id in self._missing:
+                continue
+            if diff_id == self._waiting[0]:
+                apply_layer(self._root, self._read.pop(diff_id, []) or self._layer(diff_id))
+                self._waiting.popleft()
+                return True
+            if diff_id not in self._read:
+                self._read[diff_id] = self._layer(diff_id)
+                return True
+        return False
+
+    def whole(self) -> Directory:
+        """Return the tree of all layers, all of which have arrived.
+
+        Raises:
+            DamagedRecordError, UnknownFormatError, InvalidLayerError: as for `grow`.
+        """
+        self._missing.clear()
+        while self.grow():
+            pass
+        return self._root
+
+    def _layer(self, diff_id: Digest) -> list[DumpEntry]:
+        return list(read_layer(self._sysroot, diff_id))
