@@ -9,12 +9,10 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from support.cache import cache_directory
 from support.registry import run_docker_registry
 
 from bench import etc_merge, partial_fetch
@@ -28,6 +26,7 @@ from bench.synthetic import Shape
 from bench.targets import FLOORS, IMAGE, PROMISES, SYNTHETIC, THROTTLED
 from bench.throttled import run_throttled
 from bench.tool import REPOSITORY, say
+from bench.work_folder import work_folder
 
 _CHECKOUT = Path(__file__).parents[2]
 _LARGE_ENTRIES = 80_000
@@ -42,12 +41,10 @@ def main() -> int:
     folder = _CHECKOUT / "bench-results"
     folder.mkdir(exist_ok=True)
     target = folder / datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    # On the disk of the cache: /tmp may be memory.
-    cache_directory().mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".bench-work-", dir=cache_directory()) as name:
+    with work_folder() as work:
         with results.part(IMAGE):
-            _with_the_big_image(results, Path(name), target)
-        _with_synthetic_images(results, Path(name))
+            _with_the_big_image(results, work, target)
+        _with_synthetic_images(results, work)
     say("layers with tables; if these images are not in the cache, they take twenty minutes")
     with results.part(partial_fetch.TABLES):
         partial_fetch.run_partial_fetch(results)

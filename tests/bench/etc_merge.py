@@ -11,16 +11,15 @@ import json
 import resource
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from support.cache import cache_directory
 from support.images import build_oci_layout, tar_layer
 from support.machine import Machine, image_files
 
 from bench.report import Promise, Results, machine_facts
+from bench.work_folder import work_folder
 from bootd.durable import Disk
 from bootd.operations.etc_merge import merge_into
 from bootd.operations.finalize import finalize
@@ -82,9 +81,9 @@ def run_etc_merge(results: Results) -> None:
 
 
 def _in_a_process(what: str) -> Mapping[str, float]:
-    with tempfile.TemporaryDirectory(prefix=".bench-etc-", dir=cache_directory()) as name:
-        _prepare(Path(name))
-        command = [sys.executable, "-m", "bench.etc_merge", what, name]
+    with work_folder() as folder:
+        _prepare(folder)
+        command = [sys.executable, "-m", "bench.etc_merge", what, folder]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
     found: dict[str, float] = json.loads(done.stdout)
     return found

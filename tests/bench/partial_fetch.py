@@ -11,13 +11,11 @@ import re
 import shutil
 import stat
 import sys
-import tempfile
 import urllib.request
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from support.cache import cache_directory
 from support.registry import DockerRegistry, run_docker_registry
 
 from bench.bootd_tool import Bootd
@@ -25,6 +23,7 @@ from bench.measure import Measurement
 from bench.report import Promise, Results, machine_facts
 from bench.sizes import rounds
 from bench.table_image import WRITERS, TableImages, table_images
+from bench.work_folder import work_folder
 from bootd.model.image import Compression
 from bootd.store.decompress import frames
 
@@ -82,8 +81,7 @@ def run_partial_fetch(results: Results) -> None:
     """Add all runs and figures to the results."""
     images = table_images()
     figures: dict[str, dict[str, list[int]]] = {}
-    with tempfile.TemporaryDirectory(prefix=".bench-work-", dir=cache_directory()) as name:
-        folder = Path(name)
+    with work_folder() as folder:
         (folder / "storage").symlink_to(images.storage)
         with run_docker_registry(folder) as registry:
             for number in range(rounds()):

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import json
 import sys
-import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-
-from support.cache import cache_directory
 
 from bench.history import nights
 from bench.report import Results, machine_facts
@@ -22,6 +19,7 @@ from bench.sizes import size
 from bench.staged_size import stage_synthetic
 from bench.synthetic import Shape
 from bench.tool import say
+from bench.work_folder import work_folder
 
 _COMMON = Shape(size=size().night_bytes, entries=20_000, layers=12)
 """What does not grow."""
@@ -44,9 +42,8 @@ def main() -> int:
     folder = Path(__file__).parents[2] / "bench-results"
     folder.mkdir(exist_ok=True)
     target = folder / datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ-scale.json")
-    cache_directory().mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".bench-work-", dir=cache_directory()) as name:
-        for axis, found in _points(results, Path(name)):
+    with work_folder() as work:
+        for axis, found in _points(results, work):
             points.setdefault(axis, []).append(found)
             value = {"facts": results.facts, "failed": results.failed, "points": points}
             target.write_text(json.dumps(value, indent=2) + "\n")
