@@ -111,7 +111,7 @@ def _carry(mounted: Path, device: Path, layout: Path, work: Path) -> None:
     )
     (work / "cmdline").touch()
     merged = EtcSettings(policy={"/etc/ssh/sshd_config": EtcPolicy.MERGE})
-    host = Host(sysroot, Configuration(etc=merged), RegistrySettings())
+    host = Host(sysroot, Configuration(parallel_layers=1, etc=merged), RegistrySettings())
     uuid = run(["blkid", "--probe", "-s", "UUID", "-o", "value", device]).stdout.decode().strip()
     follow = f"{REGISTRY}/os:latest"
     settings = Settings(image=f"oci:{layout}:{_OLD_VERSION}", follow=follow)

@@ -60,4 +60,4 @@ def test_debian_12_comes_up_as_debian_13(scenario: Scenario) -> None:
     scenario.run("systemctl is-system-running --wait", check=False, seconds=600)
     assert scenario.run("systemctl list-units --failed --plain --no-legend").strip() == ""
     told = json.loads(scenario.run("bootctl-py etc conflicts --json=short"))
-    assert "/etc/ssh/sshd_config" not in {one["path"] for one in told["conflicts"]}
+    assert "/etc/ssh/sshd_config" not in {one["conflict"]["path"] for one in told["open"]}

@@ -90,7 +90,7 @@ def test_rollback_with_one_deployment_is_refused(scenario: Scenario) -> None:
 
 
 def test_update_of_bootd_itself(scenario: Scenario) -> None:
-    scenario.run("bootctl-py pin")
+    scenario.run(f"bootctl-py pin {scenario.status()['booted']}")
     scenario.upgrade("newer")
     scenario.reboot_into("newer")
     document = scenario.status()
