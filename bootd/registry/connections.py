@@ -25,6 +25,8 @@ from bootd.registry.http_errors import host_of
 _HEAD_STALLS: Final = 4
 _MAX_CERTIFICATE_FILES: Final = 100
 _CERTIFICATE_FOLDERS: Final = ("etc/containers/certs.d", "etc/docker/certs.d")
+_AUTHORITY: Final = ".crt"
+_CERTIFICATE_SUFFIXES: Final = (_AUTHORITY, ".cert")
 _CONTEXTS: Final = 16
 
 
@@ -67,7 +69,9 @@ class _Adapter(requests.adapters.HTTPAdapter):
     ) -> Any:
         host, pool = super().build_connection_pool_key_attributes(request, verify, cert)
         if host["scheme"] == "https":
-            pool["ssl_context"] = _tls_context(self._root, host_of(request.url or ""), bool(verify))
+            pool["ssl_context"] = _tls_context(
+                self._root, host_of(request.url or ""), verify=bool(verify)
+            )
         return host, pool
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
@@ -115,15 +119,29 @@ def _use_deadlines(manager: urllib3.PoolManager) -> urllib3.PoolManager:
     return manager
 
 
-@lru_cache(maxsize=_CONTEXTS)
-def _tls_context(root: Path, host: str, verify: bool) -> ssl.SSLContext:  # noqa: FBT001 - cached
+def _tls_context(root: Path, host: str, *, verify: bool) -> ssl.SSLContext:
     """Return a context with the host's authorities and client certificates, containers-certs.d(5).
-
-    One serves the whole process and those that it forks: reading the system's authorities takes
-    longer than a small layer.
 
     Raises:
         InvalidConfigurationError: a certificate file cannot be used.
+    """
+    folders = [root / place / host for place in _CERTIFICATE_FOLDERS]
+    folder = next((one for one in folders if one.is_dir()), None)
+    try:
+        files = sorted(folder.iterdir())[:_MAX_CERTIFICATE_FILES] if folder else []
+        found = [one for one in files if one.suffix in _CERTIFICATE_SUFFIXES]
+        state = tuple((one, one.stat().st_mtime_ns) for one in found)
+    except OSError as error:
+        raise InvalidConfigurationError(f"{folder} cannot be used: {error}") from error
+    return _context(state, verify)
+
+
+@lru_cache(maxsize=_CONTEXTS)
+def _context(files: tuple[tuple[Path, int], ...], verify: bool) -> ssl.SSLContext:  # noqa: FBT001 - cached
+    """Return the context of files as they were at a time.
+
+    One serves the whole process and those that it forks: reading the system's authorities takes
+    longer than a small layer.
     """
     if verify:
         context = ssl.create_default_context()
@@ -131,15 +149,11 @@ def _tls_context(root: Path, host: str, verify: bool) -> ssl.SSLContext:  # noqa
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    folders = [root / place / host for place in _CERTIFICATE_FOLDERS]
-    folder = next((one for one in folders if one.is_dir()), None)
-    if folder is None:
-        return context
-    for path in sorted(folder.iterdir())[:_MAX_CERTIFICATE_FILES]:
+    for path, _ in files:
         try:
-            if path.suffix == ".crt":
+            if path.suffix == _AUTHORITY:
                 context.load_verify_locations(path)
-            elif path.suffix == ".cert":
+            else:
                 context.load_cert_chain(path, path.with_suffix(".key"))
         except OSError as error:
             raise InvalidConfigurationError(f"{path} cannot be used: {error}") from error

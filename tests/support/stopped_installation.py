@@ -36,8 +36,9 @@ def operation(settings: Settings, _: Progress) -> InstallDocument:
 
 
 def main() -> int:
-    # A shell's background commands, and so the tests in one, begin with this one ignored.
+    # A shell's background begins with the first ignored, nohup(1) with the other.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     arguments = Namespace(
         image=sys.argv[2], follow=None, kernel_argument=[], root_ssh_key=None, hostname=None
     )
