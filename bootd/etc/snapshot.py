@@ -95,19 +95,30 @@ def scan_folder(
     return Snapshot(root, scan.states, scan.immutable)
 
 
-@contextmanager
-def errors_at(action: str, folder: Path, path: bytes) -> Iterator[None]:
+class errors_at:  # noqa: N801 - reads as `storage_errors`
     """Turn an `OSError` into bootd's own, as `storage_errors`; the name is only made when needed.
+
+    A generator with `contextmanager` would cost more than what is done in it, file by file.
 
     Raises:
         NoSpaceError: the disk is full.
         WriteFailedError: anything else the kernel refused.
     """
-    try:
-        yield
-    except OSError:
-        with storage_errors(action, folder / escape(path)):
-            raise
+
+    __slots__ = ("_action", "_folder", "_path")
+
+    def __init__(self, action: str, folder: Path, path: bytes) -> None:
+        self._action = action
+        self._folder = folder
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError):
+            with storage_errors(self._action, self._folder / escape(self._path)):
+                raise error
 
 
 @contextmanager
@@ -151,14 +162,20 @@ def open_parent(root: int, path: bytes) -> int | None:
     return current
 
 
-@contextmanager
-def closing(descriptor: int | None) -> Iterator[int | None]:
+class closing:  # noqa: N801 - as that of contextlib
     """Close a descriptor at the end, if there is one."""
-    try:
-        yield descriptor
-    finally:
-        if descriptor is not None:
-            os.close(descriptor)
+
+    __slots__ = ("_descriptor",)
+
+    def __init__(self, descriptor: int | None) -> None:
+        self._descriptor = descriptor
+
+    def __enter__(self) -> int | None:
+        return self._descriptor
+
+    def __exit__(self, *_: object) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
 
 
 def chunks_of(descriptor: int, size: int) -> Iterator[bytes]:

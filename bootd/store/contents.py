@@ -8,7 +8,6 @@ from typing import Final
 
 from bootd.model.errors import DamagedObjectError, WriteFailedError
 from bootd.model.tree import RegularFile
-from bootd.store.objects import object_path
 from bootd.store.verity import VerityHash
 from bootd.sysroot import Sysroot
 
@@ -20,7 +19,8 @@ class StoreContents:
     """Measures and opens contents; `bootd.etc` asks for it by this shape."""
 
     def __init__(self, sysroot: Sysroot) -> None:
-        self._sysroot = sysroot
+        # A Path each would take longer than opening the file.
+        self._objects = f"{sysroot.objects}/"
 
     def measure(self, chunks: Iterable[bytes]) -> bytes:
         """Return the 32-byte fs-verity SHA-256 digest of a content that comes in pieces."""
@@ -37,7 +37,8 @@ class StoreContents:
             WriteFailedError: it cannot be opened.
         """
         assert file.verity is not None
-        path = object_path(self._sysroot, file.verity)
+        digits = file.verity.hex()
+        path = f"{self._objects}{digits[:2]}/{digits[2:]}"
         try:
             return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         except FileNotFoundError as error:
