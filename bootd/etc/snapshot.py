@@ -115,7 +115,7 @@ class errors_at:  # noqa: N801 - reads as `storage_errors`
     def __enter__(self) -> None:
         pass
 
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if isinstance(error, OSError):
             with storage_errors(self._action, self._folder / escape(self._path)):
                 raise error
