@@ -89,7 +89,10 @@ def _fall_back(story: Story) -> None:
     version = story.machine.await_boot()
     boots = story.machine.boots - before
     say.claim(f"after {boots - 1} tries version 2 runs again", version == "v2")
-    story.show("cat /run/motd.d/*; bootctl-py denied list")
+    await_kept(story.machine)
+    told = story.show("cat /run/motd.d/*")
+    say.claim("the message of the day tells of it", "panics" in told)
+    story.show("bootctl-py denied list")
     story.show(UPGRADE)
     staged = story.version_of("staged")
     say.claim("the timer does not try the bad version again", staged is None)
