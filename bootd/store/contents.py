@@ -8,6 +8,7 @@ from typing import Final
 
 from bootd.model.errors import DamagedObjectError, WriteFailedError
 from bootd.model.tree import RegularFile
+from bootd.store.objects import object_name
 from bootd.store.verity import VerityHash
 from bootd.sysroot import Sysroot
 
@@ -19,7 +20,6 @@ class StoreContents:
     """Measures and opens contents; `bootd.etc` asks for it by this shape."""
 
     def __init__(self, sysroot: Sysroot) -> None:
-        # A Path each would take longer than opening the file.
         self._objects = f"{sysroot.objects}/"
 
     def measure(self, chunks: Iterable[bytes]) -> bytes:
@@ -37,8 +37,7 @@ class StoreContents:
             WriteFailedError: it cannot be opened.
         """
         assert file.verity is not None
-        digits = file.verity.hex()
-        path = f"{self._objects}{digits[:2]}/{digits[2:]}"
+        path = self._objects + object_name(file.verity)
         try:
             return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         except FileNotFoundError as error:

@@ -26,10 +26,18 @@ _NAME: Final = re.compile(r"[0-9a-f]{62}")
 _MODE: Final = 0o400
 
 
+def object_name(verity: bytes) -> str:
+    """Return the name of an object within the folder of objects, by its 32-byte digest.
+
+    An image has tens of thousands: a Path for each would take longer than opening it.
+    """
+    digits = verity.hex()
+    return f"{digits[:2]}/{digits[2:]}"
+
+
 def object_path(sysroot: Sysroot, verity: bytes) -> Path:
     """Return where the object of a 32-byte digest is, whether it exists or not."""
-    digits = verity.hex()
-    return sysroot.objects / digits[:2] / digits[2:]
+    return sysroot.objects / object_name(verity)
 
 
 def all_objects(sysroot: Sysroot) -> Iterator[bytes]:
@@ -66,9 +74,7 @@ class ObjectWriter:
             NoSpaceError, WriteFailedError: it could not be stored.
         """
         verity = verity_digest(content)
-        digits = verity.hex()
-        self._make_folder(digits[:2])
-        name = f"{self._prefix}{digits[:2]}/{digits[2:]}"
+        name = self._named(verity)
         if os.path.exists(name):  # noqa: PTH110 - once for each file of an image
             return verity
         self._disk.add_small_file(name, content, _MODE)
@@ -85,9 +91,7 @@ class ObjectWriter:
         temporary = temporary_name(self._objects / "stream")
         self._disk.write_temporary(temporary, _measured(pieces, running), _MODE)
         verity = running.digest()
-        digits = verity.hex()
-        self._make_folder(digits[:2])
-        name = f"{self._prefix}{digits[:2]}/{digits[2:]}"
+        name = self._named(verity)
         if os.path.exists(name):  # noqa: PTH110 - as above
             self._disk.discard_file(temporary)
             return verity
@@ -95,10 +99,14 @@ class ObjectWriter:
         self._guard(name)
         return verity
 
-    def _make_folder(self, folder: str) -> None:
+    def _named(self, verity: bytes) -> str:
+        """Return the path of an object, whose folder is there afterwards."""
+        name = object_name(verity)
+        folder = name[:2]
         if folder not in self._folders:
             self._disk.make_directory(self._objects / folder)
             self._folders.add(folder)
+        return self._prefix + name
 
     def _guard(self, name: str) -> None:
         self._verity = self._verity and enable_verity(Path(name))
