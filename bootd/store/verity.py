@@ -17,8 +17,8 @@ from typing import Final
 
 from bootd.durable import storage_errors
 from bootd.model.errors import NoVerityError
+from bootd.store.multi_buffer import BLOCK, FEWEST_BLOCKS, hash_blocks
 
-BLOCK: Final = 4096
 DIGEST_SIZE: Final = 32
 
 _DESCRIPTOR: Final = Struct("<BBBB4xQ32s208x")
@@ -37,7 +37,7 @@ _ALREADY: Final = frozenset({errno.EEXIST, errno.EBUSY})
 _READ_SIZE: Final = 1 << 18
 
 
-def verity_digest(data: bytes | memoryview) -> bytes:
+def verity_digest(data: bytes) -> bytes:
     """Return the 32-byte fs-verity digest of a content."""
     hashes = _hash_blocks(data)
     while len(hashes) > DIGEST_SIZE:
@@ -143,16 +143,18 @@ def enable_verity(path: Path) -> bool:
     return True
 
 
-def _hash_blocks(data: bytes | memoryview) -> bytes:
+def _hash_blocks(data: bytes) -> bytes:
     """Return the hashes of all blocks, joined; the last block counts as if filled with zeros."""
+    rest = len(data) % BLOCK
+    if rest:
+        data = data.ljust(len(data) - rest + BLOCK, b"\0")
+    if len(data) >= FEWEST_BLOCKS * BLOCK and (hashes := hash_blocks(data)) is not None:
+        return hashes
     if len(data) == BLOCK:
         return sha256(data).digest()
     view = memoryview(data)
-    whole = len(view) & -BLOCK
-    hashes = [sha256(view[start : start + BLOCK]).digest() for start in range(0, whole, BLOCK)]
-    if whole < len(view):
-        hashes.append(sha256(bytes(view[whole:]).ljust(BLOCK, b"\0")).digest())
-    return b"".join(hashes)
+    starts = range(0, len(view), BLOCK)
+    return b"".join([sha256(view[start : start + BLOCK]).digest() for start in starts])
 
 
 def _file_digest(size: int, root_hash: bytes) -> bytes:

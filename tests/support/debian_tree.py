@@ -17,11 +17,11 @@ _DEPENDENCIES = (
     *("python3-systemd", "python3-urllib3"),
 )
 _RECOMMENDED = ("python3-isal", "python3-rich", "python3-zstandard")
+_OF_ONE_ARCHITECTURE = {"amd64": ("libipsec-mb2",)}
 _OF_THE_TESTS = (
     *("python3-hypothesis", "python3-jsonschema", "python3-pytest", "python3-pytest-asyncio"),
     *("python3-pytest-timeout", "python3-pytest-xdist", "python3-trustme"),
 )
-_PACKAGES = ",".join((*_DEPENDENCIES, *_RECOMMENDED, *_OF_THE_TESTS))
 # All of it is in name spaces of its own and in memory, and so gone when the command ends.
 _SCRIPT = """
 base=$1 packages=$2 work=$3; shift 3
@@ -56,14 +56,19 @@ def run_in_debian(
     Raises:
         ProcessFailedError: the tree could not be made, or the command took too long.
     """
-    tree = cached_folder("debian-tree", digest_of(SUITE, architecture(), _PACKAGES), _bootstrap)
+    tree = cached_folder("debian-tree", digest_of(SUITE, architecture(), _packages()), _bootstrap)
     script = ["sh", "-euc", _SCRIPT, "sh", tree / "root", debian_packages(), work, *command]
     apart = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
     return run([*apart, *script], stdin=_tests(), timeout=timeout, expected=range(256))
 
 
 def _bootstrap(folder: Path) -> None:
-    bootstrap(folder / "root", _PACKAGES)
+    bootstrap(folder / "root", _packages())
+
+
+def _packages() -> str:
+    special = _OF_ONE_ARCHITECTURE.get(architecture(), ())
+    return ",".join((*_DEPENDENCIES, *_RECOMMENDED, *special, *_OF_THE_TESTS))
 
 
 def _tests() -> bytes:

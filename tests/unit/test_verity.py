@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bootd.model.errors import WriteFailedError
-from bootd.store.verity import BLOCK, VerityHash, enable_verity, measure, verity_digest
+from bootd.store import multi_buffer
+from bootd.store.multi_buffer import BLOCK
+from bootd.store.verity import VerityHash, enable_verity, measure, verity_digest
 
 EDGES = [
     0, 1, 63, 64, 65, 4095, 4096, 4097, 8192,
@@ -48,7 +50,15 @@ def test_known_digests(data, digest):
     assert verity_digest(data).hex() == digest
 
 
+@pytest.fixture(params=["as here", "one by one"])
+def hashing(request, monkeypatch):
+    """Hash as this machine does best, and as one without a library for that."""
+    if request.param == "one by one":
+        monkeypatch.setattr(multi_buffer, "_idle", list)
+
+
 @pytest.mark.parametrize("size", EDGES)
+@pytest.mark.usefixtures("hashing")
 def test_whole_and_running_digests_agree_with_the_description(size):
     data = (b"%d" % size + b"0123456789abcdef" * (size // 16 + 1))[:size]
     running = VerityHash()

@@ -1,0 +1,92 @@
+"""Many blocks at a time, by the real library, beside hashlib."""
+
+import signal
+from hashlib import sha256
+from pathlib import Path
+from platform import machine
+
+import pytest
+
+from bootd.store import multi_buffer
+from bootd.store.multi_buffer import BLOCK, BlockHasher, hash_blocks
+
+pytestmark = pytest.mark.skipif(machine() != "x86_64", reason="the library is for x86-64 alone")
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch):
+    """Offer a hasher that nobody has used yet, whether it is faster than hashlib here or not."""
+    idle = [BlockHasher()]
+    monkeypatch.setattr(multi_buffer, "_idle", lambda: idle)
+
+
+def data_of(blocks):
+    return b"".join(number.to_bytes(8, "big") * (BLOCK // 8) for number in range(blocks))
+
+
+def one_by_one(data):
+    starts = range(0, len(data), BLOCK)
+    return b"".join(sha256(data[start : start + BLOCK]).digest() for start in starts)
+
+
+@pytest.mark.parametrize("blocks", [0, 1, 3, 8, 16, 17, 255, 256, 257, 1023, 1024, 1025, 2049])
+def test_hashes_are_those_of_hashlib(blocks):
+    data = data_of(blocks)
+    assert hash_blocks(data) == one_by_one(data)
+
+
+def during(seconds, do, interruption):
+    """Call what interrupts so many seconds after something has begun; return what that returns."""
+    before = signal.signal(signal.SIGALRM, lambda *_: interruption())
+    try:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        return do()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+class GivenUpError(Exception):
+    """What a signal's handler raises."""
+
+
+def give_up():
+    raise GivenUpError
+
+
+def test_one_that_was_interrupted_is_never_asked_again():
+    data = data_of(16_384)
+    with pytest.raises(GivenUpError):
+        during(0.002, lambda: hash_blocks(data), give_up)
+    assert hash_blocks(data_of(8)) is None
+
+
+def test_who_finds_it_in_use_has_hashlib_do_it():
+    data = data_of(16_384)
+    found = []
+    hashes = during(0.002, lambda: hash_blocks(data), lambda: found.append(hash_blocks(data_of(8))))
+    assert found == [None]
+    assert hashes == one_by_one(data)
+
+
+def test_what_was_hashed_is_not_kept():
+    def resident():
+        return int(Path("/proc/self/statm").read_text().split()[1])
+
+    hash_blocks(data_of(256))
+    before = resident()
+    for _ in range(64):
+        hash_blocks(data_of(256))
+    assert (resident() - before) * BLOCK < 16 << 20
+
+
+def test_a_version_whose_structures_are_not_known_is_left_alone(monkeypatch):
+    monkeypatch.setattr(multi_buffer, "_VERSIONS", range(0))
+    with pytest.raises(OSError, match=r"libIPSec_MB\.so\.[12] is version 0x"):
+        BlockHasher()
+
+
+def test_a_machine_without_it_is_told_so(monkeypatch):
+    monkeypatch.setattr(multi_buffer, "_LIBRARIES", ("libof-nobody.so.1",))
+    with pytest.raises(OSError, match="no libIPSec_MB"):
+        BlockHasher()
