@@ -24,8 +24,8 @@ from typing import Final
 _log = logging.getLogger(__name__)
 
 BLOCK: Final = 4096
-FEWEST_BLOCKS: Final = 4
-"""With fewer at a time hashlib is as fast."""
+FEW_BLOCKS: Final = 4
+"""Up to so many at a time hashlib is as fast."""
 
 _DIGEST_SIZE: Final = 32
 _LIBRARIES: Final = ("libIPSec_MB.so.2", "libIPSec_MB.so.1")
@@ -128,30 +128,31 @@ class BlockHasher:
         """Return the SHA-256 hashes of blocks of 4096 bytes, joined.
 
         Args:
-            data: whole blocks.
+            data: the blocks; the last counts as if filled with zeros.
         """
-        blocks = len(data) // BLOCK
-        groups = range(0, blocks, _GROUP)
-        return b"".join(self._hash_group(data, at, min(_GROUP, blocks - at)) for at in groups)
+        whole = len(data) & -BLOCK
+        held, last = ctypes.c_char_p(data), ctypes.c_char_p(data[whole:].ljust(BLOCK, b"\0"))
+        start = _address_of(held)
+        sources = [*range(start, start + whole, BLOCK)]
+        if whole < len(data):
+            sources.append(_address_of(last))
+        groups = range(0, len(sources), _GROUP)
+        return b"".join([self._hash_group(sources[at : at + _GROUP]) for at in groups])
 
-    def _hash_group(self, data: bytes, first: int, count: int) -> bytes:
-        pointer = ctypes.c_char_p(data)
-        # cast() would leave a cycle that keeps the data until the next garbage collection.
-        source = (ctypes.c_void_p.from_buffer(pointer).value or 0) + first * BLOCK
+    def _hash_group(self, sources: list[int]) -> bytes:
         hashes = digest = ctypes.addressof(self._hashes)
         address, next_job, submit, flush = self._address, self._next_job, self._submit, self._flush
         jobs = self._jobs
-        for _ in range(count):
+        for source in sources:
             place = next_job(address)
             job = jobs.get(place) or self._job_at(place)
             job.source = source
             job.digest = digest
             submit(address)
-            source += BLOCK
             digest += _DIGEST_SIZE
         while flush(address):
             pass
-        return ctypes.string_at(hashes, count * _DIGEST_SIZE)
+        return ctypes.string_at(hashes, len(sources) * _DIGEST_SIZE)
 
     def _job_at(self, place: int) -> _Job:
         """Prepare a place of the manager's ring once; all but two fields are always the same."""
@@ -164,7 +165,7 @@ def hash_blocks(data: bytes) -> bytes | None:
     """Return the SHA-256 hashes of blocks of 4096 bytes, joined; None where hashlib has to do it.
 
     Args:
-        data: whole blocks.
+        data: the blocks; the last counts as if filled with zeros.
     """
     idle = _idle()
     if not idle:
@@ -187,6 +188,11 @@ def _idle() -> list[BlockHasher]:
         _log.debug("blocks are hashed one by one: %s", error)
         return []
     return [hasher] if hasher.is_faster else []
+
+
+def _address_of(held: ctypes.c_char_p) -> int:
+    # cast() would leave a cycle that keeps the bytes until the next garbage collection.
+    return ctypes.c_void_p.from_buffer(held).value or 0
 
 
 def _library() -> ctypes.CDLL:

@@ -17,7 +17,7 @@ from typing import Final
 
 from bootd.durable import storage_errors
 from bootd.model.errors import NoVerityError
-from bootd.store.multi_buffer import BLOCK, FEWEST_BLOCKS, hash_blocks
+from bootd.store.multi_buffer import BLOCK, FEW_BLOCKS, hash_blocks
 
 DIGEST_SIZE: Final = 32
 
@@ -145,16 +145,16 @@ def enable_verity(path: Path) -> bool:
 
 def _hash_blocks(data: bytes) -> bytes:
     """Return the hashes of all blocks, joined; the last block counts as if filled with zeros."""
-    rest = len(data) % BLOCK
-    if rest:
-        data = data.ljust(len(data) - rest + BLOCK, b"\0")
-    if len(data) >= FEWEST_BLOCKS * BLOCK and (hashes := hash_blocks(data)) is not None:
-        return hashes
     if len(data) == BLOCK:
         return sha256(data).digest()
+    if len(data) > FEW_BLOCKS * BLOCK and (joined := hash_blocks(data)) is not None:
+        return joined
     view = memoryview(data)
-    starts = range(0, len(view), BLOCK)
-    return b"".join([sha256(view[start : start + BLOCK]).digest() for start in starts])
+    whole = len(view) & -BLOCK
+    hashes = [sha256(view[start : start + BLOCK]).digest() for start in range(0, whole, BLOCK)]
+    if whole < len(view):
+        hashes.append(sha256(data[whole:].ljust(BLOCK, b"\0")).digest())
+    return b"".join(hashes)
 
 
 def _file_digest(size: int, root_hash: bytes) -> bytes:

@@ -35,6 +35,12 @@ def test_hashes_are_those_of_hashlib(blocks):
     assert hash_blocks(data) == one_by_one(data)
 
 
+@pytest.mark.parametrize("size", [1, BLOCK - 1, BLOCK + 1, 16 * BLOCK - 1, 1024 * BLOCK + 1])
+def test_the_last_block_counts_as_if_filled_with_zeros(size):
+    data = data_of(1025)[:size]
+    assert hash_blocks(data) == one_by_one(data.ljust(-(-size // BLOCK) * BLOCK, b"\0"))
+
+
 def during(seconds, do, interruption):
     """Call what interrupts so many seconds after something has begun; return what that returns."""
     before = signal.signal(signal.SIGALRM, lambda *_: interruption())
