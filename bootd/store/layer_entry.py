@@ -84,27 +84,27 @@ def tree_path(name: bytes, entry: bytes | None = None) -> bytes:
         return b"/"
     path = name[2:] if name.startswith(b"./") else name
     path = path.rstrip(b"/")
-    whose = shown(name if entry is None else entry)
+    whose = name if entry is None else entry
     if not path or path.startswith(b"/"):
-        raise InvalidLayerError(f"entry {whose} has an absolute or empty name")
+        raise InvalidLayerError(f"entry {shown(whose)} has an absolute or empty name")
     if _UNUSUAL.search(path):
         names = [part for part in path.split(b"/") if part not in (b"", b".")]
         if b".." in names:
-            raise InvalidLayerError(f"entry {whose} has '..' in its name")
+            raise InvalidLayerError(f"entry {shown(whose)} has '..' in its name")
         if not names:
             return b"/"
         path = b"/".join(names)
     if len(path) > NAME_LIMIT:
         _check_length(path, whose)
     if path.count(b"/") > DEPTH_LIMIT:
-        raise InvalidLayerError(f"entry {whose} lies more than {DEPTH_LIMIT} folders deep")
+        raise InvalidLayerError(f"entry {shown(whose)} lies more than {DEPTH_LIMIT} folders deep")
     return b"/" + path
 
 
-def _check_length(path: bytes, whose: str) -> None:
+def _check_length(path: bytes, whose: bytes) -> None:
     if len(path) >= PATH_LIMIT or any(len(name) > NAME_LIMIT for name in path.split(b"/")):
         raise InvalidLayerError(
-            f"entry {whose} has a name longer than {NAME_LIMIT} bytes or a path longer than "
+            f"entry {shown(whose)} has a name longer than {NAME_LIMIT} bytes or a path longer than "
             f"{PATH_LIMIT}"
         )
 
