@@ -172,6 +172,8 @@ def format_entry(entry: DumpEntry) -> bytes:
         content,
         digest,
     )
+    if not metadata.xattrs:
+        return fields + b"\n"
     xattrs = [
         b" %b=%b"
         % (_TO_ESCAPE_IN_XATTR.sub(_escaped, key), _TO_ESCAPE_IN_XATTR.sub(_escaped, value))

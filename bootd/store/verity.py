@@ -145,8 +145,8 @@ def enable_verity(path: Path) -> bool:
 
 def _hash_blocks(data: bytes) -> bytes:
     """Return the hashes of all blocks, joined; the last block counts as if filled with zeros."""
-    if len(data) == BLOCK:
-        return sha256(data).digest()
+    if len(data) <= BLOCK:
+        return sha256(data.ljust(BLOCK, b"\0")).digest() if data else b""
     if len(data) > FEW_BLOCKS * BLOCK and (joined := hash_blocks(data)) is not None:
         return joined
     view = memoryview(data)

@@ -5,7 +5,6 @@ Sources: as layout.py.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from struct import unpack
 from typing import Final, NamedTuple
 
@@ -51,8 +50,7 @@ class Superblock(NamedTuple):
     nanoseconds: int
 
 
-@dataclass(slots=True, frozen=True)
-class StoredInode:
+class StoredInode(NamedTuple):
     """An inode as stored; `xattrs` and `tail` are offsets in the image, `links` its names."""
 
     nid: int
