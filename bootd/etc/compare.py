@@ -56,7 +56,7 @@ def same_metadata(one: Node, other: Node) -> bool:
     return (
         (mine.uid, mine.gid) == (theirs.uid, theirs.gid)
         and (mine.permissions == theirs.permissions or isinstance(one, Symlink))
-        and comparable_xattrs(mine) == comparable_xattrs(theirs)
+        and (mine.xattrs == theirs.xattrs or comparable_xattrs(mine) == comparable_xattrs(theirs))
     )
 
 

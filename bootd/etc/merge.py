@@ -135,7 +135,7 @@ def merge_trees(
             snapshot = scan_folder(mine, contents, (base, theirs))
             plan, notes = _plan((base, snapshot.root, theirs), source, contents, policies)
             notes += write_tree(plan.root, descriptor, target, Source(source, contents))
-            changing = scan_folder(mine).changed_since(snapshot)
+            changing = snapshot.changed(mine)
             if not changing or attempt == MAX_ATTEMPTS:
                 break
             _LOG.debug("%s changed while it was merged: %d paths", mine, len(changing))

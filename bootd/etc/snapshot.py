@@ -2,7 +2,7 @@
 
 A folder that is in use changes while it is read. What vanishes between two looks counts as never
 seen, a content that changes while it is measured is read again a bounded number of times, and
-`Snapshot.changed_since` lets the caller find out whether anything moved in the meantime.
+`Snapshot.changed` lets the caller find out whether anything moved in the meantime.
 """
 
 from __future__ import annotations
@@ -53,6 +53,8 @@ _FIXED: Final = 0x10 | 0x20
 """STATX_ATTR_IMMUTABLE and STATX_ATTR_APPEND of linux/stat.h, whose ``stx_attributes`` follows two
 32-bit fields."""
 _NO_XATTRS: Final = frozenset({errno.EOPNOTSUPP, errno.ENODATA})
+_NOTHING: Final = Metadata()
+_NO_FOLDER: Final = SpecialFile(_NOTHING, 0)
 
 
 @dataclass(slots=True)
@@ -70,10 +72,15 @@ class Snapshot:
     states: dict[bytes, int]
     immutable: list[bytes]
 
-    def changed_since(self, earlier: Snapshot) -> list[bytes]:
-        """Return the paths that came, went or were written to since an earlier snapshot."""
-        paths = self.states.keys() | earlier.states.keys()
-        return sorted(path for path in paths if self.states.get(path) != earlier.states.get(path))
+    def changed(self, folder: Path) -> list[bytes]:
+        """Return the paths of the folder that came, went or were written to since it was read.
+
+        Raises:
+            EtcTooLargeError, WriteFailedError: see `scan_folder`.
+        """
+        now = _scanned(_Scan(folder, None, states_only=True), ()).states
+        paths = now.keys() | self.states.keys()
+        return sorted(path for path in paths if now.get(path) != self.states.get(path))
 
 
 def scan_folder(
@@ -85,9 +92,12 @@ def scan_folder(
         EtcTooLargeError: more than `MAX_ENTRIES` entries or deeper than `MAX_DEPTH`.
         WriteFailedError: the kernel refused to read.
     """
-    scan = _Scan(path, contents)
-    with opened_folder(path) as descriptor:
-        with storage_errors("read", path):
+    return _scanned(_Scan(path, contents), references)
+
+
+def _scanned(scan: _Scan, references: Sequence[Directory]) -> Snapshot:
+    with opened_folder(scan.folder) as descriptor:
+        with storage_errors("read", scan.folder):
             status = os.fstat(descriptor)
             root = Directory(_metadata(status, b"/proc/self/fd/%d/." % descriptor))
         scan.states[b""] = state_of(status)
@@ -200,10 +210,14 @@ def state_of(status: os.stat_result) -> int:
 
 @dataclass(slots=True)
 class _Scan:
-    """One walk: the tree so far is bounded, and hard links find their first node again."""
+    """One walk: the tree so far is bounded, and hard links find their first node again.
+
+    One for the states alone has nodes of the right type that say nothing else.
+    """
 
     folder: Path
     contents: Contents | None
+    states_only: bool = False
     states: dict[bytes, int] = field(default_factory=dict)
     immutable: list[bytes] = field(default_factory=list)
     linked: dict[tuple[int, int], RegularFile] = field(default_factory=dict)
@@ -247,7 +261,9 @@ class _Scan:
             status = os.stat(name, dir_fd=parent, follow_symlinks=False)
             where = b"/proc/self/fd/%d/%s" % (parent, name)
             node: Node
-            if stat.S_ISREG(status.st_mode):
+            if self.states_only:
+                node = Directory(_NOTHING) if stat.S_ISDIR(status.st_mode) else _NO_FOLDER
+            elif stat.S_ISREG(status.st_mode):
                 node = self._file(name, parent, status, where, counterparts)
             elif stat.S_ISDIR(status.st_mode):
                 node = Directory(_metadata(status, where))
@@ -261,7 +277,11 @@ class _Scan:
                 return None
             raise
         self.states[path] = state_of(status)
-        if isinstance(node, (RegularFile, Directory)) and _is_immutable(name, parent):
+        if (
+            not self.states_only
+            and isinstance(node, (RegularFile, Directory))
+            and _is_immutable(name, parent)
+        ):
             self.immutable.append(path)
         return node
 

@@ -207,14 +207,13 @@ def read_attributes(
     identifiers = unpack(f"<{count}I", stored[XATTR_HEADER.size : position])
     attributes = [shared.get(identifier) for identifier in identifiers]
     while position < len(stored):
-        fixed = stored[position : position + XATTR_ENTRY.size]
-        name_size, index, value_size = XATTR_ENTRY.unpack(fixed)
+        name_size, index, value_size = XATTR_ENTRY.unpack_from(stored, position)
         start = position + XATTR_ENTRY.size
-        position = round_up(start + name_size + value_size, XATTR_ALIGNMENT)
-        text = stored[start : start + name_size + value_size]
+        end = start + name_size
+        position = round_up(end + value_size, XATTR_ALIGNMENT)
         if position > len(stored) or index not in _PREFIXES:
             raise window.damaged(f"inode {inode.nid} has a malformed attribute", inode.offset)
-        attributes.append((_PREFIXES[index] + text[:name_size], text[name_size:]))
+        attributes.append((_PREFIXES[index] + stored[start:end], stored[end : end + value_size]))
     named = dict(attributes)
     if len(named) < len(attributes) or not all(name and b"\0" not in name for name in named):
         raise window.damaged(

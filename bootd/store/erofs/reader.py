@@ -258,6 +258,8 @@ class ErofsImage:
             verity = overlay.object_of(xattrs)
             if verity is None or not size:
                 raise self._damaged(inode, "names no object")
+            if xattrs.keys() == overlay.OBJECT_ATTRIBUTES:
+                xattrs = {}  # As in most files: no others have to be told apart.
             return RegularFile(self._metadata(inode, xattrs), size, verity=verity)
         if size > INLINE_LIMIT:
             raise self._damaged(inode, f"holds {size} bytes, more than {INLINE_LIMIT}")
