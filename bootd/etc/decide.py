@@ -143,6 +143,8 @@ class _Decision:
     def at(self, path: bytes, versions: Versions) -> Outcome | None:
         """Decide one path with all that is below it; None: nothing stands there."""
         base, mine, theirs = versions
+        if base and theirs and isinstance(mine, RegularFile) and _all_same(versions):
+            return self._untouched(base, mine, theirs)
         if isinstance(mine, SpecialFile) and not (
             same_content(mine, base) or same_content(mine, theirs)
         ):
@@ -157,6 +159,18 @@ class _Decision:
         self._tally(path, versions, outcome)
         self._note_dropped_metadata(path, versions, outcome)
         return outcome
+
+    def _untouched(self, base: Node, mine: Node, theirs: Node) -> Outcome:
+        """Decide a file that all three have alike, as nearly all of ``/etc`` is."""
+        time = _modified(theirs if _modified(mine) == _modified(base) else mine)
+        side = self._source(mine)
+        content = mine if side is Side.MINE else theirs
+        return Outcome(content, side, _dressed(theirs.metadata, time, mine.metadata))
+
+    def _source(self, mine: Node | None) -> Side:
+        """Return the side to read from what both have."""
+        # A file of several names keeps them when its own node is the source of each.
+        return Side.MINE if id(mine) in self.linked else Side.THEIRS
 
     def _my_folder(self, path: bytes, versions: Versions) -> Outcome | None:
         base, _, theirs = versions
@@ -198,9 +212,7 @@ class _Decision:
         """Decide where at most base is a folder."""
         base, mine, theirs = versions
         if same_content(mine, theirs):
-            # A file of several names keeps them when its own node is the source of each.
-            side = Side.MINE if id(mine) in self.linked else Side.THEIRS
-            return self._take(path, versions, side)
+            return self._take(path, versions, self._source(mine))
         if same_content(mine, base):
             return self._take(path, versions, Side.THEIRS)
         if not same_content(base, theirs) or (mine is None and not same_node(base, theirs)):
@@ -232,14 +244,8 @@ class _Decision:
         assert content is not None
         alike = Versions(*(node if same_type(node, content) else None for node in versions))
         chosen = self._metadata(path, alike)
-        seconds, nanoseconds = _time(alike, content)
-        labels = _labels(alike.mine.metadata if alike.mine else chosen)
-        metadata = replace(
-            chosen,
-            mtime_seconds=seconds,
-            mtime_nanoseconds=nanoseconds,
-            xattrs=comparable_xattrs(chosen) | labels,
-        )
+        labelled = alike.mine.metadata if alike.mine else chosen
+        metadata = _dressed(chosen, _time(alike, content), labelled)
         return Outcome(content, side, metadata, children)
 
     def _metadata(self, path: bytes, alike: Versions) -> Metadata:
@@ -304,6 +310,11 @@ def _way(versions: Versions, *, stands: bool) -> Tally | None:
     return Tally.TAKEN if changed_there else None
 
 
+def _all_same(versions: Versions) -> bool:
+    base, mine, theirs = versions
+    return same_node(mine, base) and same_node(mine, theirs)
+
+
 def _time(alike: Versions, content: Node) -> tuple[int, int]:
     """Return the modification time: that of the content's side.
 
@@ -321,8 +332,18 @@ def _modified(node: Node) -> tuple[int, int]:
     return node.metadata.mtime_seconds, node.metadata.mtime_nanoseconds
 
 
-def _labels(metadata: Metadata) -> dict[bytes, bytes]:
-    return {name: value for name, value in metadata.xattrs.items() if name in LABELS}
+def _dressed(chosen: Metadata, time: tuple[int, int], labelled: Metadata) -> Metadata:
+    """Return what was chosen with a time, and the labels of `labelled`."""
+    seconds, nanoseconds = time
+    labels = {name: value for name, value in labelled.xattrs.items() if name in LABELS}
+    return Metadata(
+        chosen.permissions,
+        chosen.uid,
+        chosen.gid,
+        seconds,
+        nanoseconds,
+        comparable_xattrs(chosen) | labels,
+    )
 
 
 def _linked_files(mine: Directory) -> frozenset[int]:
