@@ -24,8 +24,6 @@ SELINUX: Final = b"security.selinux"
 METACOPY_HEADER: Final = bytes([0, 4 + VERITY_SIZE, 0, 1])
 """Version 0, length of the value, no flags, fs-verity's number for SHA-256."""
 
-OBJECT_ATTRIBUTES: Final = frozenset({METACOPY, REDIRECT})
-"""Those that name an object."""
 ROOT_ATTRIBUTES: Final = {b"trusted.overlay.opaque": b"y"}
 WHITEOUT_ATTRIBUTES: Final = {ESCAPED_PREFIX + b"whiteout": b"", b"user.overlay.whiteout": b""}
 """On an empty regular file that stands for a whiteout of the tree."""

@@ -43,7 +43,7 @@ from bootd.store.erofs.layout import (
     VERITY_SIZE,
 )
 from bootd.store.erofs.window import Window
-from bootd.store.erofs.xattrs import encode_entry
+from bootd.store.erofs.xattrs import ObjectAttributes, encode_entry
 
 _FOLDER_TYPE: Final = FILE_TYPES[stat.S_IFDIR]
 _METACOPY_ENTRY: Final = encode_entry(overlay.METACOPY, overlay.metacopy(bytes(VERITY_SIZE)))[
@@ -70,6 +70,7 @@ class ErofsImage:
         self._window = window
         self._superblock = read_superblock(window)
         self._shared = SharedEntries(window, self._superblock.shared_xattrs)
+        self._alone = ObjectAttributes()
         self._nodes: dict[int, Node] = {}
         self._complete: set[int] = set()
         self._parents: dict[int, int] = {}
@@ -236,6 +237,8 @@ class ErofsImage:
         return node
 
     def _make_leaf(self, inode: StoredInode, kind: int) -> Node:
+        if kind == stat.S_IFREG and inode.size and (verity := self._lone_object(inode)):
+            return RegularFile(self._metadata(inode, {}), inode.size, verity=verity)
         xattrs = self._xattrs(inode)
         if kind == stat.S_IFREG:
             return self._make_file(inode, xattrs)
@@ -252,14 +255,18 @@ class ErofsImage:
             return device
         return SpecialFile(metadata, kind)
 
+    def _lone_object(self, inode: StoredInode) -> bytes | None:
+        """Return the object of a file that has no attributes but those that name it, as most."""
+        if inode.data_layout != CHUNK_BASED or inode.xattrs_size != self._alone.size:
+            return None
+        return self._alone.decode(self._window.read(inode.xattrs, inode.xattrs_size))
+
     def _make_file(self, inode: StoredInode, xattrs: dict[bytes, bytes]) -> Node:
         size = inode.size
         if inode.data_layout == CHUNK_BASED:
             verity = overlay.object_of(xattrs)
             if verity is None or not size:
                 raise self._damaged(inode, "names no object")
-            if xattrs.keys() == overlay.OBJECT_ATTRIBUTES:
-                xattrs = {}  # As in most files: no others have to be told apart.
             return RegularFile(self._metadata(inode, xattrs), size, verity=verity)
         if size > INLINE_LIMIT:
             raise self._damaged(inode, f"holds {size} bytes, more than {INLINE_LIMIT}")

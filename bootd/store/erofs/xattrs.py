@@ -133,6 +133,14 @@ class ObjectAttributes:
         self._metacopy = XATTR_HEADER.pack(_FILTER_ALL & ~bits, 0) + frames[0].before
         self._redirect = frames[0].after + frames[1].before
         self._end = frames[1].after
+        self.size = len(self.encode(bytes(VERITY_SIZE)))
+        """How many bytes they take."""
+
+    def decode(self, stored: bytes) -> bytes | None:
+        """Return the object that bytes name, or None if they are not what `encode` makes of it."""
+        start = len(self._metacopy) + len(overlay.METACOPY_HEADER)
+        verity = stored[start : start + VERITY_SIZE]
+        return verity if stored == self.encode(verity) else None
 
     def encode(self, verity: bytes) -> bytes:
         """Return the bytes behind the inode."""
