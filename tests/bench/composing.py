@@ -15,6 +15,7 @@ from support.composefs import composefs_tools
 from bench.measure import measure
 from bench.report import Results
 from bench.targets import COMPOSE, OWN
+from bootd.model.digest import Digest
 from bootd.store.image import all_images, open_image
 from bootd.store.layer_index import layer_lines
 from bootd.sysroot import Sysroot
@@ -29,7 +30,7 @@ def compare(results: Results, sysroot: Path, folder: Path) -> None:
     Raises:
         AssertionError: the images differ.
     """
-    own = [sys.executable, "-m", "bench.compose_once", sysroot, str(_layers(sysroot))]
+    own = [sys.executable, "-m", "bench.compose_once", sysroot, ",".join(_layers(sysroot))]
     results.add(COMPOSE, OWN, measure(own, folder=folder))
     with results.part(_NAME):
         subprocess.run([*own, folder], check=True, capture_output=True)
@@ -40,13 +41,17 @@ def compare(results: Results, sysroot: Path, folder: Path) -> None:
         assert same, "mkcomposefs made another image"
 
 
-def _layers(folder: Path) -> int:
-    """How many of the lowest layers have the entries together that are asked for."""
+def _layers(folder: Path) -> list[Digest]:
+    """The fewest layers that have the entries together that are asked for, the lowest first."""
     sysroot = Sysroot.at(folder)
-    entries = layers = 0
-    for diff_id in open_image(sysroot, all_images(sysroot)[0]).diff_ids():
-        if entries >= _ENTRIES:
-            break
-        layers += 1
-        entries += sum(block.count(b"\n") for block in layer_lines(sysroot, diff_id))
-    return layers
+    diff_ids = open_image(sysroot, all_images(sysroot)[0]).diff_ids()
+    entries = {one: sum(map(_lines, layer_lines(sysroot, one))) for one in diff_ids}
+    chosen: list[Digest] = []
+    for one in sorted(diff_ids, key=entries.__getitem__, reverse=True):
+        if sum(map(entries.__getitem__, chosen)) < _ENTRIES:
+            chosen.append(one)
+    return sorted(chosen, key=diff_ids.index)
+
+
+def _lines(block: bytes) -> int:
+    return block.count(b"\n")
