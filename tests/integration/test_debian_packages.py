@@ -93,6 +93,8 @@ def test_manual_pages_keep_their_dashes(unpacked: Path) -> None:
     assert pages.keys() == sources
     text = gzip.decompress(pages["bootd.8"].read_bytes()).decode().replace("\\", "")
     assert "--sysroot" in text
+    rules = gzip.decompress(pages["bootd-etc.7"].read_bytes()).decode()
+    assert "what stands" in rules
 
 
 def test_the_units_are_enabled_and_never_stopped_by_dpkg(tmp_path: Path) -> None:
