@@ -259,29 +259,39 @@ class _Scan:
     def _node(self, name: bytes, parent: int, path: bytes, counterparts: list[Node]) -> Node | None:
         try:
             status = os.stat(name, dir_fd=parent, follow_symlinks=False)
-            where = b"/proc/self/fd/%d/%s" % (parent, name)
             node: Node
             if self.states_only:
                 node = Directory(_NOTHING) if stat.S_ISDIR(status.st_mode) else _NO_FOLDER
-            elif stat.S_ISREG(status.st_mode):
-                node = self._file(name, parent, status, where, counterparts)
-            elif stat.S_ISDIR(status.st_mode):
-                node = Directory(_metadata(status, where))
-            elif stat.S_ISLNK(status.st_mode):
-                node = Symlink(_metadata(status, where), os.readlink(name, dir_fd=parent))
             else:
-                metadata = _metadata(status, where)
-                node = SpecialFile(metadata, stat.S_IFMT(status.st_mode), status.st_rdev)
+                node = self._whole(name, parent, path, status, counterparts)
         except OSError as error:
             if error.errno in _VANISHED:
                 return None
             raise
         self.states[path] = state_of(status)
-        if (
-            not self.states_only
-            and isinstance(node, (RegularFile, Directory))
-            and _is_immutable(name, parent)
-        ):
+        return node
+
+    def _whole(
+        self,
+        name: bytes,
+        parent: int,
+        path: bytes,
+        status: os.stat_result,
+        counterparts: list[Node],
+    ) -> Node:
+        """Read what stands at a path; of a folder only itself."""
+        where = b"/proc/self/fd/%d/%s" % (parent, name)
+        if stat.S_ISLNK(status.st_mode):
+            return Symlink(_metadata(status, where), os.readlink(name, dir_fd=parent))
+        node: Node
+        if stat.S_ISREG(status.st_mode):
+            node = self._file(name, parent, status, where, counterparts)
+        elif stat.S_ISDIR(status.st_mode):
+            node = Directory(_metadata(status, where))
+        else:
+            metadata = _metadata(status, where)
+            return SpecialFile(metadata, stat.S_IFMT(status.st_mode), status.st_rdev)
+        if _is_immutable(name, parent):
             self.immutable.append(path)
         return node
 

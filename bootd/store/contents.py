@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from itertools import chain
 from typing import Final
 
 from bootd.model.errors import DamagedObjectError, WriteFailedError
 from bootd.model.tree import RegularFile
 from bootd.store.objects import object_name
-from bootd.store.verity import VerityHash, verity_digest
+from bootd.store.verity import VerityHash
 from bootd.sysroot import Sysroot
 
 READ_LIMIT: Final = 16 << 20
@@ -25,13 +24,9 @@ class StoreContents:
 
     def measure(self, chunks: Iterable[bytes]) -> bytes:
         """Return the 32-byte fs-verity SHA-256 digest of a content that comes in pieces."""
-        pieces = iter(chunks)
-        first, second = next(pieces, b""), next(pieces, None)
-        if second is None:
-            return verity_digest(first)  # As nearly always: who is small has one piece.
         running = VerityHash()
-        for piece in chain((first, second), pieces):
-            running.update(piece)
+        for chunk in chunks:
+            running.update(chunk)
         return running.digest()
 
     def open(self, file: RegularFile) -> int:

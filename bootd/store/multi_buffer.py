@@ -24,12 +24,9 @@ from typing import Final
 _log = logging.getLogger(__name__)
 
 BLOCK: Final = 4096
-FEW_BLOCKS: Final = 4
-"""Up to so many at a time hashlib is as fast."""
-
 _DIGEST_SIZE: Final = 32
 _LIBRARIES: Final = ("libIPSec_MB.so.2", "libIPSec_MB.so.1")
-_VERSIONS: Final = range(0x1_03_00, 0x2_01_00)
+_VERSIONS: Final = range(0x1_03_00, 0x2_00_03)
 _SHA_INSTRUCTIONS: Final = 1 << 0
 """``IMB_FEATURE_SHANI``."""
 _ENCRYPT: Final = 1
@@ -37,6 +34,8 @@ _NO_CIPHER: Final = 3
 _HASH_FIRST: Final = 2
 _SHA256: Final = 15
 """``IMB_DIR_ENCRYPT``, ``IMB_CIPHER_NULL``, ``IMB_ORDER_HASH_CIPHER``, ``IMB_AUTH_SHA_256``."""
+_FEW_BLOCKS: Final = 4
+"""Up to so many at a time hashlib is as fast."""
 _GROUP: Final = 1024
 """Blocks whose hashes there is room for."""
 
@@ -120,8 +119,8 @@ class BlockHasher:
         self._next_job, self._submit, self._flush = state.next_job, state.submit, state.flush
         self._jobs: dict[int, _Job] = {}
         self._hashes = ctypes.create_string_buffer(_GROUP * _DIGEST_SIZE)
-        probe = bytes(range(256)) * (17 * BLOCK // 256)
-        if self.hash_blocks(probe) != sha256(probe[:BLOCK]).digest() * 17:
+        probe = [bytes([number]) * BLOCK for number in range(17)]
+        if self.hash_blocks(b"".join(probe)) != b"".join(sha256(one).digest() for one in probe):
             raise OSError("the library hashes wrongly")
 
     def hash_blocks(self, data: bytes) -> bytes:
@@ -167,9 +166,9 @@ def hash_blocks(data: bytes) -> bytes | None:
     Args:
         data: the blocks; the last counts as if filled with zeros.
     """
-    idle = _idle()
-    if not idle:
+    if len(data) <= _FEW_BLOCKS * BLOCK:
         return None
+    idle = _idle()
     try:
         hasher = idle.pop()
     except IndexError:

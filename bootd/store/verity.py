@@ -17,7 +17,7 @@ from typing import Final
 
 from bootd.durable import storage_errors
 from bootd.model.errors import NoVerityError
-from bootd.store.multi_buffer import BLOCK, FEW_BLOCKS, hash_blocks
+from bootd.store.multi_buffer import BLOCK, hash_blocks
 
 DIGEST_SIZE: Final = 32
 
@@ -67,6 +67,8 @@ class VerityHash:
 
     def digest(self) -> bytes:
         """Return the 32-byte digest; nothing can be added afterwards."""
+        if self._size == len(self._rest):
+            return verity_digest(self._rest)
         if self._rest:
             self._push(0, _hash_blocks(self._rest))
             self._rest = b""
@@ -147,7 +149,7 @@ def _hash_blocks(data: bytes) -> bytes:
     """Return the hashes of all blocks, joined; the last block counts as if filled with zeros."""
     if len(data) <= BLOCK:
         return sha256(data.ljust(BLOCK, b"\0")).digest() if data else b""
-    if len(data) > FEW_BLOCKS * BLOCK and (joined := hash_blocks(data)) is not None:
+    if (joined := hash_blocks(data)) is not None:
         return joined
     view = memoryview(data)
     whole = len(view) & -BLOCK

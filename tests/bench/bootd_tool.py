@@ -18,7 +18,7 @@ from support.own_run import with_run
 from support.private_bus import run_bus, run_daemon, run_polkit
 
 import bootd
-from bench.measure import Measurement, cpu_seconds, measure, resident_bytes, wakes
+from bench.measure import CLOSE_LOOK, Measurement, cpu_seconds, measure, resident_bytes, wakes
 from bench.sizes import size
 from bench.targets import OWN, Daemon
 from bench.tool import Tool
@@ -91,8 +91,9 @@ class Bootd(Tool):
             return Daemon(resident, rate, polled, status, bare)
 
     def stage(self, reference: str) -> Measurement:
-        """Stage an image of the registry."""
-        return self._job("stage", reference=reference)
+        """Stage an image of the registry, looking closely at memory: no other tool is beside it."""
+        command, line = job(self.sysroot, "stage", reference=reference)
+        return measure(command, folder=self.folder, request=line, look=CLOSE_LOOK)
 
     def _job(self, operation: str, **arguments: Any) -> Measurement:
         command, line = job(self.sysroot, operation, **arguments)

@@ -17,7 +17,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-_SAMPLE_SECONDS = 0.2
+CLOSE_LOOK = 0.05
+_LOOK = 0.2
+"""Seconds between samples; each takes time from what is measured, most from many processes."""
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -55,12 +57,13 @@ class _Sampler:
     """Looks at a tree of processes until it is told to stop."""
 
     root: int
+    seconds: float
     peak_pss: int = 0
     written: int = 0
     done: threading.Event = field(default_factory=threading.Event)
 
     def watch(self) -> None:
-        while not self.done.wait(_SAMPLE_SECONDS):
+        while not self.done.wait(self.seconds):
             seen = [_look(pid) for pid in tree(self.root)]
             # What an ended child used is added to its parent, so at any moment the sum is whole.
             pss, written = (sum(column) for column in zip(*seen, strict=True))
@@ -74,6 +77,7 @@ def measure(
     folder: Path,
     request: bytes = b"",
     environment: Mapping[str, str] | None = None,
+    look: float = _LOOK,
 ) -> Measurement:
     """Run a command to its end.
 
@@ -82,6 +86,7 @@ def measure(
         folder: on the file system that it writes to.
         request: what it reads first; its standard input stays open.
         environment: None for this process's.
+        look: seconds between two looks at its memory.
 
     Raises:
         CommandFailedError: its exit status is not 0.
@@ -100,7 +105,7 @@ def measure(
         assert process.stdout is not None
         process.stdin.write(request)
         process.stdin.flush()
-        sampler = _Sampler(process.pid)
+        sampler = _Sampler(process.pid, look)
         thread = threading.Thread(target=sampler.watch)
         thread.start()
         try:

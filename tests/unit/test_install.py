@@ -130,10 +130,10 @@ def test_the_root_is_named_unless_somebody_did(given: tuple[str, ...], found: li
     [
         ("var/roothome", "var/roothome/.ssh/keys"),
         ("/var/roothome", "var/roothome/.ssh/keys"),
-        ("./usr/../var//home/root/", "var/home/root/.ssh/keys"),
+        ("./usr/../var//home/admin/", "var/home/admin/.ssh/keys"),
         ("../../var/roothome", "var/roothome/.ssh/keys"),
-        ("home/root", "var/home/root/.ssh/keys"),
-        ("usr/root", "usr/root/.ssh/keys"),
+        ("home/admin", "var/home/admin/.ssh/keys"),
+        ("usr/admin", "usr/admin/.ssh/keys"),
     ],
 )
 def test_links_are_followed_inside_the_tree(target: str, found: str) -> None:

@@ -18,6 +18,7 @@ def fresh(monkeypatch):
     """Offer a hasher that nobody has used yet, whether it is faster than hashlib here or not."""
     idle = [BlockHasher()]
     monkeypatch.setattr(multi_buffer, "_idle", lambda: idle)
+    return idle[0]
 
 
 def data_of(blocks):
@@ -30,15 +31,16 @@ def one_by_one(data):
 
 
 @pytest.mark.parametrize("blocks", [0, 1, 3, 8, 16, 17, 255, 256, 257, 1023, 1024, 1025, 2049])
-def test_hashes_are_those_of_hashlib(blocks):
+def test_hashes_are_those_of_hashlib(fresh, blocks):
     data = data_of(blocks)
-    assert hash_blocks(data) == one_by_one(data)
+    assert fresh.hash_blocks(data) == one_by_one(data)
+    assert hash_blocks(data) == (one_by_one(data) if blocks > 4 else None)
 
 
 @pytest.mark.parametrize("size", [1, BLOCK - 1, BLOCK + 1, 16 * BLOCK - 1, 1024 * BLOCK + 1])
-def test_the_last_block_counts_as_if_filled_with_zeros(size):
+def test_the_last_block_counts_as_if_filled_with_zeros(fresh, size):
     data = data_of(1025)[:size]
-    assert hash_blocks(data) == one_by_one(data.ljust(-(-size // BLOCK) * BLOCK, b"\0"))
+    assert fresh.hash_blocks(data) == one_by_one(data.ljust(-(-size // BLOCK) * BLOCK, b"\0"))
 
 
 def during(seconds, do, interruption):
