@@ -39,11 +39,11 @@ crash: as-root ## power cuts at every durable step; as root
 
 .PHONY: test-vm
 test-vm: as-root ## machines in QEMU that install, upgrade, fall back and lose power; as root
-	@$(PYTEST) --verbose tests/vm
+	@$(PYTEST) --verbose --maxschedchunk 1 tests/vm
 
 .PHONY: daily-vm
 daily-vm: as-root ## the part of test-vm that is run for every change; as root
-	@$(PYTEST) --verbose -m daily tests/vm
+	@$(PYTEST) --verbose --maxschedchunk 1 -m daily tests/vm
 
 .PHONY: packages
 packages: ## the Debian packages, beside the Containerfile that takes them

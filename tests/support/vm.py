@@ -206,8 +206,9 @@ class VirtualMachine:
         ]
 
     def _drive(self) -> list[str]:
-        image = f"driver=qcow2,node-name=image,file.driver=file,file.filename={self.disk}"
-        blocks = ["-blockdev", image]
+        # Where QEMU alone is killed the host keeps what it was told, flushed or not.
+        image = f"driver=qcow2,node-name=image,cache.no-flush=on,file.filename={self.disk}"
+        blocks = ["-blockdev", f"{image},file.driver=file"]
         if self._recorded:
             self.log.touch()
             log = f"log.driver=file,log.filename={self.log},log-sector-size=512"

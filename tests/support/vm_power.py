@@ -31,6 +31,7 @@ _ENTRY = struct.Struct("<QQQQ")
 _FLUSH, _FUA, _DISCARD = 1, 2, 4
 _SECTOR = 512
 _POOL_BYTES = 64 << 30
+_BEGINNING = "beginning"
 _CLONE_SECONDS = 120.0
 
 
@@ -142,11 +143,9 @@ class Disks:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def flatten(self, image: Path) -> Path:
-        """Return a raw copy of a QEMU disk with all that lies below it."""
-        target = self.folder / "base"
-        run(["qemu-img", "convert", "-O", "raw", image, target], timeout=_CLONE_SECONDS)
-        return target
+    def begin(self, name: str) -> Path:
+        """Return a disk as it was before anything was recorded."""
+        return self.clone(self.folder / _BEGINNING, name)
 
     def clone(self, disk: Path, name: str) -> Path:
         """Return a copy that shares the blocks of another."""
@@ -156,8 +155,8 @@ class Disks:
 
 
 @contextmanager
-def disks(folder: Path) -> Iterator[Disks]:
-    """Give a place for disk images that goes away with them."""
+def disks(folder: Path, image: Path) -> Iterator[Disks]:
+    """Give a place for raw images of a QEMU disk that goes away with them."""
     pool, target = folder / "pool.img", folder / "pool"
     pool.touch()
     os.truncate(pool, _POOL_BYTES)
@@ -165,6 +164,8 @@ def disks(folder: Path) -> Iterator[Disks]:
     target.mkdir()
     run(["mount", "-o", "loop,discard", pool, target])
     try:
+        beginning = target / _BEGINNING
+        run(["qemu-img", "convert", "-O", "raw", image, beginning], timeout=_CLONE_SECONDS)
         yield Disks(target)
     finally:
         run(["umount", target])

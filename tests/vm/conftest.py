@@ -19,16 +19,19 @@ from support.vm_scenario import Scenario
 
 _TEST_SECONDS = 5_400
 """How long a scenario may take where machines are emulated on two cores that others use too."""
+_FIRST = ("test_power_cuts.py", "test_fallback.py")
+"""The files whose scenarios take longest; begun last, one of them would run alone at the end."""
 _scenario = pytest.StashKey[Scenario]()
 _failure = pytest.StashKey[str | None]()
 """What the report of a failed test says."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give scenarios the time they take."""
+    """Give scenarios the time they take, and begin with the longest."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.timeout(_TEST_SECONDS))
+    items.sort(key=lambda item: (*_FIRST, item.path.name).index(item.path.name))
 
 
 @pytest.fixture(scope="session", autouse=True)

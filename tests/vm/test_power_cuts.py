@@ -47,7 +47,7 @@ def test_power_cut_at_any_moment(scenario: Scenario, tmp_path: Path) -> None:
     known = [(log.position_at(size), name) for size, name in edits]
     cuts = log.cuts(_DISKS, _SEED)
     print(f"{len(log.writes)} requests, {len(cuts)} disks")
-    with disks(tmp_path) as pool:
+    with disks(tmp_path, running_machine().disk) as pool:
         booted = _check_all(pool, log, cuts, known, tmp_path)
         for number in _suspicious(booted):
             _boot(pool, log, cuts[number], known, tmp_path / f"boot-{number}")
@@ -56,7 +56,7 @@ def test_power_cut_at_any_moment(scenario: Scenario, tmp_path: Path) -> None:
 def _check_all(
     pool: Disks, log: WriteLog, cuts: list[Cut], known: list[tuple[int, str]], work: Path
 ) -> list[str]:
-    base = pool.flatten(running_machine().disk)
+    base = pool.begin("base")
     done = 0
     # Most of a check is waiting for loop devices.
     with ProcessPoolExecutor(_CHECKERS, multiprocessing.get_context("fork")) as checkers:
@@ -98,11 +98,11 @@ def _suspicious(booted: list[str]) -> list[int]:
 
 
 def _boot(pool: Disks, log: WriteLog, cut: Cut, known: list[tuple[int, str]], folder: Path) -> None:
-    base = pool.flatten(running_machine().disk)
-    log.apply(base, range(cut.position))
-    log.apply(base, cut.extra)
+    disk = pool.begin(folder.name)
+    log.apply(disk, range(cut.position))
+    log.apply(disk, cut.extra)
     folder.mkdir()
-    machine = VirtualMachine(Saved(base, running_machine().variables), folder)
+    machine = VirtualMachine(Saved(disk, running_machine().variables), folder)
     began = time.monotonic()
     try:
         machine.start()
@@ -110,4 +110,5 @@ def _boot(pool: Disks, log: WriteLog, cut: Cut, known: list[tuple[int, str]], fo
             assert machine.run(f"cat /etc/{name}") == content
     finally:
         machine.kill()
+    disk.unlink()
     print(f"{cut.position} +{len(cut.extra)}: booted in {time.monotonic() - began:.0f} s")
