@@ -53,7 +53,7 @@ def same_metadata(one: Node, other: Node) -> bool:
     A symbolic link has no mode of its own on Linux, so its mode is not looked at.
     """
     mine, theirs = one.metadata, other.metadata
-    return (
+    return mine is theirs or (
         (mine.uid, mine.gid) == (theirs.uid, theirs.gid)
         and (mine.permissions == theirs.permissions or isinstance(one, Symlink))
         and (mine.xattrs == theirs.xattrs or comparable_xattrs(mine) == comparable_xattrs(theirs))

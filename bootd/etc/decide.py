@@ -87,7 +87,7 @@ class Outcome:
                 return Directory(self.metadata, children)
             case RegularFile() | Symlink() | SpecialFile() as leaf:
                 # The same node where it is the same: one whose content is unknown equals no other.
-                same = leaf.metadata == self.metadata
+                same = leaf.metadata is self.metadata or leaf.metadata == self.metadata
                 return leaf if same else replace(leaf, metadata=self.metadata)
 
 
@@ -329,11 +329,17 @@ def _time(alike: Versions, content: Node) -> tuple[int, int]:
 
 
 def _modified(node: Node) -> tuple[int, int]:
-    return node.metadata.mtime_seconds, node.metadata.mtime_nanoseconds
+    return _time_of(node.metadata)
+
+
+def _time_of(metadata: Metadata) -> tuple[int, int]:
+    return metadata.mtime_seconds, metadata.mtime_nanoseconds
 
 
 def _dressed(chosen: Metadata, time: tuple[int, int], labelled: Metadata) -> Metadata:
     """Return what was chosen with a time, and the labels of `labelled`."""
+    if time == _time_of(chosen) and not chosen.xattrs and not labelled.xattrs:
+        return chosen
     seconds, nanoseconds = time
     labels = {name: value for name, value in labelled.xattrs.items() if name in LABELS}
     return Metadata(

@@ -23,21 +23,10 @@ def diff(base: Directory, mine: Path, contents: Contents) -> EtcDiff:
         EtcTooLargeError: see `scan_folder`.
         WriteFailedError: the kernel refused to read.
     """
-    return diff_trees(base, scan_folder(mine, contents, (base,)).root, mine, contents)
-
-
-def diff_trees(base: Directory, mine: Directory, folder: Path, contents: Contents) -> EtcDiff:
-    """Compare a tree with its defaults, as `diff` does.
-
-    Args:
-        base: the defaults.
-        mine: the tree, with the contents known that could be those of the defaults.
-        folder: where contents can be read that are not known.
-        contents: how contents are measured.
-    """
+    tree = scan_folder(mine, contents, (base,)).root
     changes: list[EtcChange] = []
     truncated = 0
-    for path, kind, before, after in _changes(b"", base, mine):
+    for path, kind, before, after in changed_nodes(base, tree):
         if len(changes) == MAX_CHANGES:
             truncated += 1
             continue
@@ -45,16 +34,17 @@ def diff_trees(base: Directory, mine: Directory, folder: Path, contents: Content
             EtcChange(
                 path=etc_path(path),
                 kind=kind,
-                base=describe(before, path, folder, contents),
-                mine=describe(after, path, folder, contents),
+                base=describe(before, path, mine, contents),
+                mine=describe(after, path, mine, contents),
             )
         )
     return EtcDiff(changes=changes, truncated=truncated)
 
 
-def _changes(
-    path: bytes, base: Node | None, mine: Node | None
+def changed_nodes(
+    base: Node | None, mine: Node | None, path: bytes = b""
 ) -> Iterator[tuple[bytes, ChangeKind, Node | None, Node | None]]:
+    """Yield path, kind, default and what stands there for each difference, as `diff` lists them."""
     kind = _kind(base, mine)
     if kind is not None:
         yield path, kind, base, mine
@@ -62,9 +52,9 @@ def _changes(
         return
     defaults = base.entries if isinstance(base, Directory) else {}
     for name in sorted(defaults.keys() | mine.entries.keys()):
-        if path or name not in NEVER_CARRIED:
-            below = path + b"/" + name if path else name
-            yield from _changes(below, defaults.get(name), mine.entries.get(name))
+        before, after = defaults.get(name), mine.entries.get(name)
+        if before is not after and (path or name not in NEVER_CARRIED):
+            yield from changed_nodes(before, after, path + b"/" + name if path else name)
 
 
 def _kind(base: Node | None, mine: Node | None) -> ChangeKind | None:

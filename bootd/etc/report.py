@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from bootd.etc.contents import Contents
 from bootd.etc.decide import Conflict, Plan
@@ -77,9 +77,24 @@ def describe(node: Node | None, path: bytes, folder: Path, contents: Contents) -
     """Return what a node is; one whose content is not known yet is read from `folder`."""
     if node is None:
         return EtcSide(type="absent")
+    kind: Literal["file", "folder", "symlink", "special"]
+    size, digest, target = None, None, None
+    match node:
+        case RegularFile():
+            kind, size = "file", node.size
+            digest = _digest(node, path, folder, contents)
+        case Directory():
+            kind = "folder"
+        case Symlink():
+            kind, target = "symlink", escape(node.target)
+        case SpecialFile():
+            kind = "special"
     metadata = node.metadata
-    side = EtcSide(
-        type="file",
+    return EtcSide(
+        type=kind,
+        size=size,
+        digest=digest.hex() if digest else None,
+        target=target,
         mode=f"{metadata.permissions:04o}",
         uid=metadata.uid,
         gid=metadata.gid,
@@ -88,18 +103,6 @@ def describe(node: Node | None, path: bytes, folder: Path, contents: Contents) -
             for name, value in sorted(metadata.xattrs.items())[:MAX_XATTRS]
         },
     )
-    match node:
-        case Directory():
-            return side.model_copy(update={"type": "folder"})
-        case Symlink():
-            return side.model_copy(update={"type": "symlink", "target": escape(node.target)})
-        case SpecialFile():
-            return side.model_copy(update={"type": "special"})
-        case RegularFile():
-            digest = _digest(node, path, folder, contents)
-            return side.model_copy(
-                update={"size": node.size, "digest": digest.hex() if digest else None}
-            )
 
 
 def _loudest_first(
@@ -131,7 +134,10 @@ def _digest(node: RegularFile, path: bytes, folder: Path, contents: Contents) ->
         return node.verity
     if node.content is not None:
         return contents.measure([node.content])
-    return _measure(path, folder, contents) if node.size <= MAX_MEASURED else None
+    if node.size <= MAX_MEASURED:
+        # Kept, for where it is described again.
+        node.verity = _measure(path, folder, contents)
+    return node.verity
 
 
 def _measure(path: bytes, folder: Path, contents: Contents) -> bytes | None:

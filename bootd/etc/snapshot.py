@@ -64,6 +64,8 @@ class Snapshot:
     Attributes:
         root: the tree; names of one inode share one node. A regular file's content is known (inline
             or measured) where a reference has a file of the same size at its path, else unknown.
+            A file that is in all as a reference has it is that very node: nearly every comparison
+            is of a node with itself then.
         states: for each path a number that is another one once inode, mode, size or change time is.
         immutable: paths of files and folders that are immutable or only added to (chattr(1)).
     """
@@ -221,6 +223,11 @@ class _Scan:
     states: dict[bytes, int] = field(default_factory=dict)
     immutable: list[bytes] = field(default_factory=list)
     linked: dict[tuple[int, int], RegularFile] = field(default_factory=dict)
+    taken: set[int] = field(default_factory=set)
+    """Identities of references' nodes that stand in the tree: several inodes share none."""
+    answer: ctypes.Array[ctypes.c_char] = field(
+        default_factory=lambda: ctypes.create_string_buffer(_STATX_SIZE)
+    )
 
     def fill(
         self,
@@ -291,9 +298,16 @@ class _Scan:
         else:
             metadata = _metadata(status, where)
             return SpecialFile(metadata, stat.S_IFMT(status.st_mode), status.st_rdev)
-        if _is_immutable(name, parent):
+        if self._is_immutable(name, parent):
             self.immutable.append(path)
         return node
+
+    def _is_immutable(self, name: bytes, parent: int) -> bool:
+        """Tell what stat(2) does not; where statx(2) cannot either, nothing is."""
+        if _LIBC.statx(parent, name, _AT_SYMLINK_NOFOLLOW, 0, self.answer) != 0:
+            return False
+        (attributes,) = _STATX_ATTRIBUTES.unpack_from(self.answer, _STATX_OFFSET)
+        return bool(attributes & _FIXED)
 
     def _file(
         self,
@@ -311,6 +325,18 @@ class _Scan:
                 self.linked[identity] = node
         if node.content is None and node.verity is None and _comparable(node, counterparts):
             self._measure(node, name, parent)
+        return node if status.st_nlink > 1 else self._as_known(node, counterparts)
+
+    def _as_known(self, node: RegularFile, counterparts: list[Node]) -> RegularFile:
+        """Return the reference's node that says the same of a file with one name, if there is."""
+        for known in counterparts:
+            if (
+                isinstance(known, RegularFile)
+                and _is_alike(known, node)
+                and id(known) not in self.taken
+            ):
+                self.taken.add(id(known))
+                return known
         return node
 
     def _measure(self, node: RegularFile, name: bytes, parent: int) -> None:
@@ -333,17 +359,19 @@ class _Scan:
             node.content = node.verity = None
 
 
-def _is_immutable(name: bytes, parent: int) -> bool:
-    """Tell what stat(2) does not; where statx(2) cannot either, nothing is."""
-    buffer = ctypes.create_string_buffer(_STATX_SIZE)
-    if _LIBC.statx(parent, name, _AT_SYMLINK_NOFOLLOW, 0, buffer) != 0:
-        return False
-    (attributes,) = _STATX_ATTRIBUTES.unpack_from(buffer, _STATX_OFFSET)
-    return bool(attributes & _FIXED)
-
-
 def _comparable(file: RegularFile, counterparts: list[Node]) -> bool:
     return any(isinstance(node, RegularFile) and node.size == file.size for node in counterparts)
+
+
+def _is_alike(known: RegularFile, file: RegularFile) -> bool:
+    """Tell whether a file's content is known, and all of it as that of another."""
+    return (
+        known.verity == file.verity
+        and known.content == file.content
+        and (file.verity is not None or file.content is not None)
+        and known.size == file.size
+        and known.metadata == file.metadata
+    )
 
 
 def _metadata(status: os.stat_result, where: bytes) -> Metadata:

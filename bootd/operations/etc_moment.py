@@ -7,15 +7,24 @@ of the running deployment; from finalize on about the moment it got its own ``/e
 from __future__ import annotations
 
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from bootd.etc.contents import Contents
-from bootd.etc.diff import diff_trees
+from bootd.etc.diff import changed_nodes
+from bootd.etc.report import describe
 from bootd.model.deployment import DeploymentId
-from bootd.model.etc_report import MAX_CHANGES, MAX_NOTES, EtcNote, EtcSide, NoteKind
+from bootd.model.etc_report import (
+    MAX_CHANGES,
+    MAX_NOTES,
+    EtcNote,
+    EtcSide,
+    NoteKind,
+    etc_path,
+)
 from bootd.model.tree import Directory
 from bootd.operations.record import read_record
 from bootd.sysroot import Sysroot
@@ -40,13 +49,24 @@ def fingerprint(side: EtcSide) -> str:
 
 
 def edits_in(defaults: Directory, tree: Directory, folder: Path, contents: Contents) -> Edits:
-    """Return what is changed in an ``/etc`` against its defaults; arguments as of `diff_trees`.
+    """Return what is changed in an ``/etc`` against its defaults.
+
+    Args:
+        defaults: the image's tree.
+        tree: the machine's, with the contents known that could be those of the defaults.
+        folder: where contents can be read that are not known.
+        contents: how contents are measured.
 
     Raises:
         WriteFailedError: the kernel refused to read.
     """
-    changes = diff_trees(defaults, tree, folder, contents).changes
-    return Edits(edits={change.path: fingerprint(change.mine) for change in changes})
+    changes = islice(changed_nodes(defaults, tree), MAX_CHANGES)
+    return Edits(
+        edits={
+            etc_path(path): fingerprint(describe(node, path, folder, contents))
+            for path, _, _, node in changes
+        }
+    )
 
 
 def late_edits(before: Edits | None, now: Edits) -> list[EtcNote]:

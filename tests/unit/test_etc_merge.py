@@ -286,6 +286,34 @@ def test_only_files_that_could_be_equal_are_measured(
     assert len(measured) == 1
 
 
+def test_an_untouched_file_is_the_very_node_of_its_default(
+    tmp_path: Path, contents: BusyContents
+) -> None:
+    base = folder(
+        {"same": contents.file(LONG), "small": contents.file("a"), "mode": contents.file(LONG)}
+    )
+    mine = lay_out(base, tmp_path / "mine", contents)
+    (mine / "mode").chmod(0o600)
+
+    found = scan_folder(mine, contents, (base,)).root.entries
+
+    assert found[b"same"] is base.entries[b"same"]
+    assert found[b"small"] is base.entries[b"small"]
+    assert found[b"mode"] is not base.entries[b"mode"]
+
+
+def test_copies_of_a_hard_linked_default_stay_apart(tmp_path: Path, contents: BusyContents) -> None:
+    linked = contents.file(LONG)
+    base = folder({"a": linked, "b": linked})
+    apart = folder({"a": contents.file(LONG), "b": contents.file(LONG)})
+    mine = lay_out(apart, tmp_path / "mine", contents)
+
+    found = scan_folder(mine, contents, (base, base)).root.entries
+
+    assert found[b"a"] is not found[b"b"]
+    assert preview_merge(base, mine, base, contents).conflicts == []
+
+
 def test_counts_say_which_way_each_path_went(tmp_path: Path, contents: BusyContents) -> None:
     text = contents.file
     base = folder({name: text("old") for name in "abcdefg"})
