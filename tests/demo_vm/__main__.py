@@ -40,7 +40,8 @@ def main() -> int:
     say.chapter("The stage: an image, a registry, a machine that was installed from it")
     say.tell("(made on first use, which takes some minutes)")
     try:
-        saved = running_machine()
+        # Nothing else keeps the host busy, and nobody likes to wait.
+        saved = running_machine(processors=2)
     except BootdError as error:
         sys.stdout.write(f"The machine could not be made: {error}\n")
         return 1

@@ -42,11 +42,14 @@ class Saved:
         disk: the disk, as an overlay or a raw image.
         variables: the EFI variables.
         memory: memory and devices; None where the machine was switched off.
+        processors: how many it has. Where the host is busy a firmware may wait for ever for its
+            second one to wake up (tianocore/edk2, pull request 13164; seen here once).
     """
 
     disk: Path
     variables: Path = _VARIABLES
     memory: Path | None = None
+    processors: int = 1
 
 
 class VirtualMachine:
@@ -75,6 +78,7 @@ class VirtualMachine:
         self.disk = folder / "disk.qcow2"
         self.variables = folder / "variables.qcow2"
         self._memory = saved.memory
+        self._processors = saved.processors
         self._registry = registry
         self._process: subprocess.Popen[bytes] | None = None
         self._agent = Agent(folder / "agent", self._fail_if_gone)
@@ -167,7 +171,7 @@ class VirtualMachine:
         self._monitor.execute("migrate", uri=f"exec:cat >{memory}")
         self._await_status("postmigrate")
         self.kill()
-        return Saved(self.disk, self.variables, memory)
+        return Saved(self.disk, self.variables, memory, self._processors)
 
     def take_picture(self, path: Path) -> None:
         """Save what the screen shows, as PNG."""
@@ -190,7 +194,7 @@ class VirtualMachine:
             network += f",guestfwd=tcp:{REGISTRY}-cmd:socat STDIO TCP:{self._registry}"
         return [
             *("qemu-system-x86_64", "-machine", "q35", *acceleration()),
-            *("-smp", "2", "-m", "1280"),
+            *("-smp", str(self._processors), "-m", "1280"),
             *("-drive", f"if=pflash,format=raw,readonly=on,file={_FIRMWARE}"),
             *("-drive", f"if=pflash,format=qcow2,file={self.variables}"),
             *self._drive(),

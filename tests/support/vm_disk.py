@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -34,13 +36,17 @@ def installed_machine() -> Saved:
     return Saved(cached_folder("vm-disk", digest, _install) / "disk.raw")
 
 
-def running_machine() -> Saved:
+def running_machine(processors: int = 1) -> Saved:
     """The same after its first boot, with ``v1`` kept for good, and running."""
     version = run(["qemu-system-x86_64", "--version"]).stdout.decode()
     inputs = (Path(__file__), *(Path(__file__).with_name(n) for n in ("vm.py", "vm_port.py")))
-    digest = digest_of(installed_machine().disk.parent.name, version, *inputs)
-    folder = cached_folder("vm-running", digest, _boot)
-    return Saved(folder / "disk.qcow2", folder / "variables.qcow2", folder / "memory")
+    begun = replace(installed_machine(), processors=processors)
+    digest = digest_of(begun.disk.parent.name, str(processors), version, *inputs)
+    folder = cached_folder("vm-running", digest, partial(_boot, begun))
+    memory = folder / "memory"
+    return replace(
+        begun, disk=folder / "disk.qcow2", variables=folder / "variables.qcow2", memory=memory
+    )
 
 
 def await_kept(machine: VirtualMachine) -> None:
@@ -61,8 +67,8 @@ def _install(folder: Path) -> None:
     install_to_disk(disk, settings, Silent())
 
 
-def _boot(folder: Path) -> None:
-    machine = VirtualMachine(installed_machine(), folder)
+def _boot(begun: Saved, folder: Path) -> None:
+    machine = VirtualMachine(begun, folder)
     try:
         machine.start()
         await_kept(machine)

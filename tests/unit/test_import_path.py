@@ -1,4 +1,7 @@
-"""The checkout is not on Python's path: its folders have names of other people's modules."""
+"""Python's path has bootd alone of the checkout, whose folders have names of others' modules.
+
+It is found as an installed package is, without an import hook, which would slow every start down.
+"""
 
 from __future__ import annotations
 
@@ -29,3 +32,17 @@ def test_folders_of_the_checkout_are_no_modules(tmp_path: Path) -> None:
     )
     ours = [place for place in json.loads(done.stdout) if Path(place).parent == CHECKOUT]
     assert not ours
+
+
+def test_a_start_of_python_imports_no_hook(tmp_path: Path) -> None:
+    shown = "import sys; print(*sys.modules, *map(repr, sys.meta_path))"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", shown],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    found = [word for word in ("editables", "distutils", "setuptools") if word in done.stdout]
+    assert not found
