@@ -7,6 +7,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Final
 
+from bootd import __version__
 from bootd.cli.look import add_offline, look
 from bootd.cli.output import Output
 from bootd.daemon.status_file import read_status
@@ -26,13 +27,12 @@ def run(arguments: Namespace, output: Output) -> int:
     What the daemon of this machine wrote down spares the bus; root asks, and hears more.
     """
     elsewhere = arguments.offline or arguments.sysroot or os.environ.get(_BUS_ADDRESS)
-    document = None if elsewhere or os.geteuid() == 0 else read_status(_RUN)
-    if document is None:
-        output.show(look(arguments, "GetStatus"))
-    elif output.json == "off":
+    written = None if elsewhere or os.geteuid() == 0 else read_status(_RUN)
+    document = look(arguments, "GetStatus") if written is None else written
+    if output.json == "off" and document.get("bootd") == __version__:
         from bootd.cli.render.status import render_plainly  # noqa: PLC0415 - JSON needs no text
 
         output.text(render_plainly(document, output.style))
     else:
-        output.value(document)
+        output.show(document)
     return 0
