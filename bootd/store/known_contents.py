@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 from struct import Struct
@@ -84,11 +84,12 @@ class NotingWriter(ObjectWriter):
         super().__init__(sysroot)
         self._notes = notes
 
-    def add(self, content: bytes) -> bytes:
-        """Store a content that is in memory, and note it."""
-        verity = super().add(content)
-        self._notes.add(sha256(content).digest(), verity)
-        return verity
+    def add_all(self, contents: Sequence[bytes]) -> list[bytes]:
+        """Store contents that are in memory, and note them."""
+        digests = super().add_all(contents)
+        for content, verity in zip(contents, digests, strict=True):
+            self._notes.add(sha256(content).digest(), verity)
+        return digests
 
     def add_stream(self, pieces: Iterable[bytes]) -> bytes:
         """Store a content that comes in pieces, and note it."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Generator, Iterable
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from bootd.model.digest import Digest
 from bootd.model.errors import DiffIdMismatchError, InvalidLayerError
@@ -17,7 +17,7 @@ from bootd.model.tree import RegularFile
 from bootd.store.decompress import UNPACKED_LIMIT, unpack
 from bootd.store.dumpfile import DumpEntry
 from bootd.store.known_contents import ContentNotes, NotingWriter
-from bootd.store.layer_entry import store_entry
+from bootd.store.layer_entry import ContentReader, store_entry
 from bootd.store.layer_index import ENTRIES_LIMIT, LayerIndex, LayerIndexWriter
 from bootd.store.objects import ObjectWriter
 from bootd.store.second_thread import in_second_thread
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from hashlib import _Hash as Hash
 
 _log = logging.getLogger(__name__)
+
+_MOST_WAITING: Final = 1024
+"""Entries, of which few may have a content."""
 
 
 def import_layer(
@@ -93,10 +96,11 @@ def _import(
     reader = TarReader(tar)
     writer = ObjectWriter(sysroot) if notes is None else NotingWriter(sysroot, notes)
     with LayerIndexWriter(sysroot, measured.diff_id) as index:
-        entries = LayerEntries(index, notes, limit)
+        entries = LayerEntries(index, writer, notes, limit)
         while (entry := reader.next()) is not None:
             entries.expect(entry)
-            entries.add(store_entry(entry, reader, writer))
+            entries.store(entry, reader)
+        entries.finish()
         measured.check()
         if notes is not None:
             notes.write(sysroot, measured.diff_id, verified=True)
@@ -106,16 +110,27 @@ def _import(
 class LayerEntries:
     """The entries of a layer on their way into its index, with a bound.
 
+    Those that follow a file whose content waits to be stored wait, too.
+
     Args:
         index: takes them.
+        writer: takes their contents.
         notes: takes the contents that they hold themselves; None to note nothing.
         limit: most bytes their contents may have together.
     """
 
-    def __init__(self, index: LayerIndexWriter, notes: ContentNotes | None, limit: int) -> None:
+    def __init__(
+        self,
+        index: LayerIndexWriter,
+        writer: ObjectWriter,
+        notes: ContentNotes | None,
+        limit: int,
+    ) -> None:
         self._index = index
+        self._writer = writer
         self._notes = notes
         self._limit = self._left = limit
+        self._waiting: list[DumpEntry] = []
 
     def expect(self, entry: TarEntry) -> None:
         """Refuse the next entry, before its content is read, if it is one or a few bytes too many.
@@ -130,19 +145,46 @@ class LayerEntries:
             raise InvalidLayerError(
                 f"entry {shown(entry.name)} brings a layer to more than {self._limit} bytes"
             )
-        if self._index.entries == ENTRIES_LIMIT:
+        if self._index.entries + len(self._waiting) == ENTRIES_LIMIT:
             raise InvalidLayerError(f"a layer has more than {ENTRIES_LIMIT} entries")
 
+    def store(self, entry: TarEntry, reader: ContentReader) -> None:
+        """Add an entry whose content is not in the store.
+
+        Raises:
+            InvalidLayerError: see `bootd.store.layer_entry.store_entry`.
+            NoSpaceError, WriteFailedError: it could not be written.
+        """
+        self.add(store_entry(entry, reader, self._writer))
+
     def add(self, entry: DumpEntry) -> None:
-        """Add the entry.
+        """Add an entry.
 
         Raises:
             NoSpaceError, WriteFailedError: it could not be written.
         """
-        self._index.add(entry)
-        node = entry.node
-        if self._notes is not None and isinstance(node, RegularFile) and node.content:
-            self._notes.add_small(node.content)
+        self._waiting.append(entry)
+        if len(self._waiting) >= _MOST_WAITING:
+            self._writer.catch_up()
+        if not self._writer.waiting:
+            self._add_waiting()
+
+    def finish(self) -> None:
+        """Let nothing wait any longer.
+
+        Raises:
+            NoSpaceError, WriteFailedError: something could not be written.
+        """
+        self._writer.catch_up()
+        self._add_waiting()
+
+    def _add_waiting(self) -> None:
+        for entry in self._waiting:
+            self._index.add(entry)
+            node = entry.node
+            if self._notes is not None and isinstance(node, RegularFile) and node.content:
+                self._notes.add_small(node.content)
+        self._waiting.clear()
 
 
 class Measured:

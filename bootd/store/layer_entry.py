@@ -48,6 +48,8 @@ class ContentReader(Protocol):
 def store_entry(tar: TarEntry, reader: ContentReader, writer: ObjectWriter) -> DumpEntry:
     """Return an entry as a line of the layer's index; a large content becomes an object.
 
+    The digest of that may be known only after the writer's `catch_up`.
+
     Raises:
         InvalidLayerError: the entry is none that a builder writes; it is named.
         NoSpaceError, WriteFailedError: its object could not be stored.
@@ -117,7 +119,9 @@ def _node(tar: TarEntry, reader: ContentReader, writer: ObjectWriter) -> Node:
         case stat.S_IFREG if size <= INLINE_LIMIT:
             return RegularFile(metadata, size, content=reader.read())
         case stat.S_IFREG if size <= IN_MEMORY_LIMIT:
-            return RegularFile(metadata, size, verity=writer.add(reader.read()))
+            file = RegularFile(metadata, size)
+            writer.add_soon(file, reader.read())
+            return file
         case stat.S_IFREG:
             return RegularFile(metadata, size, verity=writer.add_stream(reader.content()))
         case stat.S_IFDIR:

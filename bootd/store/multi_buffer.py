@@ -17,8 +17,10 @@ from __future__ import annotations
 
 import ctypes
 import logging
+from collections.abc import Sequence
 from functools import cache
 from hashlib import sha256
+from itertools import pairwise
 from typing import Final
 
 _log = logging.getLogger(__name__)
@@ -120,23 +122,31 @@ class BlockHasher:
         self._jobs: dict[int, _Job] = {}
         self._hashes = ctypes.create_string_buffer(_GROUP * _DIGEST_SIZE)
         probe = [bytes([number]) * BLOCK for number in range(17)]
-        if self.hash_blocks(b"".join(probe)) != b"".join(sha256(one).digest() for one in probe):
+        if self.hash_blocks(probe) != [sha256(one).digest() for one in probe]:
             raise OSError("the library hashes wrongly")
 
-    def hash_blocks(self, data: bytes) -> bytes:
-        """Return the SHA-256 hashes of blocks of 4096 bytes, joined.
+    def hash_blocks(self, contents: Sequence[bytes]) -> list[bytes]:
+        """Return for each content the SHA-256 hashes of its blocks of 4096 bytes, joined.
 
         Args:
-            data: the blocks; the last counts as if filled with zeros.
+            contents: the last block of each counts as if filled with zeros.
         """
-        whole = len(data) & -BLOCK
-        held, last = ctypes.c_char_p(data), ctypes.c_char_p(data[whole:].ljust(BLOCK, b"\0"))
-        start = _address_of(held)
-        sources = [*range(start, start + whole, BLOCK)]
-        if whole < len(data):
-            sources.append(_address_of(last))
+        held: list[ctypes.c_char_p] = []
+        sources: list[int] = []
+        ends = [0]
+        for data in contents:
+            whole = len(data) & -BLOCK
+            if whole:
+                held.append(ctypes.c_char_p(data))
+                start = _address_of(held[-1])
+                sources += range(start, start + whole, BLOCK)
+            if whole < len(data):
+                held.append(ctypes.c_char_p(data[whole:].ljust(BLOCK, b"\0")))
+                sources.append(_address_of(held[-1]))
+            ends.append(len(sources) * _DIGEST_SIZE)
         groups = range(0, len(sources), _GROUP)
-        return b"".join([self._hash_group(sources[at : at + _GROUP]) for at in groups])
+        hashes = b"".join([self._hash_group(sources[at : at + _GROUP]) for at in groups])
+        return [hashes[start:end] for start, end in pairwise(ends)]
 
     def _hash_group(self, sources: list[int]) -> bytes:
         hashes = digest = ctypes.addressof(self._hashes)
@@ -160,20 +170,23 @@ class BlockHasher:
         return job
 
 
-def hash_blocks(data: bytes) -> bytes | None:
-    """Return the SHA-256 hashes of blocks of 4096 bytes, joined; None where hashlib has to do it.
+def hash_blocks(contents: Sequence[bytes]) -> list[bytes] | None:
+    """Return for each content the SHA-256 hashes of its blocks of 4096 bytes, joined.
 
     Args:
-        data: the blocks; the last counts as if filled with zeros.
+        contents: the last block of each counts as if filled with zeros.
+
+    Returns:
+        None where hashlib has to do it.
     """
-    if len(data) <= _FEW_BLOCKS * BLOCK:
+    if sum([-(-len(data) // BLOCK) for data in contents]) <= _FEW_BLOCKS:
         return None
     idle = _idle()
     try:
         hasher = idle.pop()
     except IndexError:
         return None
-    hashes = hasher.hash_blocks(data)
+    hashes = hasher.hash_blocks(contents)
     idle.append(hasher)
     return hashes
 

@@ -10,16 +10,21 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 from bootd.durable import storage_errors, temporary_name
-from bootd.store.verity import VerityHash, enable_verity, verity_digest
+from bootd.model.tree import RegularFile
+from bootd.store.verity import VerityHash, enable_verity, verity_digests
 from bootd.sysroot import Sysroot
 
 IN_MEMORY_LIMIT: Final = 4 << 20
 """Contents up to this size are taken whole; larger ones go through a temporary file."""
+
+_TOGETHER: Final = 64
+_BYTES_TOGETHER: Final = 256 << 10
+"""So many contents, or bytes of them, are stored at once."""
 
 _FOLDER: Final = re.compile(r"[0-9a-f]{2}")
 _NAME: Final = re.compile(r"[0-9a-f]{62}")
@@ -58,7 +63,11 @@ def unneeded_objects(sysroot: Sysroot, needed: Collection[bytes]) -> Iterator[li
 
 
 class ObjectWriter:
-    """Adds contents to a store; one for each import, in one process and thread."""
+    """Adds contents to a store; one for each import, in one process and thread.
+
+    Attributes:
+        waiting: files whose contents are still to be stored.
+    """
 
     def __init__(self, sysroot: Sysroot) -> None:
         self._disk = sysroot.disk
@@ -66,20 +75,47 @@ class ObjectWriter:
         self._prefix = f"{sysroot.objects}/"
         self._folders: set[str] = set()
         self._verity = True
+        self.waiting: list[RegularFile] = []
+        self._contents: list[bytes] = []
+        self._size = 0
 
-    def add(self, content: bytes) -> bytes:
-        """Store a content that is in memory and return its digest; nothing is synced.
+    def add_soon(self, file: RegularFile, content: bytes) -> None:
+        """Store a content that is in memory, together with others; the file then has its digest.
 
         Raises:
-            NoSpaceError, WriteFailedError: it could not be stored.
+            NoSpaceError, WriteFailedError: it, or one before it, could not be stored.
         """
-        verity = verity_digest(content)
-        name = self._named(verity)
-        if os.path.exists(name):  # noqa: PTH110 - once for each file of an image
-            return verity
-        self._disk.add_small_file(name, content, _MODE)
-        self._guard(name)
-        return verity
+        self.waiting.append(file)
+        self._contents.append(content)
+        self._size += len(content)
+        if len(self.waiting) >= _TOGETHER or self._size >= _BYTES_TOGETHER:
+            self.catch_up()
+
+    def catch_up(self) -> None:
+        """Store what waits.
+
+        Raises:
+            NoSpaceError, WriteFailedError: something could not be stored.
+        """
+        for file, verity in zip(self.waiting, self.add_all(self._contents), strict=True):
+            file.verity = verity
+        self.waiting.clear()
+        self._contents.clear()
+        self._size = 0
+
+    def add_all(self, contents: Sequence[bytes]) -> list[bytes]:
+        """Store contents that are in memory and return their digests; nothing is synced.
+
+        Raises:
+            NoSpaceError, WriteFailedError: one could not be stored.
+        """
+        digests = verity_digests(contents)
+        for content, verity in zip(contents, digests, strict=True):
+            name = self._named(verity)
+            if not os.path.exists(name):  # noqa: PTH110 - once for each file of an image
+                self._disk.add_small_file(name, content, _MODE)
+                self._guard(name)
+        return digests
 
     def add_stream(self, pieces: Iterable[bytes]) -> bytes:
         """Store a content that comes in pieces and return its digest; nothing is synced.

@@ -22,7 +22,7 @@ from bootd.model.tree import INLINE_LIMIT
 from bootd.store.decompress import UNPACKED_LIMIT
 from bootd.store.known_contents import ContentNotes, NotingWriter
 from bootd.store.layer import LayerEntries, Measured
-from bootd.store.layer_entry import held_entry, store_entry
+from bootd.store.layer_entry import held_entry
 from bootd.store.layer_index import LayerIndex, LayerIndexWriter
 from bootd.store.table.annotations import Estargz, ZstdChunked, find_table
 from bootd.store.table.contents import FetchedContents
@@ -81,9 +81,11 @@ def import_partial_layer(
     contents = FetchedContents(table.rows, table.compression, spans, fetch)
     notes = ContentNotes()
     with closing(contents), LayerIndexWriter(sysroot, diff_id) as index:
-        job = _Job(sysroot, table, held, contents, notes, LayerEntries(index, notes, limit))
+        entries = LayerEntries(index, NotingWriter(sysroot, notes), notes, limit)
+        job = _Job(table, held, contents, notes, entries)
         stream = table.tar_stream()
         size = _trust(job) if stream is None else _rebuild(job, stream, diff_id)
+        entries.finish()
         notes.write(sysroot, diff_id, verified=stream is not None)
         found = index.publish(size)
     _log.debug("imported layer %s with %d of its parts", diff_id, len(spans))
@@ -106,20 +108,19 @@ def _rebuild(job: _Job, stream: Iterator[bytes | int], diff_id: Digest) -> int:
     rows = job.table.rows
     rebuilt = RebuiltStream(rows, job.held, job.contents, measured, job.notes)
     reader = TarReader(rebuilt.pieces(stream))
-    writer = NotingWriter(job.sysroot, job.notes)
     while (tar := reader.next()) is not None:
         job.entries.expect(tar)
         held = reader.held() if tar.file_type == stat.S_IFREG else None
-        job.entries.add(
-            store_entry(tar, reader, writer) if held is None else held_entry(tar, held.verity)
-        )
+        if held is None:
+            job.entries.store(tar, reader)
+        else:
+            job.entries.add(held_entry(tar, held.verity))
     measured.check()
     return measured.size
 
 
 def _trust(job: _Job) -> int:
     """Add the entries of the table; return how many bytes their contents have together."""
-    writer = NotingWriter(job.sysroot, job.notes)
     rows = job.table.rows
     row = -1
     for entry in job.table.entries():
@@ -136,11 +137,11 @@ def _trust(job: _Job) -> int:
                 job.entries.add(held_entry(tar, value))
                 continue
             content = job.contents.content(row) if value is None else iter((value,))
-        job.entries.add(store_entry(tar, _Content(content), writer))
+        job.entries.store(tar, _Content(content))
     own = job.table.own_entry()
     if own is not None:
         tar, content = own
-        job.entries.add(store_entry(tar, _Content(content), writer))
+        job.entries.store(tar, _Content(content))
     return sum(rows.sizes)
 
 
@@ -148,7 +149,6 @@ def _trust(job: _Job) -> int:
 class _Job:
     """A layer on its way into the store."""
 
-    sysroot: Sysroot
     table: LayerTable
     held: HeldRows
     contents: FetchedContents

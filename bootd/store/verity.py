@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+from collections.abc import Sequence
 from hashlib import sha256
 from io import FileIO
 from pathlib import Path
@@ -39,10 +40,19 @@ _READ_SIZE: Final = 1 << 18
 
 def verity_digest(data: bytes) -> bytes:
     """Return the 32-byte fs-verity digest of a content."""
-    hashes = _hash_blocks(data)
-    while len(hashes) > DIGEST_SIZE:
-        hashes = _hash_blocks(hashes)
-    return _file_digest(len(data), hashes)
+    return verity_digests((data,))[0]
+
+
+def verity_digests(contents: Sequence[bytes]) -> list[bytes]:
+    """Return the 32-byte fs-verity digest of each content.
+
+    For many small ones at once that takes half the time (`bootd.store.multi_buffer`).
+    """
+    hashes = _hash_all(contents)
+    while tall := [number for number, joined in enumerate(hashes) if len(joined) > DIGEST_SIZE]:
+        for number, joined in zip(tall, _hash_all([hashes[one] for one in tall]), strict=True):
+            hashes[number] = joined
+    return [_file_digest(len(data), root) for data, root in zip(contents, hashes, strict=True)]
 
 
 class VerityHash:
@@ -147,10 +157,17 @@ def enable_verity(path: Path) -> bool:
 
 def _hash_blocks(data: bytes) -> bytes:
     """Return the hashes of all blocks, joined; the last block counts as if filled with zeros."""
+    return _hash_all((data,))[0]
+
+
+def _hash_all(contents: Sequence[bytes]) -> list[bytes]:
+    """Do the same for each content."""
+    return hash_blocks(contents) or [_hash_one_by_one(data) for data in contents]
+
+
+def _hash_one_by_one(data: bytes) -> bytes:
     if len(data) <= BLOCK:
         return sha256(data.ljust(BLOCK, b"\0")).digest() if data else b""
-    if (joined := hash_blocks(data)) is not None:
-        return joined
     view = memoryview(data)
     whole = len(view) & -BLOCK
     hashes = [sha256(view[start : start + BLOCK]).digest() for start in range(0, whole, BLOCK)]

@@ -26,7 +26,7 @@ from bootd.model.errors import (
     WriteFailedError,
 )
 from bootd.model.tree import Directory, RegularFile, SpecialFile, Symlink
-from bootd.store import objects
+from bootd.store import layer, objects
 from bootd.store.dumpfile import format_entry
 from bootd.store.layer import import_layer
 from bootd.store.layer_entry import tree_path
@@ -172,6 +172,26 @@ def test_content_is_stored_once(sysroot, size):
     assert list(all_objects(sysroot)) == [verity_digest(content)]
     assert object_path(sysroot, verity_digest(content)).stat().st_ino == before
     assert not list(sysroot.objects.glob("**/.new-*"))
+
+
+def test_entries_keep_their_order_whatever_waits_to_be_stored(sysroot):
+    # Two contents that wait, one that is large, then more entries than ever wait.
+    files = {"b": b"b" * 100, "a": b"a" * 5_000, "c": b"c" * (5 << 20), "d": b"d" * 70}
+    files |= {f"e{number}": b"" for number in range(2_500)} | {"f": b"f" * 70}
+    stream = tar_layer(files)
+    found = entries(sysroot, stream)
+    assert [path.decode() for path in found] == [f"/{name}" for name in files]
+    for name, content in files.items():
+        node = found[f"/{name}".encode()].node
+        assert isinstance(node, RegularFile)
+        assert node.verity == (verity_digest(content) if content else None)
+
+
+def test_a_layer_has_a_most_of_entries(sysroot, monkeypatch):
+    monkeypatch.setattr(layer, "ENTRIES_LIMIT", 3)
+    entries(sysroot, tar_layer(dict.fromkeys("abc", b"x" * 100)))
+    with pytest.raises(InvalidLayerError, match="more than 3 entries"):
+        entries(sysroot, tar_layer(dict.fromkeys("abcd", b"x" * 100)))
 
 
 @pytest.mark.parametrize(

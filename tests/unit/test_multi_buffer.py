@@ -6,9 +6,12 @@ from pathlib import Path
 from platform import machine
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from bootd.store import multi_buffer
 from bootd.store.multi_buffer import BLOCK, BlockHasher, hash_blocks
+from bootd.store.verity import verity_digest, verity_digests
 
 pytestmark = pytest.mark.skipif(machine() != "x86_64", reason="the library is for x86-64 alone")
 
@@ -27,20 +30,37 @@ def data_of(blocks):
 
 def one_by_one(data):
     starts = range(0, len(data), BLOCK)
-    return b"".join(sha256(data[start : start + BLOCK]).digest() for start in starts)
+    blocks = [data[start : start + BLOCK].ljust(BLOCK, b"\0") for start in starts]
+    return b"".join(sha256(block).digest() for block in blocks)
 
 
 @pytest.mark.parametrize("blocks", [0, 1, 3, 8, 16, 17, 255, 256, 257, 1023, 1024, 1025, 2049])
 def test_hashes_are_those_of_hashlib(fresh, blocks):
     data = data_of(blocks)
-    assert fresh.hash_blocks(data) == one_by_one(data)
-    assert hash_blocks(data) == (one_by_one(data) if blocks > 4 else None)
+    assert fresh.hash_blocks([data]) == [one_by_one(data)]
+    assert hash_blocks([data]) == ([one_by_one(data)] if blocks > 4 else None)
 
 
 @pytest.mark.parametrize("size", [1, BLOCK - 1, BLOCK + 1, 16 * BLOCK - 1, 1024 * BLOCK + 1])
 def test_the_last_block_counts_as_if_filled_with_zeros(fresh, size):
     data = data_of(1025)[:size]
-    assert fresh.hash_blocks(data) == one_by_one(data.ljust(-(-size // BLOCK) * BLOCK, b"\0"))
+    assert fresh.hash_blocks([data]) == [one_by_one(data)]
+
+
+def test_contents_are_hashed_apart():
+    contents = [data_of(1025)[:size] for size in (5 * BLOCK, 0, 1, BLOCK, BLOCK + 1, 1024 * BLOCK)]
+    assert hash_blocks(contents) == [one_by_one(data) for data in contents]
+    assert hash_blocks([]) is None
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.integers(0, 300 * BLOCK), max_size=6))
+def test_many_measure_as_each_alone(sizes):
+    contents = [data_of(300)[:size] for size in sizes]
+    found = verity_digests(contents)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(multi_buffer, "_idle", list)
+        assert found == [verity_digest(data) for data in contents]
 
 
 def during(seconds, do, interruption):
@@ -65,26 +85,28 @@ def give_up():
 def test_one_that_was_interrupted_is_never_asked_again():
     data = data_of(16_384)
     with pytest.raises(GivenUpError):
-        during(0.002, lambda: hash_blocks(data), give_up)
-    assert hash_blocks(data_of(8)) is None
+        during(0.002, lambda: hash_blocks([data]), give_up)
+    assert hash_blocks([data_of(8)]) is None
 
 
 def test_who_finds_it_in_use_has_hashlib_do_it():
     data = data_of(16_384)
     found = []
-    hashes = during(0.002, lambda: hash_blocks(data), lambda: found.append(hash_blocks(data_of(8))))
+    hashes = during(
+        0.002, lambda: hash_blocks([data]), lambda: found.append(hash_blocks([data_of(8)]))
+    )
     assert found == [None]
-    assert hashes == one_by_one(data)
+    assert hashes == [one_by_one(data)]
 
 
 def test_what_was_hashed_is_not_kept():
     def resident():
         return int(Path("/proc/self/statm").read_text().split()[1])
 
-    hash_blocks(data_of(256))
+    hash_blocks([data_of(256)])
     before = resident()
     for _ in range(64):
-        hash_blocks(data_of(256))
+        hash_blocks([data_of(256)])
     assert (resident() - before) * BLOCK < 16 << 20
 
 

@@ -199,7 +199,7 @@ def test_damaged_manifests_and_configurations(sysroot, name):
 def test_contents(sysroot):
     contents = StoreContents(sysroot)
     data = b"x" * 5000
-    verity = ObjectWriter(sysroot).add(data)
+    (verity,) = ObjectWriter(sysroot).add_all([data])
     file = RegularFile(Metadata(), len(data), verity=verity)
     assert contents.measure([data[:4000], data[4000:]]) == verity
     assert contents.read(file) == data
@@ -217,7 +217,7 @@ def test_streams_become_objects_once(sysroot):
     pieces = [b"a" * 100_000, b"b" * 7]
     verity = verity_digest(b"".join(pieces))
     assert writer.add_stream(iter(pieces)) == writer.add_stream(iter(pieces)) == verity
-    assert writer.add(b"".join(pieces)) == verity
+    assert writer.add_all([b"".join(pieces)]) == [verity]
     assert list(all_objects(sysroot)) == [verity]
     assert [path.name for path in sysroot.objects.iterdir()] == [verity.hex()[:2]]
 
@@ -329,7 +329,7 @@ def test_nothing_goes_when_what_is_needed_cannot_be_known(sysroot, what):
 
 
 def fail_after_adding(sysroot, content):
-    ObjectWriter(sysroot).add(content)
+    ObjectWriter(sysroot).add_all([content])
     raise InvalidLayerError("stop")
 
 
@@ -358,14 +358,14 @@ def test_objects_that_nothing_vouches_for_do_not_outlive_a_power_cut(sysroot):
 
 def test_after_an_import_that_ended_nothing_is_removed(sysroot):
     with importing(sysroot):
-        ObjectWriter(sysroot).add(b"kept" * 100)
+        ObjectWriter(sysroot).add_all([b"kept" * 100])
     with importing(another_boot(sysroot)):
         assert len(list(all_objects(sysroot))) == 1
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", "null"])
 def test_a_damaged_mark_is_one_of_another_boot(sysroot, text):
-    ObjectWriter(sysroot).add(b"unvouched" * 100)
+    ObjectWriter(sysroot).add_all([b"unvouched" * 100])
     (sysroot.store / "importing.json").write_text(text)
     with importing(sysroot):
         assert list(all_objects(sysroot)) == []
