@@ -345,16 +345,21 @@ class _Scan:
             node.content = b""
             return
         for _ in range(_MAX_READS):
-            with closing(open_file(name, parent)) as descriptor:
+            with closing(_open(name, parent, _OPEN_FILE)) as descriptor:
                 if descriptor is None:
                     return
                 before = os.fstat(descriptor)
-                if before.st_size <= INLINE_LIMIT:
-                    node.content = b"".join(chunks_of(descriptor, before.st_size))
+                if not stat.S_ISREG(before.st_mode):
+                    return
+                size = before.st_size
+                if size <= INLINE_LIMIT:
+                    node.content = os.read(descriptor, size)
                 elif self.contents is not None:
-                    node.verity = self.contents.measure(chunks_of(descriptor, before.st_size))
+                    whole = size <= _CHUNK
+                    chunks = (os.read(descriptor, size),) if whole else chunks_of(descriptor, size)
+                    node.verity = self.contents.measure(chunks)
                 after = os.fstat(descriptor)
-            if state_of(before) == state_of(after) and before.st_size == node.size:
+            if before.st_ctime_ns == after.st_ctime_ns and size == after.st_size == node.size:
                 return
             node.content = node.verity = None
 

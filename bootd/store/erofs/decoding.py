@@ -111,15 +111,20 @@ def read_inode(window: Window, superblock: Superblock, nid: int) -> StoredInode:
         DamagedImageError: it is outside the image or not of a known form.
     """
     offset = superblock.metadata + nid * SLOT
-    stored = window.read(offset, COMPACT_INODE.size)
+    # Nearly all are of the large form; only at the end of an image a small one has less behind it.
+    room = min(EXTENDED_INODE.size, max(COMPACT_INODE.size, window.size - offset))
+    stored = window.read(offset, room)
     form = stored[0] | stored[1] << 8
     if form & EXTENDED:
-        stored += window.read(offset + COMPACT_INODE.size, EXTENDED_INODE.size - COMPACT_INODE.size)
+        if room < EXTENDED_INODE.size:
+            raise window.damaged(f"inode {nid} is cut short", offset)
+        end = offset + EXTENDED_INODE.size
         _, count, mode, size, address, _, uid, gid, seconds, nanoseconds, _ = EXTENDED_INODE.unpack(
             stored
         )
     else:
-        _, count, mode, _, size, address, _, uid, gid = COMPACT_INODE.unpack(stored)
+        end = offset + COMPACT_INODE.size
+        _, count, mode, _, size, address, _, uid, gid = COMPACT_INODE.unpack_from(stored)
         seconds, nanoseconds = superblock.seconds, superblock.nanoseconds
     if form > _KNOWN_FORMAT_BITS or nanoseconds >= NANOSECONDS:
         raise window.damaged(f"inode {nid} has the unknown form {form:#x}", offset)
@@ -134,7 +139,7 @@ def read_inode(window: Window, superblock: Superblock, nid: int) -> StoredInode:
         gid,
         seconds,
         nanoseconds,
-        offset + len(stored),
+        end,
         XATTR_HEADER.size + XATTR_ALIGNMENT * (count - 1) if count else 0,
     )
 
