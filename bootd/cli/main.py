@@ -6,7 +6,6 @@ Nothing else in bootd prints errors or decides exit statuses. A traceback never 
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from argparse import Namespace
@@ -20,17 +19,17 @@ from bootd.model.errors import BootdError, InternalError, InvalidArgumentError
 
 INTERRUPTED: Final = 130
 """128 and SIGINT, as a shell reports it."""
+_TALKATIVE: Final = frozenset({"DEBUG", "INFO"})
 _BROKEN_PIPE: Final = 141
 """128 and SIGPIPE."""
-_LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO}
-_log = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``bootctl-py`` and return its exit status (`bootd.model.errors` lists them)."""
     words = list(sys.argv[1:] if argv is None else argv)
-    level = os.environ.get("SYSTEMD_LOG_LEVEL", "").lower()
-    logging.basicConfig(level=_LEVELS.get(level, logging.WARNING), format="%(name)s: %(message)s")
+    level = os.environ.get("SYSTEMD_LOG_LEVEL", "").upper()
+    if level in _TALKATIVE:
+        _log_from(level)
     try:
         return _run(words)
     except BootdError as error:
@@ -41,9 +40,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader has seen enough; what Python still holds must not raise at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _BROKEN_PIPE
-    except Exception as error:  # noqa: BLE001 - the last frame of a process: report, do not hide
-        _log.debug("unexpected", exc_info=True)
+    except Exception as error:
+        import logging  # noqa: PLC0415 - see `_log_from`
+
+        logging.getLogger(__name__).debug("unexpected", exc_info=True)
         return _report(_unexpected(error), words)
+
+
+def _log_from(level: str) -> None:
+    """Log what is at a level or above it; without this, Python prints warnings and errors alone."""
+    import logging  # noqa: PLC0415 - a tenth of what ``status`` takes
+
+    logging.basicConfig(level=level, format="%(name)s: %(message)s")
 
 
 def _run(words: Sequence[str]) -> int:

@@ -7,26 +7,19 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TextIO
 
-from bootd import process
 from bootd.cli.style import Style, wants_colour
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
 JsonMode = Literal["off", "short", "pretty"]
-_PAGER: Final = "less"
-_LESS: Final = "FRSXMK"
-"""As systemd's tools set it: leave short output on the screen, let colours through."""
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(NamedTuple):
     """What to print, and how.
 
     Attributes:
@@ -43,7 +36,7 @@ class Output:
     json: JsonMode = "off"
     quiet: bool = False
     pager: bool = False
-    environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    environment: Mapping[str, str] = os.environ
 
     @property
     def style(self) -> Style:
@@ -86,10 +79,11 @@ class Output:
         """Print text on stdout, through a pager where one is of use."""
         if not text:
             return
-        command = self._pager_command()
-        if command:
-            process.feed(command, text.encode() + b"\n", {"LESS": self._less()})
-            return
+        if self.pager and self.stdout is sys.stdout and self.stdout.isatty():
+            from bootd.cli.pager import page  # noqa: PLC0415 - few have anything to page
+
+            if page(text, self.environment):
+                return
         self.stdout.write(text + "\n")
         self.stdout.flush()
 
@@ -98,16 +92,6 @@ class Output:
         if self.talkative:
             self.stderr.write(text + "\n")
             self.stderr.flush()
-
-    def _less(self) -> str:
-        return self.environment.get("SYSTEMD_LESS") or _LESS
-
-    def _pager_command(self) -> list[str]:
-        if not (self.pager and self.stdout is sys.stdout and self.stdout.isatty()):
-            return []
-        asked = self.environment.get("SYSTEMD_PAGER", self.environment.get("PAGER", _PAGER))
-        words = asked.split()
-        return words if words and words != ["cat"] and shutil.which(words[0]) else []
 
 
 def json_mode(asked: str, stdout: TextIO) -> JsonMode:

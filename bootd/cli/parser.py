@@ -7,7 +7,6 @@ itself when it is chosen; nothing else is imported to parse.
 from __future__ import annotations
 
 import argparse
-import difflib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,6 +39,8 @@ class Parser(argparse.ArgumentParser):
         hint = f"'{self.prog} --help' shows what can be written."
         wrong = _NO_SUCH_VERB.match(message)
         if wrong is not None:
+            import difflib  # noqa: PLC0415 - those who know the verbs need no advice
+
             message = f"there is no verb '{wrong[1]}'"
             near = difflib.get_close_matches(wrong[1], _words_after(self.prog), n=1)
             hint = f"Did you mean '{near[0]}'? {hint}" if near else hint

@@ -7,14 +7,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 _OFF: Final = frozenset({"0", "no", "n", "false", "f", "off"})
 
 
-@dataclass(frozen=True, slots=True)
-class Style:
+class Style(NamedTuple):
     """Marks up text for a terminal, or leaves it plain."""
 
     colour: bool = False
