@@ -19,10 +19,11 @@ import importlib
 import logging
 import os
 import socket
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import ModuleType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 
 from bootd.daemon import names
 from bootd.daemon.wire import ERROR_PREFIX, IncomingCall, IncomingSignal, RemoteError, Variant
@@ -41,6 +42,7 @@ ADDRESS_VARIABLE: Final = "DBUS_SYSTEM_BUS_ADDRESS"
 LIBRARY_VARIABLE: Final = "BOOTD_DBUS_LIBRARY"
 """Names the library to use where both are installed; the tests run with either."""
 _LIBRARIES: Final = ("dbus_next", "dbus_fast")
+_GLIB: Final = "gi.repository"
 
 _HINT_SEPARATOR: Final = "\n"
 _CALL_TIMEOUT: Final = 25.0
@@ -48,11 +50,25 @@ _DO_NOT_QUEUE: Final = 4
 _PRIMARY_OWNER: Final = 1
 
 
+@contextmanager
+def _without_glib() -> Iterator[None]:
+    """Hide GLib, which dbus-next loads where it is there: 7 MB for what nobody here uses."""
+    if _GLIB in sys.modules:
+        yield
+        return
+    modules: dict[str, ModuleType | None] = cast("Any", sys.modules)
+    modules[_GLIB] = None
+    try:
+        yield
+    finally:
+        del modules[_GLIB]
+
+
 def _load_library() -> ModuleType:
     wanted = os.environ.get(LIBRARY_VARIABLE)
     for name in _LIBRARIES if wanted is None else (wanted,):
         if name in _LIBRARIES:
-            with suppress(ModuleNotFoundError):
+            with suppress(ModuleNotFoundError), _without_glib():
                 importlib.import_module(f"{name}.aio")
                 return importlib.import_module(name)
     raise InternalError(
