@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from bootd.clock import SYSTEM_CLOCK
-from bootd.etc.snapshot import closing, open_file
+from bootd.etc.descriptors import closing, open_file
 from bootd.model.etc_report import EtcNote, NoteKind, etc_path
 
 LOCK_FILE: Final = b".pwd.lock"

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from bootd.durable import storage_errors
-from bootd.etc.snapshot import chunks_of, closing, errors_at, open_file, open_parent
+from bootd.etc.descriptors import chunks_of, closing, errors_at, open_file, open_parent
 from bootd.model.errors import DamagedObjectError
 from bootd.model.tree import Directory, Metadata, Node, RegularFile, SpecialFile, Symlink
 

@@ -20,7 +20,7 @@ from bootd.durable import Disk, storage_errors
 from bootd.etc.compare import LABELS, same_metadata, same_node
 from bootd.etc.contents import Openable
 from bootd.etc.decide import decide
-from bootd.etc.snapshot import closing, open_folder, open_parent, opened_folder
+from bootd.etc.descriptors import closing, open_folder, open_parent, opened_folder
 from bootd.etc.write import Source, dress_folder, empty_folder, write_tree
 from bootd.model.errors import WriteFailedError
 from bootd.model.etc_report import etc_path

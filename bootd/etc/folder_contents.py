@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bootd.durable import storage_errors
 from bootd.etc.contents import Contents
-from bootd.etc.snapshot import closing, open_file, open_parent, opened_folder
+from bootd.etc.descriptors import closing, open_file, open_parent, opened_folder
 from bootd.model.errors import DamagedObjectError
 from bootd.model.etc_report import etc_path
 from bootd.model.tree import Node, RegularFile

@@ -14,11 +14,12 @@ from typing import Final
 from bootd.etc.account_lock import account_lock
 from bootd.etc.contents import Contents
 from bootd.etc.decide import Plan, decide
+from bootd.etc.descriptors import opened_folder
 from bootd.etc.policy import NO_POLICIES, EtcPolicies
 from bootd.etc.report import make_report
 from bootd.etc.settle import settle_accounts
 from bootd.etc.settle_text import settle_text
-from bootd.etc.snapshot import Snapshot, opened_folder, scan_folder
+from bootd.etc.snapshot import Snapshot, scan_folder
 from bootd.etc.write import Source, empty_folder, remove_entries, write_tree
 from bootd.model.etc_report import EtcNote, EtcReport, NoteKind, etc_path
 from bootd.model.tree import Directory

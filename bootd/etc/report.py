@@ -9,8 +9,15 @@ from typing import Final, Literal
 
 from bootd.etc.contents import Contents
 from bootd.etc.decide import Conflict, Plan
+from bootd.etc.descriptors import (
+    chunks_of,
+    closing,
+    errors_at,
+    open_file,
+    open_parent,
+    opened_folder,
+)
 from bootd.etc.policy import NO_POLICIES, EtcPolicies
-from bootd.etc.snapshot import chunks_of, closing, errors_at, open_file, open_parent, opened_folder
 from bootd.model.etc_report import (
     MAX_CONFLICTS,
     MAX_NOTES,

@@ -14,7 +14,7 @@ from bootd.etc.accounts.records import DATABASES, GROUP, PASSWD
 from bootd.etc.compare import same_content
 from bootd.etc.contents import Contents
 from bootd.etc.decide import Conflict, Outcome, Plan, Side, Tally, Versions
-from bootd.etc.snapshot import chunks_of, closing, open_file
+from bootd.etc.descriptors import chunks_of, closing, open_file
 from bootd.model.etc_report import ConflictKind, EtcNote, NoteKind, etc_path
 from bootd.model.tree import Directory, RegularFile
 

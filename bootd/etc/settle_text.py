@@ -12,9 +12,9 @@ from typing import Final
 from bootd.etc.accounts.records import DATABASES
 from bootd.etc.contents import Contents
 from bootd.etc.decide import Conflict, Outcome, Plan, Side, Tally
+from bootd.etc.descriptors import chunks_of, closing, open_file, open_parent
 from bootd.etc.lines import MAX_TEXT, LinesClashError, merge_lines
 from bootd.etc.policy import EtcPolicies
-from bootd.etc.snapshot import chunks_of, closing, open_file, open_parent
 from bootd.model.etc_policy import EtcPolicy
 from bootd.model.etc_report import ConflictKind, EtcNote, NoteKind, etc_path
 from bootd.model.tree import Directory, Node, RegularFile

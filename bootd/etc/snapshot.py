@@ -12,14 +12,23 @@ import errno
 import os
 import stat
 import struct
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from bootd.durable import storage_errors
 from bootd.etc.contents import Contents
+from bootd.etc.descriptors import (
+    CHUNK,
+    VANISHED,
+    chunks_of,
+    closing,
+    errors_at,
+    open_file,
+    open_folder,
+    opened_folder,
+)
 from bootd.model.errors import EtcTooLargeError
 from bootd.model.etc_report import escape
 from bootd.model.tree import (
@@ -37,13 +46,6 @@ MAX_ENTRIES: Final = 2_000_000
 MAX_DEPTH: Final = 128
 """Deepest nesting; each level costs a few descriptors and stack frames."""
 _MAX_READS: Final = 3
-_CHUNK: Final = 1 << 20
-_OPEN_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_OPEN_FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_VANISHED: Final = frozenset(
-    {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE, errno.ENXIO, errno.EINVAL}
-)
-"""What the kernel says when a name stopped being what it was a moment ago."""
 _LIBC: Final = ctypes.CDLL(None)
 _AT_SYMLINK_NOFOLLOW: Final = 0x100
 _STATX_SIZE: Final = 256
@@ -105,96 +107,6 @@ def _scanned(scan: _Scan, references: Sequence[Directory]) -> Snapshot:
         scan.states[b""] = state_of(status)
         scan.fill(root, descriptor, b"", list(references), 1)
     return Snapshot(root, scan.states, scan.immutable)
-
-
-class errors_at:  # noqa: N801 - reads as `storage_errors`
-    """Turn an `OSError` into bootd's own, as `storage_errors`; the name is only made when needed.
-
-    A generator with `contextmanager` would cost more than what is done in it, file by file.
-
-    Raises:
-        NoSpaceError: the disk is full.
-        WriteFailedError: anything else the kernel refused.
-    """
-
-    __slots__ = ("_action", "_folder", "_path")
-
-    def __init__(self, action: str, folder: Path, path: bytes) -> None:
-        self._action = action
-        self._folder = folder
-        self._path = path
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if isinstance(error, OSError):
-            with storage_errors(self._action, self._folder / escape(self._path)):
-                raise error
-
-
-@contextmanager
-def opened_folder(path: Path) -> Iterator[int]:
-    """Open a folder by its path, which must be no symbolic link itself.
-
-    Raises:
-        WriteFailedError: there is none, or the kernel refused.
-    """
-    with storage_errors("read", path):
-        descriptor = os.open(path, _OPEN_FOLDER)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def open_folder(name: bytes, parent: int) -> int | None:
-    """Open a folder inside an open one; None where there is none, or only a symbolic link."""
-    return _open(name, parent, _OPEN_FOLDER)
-
-
-def open_file(name: bytes, parent: int) -> int | None:
-    """Open a regular file inside an open folder to read; None where there is none."""
-    descriptor = _open(name, parent, _OPEN_FILE)
-    if descriptor is not None and not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        return None
-    return descriptor
-
-
-def open_parent(root: int, path: bytes) -> int | None:
-    """Open the folder that holds `path`, one name at a time; None where a name is no folder."""
-    current = os.dup(root)
-    for name in path.split(b"/")[:-1]:
-        following = open_folder(name, current)
-        os.close(current)
-        if following is None:
-            return None
-        current = following
-    return current
-
-
-class closing:  # noqa: N801 - as that of contextlib
-    """Close a descriptor at the end, if there is one."""
-
-    __slots__ = ("_descriptor",)
-
-    def __init__(self, descriptor: int | None) -> None:
-        self._descriptor = descriptor
-
-    def __enter__(self) -> int | None:
-        return self._descriptor
-
-    def __exit__(self, *_: object) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-
-
-def chunks_of(descriptor: int, size: int) -> Iterator[bytes]:
-    """Yield the next `size` bytes of a file in pieces, or what there is of them."""
-    while size > 0 and (data := os.read(descriptor, min(size, _CHUNK))):
-        size -= len(data)
-        yield data
 
 
 def state_of(status: os.stat_result) -> int:
@@ -272,7 +184,7 @@ class _Scan:
             else:
                 node = self._whole(name, parent, path, status, counterparts)
         except OSError as error:
-            if error.errno in _VANISHED:
+            if error.errno in VANISHED:
                 return None
             raise
         self.states[path] = state_of(status)
@@ -345,17 +257,15 @@ class _Scan:
             node.content = b""
             return
         for _ in range(_MAX_READS):
-            with closing(_open(name, parent, _OPEN_FILE)) as descriptor:
+            with closing(open_file(name, parent)) as descriptor:
                 if descriptor is None:
                     return
                 before = os.fstat(descriptor)
-                if not stat.S_ISREG(before.st_mode):
-                    return
                 size = before.st_size
                 if size <= INLINE_LIMIT:
                     node.content = os.read(descriptor, size)
                 elif self.contents is not None:
-                    whole = size <= _CHUNK
+                    whole = size <= CHUNK
                     chunks = (os.read(descriptor, size),) if whole else chunks_of(descriptor, size)
                     node.verity = self.contents.measure(chunks)
                 after = os.fstat(descriptor)
@@ -407,12 +317,3 @@ def _xattrs(where: bytes) -> dict[bytes, bytes]:
             if error.errno not in _NO_XATTRS:
                 raise
     return found
-
-
-def _open(name: bytes, parent: int, flags: int) -> int | None:
-    try:
-        return os.open(name, flags, dir_fd=parent)
-    except OSError as error:
-        if error.errno in _VANISHED:
-            return None
-        raise

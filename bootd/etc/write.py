@@ -24,7 +24,7 @@ from bootd.durable import storage_errors
 from bootd.etc.compare import NOT_COMPARED
 from bootd.etc.contents import Openable
 from bootd.etc.decide import Outcome, Side
-from bootd.etc.snapshot import closing, errors_at, open_file, open_folder, open_parent
+from bootd.etc.descriptors import closing, errors_at, open_file, open_folder, open_parent
 from bootd.model.errors import DamagedObjectError
 from bootd.model.etc_report import EtcNote, NoteKind, escape, etc_path
 from bootd.model.tree import Directory, Metadata, RegularFile, SpecialFile, Symlink

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from bootd.etc.archive import Packing
-from bootd.etc.snapshot import opened_folder
+from bootd.etc.descriptors import opened_folder
 from bootd.model.deployment import DeploymentId
 from bootd.model.errors import DamagedRecordError, InvalidArgumentError
 from bootd.model.etc_change import MAX_PATHS, CopyReason, EtcCopiesDocument, EtcCopy

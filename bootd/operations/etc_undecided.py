@@ -14,15 +14,9 @@ from typing import Final
 
 from bootd.etc.compare import same_tree
 from bootd.etc.contents import Contents
+from bootd.etc.descriptors import chunks_of, closing, open_file, open_parent, opened_folder
 from bootd.etc.lines import is_text, unified
-from bootd.etc.snapshot import (
-    chunks_of,
-    closing,
-    open_file,
-    open_parent,
-    opened_folder,
-    scan_folder,
-)
+from bootd.etc.snapshot import scan_folder
 from bootd.model.deployment import DeploymentId
 from bootd.model.errors import ProcessFailedError
 from bootd.model.etc_change import OpenConflict, Undecided, UndecidedConflicts

@@ -13,8 +13,8 @@ import pytest
 from support.etc_trees import MemoryContents, folder, lay_out
 
 from bootd.etc.account_lock import account_lock
+from bootd.etc.descriptors import opened_folder
 from bootd.etc.merge import merge, preview_merge
-from bootd.etc.snapshot import opened_folder
 from bootd.model.etc_report import EtcNote, NoteKind
 
 CONTENTS = MemoryContents()

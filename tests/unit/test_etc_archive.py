@@ -13,7 +13,8 @@ from support.etc_trees import MemoryContents, fifo, flatten, folder, lay_out, li
 from bootd.durable import Disk
 from bootd.etc.archive import Packing, opened_archive
 from bootd.etc.change import Change, apply_changes
-from bootd.etc.snapshot import opened_folder, scan_folder
+from bootd.etc.descriptors import opened_folder
+from bootd.etc.snapshot import scan_folder
 from bootd.model.errors import DamagedObjectError
 from bootd.model.tree import Directory, walk
 

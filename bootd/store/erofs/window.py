@@ -18,7 +18,7 @@ IMAGE_LIMIT: Final = 1 << 30
 _CHUNK_BITS: Final = 16
 _CHUNK: Final = 1 << _CHUNK_BITS
 _READINGS: Final = 4
-"""How often an image's every byte may be asked for; an honest one needs two."""
+"""How often an image's every byte may be asked for; an honest one needs three."""
 
 
 class Window:
