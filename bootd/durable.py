@@ -9,6 +9,8 @@ Two kinds of write, and one order:
 
 A name goes before what it stood for: the old content is kept open until the folder is synced.
 Otherwise VFAT frees its clusters while a cut may still keep the name, of a file that none can read.
+For the same reason it learns first which clusters are taken, then what name they have: any fsync
+writes the former (Linux, fs/fat/file.c, fat_file_fsync), that of the root folder no name below.
 
 Every primitive of `Disk` is one step at which the power may go; tests subclass `Disk` to cut there.
 Temporary names start with `TEMPORARY_PREFIX`; whoever finds one after a crash may remove it.
@@ -38,6 +40,10 @@ _GET_FLAGS: Final = 2 << 30 | _FLAGS.size << 16 | ord("f") << 8 | 1
 _SET_FLAGS: Final = 1 << 30 | _FLAGS.size << 16 | ord("f") << 8 | 2
 _FIXED: Final = 0x10 | 0x20
 """FS_IOC_GETFLAGS, FS_IOC_SETFLAGS, and FS_IMMUTABLE_FL with FS_APPEND_FL of linux/fs.h."""
+_MSDOS_MAGIC: Final = 0x4D44
+"""MSDOS_SUPER_MAGIC of linux/magic.h, what statfs(2) tells of VFAT."""
+_STATFS_LONGS: Final = 32
+"""More than a struct statfs has, of which the first is the type."""
 _COPY_CHUNK: Final = 1 << 20
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -245,7 +251,9 @@ class Disk:
                 for chunk in chunks:
                     _write_all(stream, chunk)
                 if sync:
-                    os.fsync(stream.fileno())
+                    if _is_vfat(descriptor):
+                        self._sync_directory(_file_system_root(path.parent))
+                    os.fsync(descriptor)
 
     def _abandon(self, temporary: Path) -> None:
         # What stopped the write may stop this too; the first error is the one to report.
@@ -316,6 +324,21 @@ def _fsync(path: Path, flags: int) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _is_vfat(descriptor: int) -> bool:
+    found = (ctypes.c_long * _STATFS_LONGS)()
+    if _LIBC.fstatfs(descriptor, found) != 0:
+        raise OSError(ctypes.get_errno(), "fstatfs")
+    return found[0] == _MSDOS_MAGIC
+
+
+def _file_system_root(folder: Path) -> Path:
+    """Return the topmost folder above one that is on the same file system."""
+    device = folder.stat().st_dev
+    while folder != folder.parent and folder.parent.stat().st_dev == device:
+        folder = folder.parent
+    return folder
 
 
 def _make_mutable(tree: Path) -> None:
