@@ -7,9 +7,13 @@ there it holds the node and the other names refer to it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain, compress, islice
+from operator import eq
 
 from bootd.model.errors import InvalidTreeError
 from bootd.model.tree import Directory
+
+_Path = tuple[bytes, ...]
 
 
 @dataclass(slots=True)
@@ -27,26 +31,36 @@ def find_hard_links(root: Directory) -> dict[int, HardLink]:
     Raises:
         InvalidTreeError: a folder stands under two names.
     """
-    first: dict[int, tuple[bytes, int]] = {}
+    folders = _folders(root)
+    found = sorted(map(id, chain.from_iterable(one.entries.values() for _, one in folders)))
+    several = set(compress(found, map(eq, found, islice(found, 1, None))))
     links: dict[int, HardLink] = {}
-    folders = {id(root)}
-    stack = [(id(root), iter(sorted(root.entries.items())))]
-    while stack:
-        folder, entries = stack[-1]
-        for name, node in entries:
+    first: dict[int, _Path] = {}
+    for path, folder in folders if several else ():
+        if several.isdisjoint(map(id, folder.entries.values())):
+            continue
+        for name, node in folder.entries.items():
             number = id(node)
-            if isinstance(node, Directory):
-                if number in folders:
-                    raise InvalidTreeError(f"the folder {name!r} stands in the tree twice")
-                folders.add(number)
-                stack.append((number, iter(sorted(node.entries.items()))))
-                break
-            if number not in first:
-                first[number] = (name, folder)
-            elif number in links:
-                links[number].names += 1
-            else:
-                links[number] = HardLink(*first[number], names=2)
-        else:
-            stack.pop()
+            if number not in several:
+                continue
+            # A depth-first walk in byte order meets paths, as lists of names, in their order.
+            here = (*path, name)
+            link = links.setdefault(number, HardLink(name, id(folder), 0))
+            link.names += 1
+            if here <= first.setdefault(number, here):
+                first[number], link.name, link.folder = here, name, id(folder)
     return links
+
+
+def _folders(root: Directory) -> list[tuple[_Path, Directory]]:
+    """Return all folders of a tree with their names from the root on."""
+    found: list[tuple[_Path, Directory]] = [((), root)]
+    seen = {id(root)}
+    for path, folder in found:  # grows while it is walked
+        for name, node in folder.entries.items():
+            if type(node) is Directory:
+                if id(node) in seen:
+                    raise InvalidTreeError(f"the folder {name!r} stands in the tree twice")
+                seen.add(id(node))
+                found.append(((*path, name), node))
+    return found

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from bootd.store.erofs.inodes import Inode
+from bootd.model.tree import Metadata
 from bootd.store.erofs.layout import (
     COMPACT_INODE,
     DATA_LAYOUT_SHIFT,
@@ -16,6 +16,9 @@ from bootd.store.erofs.layout import (
     XATTR_HEADER,
 )
 
+if TYPE_CHECKING:
+    from bootd.store.erofs.inodes import Inode
+
 Time = tuple[int, int]
 """Seconds and nanoseconds."""
 
@@ -23,16 +26,30 @@ _XATTRS_BASE: Final = XATTR_HEADER.size - XATTR_ALIGNMENT
 
 
 def is_compact(inode: Inode, oldest: Time) -> bool:
-    """Return whether the small form holds an inode; all such have the mtime `oldest`."""
-    metadata = inode.metadata
+    """Return whether the small form holds an inode."""
+    return (
+        fits_compact(inode.metadata, oldest)
+        and inode.links <= UINT16_MAX
+        and inode.size <= UINT32_MAX
+    )
+
+
+def fits_compact(metadata: Metadata, oldest: Time) -> bool:
+    """Return whether the small form holds metadata; all such have the mtime `oldest`."""
     return (
         metadata.mtime_seconds == oldest[0]
         and metadata.mtime_nanoseconds == oldest[1]
         and metadata.uid <= UINT16_MAX
         and metadata.gid <= UINT16_MAX
-        and inode.links <= UINT16_MAX
-        and inode.size <= UINT32_MAX
     )
+
+
+def attributes_count(size: int) -> int:
+    """Return how an inode tells the bytes of its attributes, 0 without any.
+
+    The header counts as one, the rest in words: Linux, fs/erofs/erofs_fs.h, i_xattr_icount.
+    """
+    return (size - _XATTRS_BASE) // XATTR_ALIGNMENT if size else 0
 
 
 def encode_inode(
@@ -49,8 +66,7 @@ def encode_inode(
         attributes_size: the bytes of its attributes, 0 without any.
     """
     metadata = inode.metadata
-    # The count is the header as one, then words: Linux, fs/erofs/erofs_fs.h, i_xattr_icount.
-    count = (attributes_size - _XATTRS_BASE) // XATTR_ALIGNMENT if attributes_size else 0
+    count = attributes_count(attributes_size)
     if compact:
         return COMPACT_INODE.pack(
             layout << DATA_LAYOUT_SHIFT,

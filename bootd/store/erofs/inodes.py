@@ -1,22 +1,19 @@
-"""From a tree to the inodes of its image: order, numbers, attributes; not yet places.
+"""From a numbered tree to the inodes of its image: what they hold, not yet where.
 
-Inodes are numbered breadth first, folders' entries in byte order; a node with several names comes
-where its first name is. This is composefs 1.0.8's order.
+Nearly all are files that carry nothing but the name of their object; those stand aside
+(`bootd.store.erofs.plain_files`).
 """
 
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from itertools import chain
-from operator import itemgetter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from bootd.model.errors import InvalidTreeError
 from bootd.model.tree import (
     INLINE_LIMIT,
-    Directory,
     Metadata,
     Node,
     RegularFile,
@@ -37,8 +34,9 @@ from bootd.store.erofs.layout import (
     UINT32_MAX,
     VERITY_SIZE,
 )
+from bootd.store.erofs.numbering import HidingWhiteout, NumberedFolder, NumberedTree
+from bootd.store.erofs.plain_files import PlainFiles
 from bootd.store.erofs.xattrs import Attribute
-from bootd.store.hardlinks import HardLink, find_hard_links
 
 CHUNKS_LIMIT: Final = 1016
 """Most chunks a file may have: more do not fit behind an inode, and composefs 1.0.8 then writes
@@ -49,7 +47,6 @@ _XATTR_COST: Final = 7
 _XATTRS_COST: Final = 12
 _INT64_LIMIT: Final = 1 << 63
 _PERMISSIONS: Final = 0o7777
-_NO_NAMES: Final = frozenset({b"", b".", b".."})
 _SPECIAL_TYPES: Final = {stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK}
 
 
@@ -58,146 +55,48 @@ class Inode:
     """An inode to be written.
 
     Attributes:
-        node: what it stands for; None for the whiteouts composefs adds.
+        node: what it stands for.
         tail: what stands behind it: a link's target, a small file's content, a large one's chunks.
         address: the device number or chunk format; the writer sets it for data in blocks.
-        entries: a folder's, sorted, with ``.`` and ``..``; None: no folder.
-        holds_whiteouts: the folder's own, not those composefs adds to the root.
+        folder: what is in it; None: no folder.
         object: the digest of the object that holds its content.
-        attributes: as stored, sorted by name; empty for a file that has only those that name its
-            object, because there are a hundred thousand such.
-        nid: where it is, in slots; set by the writer.
+        attributes: as stored, sorted by name.
     """
 
-    node: Node | None
+    node: Node | HidingWhiteout
     mode: int
     metadata: Metadata
-    parent: Inode | None = None
     links: int = 1
     size: int = 0
     data_layout: int = FLAT_PLAIN
     tail: bytes = b""
     address: int = 0
-    entries: list[tuple[bytes, Inode]] | None = None
-    holds_whiteouts: bool = False
+    folder: NumberedFolder | None = None
     object: bytes | None = None
     attributes: Sequence[Attribute] = ()
-    nid: int = 0
 
 
-def tree_inodes(root: Directory) -> list[Inode]:
-    """Return the inodes of a tree's image in their order; the first is the root.
+def tree_inodes(tree: NumberedTree, plain_files: PlainFiles) -> dict[int, Inode]:
+    """Return the inodes of a tree's image, but for those of plain files, by number.
 
     Raises:
-        InvalidTreeError: a name, number or size that the format cannot hold; a folder with two
-            names; a file whose size, content and digest do not fit.
+        InvalidTreeError: a number or size that the format cannot hold; a file whose size, content
+            and digest do not fit.
     """
-    inodes = _Numbering(root).inodes
-    for inode in inodes:
-        if inode.metadata.xattrs or inode.object is None:
-            inode.attributes = _attributes(inode)
-    return inodes
+    links, is_plain = tree.links, plain_files.is_plain
+    return {
+        number: _inode(tree, number, node)
+        for number, node in enumerate(tree.nodes)
+        if type(node) is not RegularFile or id(node) in links or not is_plain(node)
+    }
 
 
-class _Numbering:
-    """Walks a tree breadth first."""
+def check_metadata(name: bytes, metadata: Metadata) -> None:
+    """Refuse mode, owner and time that no inode can have.
 
-    def __init__(self, root: Directory) -> None:
-        self._links = find_hard_links(root)
-        self._linked: dict[int, Inode] = {}
-        self._sound: set[int] = set()
-        self.inodes = [_inode(b"/", root, self._sound)]
-        for inode in self.inodes:  # grows while it is walked
-            if type(inode.node) is Directory:
-                self._add_entries(inode, inode.node)
-
-    def _add_entries(self, inode: Inode, folder: Directory) -> None:
-        """Fill in a folder's entries and append the inodes whose place is here."""
-        _check_names(folder)
-        entries: list[tuple[bytes, Inode]] = []
-        inode.entries = entries
-        inode.links = 2
-        nodes: Iterable[tuple[bytes, Node | None]] = folder.entries.items()
-        if inode.parent is None:
-            hidden = overlay.HIDING_NAMES - folder.entries.keys()
-            nodes = chain(nodes, dict.fromkeys(hidden).items())
-        for name, node in sorted(nodes):
-            link = self._links.get(id(node))
-            if node is None:
-                child = _hiding_whiteout(folder)
-            elif link is None:
-                child = _inode(name, node, self._sound)
-            else:
-                child = self._shared(name, node, link)
-            entries.append((name, child))
-            if link is None or (link.name == name and link.folder == id(folder)):
-                child.parent = inode
-                self.inodes.append(child)
-                kind = type(node)
-                if kind is Directory:
-                    inode.links += 1
-                elif kind is SpecialFile and overlay.is_whiteout(node):
-                    inode.holds_whiteouts = True
-        entries += ((b".", inode), (b"..", inode.parent or inode))
-        entries.sort(key=itemgetter(0))
-
-    def _shared(self, name: bytes, node: Node, link: HardLink) -> Inode:
-        inode = self._linked.get(id(node))
-        if inode is None:
-            inode = self._linked[id(node)] = _inode(name, node, self._sound)
-            inode.links = link.names
-        return inode
-
-
-def _check_names(folder: Directory) -> None:
-    """Check all names at once; only when one is wrong, find out which."""
-    names = folder.entries
-    joined = b"/".join(names)
-    if not names or (
-        joined.count(b"/") == len(names) - 1
-        and b"\0" not in joined
-        and len(max(names, key=len)) <= NAME_LIMIT
-        and names.keys().isdisjoint(_NO_NAMES)
-    ):
-        return
-    for name in names:
-        if not 0 < len(name) <= NAME_LIMIT or b"/" in name or b"\0" in name or name in _NO_NAMES:
-            raise InvalidTreeError(f"{name[:300]!r} cannot be the name of a file")
-
-
-def _hiding_whiteout(root: Directory) -> Inode:
-    """Return what hides a folder of the object store, owned and dated as the root is."""
-    like = root.metadata
-    label = like.xattrs.get(overlay.SELINUX)
-    metadata = replace(like, xattrs={} if label is None else {overlay.SELINUX: label})
-    return Inode(None, stat.S_IFCHR | overlay.HIDING_PERMISSIONS, metadata)
-
-
-def _inode(name: bytes, node: Node, sound: set[int]) -> Inode:
-    """Return the inode of a node; `sound` has the `id()` of metadata that was checked already."""
-    metadata = node.metadata
-    if id(metadata) not in sound:
-        _check_metadata(name, metadata)
-        sound.add(id(metadata))
-    if type(node) is RegularFile:
-        inode = Inode(node, stat.S_IFREG | metadata.permissions, metadata)
-        _add_content(inode, name, node)
-        return inode
-    inode = Inode(node, file_type(node) | metadata.permissions, metadata)
-    match node:
-        case Symlink():
-            if not 0 < len(node.target) <= TARGET_LIMIT or b"\0" in node.target:
-                raise InvalidTreeError(f"{name!r} cannot link to {node.target[:300]!r}")
-            inode.size = len(node.target)
-            inode.tail = node.target
-        case SpecialFile():
-            _add_device(inode, name, node)
-        case _:
-            pass
-    return inode
-
-
-def _check_metadata(name: bytes, metadata: Metadata) -> None:
+    Raises:
+        InvalidTreeError: they are such.
+    """
     if not (
         0 <= metadata.permissions <= _PERMISSIONS
         and 0 <= metadata.uid <= UINT32_MAX
@@ -208,7 +107,40 @@ def _check_metadata(name: bytes, metadata: Metadata) -> None:
         raise InvalidTreeError(f"{name!r} has mode, owner or time out of range: {metadata}")
 
 
-def _add_content(inode: Inode, name: bytes, node: RegularFile) -> None:
+def _inode(tree: NumberedTree, number: int, node: Node | HidingWhiteout) -> Inode:
+    metadata = node.metadata
+    if isinstance(node, HidingWhiteout):
+        inode = Inode(node, stat.S_IFCHR | metadata.permissions, metadata)
+    else:
+        inode = Inode(node, file_type(node) | metadata.permissions, metadata)
+        _add_content(inode, tree.names[number], node)
+    link = tree.links.get(id(node))
+    if link is not None:
+        inode.links = link.names
+    inode.folder = tree.folders.get(number)
+    if inode.folder is not None:
+        inode.links = 2 + inode.folder.folders
+    if metadata.xattrs or type(node) is not RegularFile or inode.object is not None:
+        inode.attributes = _attributes(inode, is_root=not number)
+    return inode
+
+
+def _add_content(inode: Inode, name: bytes, node: Node) -> None:
+    match node:
+        case RegularFile():
+            _add_bytes(inode, name, node)
+        case Symlink():
+            if not 0 < len(node.target) <= TARGET_LIMIT or b"\0" in node.target:
+                raise InvalidTreeError(f"{name!r} cannot link to {node.target[:300]!r}")
+            inode.size = len(node.target)
+            inode.tail = node.target
+        case SpecialFile():
+            _add_device(inode, name, node)
+        case _:
+            pass
+
+
+def _add_bytes(inode: Inode, name: bytes, node: RegularFile) -> None:
     inode.size = node.size
     if node.content is not None:
         if not len(node.content) == node.size <= INLINE_LIMIT:
@@ -225,7 +157,7 @@ def _add_content(inode: Inode, name: bytes, node: RegularFile) -> None:
             raise InvalidTreeError(f"{name!r} has {node.size} bytes, more than composefs can hold")
         inode.data_layout = CHUNK_BASED
         inode.address = chunk_bits - BLOCK_BITS
-        inode.tail = NULL_CHUNK if chunks == 1 else NULL_CHUNK * chunks
+        inode.tail = NULL_CHUNK * chunks
     else:
         raise InvalidTreeError(f"{name!r} has {node.size} bytes, but no content and no object")
 
@@ -241,20 +173,19 @@ def _add_device(inode: Inode, name: bytes, node: SpecialFile) -> None:
         inode.mode = stat.S_IFREG | stat.S_IMODE(inode.mode)
 
 
-def _attributes(inode: Inode) -> list[Attribute]:
+def _attributes(inode: Inode, *, is_root: bool) -> list[Attribute]:
     """Return what an inode stores, sorted: the tree's own attributes and those for overlayfs."""
-    node = inode.node
     xattrs: dict[bytes, bytes] = {}
     if inode.metadata.xattrs:
         _check_xattrs(inode.metadata.xattrs)
         xattrs = overlay.escape(inode.metadata.xattrs)
     if inode.object is not None:
         xattrs |= overlay.object_attributes(inode.object)
-    if overlay.is_whiteout(node):
+    if overlay.is_whiteout(inode.node):
         xattrs |= overlay.WHITEOUT_ATTRIBUTES
-    if inode.holds_whiteouts:
+    if inode.folder is not None and inode.folder.holds_whiteouts:
         xattrs |= overlay.WHITEOUT_FOLDER_ATTRIBUTES
-    if inode.parent is None:
+    if is_root:
         xattrs |= overlay.ROOT_ATTRIBUTES
     return sorted(xattrs.items())
 

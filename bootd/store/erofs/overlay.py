@@ -10,9 +10,10 @@ unchanged through that mount, so they are escaped. Source: Linux, filesystems/ov
 from __future__ import annotations
 
 import stat
+from binascii import hexlify
 from typing import Final
 
-from bootd.model.tree import Node, SpecialFile
+from bootd.model.tree import SpecialFile
 from bootd.store.erofs.layout import VERITY_SIZE
 
 PREFIX: Final = b"trusted.overlay."
@@ -23,6 +24,9 @@ SELINUX: Final = b"security.selinux"
 
 METACOPY_HEADER: Final = bytes([0, 4 + VERITY_SIZE, 0, 1])
 """Version 0, length of the value, no flags, fs-verity's number for SHA-256."""
+
+OBJECTS_ROOT: Final = b"/"
+"""Where overlayfs begins to look for the objects: at the root of the layer that has them."""
 
 ROOT_ATTRIBUTES: Final = {b"trusted.overlay.opaque": b"y"}
 WHITEOUT_ATTRIBUTES: Final = {ESCAPED_PREFIX + b"whiteout": b"", b"user.overlay.whiteout": b""}
@@ -48,7 +52,7 @@ HIDING_NAMES: Final = frozenset(b"%02x" % number for number in range(256))
 HIDING_PERMISSIONS: Final = 0o644
 
 
-def is_whiteout(node: Node | None) -> bool:
+def is_whiteout(node: object) -> bool:
     """Tell whether overlayfs would take a node for a whiteout: a character device 0:0."""
     return isinstance(node, SpecialFile) and node.file_type == stat.S_IFCHR and not node.rdev
 
@@ -78,9 +82,13 @@ def metacopy(verity: bytes) -> bytes:
 
 
 def redirect(verity: bytes) -> bytes:
-    """Return the value of `REDIRECT` for an object's digest: its path in the store."""
-    digits = verity.hex().encode()
-    return b"/%b/%b" % (digits[:2], digits[2:])
+    """Return the value of `REDIRECT` for an object's digest."""
+    return OBJECTS_ROOT + object_path(verity)
+
+
+def object_path(verity: bytes) -> bytes:
+    """Return where an object is in the store."""
+    return hexlify(verity, b"/", VERITY_SIZE - 1)
 
 
 def object_attributes(verity: bytes) -> dict[bytes, bytes]:

@@ -2,23 +2,21 @@
 
 Inodes follow each other from the superblock on, each at a slot. An inode's tail never crosses a
 block, so some have zeros before them; what is too long for a tail gets whole blocks behind all the
-inodes. The rules are composefs 1.0.8's. Most inodes are files of which everything is known then;
-these become bytes at once.
+inodes. The rules are composefs 1.0.8's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
-from bootd.model.tree import Symlink
-from bootd.store.erofs import overlay
-from bootd.store.erofs.encoding import Time, encode_inode, is_compact
+from bootd.model.tree import RegularFile, Symlink
+from bootd.store.erofs.encoding import Time, is_compact
 from bootd.store.erofs.inodes import Inode
 from bootd.store.erofs.layout import (
     BLOCK,
-    CHUNK_BASED,
     COMPACT_INODE,
     DIRENT,
     EXTENDED_INODE,
@@ -26,12 +24,15 @@ from bootd.store.erofs.layout import (
     SLOT,
     round_up,
 )
-from bootd.store.erofs.xattrs import InodeAttributes, ObjectAttributes, SharedAttributes
+from bootd.store.erofs.numbering import NumberedFolder, NumberedTree
+from bootd.store.erofs.plain_files import PlainFiles
+from bootd.store.erofs.xattrs import InodeAttributes, SharedAttributes
 
 FOLDER_TAIL_LIMIT: Final = BLOCK // 2
 """The last entries of a folder take a whole block when they are longer than this."""
 
-Entries = list[tuple[bytes, Inode]]
+Entries = tuple[list[bytes], list[int]]
+"""Names, and the numbers of their inodes."""
 
 
 @dataclass(slots=True, eq=False)
@@ -39,8 +40,9 @@ class Place:
     """An inode with what its place depends on.
 
     Attributes:
-        inode: it; its `nid` is set.
-        padding: zeros before it.
+        inode: it.
+        number: its place among all inodes.
+        start: where it is, in bytes from the first one.
         compact: the small form holds it.
         attributes: what it stores of its attributes.
         tail_size: bytes behind inode and attributes.
@@ -49,7 +51,8 @@ class Place:
     """
 
     inode: Inode
-    padding: int
+    number: int
+    start: int
     compact: bool
     attributes: InodeAttributes
     tail_size: int
@@ -57,90 +60,94 @@ class Place:
     folded: Sequence[Entries]
 
 
+@dataclass(slots=True)
+class Placed:
+    """All inodes of an image in their places.
+
+    Attributes:
+        area: their bytes, from `INODES_START` on, up to a whole slot; those of plain files, and
+            zeros for the others.
+        places: the others.
+        slots: where each inode is, in slots: its nid, by number.
+    """
+
+    area: bytearray
+    places: list[Place]
+    slots: list[int]
+
+    @property
+    def end(self) -> int:
+        """Where the last one ends."""
+        return INODES_START + len(self.area)
+
+
 def place_inodes(
-    inodes: list[Inode], shared: SharedAttributes, oldest: Time
-) -> tuple[list[Place | bytes], int]:
-    """Give every inode its place; return the places, or whole inodes, and where the last one ends.
+    tree: NumberedTree,
+    plain_files: PlainFiles,
+    inodes: dict[int, Inode],
+    shared: SharedAttributes,
+    oldest: Time,
+) -> Placed:
+    """Give every inode its place.
 
     Args:
-        inodes: in their order.
+        tree: the nodes.
+        plain_files: makes the inodes of those that are not among `inodes`.
+        inodes: those of the others, by number.
         shared: the attributes of the image.
         oldest: the earliest mtime; compact inodes have this one.
     """
-    places: list[Place | bytes] = []
-    alone = ObjectAttributes()
-    position = INODES_START
-    for number, inode in enumerate(inodes):
-        verity = inode.object
-        if verity is not None and not inode.attributes and verity not in shared.objects:
-            whole = _whole_file(inode, number, verity, alone, position, oldest)
-            places.append(whole)
-            position += len(whole)
+    area = bytearray()
+    places: list[Place] = []
+    slots: list[int] = []
+    for number, node in enumerate(tree.nodes):
+        inode = inodes.get(number)
+        if inode is None:
+            # Whole slots, and an inode that ends with one word crosses no block with that.
+            assert type(node) is RegularFile
+            slots.append((INODES_START + len(area)) // SLOT)
+            area += plain_files.encode(node, number)
             continue
-        place = _measure(inode, shared, oldest)
-        start = round_up(position, SLOT)
+        place = _measure(inode, number, shared, oldest)
         head = (COMPACT_INODE if place.compact else EXTENDED_INODE).size + place.attributes.size
+        start = INODES_START + len(area)
         start += _tail_padding(place, start, head)
-        place.padding = start - position
-        inode.nid = start // SLOT
+        place.start = start - INODES_START
+        slots.append(start // SLOT)
         places.append(place)
-        position = start + head + place.tail_size
-    return places, round_up(position, SLOT)
+        area += bytes(round_up(start + head + place.tail_size, SLOT) - INODES_START - len(area))
+    return Placed(area, places, slots)
 
 
-def _whole_file(  # noqa: PLR0917 - called for every file
-    inode: Inode,
-    number: int,
-    verity: bytes,
-    alone: ObjectAttributes,
-    position: int,
-    oldest: Time,
-) -> bytes:
-    """Return a file as bytes, from the padding before it to its tail, and set its `nid`."""
-    compact = is_compact(inode, oldest)
-    attributes = alone.encode(verity)
-    size = (COMPACT_INODE if compact else EXTENDED_INODE).size + len(attributes)
-    start = round_up(position, SLOT)
-    start += _room_padding(len(inode.tail), start + size)
-    inode.nid = start // SLOT
-    head = encode_inode(
-        inode,
-        number,
-        compact=compact,
-        layout=CHUNK_BASED,
-        address=inode.address,
-        attributes_size=len(attributes),
-    )
-    return b"".join((bytes(start - position), head, attributes, inode.tail))
-
-
-def _measure(inode: Inode, shared: SharedAttributes, oldest: Time) -> Place:
+def _measure(inode: Inode, number: int, shared: SharedAttributes, oldest: Time) -> Place:
     blocks = 0
     tail_size = len(inode.tail)
     folded: Sequence[Entries] = ()
-    if inode.entries is not None:
-        folded, tail_size = fold(inode.entries)
+    if inode.folder is not None:
+        folded, tail_size = fold(inode.folder)
         blocks = len(folded) - (tail_size > 0)
         inode.size = blocks * BLOCK + tail_size
-    attributes = inode.attributes
-    if inode.object is not None and not attributes:
-        attributes = list(overlay.object_attributes(inode.object).items())
-    stored = shared.split(attributes)
-    inode.attributes = ()
-    return Place(inode, 0, is_compact(inode, oldest), stored, tail_size, blocks, folded)
+    stored = shared.split(inode.attributes)
+    compact = is_compact(inode, oldest)
+    return Place(inode, number, 0, compact, stored, tail_size, blocks, folded)
 
 
-def fold(entries: Entries) -> tuple[list[Entries], int]:
+def fold(folder: NumberedFolder) -> tuple[list[Entries], int]:
     """Divide a folder's entries into blocks; return these and the bytes of the last if a tail."""
-    folded = []
-    first = size = 0
-    for number, (name, _) in enumerate(entries):
+    names, numbers = folder.names, folder.numbers
+    size = DIRENT.size * len(names) + sum(map(len, names))
+    if size <= BLOCK:
+        return [(names, numbers)], size if size <= FOLDER_TAIL_LIMIT else 0
+    starts = [0]
+    size = 0
+    for number, name in enumerate(names):
         length = DIRENT.size + len(name)
         if size + length > BLOCK:
-            folded.append(entries[first:number])
-            first, size = number, 0
+            starts.append(number)
+            size = 0
         size += length
-    folded.append(entries[first:])
+    starts.append(len(names))
+    folded = [(names[start:end], numbers[start:end]) for start, end in pairwise(starts)]
     return folded, size if size <= FOLDER_TAIL_LIMIT else 0
 
 

@@ -7,14 +7,14 @@ of their inodes. Sources: as layout.py; the order is composefs 1.0.8's.
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Collection, Iterator
+from itertools import accumulate, chain
 from typing import BinaryIO, Final
 
-from bootd.model.tree import Directory
+from bootd.model.tree import Directory, Metadata, RegularFile
 from bootd.store.erofs import overlay
 from bootd.store.erofs.encoding import Time, encode_inode
-from bootd.store.erofs.inodes import Inode, tree_inodes
+from bootd.store.erofs.inodes import Inode, check_metadata, tree_inodes
 from bootd.store.erofs.layout import (
     BLOCK,
     BLOCK_BITS,
@@ -28,18 +28,19 @@ from bootd.store.erofs.layout import (
     FEATURE_XATTR_FILTER,
     FILE_TYPES,
     FLAT_INLINE,
-    INODES_START,
     SUPERBLOCK,
     SUPERBLOCK_MAGIC,
     SUPERBLOCK_OFFSET,
     XATTR_ALIGNMENT,
     round_up,
 )
-from bootd.store.erofs.placing import Entries, Place, place_inodes
+from bootd.store.erofs.numbering import NumberedTree
+from bootd.store.erofs.placing import Entries, Place, Placed, place_inodes
+from bootd.store.erofs.plain_files import PlainFiles
 from bootd.store.erofs.xattrs import SharedAttributes
 
 _ACL_NAMES: Final = {b"system.posix_acl_access", b"system.posix_acl_default"}
-_PIECES_AT_ONCE: Final = 16_384
+_PIECE: Final = 1 << 20
 
 
 def write_erofs(root: Directory, output: BinaryIO) -> int:
@@ -61,43 +62,48 @@ def encode_erofs(root: Directory) -> Iterator[bytes]:
         InvalidTreeError: the tree holds what the format or ``mkcomposefs`` cannot; raised before
             the first piece.
     """
-    inodes = tree_inodes(root)
-    shared = SharedAttributes(
-        (inode.attributes for inode in inodes if inode.attributes),
-        (inode.object for inode in inodes if inode.object is not None),
-    )
-    oldest = min(
-        (inode.metadata.mtime_seconds, inode.metadata.mtime_nanoseconds) for inode in inodes
-    )
+    tree = NumberedTree(root)
+    metadata, oldest = _metadata(tree)
+    objects = _shared_objects(tree)
+    plain_files = PlainFiles(metadata, oldest, objects)
+    inodes = tree_inodes(tree, plain_files)
+    shared = SharedAttributes((inode.attributes for inode in inodes.values()), objects)
+    placed = place_inodes(tree, plain_files, inodes, shared, oldest)
+    data_start = round_up(placed.end + len(shared.area), BLOCK)
+    blocks = data_start // BLOCK + sum(place.blocks for place in placed.places)
+    yield _head(inodes.values()) + _superblock(placed, oldest, blocks)
+    folders = FolderBlocks(placed.slots, inodes)
+    _fill(placed, folders, placed.end % BLOCK // XATTR_ALIGNMENT, data_start // BLOCK)
+    for start in range(0, len(placed.area), _PIECE):
+        yield bytes(placed.area[start : start + _PIECE])
+    yield shared.area + bytes(data_start - placed.end - len(shared.area))
+    for place in placed.places:
+        if place.blocks:
+            yield _data(place, folders)
+
+
+def _metadata(tree: NumberedTree) -> tuple[list[Metadata], Time]:
+    """Return all there is, each once, and the earliest mtime."""
+    found = {id(node.metadata): number for number, node in enumerate(tree.nodes)}
+    for number in found.values():
+        check_metadata(tree.names[number], tree.nodes[number].metadata)
+    metadata = [tree.nodes[number].metadata for number in found.values()]
+    return metadata, min((one.mtime_seconds, one.mtime_nanoseconds) for one in metadata)
+
+
+def _shared_objects(tree: NumberedTree) -> set[bytes]:
+    """Return the objects that several nodes name."""
+    once: set[bytes] = set()
+    several: set[bytes] = set()
+    for node in tree.nodes:
+        if type(node) is RegularFile and node.content is None and node.verity:
+            (several if node.verity in once else once).add(node.verity)
+    return several
+
+
+def _head(inodes: Collection[Inode]) -> bytes:
+    """Return what stands before the superblock, given all inodes but those of plain files."""
     has_acl = any(name in _ACL_NAMES for inode in inodes for name, _ in inode.attributes)
-    places, inodes_end = place_inodes(inodes, shared, oldest)
-    data_start = round_up(inodes_end + len(shared.area), BLOCK)
-    blocks = data_start // BLOCK + sum(place.blocks for place in _unfinished(places))
-    yield _head(inodes, oldest, inodes_end, blocks, has_acl=has_acl)
-    first_word = inodes_end % BLOCK // XATTR_ALIGNMENT
-    position = INODES_START
-    for piece in _joined(_encode_inodes(places, first_word, data_start // BLOCK)):
-        yield piece
-        position += len(piece)
-    yield bytes(inodes_end - position)
-    yield shared.area + bytes(data_start - inodes_end - len(shared.area))
-    yield from _joined(_data(place) for place in _unfinished(places) if place.blocks)
-
-
-def _unfinished(places: list[Place | bytes]) -> Iterator[Place]:
-    return (place for place in places if type(place) is Place)
-
-
-def _joined(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield the same bytes in pieces worth a write, without ever holding them all."""
-    while batch := b"".join(islice(pieces, _PIECES_AT_ONCE)):
-        yield batch
-
-
-def _head(
-    inodes: list[Inode], oldest: Time, inodes_end: int, blocks: int, *, has_acl: bool
-) -> bytes:
-    """Return header and superblock."""
     version = int(any(overlay.is_whiteout(inode.node) for inode in inodes))
     header = COMPOSEFS_HEADER.pack(
         COMPOSEFS_MAGIC,
@@ -105,54 +111,78 @@ def _head(
         COMPOSEFS_HAS_ACL if has_acl else 0,
         version,
     )
-    superblock = SUPERBLOCK.pack(
+    return header.ljust(SUPERBLOCK_OFFSET, b"\0")
+
+
+def _superblock(placed: Placed, oldest: Time, blocks: int) -> bytes:
+    return SUPERBLOCK.pack(
         SUPERBLOCK_MAGIC,
         0,
         FEATURE_MTIME | FEATURE_XATTR_FILTER,
         BLOCK_BITS,
         0,
-        inodes[0].nid,
-        len(inodes),
+        placed.slots[0],
+        len(placed.slots),
         oldest[0],
         oldest[1],
         blocks,
         0,
-        inodes_end // BLOCK,
+        placed.end // BLOCK,
         0,
     )
-    return header.ljust(SUPERBLOCK_OFFSET, b"\0") + superblock
 
 
-def _encode_inodes(places: list[Place | bytes], first_word: int, block: int) -> Iterator[bytes]:
-    """Yield the inodes with padding, attributes and tails.
+class FolderBlocks:
+    """Makes the bytes of folders.
 
     Args:
-        places: the inodes in their order.
+        slots: where each inode is.
+        inodes: those that are not all plain files, by number.
+    """
+
+    def __init__(self, slots: list[int], inodes: dict[int, Inode]) -> None:
+        self._slots = slots
+        self._kinds = bytearray([FILE_TYPES[stat.S_IFREG]]) * len(slots)
+        for number, inode in inodes.items():
+            self._kinds[number] = FILE_TYPES[stat.S_IFMT(inode.mode)]
+
+    def encode(self, entries: Entries) -> bytes:
+        """Return a block or tail of a folder: the fixed parts, then the names."""
+        names, numbers = entries
+        slots = map(self._slots.__getitem__, numbers)
+        offsets = accumulate(map(len, names), initial=len(names) * DIRENT.size)
+        kinds = map(self._kinds.__getitem__, numbers)
+        return b"".join(chain(map(DIRENT.pack, slots, offsets, kinds), names))
+
+
+def _fill(placed: Placed, folders: FolderBlocks, first_word: int, block: int) -> None:
+    """Put inodes, attributes and tails where they go, but those of plain files, which are there.
+
+    Args:
+        placed: the inodes.
+        folders: makes folders' entries.
         first_word: where the shared attributes start in their block, in words.
         block: the first block of data.
     """
-    for number, place in enumerate(places):
-        if type(place) is bytes:
-            yield place
-            continue
-        assert type(place) is Place
-        yield bytes(place.padding)
-        yield _encode_inode(place, number, block)
+    for place in placed.places:
+        pieces = [_encode_inode(place, block)]
         block += place.blocks
         if place.attributes.size:
-            yield place.attributes.encode(first_word)
+            pieces.append(place.attributes.encode(first_word))
         if place.tail_size:
-            yield _encode_entries(place.folded[-1]) if place.folded else place.inode.tail
+            pieces.append(folders.encode(place.folded[-1]) if place.folded else place.inode.tail)
+        whole = b"".join(pieces)
+        placed.area[place.start : place.start + len(whole)] = whole
 
 
-def _encode_inode(place: Place, number: int, block: int) -> bytes:
+def _encode_inode(place: Place, block: int) -> bytes:
     inode = place.inode
     layout = inode.data_layout
     if layout != CHUNK_BASED and place.tail_size:
         layout = FLAT_INLINE
     return encode_inode(
         inode,
-        number,
+        place.number,
         compact=place.compact,
         layout=layout,
         address=block if place.blocks else inode.address,
@@ -160,19 +190,9 @@ def _encode_inode(place: Place, number: int, block: int) -> bytes:
     )
 
 
-def _data(place: Place) -> bytes:
+def _data(place: Place, folders: FolderBlocks) -> bytes:
     if place.folded:
-        contents = [_encode_entries(entries) for entries in place.folded[: place.blocks]]
+        contents = [folders.encode(entries) for entries in place.folded[: place.blocks]]
     else:
         contents = [place.inode.tail]
     return b"".join(content.ljust(BLOCK, b"\0") for content in contents)
-
-
-def _encode_entries(entries: Entries) -> bytes:
-    """Return a block of a folder: the fixed parts, then the names."""
-    offset = len(entries) * DIRENT.size
-    fixed = []
-    for name, inode in entries:
-        fixed.append(DIRENT.pack(inode.nid, offset, FILE_TYPES[stat.S_IFMT(inode.mode)]))
-        offset += len(name)
-    return b"".join(fixed) + b"".join(name for name, _ in entries)

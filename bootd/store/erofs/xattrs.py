@@ -8,7 +8,7 @@ erofs_fs.h; the order of the shared area and what is shared are composefs 1.0.8'
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
 from itertools import chain
 from struct import pack
@@ -78,18 +78,15 @@ class SharedAttributes:
     Args:
         inodes: the attributes of every inode of the image; those that name an object need not be
             among them.
-        objects: the object of every inode that has one.
+        objects: those that several inodes name.
     """
 
     def __init__(
-        self, inodes: Iterable[Iterable[Attribute]], objects: Iterable[bytes] = ()
+        self, inodes: Iterable[Iterable[Attribute]], objects: Collection[bytes] = ()
     ) -> None:
         uses = Counter(one for one in chain.from_iterable(inodes) if one[0] not in _OBJECT_NAMES)
         shared = [attribute for attribute, count in uses.items() if count > 1]
-        files = Counter(objects)
-        self.objects = frozenset(verity for verity, count in files.items() if count > 1)
-        """The objects whose attributes are shared."""
-        for verity in self.objects:
+        for verity in objects:
             shared += overlay.object_attributes(verity).items()
         self._words: dict[Attribute, int] = {}
         entries = []
@@ -124,35 +121,33 @@ class SharedAttributes:
 
 
 class ObjectAttributes:
-    """The attributes, not shared, of a file that has only those that name its object."""
+    """The attributes, not shared, of a file that has only those that name its object.
+
+    Attributes:
+        before_digest, before_path, after_path: what stands around the object's digest and path.
+        size: how many bytes they take.
+    """
 
     def __init__(self) -> None:
         some = overlay.object_attributes(bytes(VERITY_SIZE))
         frames = [_frame(name, len(value)) for name, value in some.items()]
         bits = frames[0].filter_bit | frames[1].filter_bit
-        self._metacopy = XATTR_HEADER.pack(_FILTER_ALL & ~bits, 0) + frames[0].before
-        self._redirect = frames[0].after + frames[1].before
-        self._end = frames[1].after
-        self.size = len(self.encode(bytes(VERITY_SIZE)))
-        """How many bytes they take."""
+        header = XATTR_HEADER.pack(_FILTER_ALL & ~bits, 0)
+        self.before_digest: bytes = header + frames[0].before + overlay.METACOPY_HEADER
+        self.before_path: bytes = frames[0].after + frames[1].before + overlay.OBJECTS_ROOT
+        self.after_path: bytes = frames[1].after
+        self.size: int = len(self.encode(bytes(VERITY_SIZE)))
 
     def decode(self, stored: bytes) -> bytes | None:
         """Return the object that bytes name, or None if they are not what `encode` makes of it."""
-        start = len(self._metacopy) + len(overlay.METACOPY_HEADER)
+        start = len(self.before_digest)
         verity = stored[start : start + VERITY_SIZE]
         return verity if stored == self.encode(verity) else None
 
     def encode(self, verity: bytes) -> bytes:
         """Return the bytes behind the inode."""
-        return b"".join(
-            (
-                self._metacopy,
-                overlay.metacopy(verity),
-                self._redirect,
-                overlay.redirect(verity),
-                self._end,
-            )
-        )
+        path = overlay.object_path(verity)
+        return b"".join((self.before_digest, verity, self.before_path, path, self.after_path))
 
 
 def _in_shared_order(attributes: Iterable[Attribute]) -> list[Attribute]:
