@@ -6,7 +6,6 @@ the daemon to cancel it and waits until that is done; the second one stops waiti
 
 from __future__ import annotations
 
-import asyncio
 import json
 import signal
 from argparse import ArgumentParser, Namespace
@@ -17,6 +16,7 @@ from typing import Any
 from bootd.cli.output import Output
 from bootd.cli.progress import Display, Step, displayed
 from bootd.daemon.client import BusClient, JobView
+from bootd.daemon.event_loop import asyncio
 from bootd.model.errors import BootdError
 
 

@@ -14,18 +14,17 @@ Both are used through their common low-level half (messages in, messages out); d
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import logging
 import os
 import socket
-import sys
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from types import ModuleType
-from typing import Any, Final, Self, cast
+from typing import Any, Final, Self
 
 from bootd.daemon import names
+from bootd.daemon.event_loop import asyncio, hidden
 from bootd.daemon.wire import ERROR_PREFIX, IncomingCall, IncomingSignal, RemoteError, Variant
 from bootd.model.errors import (
     BootdError,
@@ -38,11 +37,11 @@ from bootd.model.errors import (
 _log = logging.getLogger(__name__)
 
 DEFAULT_ADDRESS: Final = "unix:path=/run/dbus/system_bus_socket"
-ADDRESS_VARIABLE: Final = "DBUS_SYSTEM_BUS_ADDRESS"
 LIBRARY_VARIABLE: Final = "BOOTD_DBUS_LIBRARY"
 """Names the library to use where both are installed; the tests run with either."""
 _LIBRARIES: Final = ("dbus_next", "dbus_fast")
 _GLIB: Final = "gi.repository"
+"""What dbus-next loads where it is there: 7 MB for what nobody here uses."""
 
 _HINT_SEPARATOR: Final = "\n"
 _CALL_TIMEOUT: Final = 25.0
@@ -50,25 +49,11 @@ _DO_NOT_QUEUE: Final = 4
 _PRIMARY_OWNER: Final = 1
 
 
-@contextmanager
-def _without_glib() -> Iterator[None]:
-    """Hide GLib, which dbus-next loads where it is there: 7 MB for what nobody here uses."""
-    if _GLIB in sys.modules:
-        yield
-        return
-    modules: dict[str, ModuleType | None] = cast("Any", sys.modules)
-    modules[_GLIB] = None
-    try:
-        yield
-    finally:
-        del modules[_GLIB]
-
-
 def _load_library() -> ModuleType:
     wanted = os.environ.get(LIBRARY_VARIABLE)
     for name in _LIBRARIES if wanted is None else (wanted,):
         if name in _LIBRARIES:
-            with suppress(ModuleNotFoundError), _without_glib():
+            with suppress(ModuleNotFoundError), hidden(_GLIB):
                 importlib.import_module(f"{name}.aio")
                 return importlib.import_module(name)
     raise InternalError(
@@ -117,7 +102,7 @@ def _unwrap(value: Any) -> Any:
 
 def bus_address() -> str:
     """Return the system bus's address: the environment's, else the well-known one."""
-    return os.environ.get(ADDRESS_VARIABLE) or DEFAULT_ADDRESS
+    return os.environ.get(names.ADDRESS_VARIABLE) or DEFAULT_ADDRESS
 
 
 class Connection:
@@ -157,7 +142,7 @@ class Connection:
             _close_socket(bus)
             raise DaemonUnreachableError(
                 f"no message bus answers at {chosen}: {error or type(error).__name__}",
-                hint=f"Start dbus, or name another bus in {ADDRESS_VARIABLE}.",
+                hint=f"Start dbus, or name another bus in {names.ADDRESS_VARIABLE}.",
             ) from error
         return cls(bus)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any, Final, Self
 
 from bootd.daemon import interfaces, names
 from bootd.daemon.bus import Connection
+from bootd.daemon.event_loop import asyncio
 from bootd.daemon.wire import ERROR_PREFIX, IncomingSignal, RemoteError, options
 from bootd.model.errors import (
     BUS_PREFIX,

@@ -6,7 +6,6 @@ yet, and what happens on file systems that other hosts write to, is not heard of
 
 from __future__ import annotations
 
-import asyncio
 import ctypes
 import logging
 import os
@@ -15,6 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from struct import Struct
 from typing import Final
+
+from bootd.daemon.event_loop import asyncio
 
 _log = logging.getLogger(__name__)
 

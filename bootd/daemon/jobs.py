@@ -7,7 +7,6 @@ message that names it. A job outlives whoever asked for it. A job that ended sta
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -18,6 +17,7 @@ from enum import StrEnum
 from typing import Any, Final, Protocol
 
 from bootd.clock import SYSTEM_CLOCK, Clock
+from bootd.daemon.event_loop import asyncio
 from bootd.daemon.privacy import without_contents
 from bootd.daemon.worker import Step, Worker
 from bootd.model.errors import BootdError, BusyError, CancelledError, InternalError

@@ -7,12 +7,12 @@ time.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from bootd import __version__
+from bootd.daemon.event_loop import asyncio
 from bootd.model.deployment import DeploymentId
 from bootd.model.documents import StatusDocument
 from bootd.model.errors import BootdError

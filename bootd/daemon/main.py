@@ -1,36 +1,29 @@
-"""``bootd``: the daemon's command line and main loop."""
+"""``bootd``: the daemon's command line."""
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import logging
-import signal
 import sys
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Final
 
 from bootd import __version__
 from bootd.daemon import journal
-from bootd.daemon.bus import ADDRESS_VARIABLE, Connection
-from bootd.daemon.folder_watch import FolderWatch
-from bootd.daemon.machine import Machine
-from bootd.daemon.memory import give_back, settle
-from bootd.daemon.notify import ServiceManager, watchdog_interval
-from bootd.daemon.service import Service
+from bootd.daemon.event_loop import asyncio, hidden
+from bootd.daemon.names import ADDRESS_VARIABLE
 from bootd.model.errors import BootdError, InvalidConfigurationError
+
+with hidden("_hashlib"):
+    # OpenSSL would be 4 MB of the daemon's memory, and it hashes next to nothing: jobs do.
+    from bootd.daemon.serve import serve
 
 _log = logging.getLogger(__name__)
 
 _FAILED: Final = 1
 _BAD_CONFIGURATION: Final = 78
 """sysexits.h, EX_CONFIG: starting again does not help."""
-_SETTLE_SECONDS: Final = 0.2
-"""How long changes on disk are left to come together before the daemon looks."""
-_LOOK_SECONDS: Final = 300.0
-"""How long a change may go unseen of which the kernel did not tell."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     journal.set_up()
     try:
-        return asyncio.run(_serve(_absolute(given.sysroot), given.bus))
+        return _FAILED if asyncio.run(serve(_absolute(given.sysroot), given.bus)) else 0
     except BootdError as error:
         _log.error("%s. %s", error.message, error.hint)
         return _BAD_CONFIGURATION if isinstance(error, InvalidConfigurationError) else _FAILED
@@ -65,86 +58,6 @@ def _parser() -> argparse.ArgumentParser:
 
 def _absolute(path: Path | None) -> Path | None:
     return None if path is None else path.resolve()
-
-
-async def _serve(sysroot: Path | None, address: str | None) -> int:
-    service_manager = ServiceManager()
-    machine = Machine(sysroot)
-    connection = await Connection.open(address)
-    try:
-        service = Service(connection, machine, service_manager)
-        loop = _Loop(service, service_manager)
-        await service.start()
-        settle()
-        service_manager.ready()
-        lost = await loop.run(connection)
-        service_manager.stopping()
-        await service.stop()
-    finally:
-        await connection.close()
-    if lost:
-        _log.error("the connection to the message bus is lost")
-    return _FAILED if lost else 0
-
-
-class _Loop:
-    """What goes on until the end: signs of life, a look at the disk, signals.
-
-    Signals are taken up from the start, so that none kills a daemon that is about to be ready.
-    """
-
-    def __init__(self, service: Service, service_manager: ServiceManager) -> None:
-        self._service = service
-        self._service_manager = service_manager
-        self._told_to_end = asyncio.Event()
-        self._told_to_reload = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._told_to_end.set)
-        loop.add_signal_handler(signal.SIGHUP, self._told_to_reload.set)
-
-    async def run(self, connection: Connection) -> bool:
-        """Return at the end: True if that is because the bus was lost."""
-        loop = asyncio.get_running_loop()
-        lost = loop.create_task(connection.closed())
-        ends = {lost, loop.create_task(self._told_to_end.wait())}
-        duties = {
-            loop.create_task(duty) for duty in (self._reload(), self._look(), self._sign_of_life())
-        }
-        try:
-            await asyncio.wait(ends | duties, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in ends | duties:
-                task.cancel()
-        results = await asyncio.gather(*duties, return_exceptions=True)
-        failures = [result for result in results if isinstance(result, Exception)]
-        if failures:
-            raise failures[0]
-        return lost.done() and not self._told_to_end.is_set()
-
-    async def _reload(self) -> None:
-        while True:
-            await self._told_to_reload.wait()
-            self._told_to_reload.clear()
-            self._service_manager.reloading()
-            await self._service.reload()
-            self._service_manager.ready()
-
-    async def _look(self) -> None:
-        with closing(FolderWatch()) as folders:
-            while True:
-                # Watched first: what comes after the look is heard of.
-                folders.watch(self._service.folders())
-                await self._service.refresh()
-                give_back()
-                await folders.wait(_LOOK_SECONDS)
-                await asyncio.sleep(_SETTLE_SECONDS)
-
-    async def _sign_of_life(self) -> None:
-        interval = watchdog_interval()
-        while True:
-            self._service_manager.alive()
-            await asyncio.sleep(interval or _LOOK_SECONDS)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ and `JobRunner` know, so reading them never waits.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from types import ModuleType
 from typing import Any, Final
@@ -15,6 +14,7 @@ from pydantic import BaseModel
 
 from bootd import __version__
 from bootd.daemon import names
+from bootd.daemon.event_loop import asyncio
 from bootd.daemon.explain import explain
 from bootd.daemon.jobs import JobRunner
 from bootd.daemon.machine import Machine

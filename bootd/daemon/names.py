@@ -21,6 +21,8 @@ OBJECT_MANAGER: Final = "org.freedesktop.DBus.ObjectManager"
 INTROSPECTABLE: Final = "org.freedesktop.DBus.Introspectable"
 PEER: Final = "org.freedesktop.DBus.Peer"
 
+ADDRESS_VARIABLE: Final = "DBUS_SYSTEM_BUS_ADDRESS"
+"""The environment variable that names another bus than the usual one."""
 BUS_DAEMON: Final = "org.freedesktop.DBus"
 BUS_DAEMON_PATH: Final = "/org/freedesktop/DBus"
 

@@ -6,7 +6,6 @@ The subject is the caller's bus name, which cannot be forged (polkit's D-Bus API
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Mapping
 from contextlib import suppress
@@ -16,6 +15,7 @@ from typing import Any, Final
 
 from bootd.daemon import names
 from bootd.daemon.bus import Connection
+from bootd.daemon.event_loop import asyncio
 from bootd.daemon.wire import ERROR_PREFIX, IncomingCall, IncomingSignal, RemoteError, Variant
 from bootd.model.errors import CancelledError, NotAuthorizedError
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Iterator
 from functools import partial
@@ -12,6 +11,7 @@ from typing import Final
 from bootd.daemon import live, names
 from bootd.daemon.bus import Connection
 from bootd.daemon.deployment import DeploymentObject
+from bootd.daemon.event_loop import asyncio
 from bootd.daemon.job import JobObject
 from bootd.daemon.jobs import Job, JobRunner, JobState
 from bootd.daemon.machine import Machine

@@ -8,7 +8,6 @@ one that is no event of ours ends the job.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import sys
@@ -19,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from bootd.daemon.event_loop import asyncio
 from bootd.model.errors import BootdError, CancelledError, InternalError, registered_errors
 
 _log = logging.getLogger(__name__)

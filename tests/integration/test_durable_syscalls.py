@@ -13,31 +13,39 @@ from pathlib import Path
 
 import pytest
 
+VFAT = "inject=fstatfs:poke_exit=@arg2=444d000000000000"
+"""Has the kernel tell of any file system that it is one of MSDOS_SUPER_MAGIC (linux/magic.h)."""
 WATCHED = "fsync,fdatasync,syncfs,rename,renameat,renameat2,unlink,unlinkat,openat,write,close"
+ASKED = "fstatfs"
 
 
-def calls(tmp_path: Path, script: str) -> list[str]:
-    """Run a few lines against a real disk; return each call on files below `tmp_path`, in order."""
+def calls(tmp_path: Path, script: str, *more: str) -> list[str]:
+    """Run a few lines against a real disk; return each call on files below `tmp_path`, in order.
+
+    `more` are further expressions of strace(1).
+    """
     if shutil.which("strace") is None:
         pytest.fail("strace is not installed: apt-get install strace")
     trace = tmp_path / "trace"
     code = (
         f"from pathlib import Path\nfrom bootd.durable import Disk\ntop = Path({str(tmp_path)!r})\n"
     )
-    command = ["strace", "-f", "-y", "-s", "9", "-e", f"trace={WATCHED}", "-o", str(trace)]
+    expressions = [word for one in (f"trace={WATCHED},{ASKED}", *more) for word in ("-e", one)]
+    command = ["strace", "-f", "-y", "-s", "9", *expressions, "-o", str(trace)]
     subprocess.run([*command, sys.executable, "-c", code + script], check=True, timeout=60)
     found = []
     for line in trace.read_text().splitlines():
         match = re.search(r"(\w+)\((.*)\)\s+= \d", line)
-        if match and str(tmp_path) in match[2] and "/trace" not in match[2]:
+        if match and match[1] != ASKED and str(tmp_path) in match[2] and "/trace" not in match[2]:
             names = re.findall(re.escape(str(tmp_path)) + r"/?([^\">,]*)", match[2])
             found.append(f"{match[1]} {re.sub(r'[.]new-[0-9]+-', 'new:', ' '.join(names))}".strip())
     return found
 
 
-def changes(tmp_path: Path, script: str) -> list[str]:
+def changes(tmp_path: Path, script: str, *more: str) -> list[str]:
     """Like `calls`, without what only opens and closes."""
-    return [one for one in calls(tmp_path, script) if not one.startswith(("openat", "close"))]
+    found = calls(tmp_path, script, *more)
+    return [one for one in found if not one.startswith(("openat", "close"))]
 
 
 def test_a_record_is_on_disk_before_its_name_and_its_name_before_the_return(tmp_path: Path) -> None:
@@ -56,6 +64,26 @@ def test_a_copy_is_as_durable_as_a_record(tmp_path: Path) -> None:
         "fsync new:copy",
         "rename new:copy copy",
         "fsync",
+    ]
+
+
+def test_vfat_learns_which_clusters_are_taken_before_whose_they_are(tmp_path: Path) -> None:
+    boot = tmp_path / "boot"
+    boot.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", boot], check=True)
+    try:
+        (boot / "loader/entries").mkdir(parents=True)
+        found = changes(
+            tmp_path, "Disk().replace_file(top / 'boot/loader/entries/a.conf', b'content')", VFAT
+        )
+    finally:
+        subprocess.run(["umount", boot], check=True)
+    assert found == [
+        "write boot/loader/entries/new:a.conf",
+        "fsync boot",
+        "fsync boot/loader/entries/new:a.conf",
+        "rename boot/loader/entries/new:a.conf boot/loader/entries/a.conf",
+        "fsync boot/loader/entries",
     ]
 
 
