@@ -182,7 +182,7 @@ class EtcReport(BaseModel):
 
     kind: Literal["EtcReport"] = "EtcReport"
     version: Literal[1] = 1
-    counts: EtcCounts = EtcCounts()
+    counts: EtcCounts = Field(default_factory=EtcCounts)
     conflicts: list[EtcConflict] = Field(default_factory=list, max_length=MAX_CONFLICTS)
     notes: list[EtcNote] = Field(default_factory=list, max_length=MAX_NOTES)
     truncated: int = 0

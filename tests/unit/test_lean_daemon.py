@@ -20,6 +20,12 @@ print(*sorted({"_hashlib", "_ssl"} & sys.modules.keys()))
 import ssl, hashlib
 assert hashlib.sha256(b"").hexdigest().startswith("e3b0c442")
 """
+_MODELS = """
+import bootd.daemon.main, pydantic
+models = pydantic.BaseModel.__subclasses__()
+print(*(one.__name__ for one in models if one.__pydantic_complete__))
+assert models
+"""
 
 
 def run_python(script: str, **environment: str) -> str:
@@ -44,3 +50,7 @@ def test_glib_stays_away_and_can_be_had(tmp_path: Path) -> None:
 
 def test_openssl_stays_away_and_can_be_had() -> None:
     assert not run_python(_OPENSSL)
+
+
+def test_models_are_built_when_they_are_needed() -> None:
+    assert not run_python(_MODELS)
