@@ -105,6 +105,8 @@ def pull(
         CancelledError: no longer wanted.
     """
     layers = missing_layers(host, resolved)
+    if not layers:
+        return Pulled(0, 0)
     total = sum(descriptor.size for descriptor, _ in layers)
     progress.report(Phase.PULLING, 0, total)
     by_parts = is_anything_known(host.sysroot)
@@ -122,8 +124,6 @@ def pull(
         )
         for descriptor, diff_id in layers
     ]
-    if not tasks:
-        return Pulled(0, 0)
     with importing(host.sysroot):
         if host.configuration.parallel_layers == 1:
             fetched = _import_here(tasks, progress, total)

@@ -43,7 +43,12 @@ from bootd.operations.staged import forget_staged, mark_staged
 from bootd.operations.survey import Survey, survey
 from bootd.registry.source import open_source
 from bootd.store.growing_tree import GrowingTree
-from bootd.store.image import StoredImage, compose_image, without_garbage_collection
+from bootd.store.image import (
+    StoredImage,
+    compose_image,
+    has_image,
+    without_garbage_collection,
+)
 from bootd.store.sealing import seal
 from bootd.store.space import check_space, needed_space
 
@@ -101,7 +106,6 @@ def stage(
             _refuse_denied(host, resolved)
         found = _make_room(host, found, resolved)
         pulled, image = _pull_and_compose(host, resolved, progress)
-        progress.report(Phase.STAGING)
         follow = wanted if remember else None
         if not is_new:
             # What fsck took away because it was damaged is back now.
@@ -110,6 +114,7 @@ def stage(
             _keep_answer(host, wanted, resolved, checked)
             there = found.staged or found.settled
             return _document(resolved, there, pulled, None)
+        progress.report(Phase.STAGING)
         record, report = _deploy(host, found, resolved, image)
         mark_staged(host.sysroot, record.id, follow)
         _keep_answer(host, wanted, resolved, checked)
@@ -132,7 +137,8 @@ def _pull_and_compose(
         tree = GrowingTree(host.sysroot, resolved.config.diff_ids, missing)
         _composed[:] = [tree]
         pulled = pull(host, resolved, progress, tree)
-        progress.report(Phase.COMPOSING)
+        if not has_image(host.sysroot, resolved.digest):
+            progress.report(Phase.COMPOSING)
         return pulled, compose_image(host.sysroot, resolved, tree)
 
 

@@ -51,6 +51,17 @@ from bootd.operations.status import status
 from bootd.operations.survey import survey
 
 
+class Phases:
+    """Progress that notes what was being done."""
+
+    def __init__(self) -> None:
+        self.seen: list[Phase] = []
+
+    def report(self, phase: Phase, done: int = 0, total: int = 0) -> None:
+        """Note the phase."""
+        self.seen.append(phase)
+
+
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
     return installed(tmp_path)
@@ -150,6 +161,13 @@ def test_the_same_image_is_not_staged_twice(machine: Machine) -> None:
     assert (again.changed, again.deployment, again.fetched_bytes) == (False, staged, 0)
     machine.reboot()
     assert not stage(machine.host, Silent()).changed
+
+
+def test_a_run_that_finds_nothing_new_tells_of_nothing_else(machine: Machine) -> None:
+    machine.upgrade()
+    progress = Phases()
+    stage(machine.host, progress)
+    assert progress.seen == [Phase.RESOLVING]
 
 
 def test_a_newer_image_replaces_the_staged_one(machine: Machine) -> None:
