@@ -137,7 +137,7 @@ class FolderBlocks:
 
     Args:
         slots: where each inode is.
-        inodes: those that are not all plain files, by number.
+        inodes: those of all but plain files, by number.
     """
 
     def __init__(self, slots: list[int], inodes: dict[int, Inode]) -> None:
