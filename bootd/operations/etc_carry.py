@@ -30,10 +30,11 @@ from bootd.model.etc_policy import EtcRules
 from bootd.model.etc_report import EtcReport, etc_path, unescape
 from bootd.model.tree import Directory, Node, lookup, walk
 from bootd.operations.etc_copies import keep_copy
-from bootd.operations.etc_merge import EROFS_NAME, Sides, defaults_in
+from bootd.operations.etc_merge import Sides, defaults_in
 from bootd.operations.etc_moment import Edits, fingerprint, read_edits
 from bootd.operations.host import Host
 from bootd.store.contents import StoreContents
+from bootd.store.image import EROFS_NAME
 
 
 @dataclass(frozen=True, slots=True)

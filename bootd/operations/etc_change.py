@@ -45,12 +45,13 @@ from bootd.model.tree import (
     walk,
 )
 from bootd.operations.etc_copies import archive_path, keep_copy, read_copy
-from bootd.operations.etc_merge import EROFS_NAME, defaults_in
+from bootd.operations.etc_merge import defaults_in
 from bootd.operations.etc_undecided import read_undecided, write_undecided
 from bootd.operations.host import Host
 from bootd.operations.progress import Phase, Progress
 from bootd.operations.survey import survey
 from bootd.store.contents import StoreContents
+from bootd.store.image import EROFS_NAME
 
 MAX_EDITED: Final = 512 << 10
 """Largest text, in bytes, that a conflict can be resolved with by hand."""

@@ -28,11 +28,12 @@ from bootd.model.errors import NoSuchDeploymentError
 from bootd.model.etc_policy import EtcPolicy, EtcRules
 from bootd.model.etc_report import EtcChange, EtcSide, unescape
 from bootd.model.tree import Directory, lookup
-from bootd.operations.etc_merge import EROFS_NAME, defaults_in
+from bootd.operations.etc_merge import defaults_in
 from bootd.operations.etc_undecided import image_text, own_text
 from bootd.operations.host import Host
 from bootd.operations.survey import survey
 from bootd.store.contents import StoreContents
+from bootd.store.image import EROFS_NAME
 
 _ACCOUNTS: Final = {f"/etc/{name}": name for name in DATABASES}
 

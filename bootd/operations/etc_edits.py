@@ -13,9 +13,10 @@ from bootd.model.errors import DamagedImageError
 from bootd.model.etc_change import CopyReason, EtcCopy
 from bootd.model.tree import Directory, Metadata, Node, SpecialFile, lookup, walk
 from bootd.operations.etc_copies import keep_copy
-from bootd.operations.etc_merge import EROFS_NAME, defaults_in
+from bootd.operations.etc_merge import defaults_in
 from bootd.operations.host import Host
 from bootd.store.contents import StoreContents
+from bootd.store.image import EROFS_NAME
 
 
 def keep_edits(

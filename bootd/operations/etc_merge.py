@@ -29,9 +29,9 @@ from bootd.operations.host import Host
 from bootd.operations.survey import Survey
 from bootd.store.contents import StoreContents
 from bootd.store.erofs.reader import ErofsImage
+from bootd.store.image import EROFS_NAME
 
 DEFAULTS: Final = b"usr/etc"
-EROFS_NAME: Final = "root.erofs"
 RULES: Final = b"usr/lib/bootd/etc.toml"
 """What an image says about its own ``/etc``; read out of the image that is to come."""
 _MAX_RULES: Final = 65_536

@@ -5,11 +5,12 @@ from __future__ import annotations
 from bootd.model.digest import Digest
 from bootd.model.errors import NothingStagedError
 from bootd.model.etc_report import EtcReport
-from bootd.operations.etc_merge import EROFS_NAME, trial_merge
+from bootd.operations.etc_merge import trial_merge
 from bootd.operations.fetch import fetched_image
 from bootd.operations.host import Host
 from bootd.operations.progress import Phase, Progress
 from bootd.operations.survey import survey
+from bootd.store.image import EROFS_NAME
 
 
 def preview(host: Host, progress: Progress, *, digest: str | None = None) -> EtcReport:

@@ -16,7 +16,6 @@ from bootd.model.etc_change import EtcVersionsDocument, OpenConflict
 from bootd.model.etc_report import EtcDiff, EtcReport
 from bootd.model.tree import lookup
 from bootd.operations.etc_merge import (
-    EROFS_NAME,
     Sides,
     defaults_in,
     sides,
@@ -34,6 +33,7 @@ from bootd.operations.etc_undecided import (
 from bootd.operations.host import Host
 from bootd.operations.survey import Survey, survey
 from bootd.store.contents import StoreContents
+from bootd.store.image import EROFS_NAME
 
 
 def conflicts(host: Host) -> EtcConflictsDocument:

@@ -20,6 +20,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from bootd.model.digest import Digest
@@ -94,11 +95,16 @@ def missing_layers(host: Host, resolved: ResolvedImage) -> list[tuple[Descriptor
 
 
 def pull(
-    host: Host, resolved: ResolvedImage, progress: Progress, tree: GrowingTree | None = None
+    host: Host,
+    resolved: ResolvedImage,
+    progress: Progress,
+    tree: GrowingTree | None = None,
+    meanwhile: Callable[[], object] = bool,
 ) -> Pulled:
     """Bring every layer of an image into the store, under the caller's exclusive lock.
 
-    The image's `tree` grows here while layers are imported in other processes.
+    While layers are imported in other processes, `meanwhile` is called and the image's `tree`
+    grows.
 
     Raises:
         TransportError, ContentError, StorageError: a layer could not be had; the others stay.
@@ -128,7 +134,8 @@ def pull(
         if host.configuration.parallel_layers == 1:
             fetched = _import_here(tasks, progress, total)
         else:
-            fetched = _import_in_processes(tasks, workers, progress, total, tree)
+            report = partial(progress.report, Phase.PULLING, total=total)
+            fetched = _import_in_processes(tasks, workers, report, tree, meanwhile)
     return Pulled(len(tasks), fetched)
 
 
@@ -236,7 +243,11 @@ def _count_done(size: int) -> None:
 
 
 def _import_in_processes(
-    tasks: list[_Task], workers: int, progress: Progress, total: int, tree: GrowingTree | None
+    tasks: list[_Task],
+    workers: int,
+    report: _Advance,
+    tree: GrowingTree | None,
+    meanwhile: Callable[[], object],
 ) -> int:
     # A fork has all modules at once, but only the thread that asked for it: others might hold
     # locks that nobody would let go of.
@@ -245,7 +256,8 @@ def _import_in_processes(
     with ProcessPoolExecutor(workers, context, _start_worker, (done,)) as pool:
         pending = {pool.submit(_import_in_worker, task): task.diff_id for task in tasks}
         try:
-            return _follow(pending, lambda: progress.report(Phase.PULLING, done.value, total), tree)
+            meanwhile()
+            return _follow(pending, lambda: report(done.value), tree)
         except BaseException:
             # One may be waiting for a server that says nothing; what it wrote may be cut anywhere.
             for worker in multiprocessing.active_children():

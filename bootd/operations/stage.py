@@ -9,31 +9,23 @@ check, unless another image than the followed one was asked for.
 
 from __future__ import annotations
 
-import logging
 from contextlib import closing
 from datetime import datetime
+from importlib import import_module
 from typing import Final
 
-from bootd.boot.arguments import ARGUMENT_FOLDER, image_arguments, with_restart_after_panic
-from bootd.boot.kernel import MODULES, check_boot_space, find_kernel, kernel_files
+from bootd.boot.kernel import check_boot_space
 from bootd.durable import temporary_name
-from bootd.model.config import Integrity
-from bootd.model.deployment import DeploymentId, DeploymentRecord
+from bootd.model.deployment import DeploymentId
 from bootd.model.documents import StageDocument
 from bootd.model.errors import (
     BootPartitionFullError,
     DeniedDigestError,
     HeldError,
     NoSpaceError,
-    StorageError,
 )
 from bootd.model.etc_report import EtcReport
 from bootd.model.image import ResolvedImage
-from bootd.operations.arguments import machine_arguments
-from bootd.operations.collect import collect_locked, is_worthwhile
-from bootd.operations.etc_merge import EROFS_NAME, trial_merge
-from bootd.operations.etc_moment import write_edits
-from bootd.operations.etc_reports import write_report
 from bootd.operations.fallback import settle_fallbacks
 from bootd.operations.host import Host
 from bootd.operations.last_check import LastCheck, write_last_check
@@ -44,15 +36,13 @@ from bootd.operations.survey import Survey, survey
 from bootd.registry.source import open_source
 from bootd.store.growing_tree import GrowingTree
 from bootd.store.image import (
+    EROFS_NAME,
     StoredImage,
     compose_image,
     has_image,
     without_garbage_collection,
 )
-from bootd.store.sealing import seal
 from bootd.store.space import check_space, needed_space
-
-_log = logging.getLogger(__name__)
 
 LOCK_WAIT_SECONDS: Final = 2.0
 _composed: list[GrowingTree] = []
@@ -115,10 +105,12 @@ def stage(
             there = found.staged or found.settled
             return _document(resolved, there, pulled, None)
         progress.report(Phase.STAGING)
-        record, report = _deploy(host, found, resolved, image)
+        from bootd.operations.deploy import clean_up, deploy  # noqa: PLC0415 - see _load_deploy
+
+        record, report = deploy(host, found, resolved, image)
         mark_staged(host.sysroot, record.id, follow)
         _keep_answer(host, wanted, resolved, checked)
-        _collect(host)
+        clean_up(host)
         return _document(resolved, record.id, pulled, report)
 
 
@@ -136,10 +128,15 @@ def _pull_and_compose(
     with without_garbage_collection():
         tree = GrowingTree(host.sysroot, resolved.config.diff_ids, missing)
         _composed[:] = [tree]
-        pulled = pull(host, resolved, progress, tree)
+        pulled = pull(host, resolved, progress, tree, _load_deploy)
         if not has_image(host.sysroot, resolved.digest):
             progress.report(Phase.COMPOSING)
         return pulled, compose_image(host.sysroot, resolved, tree)
+
+
+def _load_deploy() -> None:
+    """Load what follows a pull meanwhile; a run that finds nothing new does without."""
+    import_module("bootd.operations.deploy")
 
 
 def _keep_answer(host: Host, reference: str, resolved: ResolvedImage, checked: datetime) -> None:
@@ -181,23 +178,12 @@ def _make_room(host: Host, found: Survey, resolved: ResolvedImage) -> Survey:
     try:
         _check_room(host, found, resolved)
     except (NoSpaceError, BootPartitionFullError):
-        collect_locked(host, _nothing_to_report)
+        from bootd.operations.deploy import make_room  # noqa: PLC0415 - see _load_deploy
+
+        make_room(host)
         found = survey(host.sysroot)
         _check_room(host, found, resolved)
     return found
-
-
-def _collect(host: Host) -> None:
-    """Remove what the new deployment made superfluous; that can wait if something is damaged."""
-    try:
-        if is_worthwhile(host):
-            collect_locked(host, _nothing_to_report)
-    except StorageError as error:
-        _log.warning("nothing was cleaned up: %s", error.message)
-
-
-def _nothing_to_report() -> None:
-    """Collecting within a job has no progress of its own."""
 
 
 def _check_room(host: Host, found: Survey, resolved: ResolvedImage) -> None:
@@ -207,55 +193,6 @@ def _check_room(host: Host, found: Survey, resolved: ResolvedImage) -> None:
     if layers and current is not None:
         # The new kernel is not known yet; one as large as today's is the best guess there is.
         check_boot_space(host.sysroot, current.kernel, assume_missing=True)
-
-
-def _deploy(
-    host: Host, found: Survey, resolved: ResolvedImage, image: StoredImage
-) -> tuple[DeploymentRecord, EtcReport]:
-    tree = image.tree(*(path.strip("/").encode() for path in (MODULES, ARGUMENT_FOLDER)))
-    kernel = kernel_files(find_kernel(tree))
-    requested = image_arguments(tree, image.contents)
-    check_boot_space(host.sysroot, kernel)
-    asked = with_restart_after_panic([*requested, *host.configuration.kernel_arguments])
-    sealed = host.configuration.integrity is Integrity.VERITY
-    if sealed:
-        seal(host.sysroot, image.erofs)
-    identifier = _new_identifier(host, found, resolved)
-    record = DeploymentRecord(
-        id=identifier,
-        image=resolved.reference,
-        digest=resolved.digest,
-        version=resolved.version,
-        created=host.clock.now(),
-        kernel=kernel,
-        image_arguments=asked,
-        kernel_arguments=machine_arguments(found, asked),
-        erofs=image.erofs_verity,
-        sealed=sealed,
-    )
-    return record, _publish(host, found, record, image)
-
-
-def _publish(host: Host, found: Survey, record: DeploymentRecord, image: StoredImage) -> EtcReport:
-    disk = host.sysroot.disk
-    target = host.sysroot.deployment(record.id)
-    building = temporary_name(target)
-    disk.remove_tree(building)
-    disk.make_directory(building)
-    disk.link_file(image.erofs, building / EROFS_NAME)
-    host.sysroot.write_deployment(building, record)
-    trial = trial_merge(host, found, building / EROFS_NAME)
-    write_report(host.sysroot, building, trial.report)
-    write_edits(host.sysroot, building, trial.edits)
-    disk.publish_directory(building, target)
-    return trial.report
-
-
-def _new_identifier(host: Host, found: Survey, resolved: ResolvedImage) -> DeploymentId:
-    short = resolved.digest.short
-    known = [*host.sysroot.deployment_ids(), *(entry.deployment for entry in found.entries)]
-    serials = [identifier.serial for identifier in known if identifier.startswith(short + ".")]
-    return DeploymentId.compose(resolved.digest, max(serials, default=-1) + 1)
 
 
 def _document(

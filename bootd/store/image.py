@@ -36,6 +36,7 @@ from bootd.store.verity import VerityHash, enable_verity, measure
 from bootd.sysroot import Sysroot
 
 EROFS_NAME: Final = "root.erofs"
+"""How the EROFS image is called, in an image's folder and in a deployment's."""
 MANIFEST_NAME: Final = "manifest.json"
 CONFIG_NAME: Final = "config.json"
 RECORD_NAME: Final = "image.json"

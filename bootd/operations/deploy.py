@@ -1,0 +1,108 @@
+"""Deploy: from an image in the store to a deployment beside the running one.
+
+Order of writes: a folder under a temporary name with all that belongs to the deployment, syncfs,
+rename. Nothing boots it, or keeps it, before the caller has marked it as staged.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from bootd.boot.arguments import ARGUMENT_FOLDER, image_arguments, with_restart_after_panic
+from bootd.boot.kernel import MODULES, check_boot_space, find_kernel, kernel_files
+from bootd.durable import temporary_name
+from bootd.model.config import Integrity
+from bootd.model.deployment import DeploymentId, DeploymentRecord
+from bootd.model.errors import StorageError
+from bootd.model.etc_report import EtcReport
+from bootd.model.image import ResolvedImage
+from bootd.operations.arguments import machine_arguments
+from bootd.operations.collect import collect_locked, is_worthwhile
+from bootd.operations.etc_merge import trial_merge
+from bootd.operations.etc_moment import write_edits
+from bootd.operations.etc_reports import write_report
+from bootd.operations.host import Host
+from bootd.operations.survey import Survey
+from bootd.store.image import EROFS_NAME, StoredImage
+from bootd.store.sealing import seal
+
+_log = logging.getLogger(__name__)
+
+
+def deploy(
+    host: Host, found: Survey, resolved: ResolvedImage, image: StoredImage
+) -> tuple[DeploymentRecord, EtcReport]:
+    """Make a deployment of an image; return its record, and what would become of ``/etc``.
+
+    Raises:
+        ContentError: the image has no kernel, or more than one, or asks for what is no argument.
+        BootPartitionFullError: its kernel does not fit.
+        NoVerityError: deployments are to be sealed, and the file system cannot do that.
+        StorageError: the disk is in the way; no deployment appears.
+    """
+    tree = image.tree(*(path.strip("/").encode() for path in (MODULES, ARGUMENT_FOLDER)))
+    kernel = kernel_files(find_kernel(tree))
+    requested = image_arguments(tree, image.contents)
+    check_boot_space(host.sysroot, kernel)
+    asked = with_restart_after_panic([*requested, *host.configuration.kernel_arguments])
+    sealed = host.configuration.integrity is Integrity.VERITY
+    if sealed:
+        seal(host.sysroot, image.erofs)
+    identifier = _new_identifier(host, found, resolved)
+    record = DeploymentRecord(
+        id=identifier,
+        image=resolved.reference,
+        digest=resolved.digest,
+        version=resolved.version,
+        created=host.clock.now(),
+        kernel=kernel,
+        image_arguments=asked,
+        kernel_arguments=machine_arguments(found, asked),
+        erofs=image.erofs_verity,
+        sealed=sealed,
+    )
+    return record, _publish(host, found, record, image)
+
+
+def _publish(host: Host, found: Survey, record: DeploymentRecord, image: StoredImage) -> EtcReport:
+    disk = host.sysroot.disk
+    target = host.sysroot.deployment(record.id)
+    building = temporary_name(target)
+    disk.remove_tree(building)
+    disk.make_directory(building)
+    disk.link_file(image.erofs, building / EROFS_NAME)
+    host.sysroot.write_deployment(building, record)
+    trial = trial_merge(host, found, building / EROFS_NAME)
+    write_report(host.sysroot, building, trial.report)
+    write_edits(host.sysroot, building, trial.edits)
+    disk.publish_directory(building, target)
+    return trial.report
+
+
+def _new_identifier(host: Host, found: Survey, resolved: ResolvedImage) -> DeploymentId:
+    short = resolved.digest.short
+    known = [*host.sysroot.deployment_ids(), *(entry.deployment for entry in found.entries)]
+    serials = [identifier.serial for identifier in known if identifier.startswith(short + ".")]
+    return DeploymentId.compose(resolved.digest, max(serials, default=-1) + 1)
+
+
+def clean_up(host: Host) -> None:
+    """Remove what the new deployment made superfluous; that can wait if something is damaged."""
+    try:
+        if is_worthwhile(host):
+            collect_locked(host, _nothing_to_report)
+    except StorageError as error:
+        _log.warning("nothing was cleaned up: %s", error.message)
+
+
+def make_room(host: Host) -> None:
+    """Remove what nothing needs already, before anything is fetched.
+
+    Raises:
+        StorageError: what is needed cannot be known; nothing more goes.
+    """
+    collect_locked(host, _nothing_to_report)
+
+
+def _nothing_to_report() -> None:
+    """Collecting within a job has no progress of its own."""
