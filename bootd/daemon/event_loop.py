@@ -1,7 +1,7 @@
 """asyncio, and what else is loaded for the event loop, without what nobody here uses.
 
-asyncio loads TLS where it is there, 4 MB and 15 ms, for connections that bootd has to no one: its
-peers are sockets of this machine. Modules here take asyncio from this one.
+asyncio loads TLS where it is there, with OpenSSL 4 MB, for connections that bootd has to no one:
+its peers are sockets of this machine. Modules here take asyncio from this one.
 """
 
 from __future__ import annotations

@@ -65,7 +65,23 @@ def collect(host: Host, progress: Progress) -> CollectDocument:
         return collect_locked(host, lambda: progress.report(Phase.COLLECTING))
 
 
-def collect_locked(host: Host, report: Callable[[], None]) -> CollectDocument:
+def clean_up(host: Host) -> None:
+    """Remove what a new deployment made superfluous; that can wait if something is damaged.
+
+    The caller holds an exclusive lock.
+    """
+    try:
+        if _is_worthwhile(host):
+            collect_locked(host)
+    except StorageError as error:
+        _log.warning("nothing was cleaned up: %s", error.message)
+
+
+def _nothing_to_report() -> None:
+    """Collecting within another operation has no progress of its own."""
+
+
+def collect_locked(host: Host, report: Callable[[], None] = _nothing_to_report) -> CollectDocument:
     """Do what `collect` does under an exclusive lock that the caller holds.
 
     Args:
@@ -93,7 +109,7 @@ def collect_locked(host: Host, report: Callable[[], None]) -> CollectDocument:
     )
 
 
-def is_worthwhile(host: Host) -> bool:
+def _is_worthwhile(host: Host) -> bool:
     """Return whether a deployment or an image would go; marking objects is for that only.
 
     Objects of an import that failed wait for the next collection that is.

@@ -6,18 +6,14 @@ rename. Nothing boots it, or keeps it, before the caller has marked it as staged
 
 from __future__ import annotations
 
-import logging
-
 from bootd.boot.arguments import ARGUMENT_FOLDER, image_arguments, with_restart_after_panic
 from bootd.boot.kernel import MODULES, check_boot_space, find_kernel, kernel_files
 from bootd.durable import temporary_name
 from bootd.model.config import Integrity
 from bootd.model.deployment import DeploymentId, DeploymentRecord
-from bootd.model.errors import StorageError
 from bootd.model.etc_report import EtcReport
 from bootd.model.image import ResolvedImage
 from bootd.operations.arguments import machine_arguments
-from bootd.operations.collect import collect_locked, is_worthwhile
 from bootd.operations.etc_merge import trial_merge
 from bootd.operations.etc_moment import write_edits
 from bootd.operations.etc_reports import write_report
@@ -25,8 +21,6 @@ from bootd.operations.host import Host
 from bootd.operations.survey import Survey
 from bootd.store.image import EROFS_NAME, StoredImage
 from bootd.store.sealing import seal
-
-_log = logging.getLogger(__name__)
 
 
 def deploy(
@@ -84,25 +78,3 @@ def _new_identifier(host: Host, found: Survey, resolved: ResolvedImage) -> Deplo
     known = [*host.sysroot.deployment_ids(), *(entry.deployment for entry in found.entries)]
     serials = [identifier.serial for identifier in known if identifier.startswith(short + ".")]
     return DeploymentId.compose(resolved.digest, max(serials, default=-1) + 1)
-
-
-def clean_up(host: Host) -> None:
-    """Remove what the new deployment made superfluous; that can wait if something is damaged."""
-    try:
-        if is_worthwhile(host):
-            collect_locked(host, _nothing_to_report)
-    except StorageError as error:
-        _log.warning("nothing was cleaned up: %s", error.message)
-
-
-def make_room(host: Host) -> None:
-    """Remove what nothing needs already, before anything is fetched.
-
-    Raises:
-        StorageError: what is needed cannot be known; nothing more goes.
-    """
-    collect_locked(host, _nothing_to_report)
-
-
-def _nothing_to_report() -> None:
-    """Collecting within a job has no progress of its own."""

@@ -99,7 +99,7 @@ def pull(
     resolved: ResolvedImage,
     progress: Progress,
     tree: GrowingTree | None = None,
-    meanwhile: Callable[[], object] = bool,
+    meanwhile: Callable[[], None] | None = None,
 ) -> Pulled:
     """Bring every layer of an image into the store, under the caller's exclusive lock.
 
@@ -247,7 +247,7 @@ def _import_in_processes(
     workers: int,
     report: _Advance,
     tree: GrowingTree | None,
-    meanwhile: Callable[[], object],
+    meanwhile: Callable[[], None] | None,
 ) -> int:
     # A fork has all modules at once, but only the thread that asked for it: others might hold
     # locks that nobody would let go of.
@@ -256,7 +256,8 @@ def _import_in_processes(
     with ProcessPoolExecutor(workers, context, _start_worker, (done,)) as pool:
         pending = {pool.submit(_import_in_worker, task): task.diff_id for task in tasks}
         try:
-            meanwhile()
+            if meanwhile is not None:
+                meanwhile()
             return _follow(pending, lambda: report(done.value), tree)
         except BaseException:
             # One may be waiting for a server that says nothing; what it wrote may be cut anywhere.

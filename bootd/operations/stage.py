@@ -105,7 +105,8 @@ def stage(
             there = found.staged or found.settled
             return _document(resolved, there, pulled, None)
         progress.report(Phase.STAGING)
-        from bootd.operations.deploy import clean_up, deploy  # noqa: PLC0415 - see _load_deploy
+        from bootd.operations.collect import clean_up  # noqa: PLC0415 - see _load_what_follows
+        from bootd.operations.deploy import deploy  # noqa: PLC0415 - the same
 
         record, report = deploy(host, found, resolved, image)
         mark_staged(host.sysroot, record.id, follow)
@@ -128,15 +129,16 @@ def _pull_and_compose(
     with without_garbage_collection():
         tree = GrowingTree(host.sysroot, resolved.config.diff_ids, missing)
         _composed[:] = [tree]
-        pulled = pull(host, resolved, progress, tree, _load_deploy)
+        pulled = pull(host, resolved, progress, tree, _load_what_follows)
         if not has_image(host.sysroot, resolved.digest):
             progress.report(Phase.COMPOSING)
         return pulled, compose_image(host.sysroot, resolved, tree)
 
 
-def _load_deploy() -> None:
+def _load_what_follows() -> None:
     """Load what follows a pull meanwhile; a run that finds nothing new does without."""
-    import_module("bootd.operations.deploy")
+    for name in ("deploy", "collect"):
+        import_module(f"bootd.operations.{name}")
 
 
 def _keep_answer(host: Host, reference: str, resolved: ResolvedImage, checked: datetime) -> None:
@@ -178,9 +180,9 @@ def _make_room(host: Host, found: Survey, resolved: ResolvedImage) -> Survey:
     try:
         _check_room(host, found, resolved)
     except (NoSpaceError, BootPartitionFullError):
-        from bootd.operations.deploy import make_room  # noqa: PLC0415 - see _load_deploy
+        from bootd.operations.collect import collect_locked  # noqa: PLC0415 - as above
 
-        make_room(host)
+        collect_locked(host)
         found = survey(host.sysroot)
         _check_room(host, found, resolved)
     return found

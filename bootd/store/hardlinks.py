@@ -6,14 +6,13 @@ there it holds the node and the other names refer to it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain, compress, islice
 from operator import eq
 
 from bootd.model.errors import InvalidTreeError
-from bootd.model.tree import Directory
-
-_Path = tuple[bytes, ...]
+from bootd.model.tree import Directory, Node
 
 
 @dataclass(slots=True)
@@ -31,36 +30,40 @@ def find_hard_links(root: Directory) -> dict[int, HardLink]:
     Raises:
         InvalidTreeError: a folder stands under two names.
     """
-    folders = _folders(root)
-    found = sorted(map(id, chain.from_iterable(one.entries.values() for _, one in folders)))
-    several = set(compress(found, map(eq, found, islice(found, 1, None))))
+    several = _named_twice(root)
     links: dict[int, HardLink] = {}
-    first: dict[int, _Path] = {}
-    for path, folder in folders if several else ():
-        if several.isdisjoint(map(id, folder.entries.values())):
-            continue
-        for name, node in folder.entries.items():
-            number = id(node)
-            if number not in several:
-                continue
-            # A depth-first walk in byte order meets paths, as lists of names, in their order.
-            here = (*path, name)
-            link = links.setdefault(number, HardLink(name, id(folder), 0))
-            link.names += 1
-            if here <= first.setdefault(number, here):
-                first[number], link.name, link.folder = here, name, id(folder)
+    if not several:
+        return links
+
+    def of_interest(folder: Directory) -> Iterator[tuple[bytes, Node]]:
+        found = folder.entries.items()
+        return iter(
+            sorted(one for one in found if type(one[1]) is Directory or id(one[1]) in several)
+        )
+
+    stack = [(id(root), of_interest(root))]
+    while stack:
+        folder, entries = stack[-1]
+        for name, node in entries:
+            if type(node) is Directory:
+                stack.append((id(node), of_interest(node)))
+                break
+            links.setdefault(id(node), HardLink(name, folder, names=0)).names += 1
+        else:
+            stack.pop()
     return links
 
 
-def _folders(root: Directory) -> list[tuple[_Path, Directory]]:
-    """Return all folders of a tree with their names from the root on."""
-    found: list[tuple[_Path, Directory]] = [((), root)]
+def _named_twice(root: Directory) -> set[int]:
+    """Return the `id()` of each node with more than one name, none of which may be a folder."""
+    folders = [root]
     seen = {id(root)}
-    for path, folder in found:  # grows while it is walked
+    for folder in folders:  # grows while it is walked
         for name, node in folder.entries.items():
             if type(node) is Directory:
                 if id(node) in seen:
                     raise InvalidTreeError(f"the folder {name!r} stands in the tree twice")
                 seen.add(id(node))
-                found.append(((*path, name), node))
-    return found
+                folders.append(node)
+    found = sorted(map(id, chain.from_iterable(one.entries.values() for one in folders)))
+    return set(compress(found, map(eq, found, islice(found, 1, None))))
