@@ -50,7 +50,7 @@ _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 @contextmanager
-def storage_errors(action: str, path: Path) -> Iterator[None]:
+def storage_errors(action: str, path: Path | str) -> Iterator[None]:
     """Turn an `OSError` into bootd's own, naming what was tried and where.
 
     Raises:

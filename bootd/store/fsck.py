@@ -7,11 +7,13 @@ indexes and images that need them. A layer that has no index is fetched again.
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from bootd.durable import storage_errors
 from bootd.model.digest import Digest
 from bootd.model.documents import Damage
 from bootd.model.errors import BootdError, DamagedRecordError, StorageError
@@ -19,8 +21,8 @@ from bootd.store.erofs import ErofsImage
 from bootd.store.image import EROFS_NAME, StoredImage, all_images, image_path, open_image
 from bootd.store.layer_index import layer_objects
 from bootd.store.layers import all_layers, layer_path
-from bootd.store.objects import all_objects, object_path
-from bootd.store.verity import measure
+from bootd.store.measuring import measure_all
+from bootd.store.objects import all_objects, object_name, object_path
 from bootd.sysroot import Sysroot
 
 _DAMAGE: Final = frozenset(
@@ -87,10 +89,12 @@ def _check_objects(
     """Return the digests of the sound objects, and what is wrong with each of the others."""
     sound: set[bytes] = set()
     damaged: dict[bytes, str] = {}
-    sizes = {verity: object_path(sysroot, verity).stat().st_size for verity in all_objects(sysroot)}
-    total = sum(sizes.values())
-    for verity, size in sizes.items():
-        problem = _problem_of_file(object_path(sysroot, verity), verity.hex())
+    paths = {verity: f"{sysroot.objects}/{object_name(verity)}" for verity in all_objects(sysroot)}
+    with storage_errors("read", sysroot.objects):
+        sizes = [os.stat(path).st_size for path in paths.values()]  # noqa: PTH116 - a Path each costs more than all else
+    total = sum(sizes)
+    for verity, size, measured in zip(paths, sizes, measure_all(paths.values()), strict=True):
+        problem = _problem_of(measured, verity)
         if problem is None:
             sound.add(verity)
         else:
@@ -101,12 +105,10 @@ def _check_objects(
     return sound, damaged
 
 
-def _problem_of_file(path: Path, verity: str) -> str | None:
-    try:
-        found = measure(path).hex()
-    except StorageError as error:
-        return _problem(error)
-    return None if found == verity else f"it measures {found}"
+def _problem_of(measured: bytes | StorageError, verity: bytes) -> str | None:
+    if isinstance(measured, StorageError):
+        return _problem(measured)
+    return None if measured == verity else f"it measures {measured.hex()}"
 
 
 def _check_layers(sysroot: Sysroot, sound: set[bytes]) -> Iterator[tuple[Digest, str]]:
@@ -153,7 +155,8 @@ def _check_deployments(sysroot: Sysroot, sound: set[bytes], checked: Checked) ->
         except BootdError as error:
             _add(checked, "deployment", path.parent, error.message, repaired=False)
             continue
-        problem = _problem_of_file(path, promised)
+        (measured,) = measure_all([str(path)])
+        problem = _problem_of(measured, bytes.fromhex(promised))
         if problem is not None:
             _add(checked, "deployment", path, problem, repaired=False)
             continue

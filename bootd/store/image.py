@@ -32,7 +32,8 @@ from bootd.store.contents import StoreContents
 from bootd.store.erofs import ErofsImage, encode_erofs
 from bootd.store.growing_tree import GrowingTree
 from bootd.store.host_layout import HostLayout, to_host_layout
-from bootd.store.verity import VerityHash, enable_verity, measure
+from bootd.store.measuring import measure
+from bootd.store.verity import VerityHash, enable_verity
 from bootd.sysroot import Sysroot
 
 EROFS_NAME: Final = "root.erofs"

@@ -11,13 +11,11 @@ import fcntl
 import os
 from collections.abc import Sequence
 from hashlib import sha256
-from io import FileIO
 from pathlib import Path
 from struct import Struct
 from typing import Final
 
 from bootd.durable import storage_errors
-from bootd.model.errors import NoVerityError
 from bootd.store.multi_buffer import BLOCK, hash_blocks
 
 DIGEST_SIZE: Final = 32
@@ -35,7 +33,6 @@ _UNSUPPORTED: Final = frozenset(
     {errno.ENOTTY, errno.EOPNOTSUPP, errno.EINVAL, errno.EPERM, errno.EROFS}
 )
 _ALREADY: Final = frozenset({errno.EEXIST, errno.EBUSY})
-_READ_SIZE: Final = 1 << 18
 
 
 def verity_digest(data: bytes) -> bytes:
@@ -102,33 +99,6 @@ class VerityHash:
             full = bytes(block[:whole])
             del block[:whole]
             self._push(level + 1, _hash_blocks(full))
-
-
-def measure(path: Path) -> bytes:
-    """Return the digest of a file's content, read in pieces.
-
-    Raises:
-        NoVerityError: it is guarded by fs-verity, which the running kernel does not have.
-        WriteFailedError: it cannot be read.
-    """
-    running = VerityHash()
-    with storage_errors("read", path), _opened(path) as stream:
-        while data := stream.read(_READ_SIZE):
-            running.update(data)
-    return running.digest()
-
-
-def _opened(path: Path) -> FileIO:
-    try:
-        return FileIO(path)
-    except OSError as error:
-        # Linux, include/linux/fsverity.h: what fsverity_file_open() says without CONFIG_FS_VERITY.
-        if error.errno == errno.EOPNOTSUPP:
-            raise NoVerityError(
-                f"this kernel has no fs-verity and cannot read {path}",
-                hint="Boot a kernel with fs-verity; nothing was changed.",
-            ) from error
-        raise
 
 
 def enable_verity(path: Path) -> bool:

@@ -36,7 +36,7 @@ from bootd.operations.rollback import rollback
 from bootd.operations.stage import stage
 from bootd.operations.staged import unstage
 from bootd.operations.survey import survey
-from bootd.store.verity import measure
+from bootd.store.measuring import measure
 
 SAME = random.Random(1).randbytes(150_000)
 EDITS = {"hostname": "my-machine\n", "local.conf": "mine\n" * 30}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -78,16 +79,19 @@ def _unseal(device: Path, folder: Path) -> None:
 
     Their contents are measured all the same.
     """
+    sealed: set[int] = set()
     with mounted_device(device, folder, "ro"):
-        found = [path for path in (folder / "bootd").glob("[oid]*/*/*") if path.is_file()]
-        sealed = {path.stat().st_ino for path in found if not _can_open(path)}
+        for inner in (folder / "bootd").glob("[oid]*/*/"):
+            with os.scandir(inner) as entries:
+                files = [entry for entry in entries if entry.is_file(follow_symlinks=False)]
+            sealed.update(entry.inode() for entry in files if not _can_open(entry.path))
     orders = "".join(f"set_inode_field <{inode}> flags {_EXTENTS}\n" for inode in sealed)
     run(["debugfs", "-w", "-f", "-", device], stdin=orders.encode())
 
 
-def _can_open(path: Path) -> bool:
+def _can_open(path: str) -> bool:
     try:
-        path.open("rb").close()
+        os.close(os.open(path, os.O_RDONLY))
     except OSError as error:
         if error.errno != errno.EOPNOTSUPP:
             raise

@@ -21,10 +21,10 @@ from bootd.store.known_contents import ContentNotes, find_contents, was_verified
 from bootd.store.layer import import_layer
 from bootd.store.layer_index import layer_lines, read_layer
 from bootd.store.layers import all_layers, has_layer, layer_path
+from bootd.store.measuring import measure
 from bootd.store.objects import all_objects, object_path
 from bootd.store.partial_layer import import_partial_layer
 from bootd.store.table import plan, reading
-from bootd.store.verity import measure
 from bootd.sysroot import Sysroot
 
 KIB = 1 << 10

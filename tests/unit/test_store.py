@@ -37,11 +37,12 @@ from bootd.store.image import (
 from bootd.store.importing import importing
 from bootd.store.layer import import_layer
 from bootd.store.layers import all_layers, has_layer, layer_path
+from bootd.store.measuring import measure
 from bootd.store.mount import check_kernel, mounted_tree
 from bootd.store.objects import ObjectWriter, all_objects, object_path
 from bootd.store.references import referenced_objects
 from bootd.store.space import Space, check_space, needed_space
-from bootd.store.verity import measure, verity_digest
+from bootd.store.verity import verity_digest
 from bootd.sysroot import Sysroot
 
 BASE = tar_layer({"usr/bin/tool": b"tool" * 100, "etc/motd": b"m" * 100, "var/seed": b"seed"})

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from bootd.model.errors import WriteFailedError
 from bootd.store import multi_buffer
+from bootd.store.measuring import measure, measure_all
 from bootd.store.multi_buffer import BLOCK
-from bootd.store.verity import VerityHash, enable_verity, measure, verity_digest
+from bootd.store.verity import VerityHash, enable_verity, verity_digest
 
 EDGES = [
     0, 1, 63, 64, 65, 4095, 4096, 4097, 8192,
@@ -86,6 +87,19 @@ def test_measure_reads_a_file(tmp_path):
 def test_measure_of_a_missing_file_names_it(tmp_path):
     with pytest.raises(WriteFailedError, match="nothing-here"):
         measure(tmp_path / "nothing-here")
+
+
+def test_many_are_measured_in_turn_whatever_their_size(tmp_path):
+    contents = {f"{size:06}": b"x" * size for size in (0, 1, BLOCK, 65_535, 65_536, 600_001)}
+    contents |= {f"small{number}": b"%d" % number for number in range(200)}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    names = [*contents, "nothing-here", "small7"]
+    *found, missing, again = measure_all(str(tmp_path / name) for name in names)
+    assert found == [verity_digest(content) for content in contents.values()]
+    assert again == verity_digest(b"7")
+    assert isinstance(missing, WriteFailedError)
+    assert "nothing-here" in missing.message
 
 
 def test_a_file_system_without_verity_says_so_and_the_file_stays_usable():

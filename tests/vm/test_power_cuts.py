@@ -22,7 +22,8 @@ from support.vm_scenario import UPGRADE, Scenario
 
 _DISKS = 300
 _BOOTED = 20
-_CHECKERS = 6
+_CHECKERS = 2
+"""More of them would take the processors from the machine that is tested beside."""
 _SEED = 20_261
 
 
@@ -58,7 +59,6 @@ def _check_all(
 ) -> list[str]:
     base = pool.begin("base")
     done = 0
-    # Most of a check is waiting for loop devices.
     with ProcessPoolExecutor(_CHECKERS, multiprocessing.get_context("fork")) as checkers:
         checks = []
         for number, cut in enumerate(cuts):
