@@ -22,8 +22,7 @@ tag           what is in it beyond the operating system and what the tests need
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from bootd.process import run
@@ -50,6 +49,16 @@ _ARGUMENTS = (
     # Another page table for each system call costs an emulated processor half its time.
     "mitigations=off",
 )
+_DRACUT = """
+mount -t proc proc "$1/proc"
+mount -t devtmpfs devtmpfs "$1/dev"
+exec chroot "$1" dracut --tmpdir /tmp --quiet --force \\
+    --no-hostonly --omit-drivers virtio_blk --kver "$2" "$3"
+"""
+"""What dracut looks at is mounted for it alone: none of it is left where somebody cleans up.
+
+Its temporary files go elsewhere than /var, which is empty in an image.
+"""
 _HANGING_UNIT = """\
 [Unit]
 Description=Never Ends
@@ -85,20 +94,6 @@ def _build(folder: Path) -> None:
         tree.undo()
     drop_unreachable(folder / "layout", OS, "prepared")
     shutil.rmtree(folder / "bundle")
-
-
-@contextmanager
-def _devices_in(rootfs: Path) -> Iterator[None]:
-    """Give a tree ``/dev`` and ``/proc``, which dracut looks at, while the context lasts."""
-    mounted: list[Path] = []
-    try:
-        for name, kind in (("proc", "proc"), ("dev", "devtmpfs")):
-            run(["mount", "-t", kind, kind, rootfs / name])
-            mounted.append(rootfs / name)
-        yield
-    finally:
-        for place in reversed(mounted):
-            run(["umount", place])
 
 
 class Tree:
@@ -180,13 +175,9 @@ def _lose_root(tree: Tree) -> None:
     initramfs = f"{tree.modules}/initramfs.img"
     tree.remember(tree.rootfs / initramfs)
     version = Path(tree.modules).name
-    command = [
-        # /var is empty in an image.
-        *("chroot", tree.rootfs, "dracut", "--tmpdir", "/tmp", "--quiet", "--force"),
-        *("--no-hostonly", "--omit-drivers", "virtio_blk", "--kver", version, f"/{initramfs}"),
-    ]
-    with _devices_in(tree.rootfs):
-        run(command, timeout=_BUILD_SECONDS)
+    arguments = (tree.rootfs, version, f"/{initramfs}")
+    command = ["unshare", "--mount", "sh", "-euc", _DRACUT, "dracut", *arguments]
+    run(command, timeout=_BUILD_SECONDS)
 
 
 def _be_ill(tree: Tree) -> None:
