@@ -193,7 +193,7 @@ class VirtualMachine:
         if self._registry:
             network += f",guestfwd=tcp:{REGISTRY}-cmd:socat STDIO TCP:{self._registry}"
         return [
-            *("qemu-system-x86_64", "-machine", "q35", *acceleration()),
+            *("qemu-system-x86_64", "-machine", "q35,sata=off", *acceleration()),
             *("-smp", str(self._processors), "-m", "1280"),
             *("-drive", f"if=pflash,format=raw,readonly=on,file={_FIRMWARE}"),
             *("-drive", f"if=pflash,format=qcow2,file={self.variables}"),

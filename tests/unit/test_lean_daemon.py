@@ -28,6 +28,12 @@ assert models
 """
 
 
+_PLUGIN = """
+from bootd.model.documents import Damage
+print(Damage(what="", path="", problem="", repaired=False).what)
+"""
+
+
 def run_python(script: str, **environment: str) -> str:
     done = subprocess.run(
         [sys.executable, "-P", "-c", script],
@@ -54,3 +60,12 @@ def test_openssl_stays_away_and_can_be_had() -> None:
 
 def test_models_are_built_when_they_are_needed() -> None:
     assert not run_python(_MODELS)
+
+
+def test_plugins_of_other_packages_have_no_say_in_models(tmp_path: Path) -> None:
+    package = tmp_path / "meddler-1.dist-info"
+    package.mkdir()
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: meddler\nVersion: 1\n")
+    (package / "entry_points.txt").write_text("[pydantic]\nmeddler = meddler:plugin\n")
+    (tmp_path / "meddler.py").write_text("print('meddled')\n")
+    assert not run_python(_PLUGIN, PYTHONPATH=str(tmp_path))
