@@ -30,13 +30,26 @@ MAX_ATTEMPTS: Final = 3
 _LOG: Final = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a merge would do now.
+
+    Attributes:
+        report: of it.
+        mine: the machine's tree as it was read.
+    """
+
+    report: EtcReport
+    mine: Directory
+
+
 def preview_merge(
     base: Directory,
     mine: Path,
     theirs: Directory,
     contents: Contents,
     policies: EtcPolicies = NO_POLICIES,
-) -> EtcReport:
+) -> Preview:
     """Say what `merge` would do now, writing nothing.
 
     Args:
@@ -54,7 +67,7 @@ def preview_merge(
         snapshot = scan_folder(mine, contents, (base, theirs))
         plan, notes = _plan((base, snapshot.root, theirs), source, contents, policies)
     notes += _fixed(snapshot) + remarks
-    return make_report(plan, mine, contents, notes, policies)
+    return Preview(make_report(plan, mine, contents, notes, policies), snapshot.root)
 
 
 def planned_tree(

@@ -16,7 +16,6 @@ from bootd.etc.contents import Contents
 from bootd.etc.merge import first_etc, merge_trees, preview_merge
 from bootd.etc.policy import EtcPolicies, parse_rules
 from bootd.etc.report import with_notes
-from bootd.etc.snapshot import scan_folder
 from bootd.model.deployment import DeploymentId
 from bootd.model.errors import DamagedImageError, InvalidConfigurationError
 from bootd.model.etc_change import Undecided
@@ -137,9 +136,8 @@ def trial_merge(host: Host, found: Survey, erofs: Path) -> Trial:
     with sides(host, found, erofs) as three:
         if three is None:
             return Trial(EtcReport(), Edits())
-        report = preview_merge(three.base, three.mine, three.theirs, three.contents, three.policies)
-        live = scan_folder(three.mine, three.contents, (three.base,)).root
-        return Trial(report, edits_in(three.base, live, three.mine, three.contents))
+        now = preview_merge(three.base, three.mine, three.theirs, three.contents, three.policies)
+        return Trial(now.report, edits_in(three.base, now.mine, three.mine, three.contents))
 
 
 def merge_into(host: Host, found: Survey, staged: DeploymentId, target: Path) -> Merged:

@@ -98,5 +98,5 @@ def test_a_lock_that_is_let_go_in_time_is_waited_for(etc: Path) -> None:
 
 def test_nothing_is_created_where_nobody_ever_locked(tmp_path: Path) -> None:
     etc = lay_out(folder(), tmp_path / "etc", CONTENTS)
-    assert preview_merge(folder(), etc, folder(), CONTENTS).notes == []
+    assert preview_merge(folder(), etc, folder(), CONTENTS).report.notes == []
     assert list(etc.iterdir()) == []

@@ -140,7 +140,7 @@ def test_the_merge_of_etc_uses_it(tmp_path: Path) -> None:
     ]
     mine = lay_out(trees[1], tmp_path / "mine", contents)
 
-    preview = preview_merge(trees[0], mine, trees[2], contents)
+    preview = preview_merge(trees[0], mine, trees[2], contents).report
     report = merge(trees[0], mine, trees[2], contents, tmp_path / "target")
 
     expected = merge_accounts(BASE, MINE, theirs).contents

@@ -110,7 +110,7 @@ def test_a_preview_reads_a_changing_file_again(tmp_path: Path, contents: BusyCon
     mine = lay_out(base, tmp_path / "mine", contents)
     contents.on_measure = once(lambda: (mine / "a").write_text(LONG.upper()))
 
-    report = preview_merge(base, mine, base, contents)
+    report = preview_merge(base, mine, base, contents).report
 
     assert (report.counts.kept, report.counts.conflicts) == (1, 0)
 
@@ -311,7 +311,7 @@ def test_copies_of_a_hard_linked_default_stay_apart(tmp_path: Path, contents: Bu
     found = scan_folder(mine, contents, (base, base)).root.entries
 
     assert found[b"a"] is not found[b"b"]
-    assert preview_merge(base, mine, base, contents).conflicts == []
+    assert preview_merge(base, mine, base, contents).report.conflicts == []
 
 
 def test_counts_say_which_way_each_path_went(tmp_path: Path, contents: BusyContents) -> None:
@@ -330,7 +330,7 @@ def test_counts_say_which_way_each_path_went(tmp_path: Path, contents: BusyConte
         "g": text("old"), "n": text("new"),
     })  # fmt: skip
 
-    counts = preview_merge(base, mine, theirs, contents).counts
+    counts = preview_merge(base, mine, theirs, contents).report.counts
 
     assert counts.model_dump() == {
         "taken": 2, "removed": 1, "kept": 3, "deleted": 1, "merged": 1, "conflicts": 1,
@@ -345,7 +345,9 @@ def test_a_report_is_bounded_and_counts_the_rest(tmp_path: Path, contents: BusyC
         mine.entries[b"s%d" % number] = fifo()
     theirs = folder({f"c{number}": text("theirs") for number in range(MAX_CONFLICTS + 7)})
 
-    report = preview_merge(folder(), lay_out(mine, tmp_path / "mine", contents), theirs, contents)
+    report = preview_merge(
+        folder(), lay_out(mine, tmp_path / "mine", contents), theirs, contents
+    ).report
 
     assert (len(report.conflicts), len(report.notes)) == (MAX_CONFLICTS, MAX_NOTES)
     assert report.truncated == 12
@@ -357,7 +359,7 @@ def test_a_report_survives_json_and_newer_fields(tmp_path: Path, contents: BusyC
     theirs = folder({"f": contents.file(LONG), "g": contents.file("x")})
     local = lay_out(mine, tmp_path / "mine", contents)
 
-    report = preview_merge(folder(), local, theirs, contents)
+    report = preview_merge(folder(), local, theirs, contents).report
 
     text = json.loads(report.model_dump_json())
     assert (text["kind"], text["version"]) == ("EtcReport", 1)

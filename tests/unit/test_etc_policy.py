@@ -34,7 +34,7 @@ def merged(
 ) -> tuple[dict[bytes, object], EtcReport]:
     base, mine, theirs = sides
     local = lay_out(mine, place / "mine", CONTENTS)
-    preview = preview_merge(base, local, theirs, CONTENTS, policies)
+    preview = preview_merge(base, local, theirs, CONTENTS, policies).report
     report = merge(base, local, theirs, CONTENTS, place / "target", policies=policies)
     assert preview == report
     found = read_back(place / "target")

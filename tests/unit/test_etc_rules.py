@@ -294,7 +294,7 @@ def test_rule(case: Case, tmp_path: Path) -> None:
     mine = lay_out(folder(case.mine), tmp_path / "mine", CONTENTS)
     before = read_back(mine)
 
-    preview = preview_merge(base, mine, theirs, CONTENTS)
+    preview = preview_merge(base, mine, theirs, CONTENTS).report
     report = merge(base, mine, theirs, CONTENTS, tmp_path / "target")
 
     expected = flatten(folder(case.merged), CONTENTS, times=False)
