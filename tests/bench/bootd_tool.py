@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
+from support.machine import Machine
 from support.own_run import with_run
 from support.private_bus import run_bus, run_daemon, run_polkit
 
@@ -37,7 +38,7 @@ _CLIENT = str(Path(sys.executable).with_name("bootctl-py"))
 
 
 class Bootd(Tool):
-    """Stage on an empty sysroot, then stage the second version on that."""
+    """Stage on an empty sysroot, restart into it, then stage the second version."""
 
     name: ClassVar[str] = OWN
 
@@ -54,7 +55,12 @@ class Bootd(Tool):
         self.prepare()
         return self._job("stage", reference=self.reference("v1"), remember=True)
 
+    def restart(self) -> None:
+        """Shut down and start into what is staged, as machines do between two upgrades."""
+        Machine(self.sysroot, self.folder / "unused").reboot()
+
     def second(self) -> Measurement:
+        self.restart()
         return self._job("stage", reference=self.reference("v2"))
 
     def check(self) -> tuple[int, Measurement]:

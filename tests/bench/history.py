@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from support.machine import Machine
 from support.registry import run_docker_registry
 
 from bench.bootd_tool import Bootd
@@ -26,11 +25,10 @@ def nights(folder: Path, first: Shape, count: int) -> Iterator[dict[str, Any]]:
     with run_docker_registry(folder) as registry:
         tool = Bootd(folder, registry)
         tool.prepare()
-        machine = Machine(tool.sysroot, folder / "unused")
         for night in range(count + 1):
             shape = Shape(first.size, first.entries, first.layers, night)
             reference = upload_image(registry.host, "bench/nightly", shape, known)
             measurement = tool.stage(reference)
-            machine.reboot()
+            tool.restart()
             disk = disk_of(tool.sysroot) if night % _LOOK_EVERY == 0 else {}
             yield {"night": night, **figures_of(measurement), **disk}

@@ -1,7 +1,8 @@
 """``python -m bench.partial_fetch``: what an upgrade costs whose layers have tables.
 
 Each round puts ``v1`` onto an empty disk, then the rebuild, then the version with one of a hundred
-files changed. Bytes are those that docker-registry notes in its access log.
+files changed, with a restart after each. Bytes are those that docker-registry notes in its access
+log.
 """
 
 from __future__ import annotations
@@ -50,7 +51,11 @@ class PartialBootd(Bootd):
         settings.write_text(f"trust_layer_tables = {str(bool(prefix)).lower()}\n")
 
     def stage_kind(self, kind: str) -> tuple[Measurement, int, int]:
-        """Stage a kind; return what it took, the bytes of blobs served, and those of new files."""
+        """Stage a kind and restart into it.
+
+        Returns:
+            What staging took, the bytes of blobs served, and those of new files.
+        """
         self.prepare()
         before, log = files_on_disk(self.sysroot / "bootd"), len(self.registry.requests())
         reference = f"{self.registry.host}/{self._prefix}tables/{kind}:latest"
@@ -59,6 +64,7 @@ class PartialBootd(Bootd):
             int(one[1]) for one in map(_BLOB.search, self.registry.requests()[log:]) if one
         )
         after = files_on_disk(self.sysroot / "bootd")
+        self.restart()
         # What an older version had alone may be gone by now, and does not count against this one.
         return measurement, served, sum(after[file] for file in after.keys() - before.keys())
 
