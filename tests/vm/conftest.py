@@ -19,8 +19,11 @@ from support.vm_scenario import Scenario
 
 _TEST_SECONDS = 5_400
 """How long a scenario may take where machines are emulated on two cores that others use too."""
-_FIRST = ("test_power_cuts.py", "test_fallback.py")
-"""The files whose scenarios take longest; begun last, one of them would run alone at the end."""
+_FIRST = (
+    *("test_power_cuts.py", "test_fallback.py", "test_boot_partition.py"),
+    *("test_upgrade.py::test_rollback_and", "test_upgrade.py::test_update"),
+)
+"""What takes longest; begun last, it would run alone at the end while a processor has no work."""
 _scenario = pytest.StashKey[Scenario]()
 _failure = pytest.StashKey[str | None]()
 """What the report of a failed test says."""
@@ -31,7 +34,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.timeout(_TEST_SECONDS))
-    items.sort(key=lambda item: (*_FIRST, item.path.name).index(item.path.name))
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    name = item.nodeid.rpartition("/")[2]
+    return next((turn for turn, first in enumerate(_FIRST) if name.startswith(first)), len(_FIRST))
 
 
 @pytest.fixture(scope="session", autouse=True)
