@@ -57,10 +57,13 @@ _NUMBER: Final = re.compile(rb"[0-9]{1,19}")
 _MODE: Final = re.compile(rb"@?[0-7]{1,7}")
 _TIME: Final = re.compile(rb"(-?[0-9]{1,19})\.([0-9]{1,9})")
 _DIGEST: Final = re.compile(rb"[0-9a-f]{64}")
-_FACTS: Final = re.compile(
-    rb"[0-7]{5,6} [0-9]{1,9} [0-9]{1,9} [0-9]{1,9} 0 -?[0-9]{1,18}\.[0-9]{1,9}"
+_COMMON: Final = re.compile(
+    rb"(/|(?:/(?!\.\.?[/ ])[!-.0-\[\]-~]{1,255})+)"
+    rb" (0|[1-9][0-9]{0,17})"
+    rb" ([0-7]{5,6} [0-9]{1,9} [0-9]{1,9} [0-9]{1,9} 0 -?[0-9]{1,18}\.[0-9]{1,9})"
+    rb" ([!-\[\]-~]{1,4095}) - (-|[0-9a-f]{64})\n"
 )
-"""Mode, links, owners, device and time of a line in the common form."""
+"""Path, size, facts, payload and digest of a line without escapes, content and attributes."""
 
 
 @dataclass(slots=True)
@@ -207,46 +210,50 @@ def _escaped(match: re.Match[bytes]) -> bytes:
 
 
 def parse_lines(block: bytes) -> list[DumpEntry]:
-    """Return the entries of whole lines that `format_entry` made, for which a checksum vouches.
+    """Return the entries of whole lines, as `parse_line` does one by one.
 
-    Nearly all lines of an image have no escapes, contents or attributes. Of those, paths and
-    numbers are taken as they are, since they were checked when they were written: to look at each
-    once more would take longer than all else.
+    Nearly all lines of an image have a form that one expression tells, which is twice as fast.
 
     Raises:
-        DamagedRecordError: see `parse_line`; of what it would refuse some may come through.
+        DamagedRecordError: see `parse_line`.
     """
-    return [_parse_common(line) for line in block.removesuffix(b"\n").split(b"\n") if block]
+    found = []
+    at, end = 0, len(block)
+    while at < end:
+        common = _COMMON.match(block, at)
+        entry = None if common is None else _common_entry(*common.groups())
+        after = block.find(b"\n", at) + 1 or end if common is None else common.end()
+        found.append(parse_line(block[at:after]) if entry is None else entry)
+        at = after
+    return found
 
 
-def _parse_common(line: bytes) -> DumpEntry:
+def _common_entry(
+    path: bytes, size: bytes, facts: bytes, payload: bytes, digest: bytes
+) -> DumpEntry | None:
+    """Return the entry of a line in the common form, or None if it is not that plain after all."""
+    kind, metadata, links = _common_facts(facts)
     node: Node
-    try:
-        path, size, rest = line.split(b" ", 2)
-        facts, payload, content, digest = rest.rsplit(b" ", 3)
-        kind, metadata, links = _common_facts(facts)
-        if content != _UNSET or b"\\" in line:
-            return parse_line(line)
-        if kind == stat.S_IFREG and digest != _UNSET and (length := int(size)):
-            node = RegularFile(metadata, length, None, unhexlify(digest))
-        elif kind == stat.S_IFDIR:
-            node = Directory(metadata)
-        elif kind == stat.S_IFLNK and payload != _UNSET:
-            node = Symlink(metadata, payload)
-        elif kind == stat.S_IFREG and size == b"0" and digest == _UNSET:
-            node = RegularFile(metadata, 0, b"")
-        else:
-            return parse_line(line)
-    except ValueError:
-        return parse_line(line)
+    if len(path) > PATH_LIMIT:
+        return None
+    if kind == stat.S_IFREG and digest != _UNSET:
+        if size == b"0" or payload != b"%b/%b" % (digest[:2], digest[2:]):
+            return None
+        node = RegularFile(metadata, int(size), None, unhexlify(digest))
+    elif kind == stat.S_IFREG and size == b"0":
+        node = RegularFile(metadata, 0, b"")
+    elif kind == stat.S_IFDIR:
+        node = Directory(metadata)
+    elif kind == stat.S_IFLNK and payload != _UNSET:
+        node = Symlink(metadata, payload)
+    else:
+        return None
     return DumpEntry(path, node, None, links)
 
 
 @lru_cache(maxsize=1 << 14)
 def _common_facts(facts: bytes) -> tuple[int, Metadata, int]:
     """Return file type, metadata and links as many lines share them; nobody changes them."""
-    if not _FACTS.fullmatch(facts):
-        raise ValueError
     mode, links, uid, gid, _, time = facts.split(b" ")
     number = int(mode, 8)
     metadata = _parse_metadata(stat.S_IMODE(number), uid, gid, time)
