@@ -40,6 +40,7 @@ def fetched_image(host: Host, digest: Digest, progress: Progress) -> StoredImage
         resolved = source.resolve()
     missing = [descriptor for descriptor, _ in missing_layers(host, resolved)]
     check_space(host.sysroot.store, needed_space(missing))
-    pull(host, resolved, progress)
-    progress.report(Phase.COMPOSING)
-    return compose_image(host.sysroot, resolved)
+    with pull(host, resolved, progress) as pulled:
+        progress.report(Phase.COMPOSING)
+        composed = compose_image(host.sysroot, resolved, pulled.tree)
+    return composed.publish()

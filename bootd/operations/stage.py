@@ -124,15 +124,14 @@ def _resolve(host: Host, reference: str) -> ResolvedImage:
 def _pull_and_compose(
     host: Host, resolved: ResolvedImage, progress: Progress
 ) -> tuple[Pulled, StoredImage]:
-    """Bring the image into the store; its tree grows while layers of it are fetched."""
-    missing = [diff_id for _, diff_id in missing_layers(host, resolved)]
+    """Bring the image into the store, composed while layers of it are fetched and synced."""
     with without_garbage_collection():
-        tree = GrowingTree(host.sysroot, resolved.config.diff_ids, missing)
-        _composed[:] = [tree]
-        pulled = pull(host, resolved, progress, tree, _load_what_follows)
-        if not has_image(host.sysroot, resolved.digest):
-            progress.report(Phase.COMPOSING)
-        return pulled, compose_image(host.sysroot, resolved, tree)
+        with pull(host, resolved, progress, _load_what_follows) as pulled:
+            _composed[:] = [pulled.tree]
+            if not has_image(host.sysroot, resolved.digest):
+                progress.report(Phase.COMPOSING)
+            composed = compose_image(host.sysroot, resolved, pulled.tree)
+        return pulled, composed.publish()
 
 
 def _load_what_follows() -> None:

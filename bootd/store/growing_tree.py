@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Iterable
+from pathlib import Path
 
 from bootd.model.digest import Digest
 from bootd.model.tree import Directory, Metadata
 from bootd.store.compose import apply_layer
 from bootd.store.dumpfile import DumpEntry
-from bootd.store.layer_index import read_layer
+from bootd.store.layer_index import WrittenLayer, read_layer
 from bootd.sysroot import Sysroot
 
 
@@ -29,11 +30,13 @@ class GrowingTree:
         self._root = Directory(Metadata())
         self._waiting = deque(diff_ids)
         self._missing = set(missing)
+        self._written: dict[Digest, Path] = {}
         self._read: dict[Digest, list[DumpEntry]] = {}
 
-    def arrived(self, diff_id: Digest) -> None:
-        """Count on a layer that was missing."""
-        self._missing.discard(diff_id)
+    def arrived(self, layer: WrittenLayer) -> None:
+        """Count on a layer that was missing; it need not be published yet."""
+        self._missing.discard(layer.diff_id)
+        self._written[layer.diff_id] = layer.index
 
     def grow(self) -> bool:
         """Add the next layer, or read one above it ahead; return whether either was possible.
@@ -66,4 +69,4 @@ class GrowingTree:
         return self._root
 
     def _layer(self, diff_id: Digest) -> list[DumpEntry]:
-        return list(read_layer(self._sysroot, diff_id))
+        return list(read_layer(self._sysroot, diff_id, self._written.get(diff_id)))

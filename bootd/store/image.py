@@ -129,6 +129,33 @@ class StoredImage:
         return root
 
 
+@dataclass(frozen=True, slots=True)
+class ComposedImage:
+    """An image that is written to the store, and found by nobody yet unless it was there before.
+
+    Attributes:
+        sysroot: the machine.
+        stored: what it is once it is published.
+        building: its folder until then; None where it was there.
+    """
+
+    sysroot: Sysroot
+    stored: StoredImage
+    building: Path | None
+
+    def publish(self) -> StoredImage:
+        """Make the image durable, then give it the name by which it is found.
+
+        All layers that it was composed of have been published.
+
+        Raises:
+            NoSpaceError, WriteFailedError: the disk is in the way; no image appears.
+        """
+        if self.building is not None:
+            self.sysroot.disk.publish_directory(self.building, self.stored.folder)
+        return self.stored
+
+
 def _put(root: Directory, path: bytes, node: Node) -> None:
     *folders, name = path.split(b"/")
     for folder in folders:
@@ -188,8 +215,8 @@ def open_image(sysroot: Sysroot, digest: Digest) -> StoredImage:
 
 def compose_image(
     sysroot: Sysroot, resolved: ResolvedImage, tree: GrowingTree | None = None
-) -> StoredImage:
-    """Compose an image from layers that are in the store; one that is there is returned.
+) -> ComposedImage:
+    """Compose an image from layers that are in the store, or take the one that is there.
 
     An image that is there and damaged is composed anew. `tree` may have grown already.
 
@@ -201,14 +228,14 @@ def compose_image(
     target = image_path(sysroot, resolved.digest)
     if target.is_dir():
         try:
-            return open_image(sysroot, resolved.digest)
+            return ComposedImage(sysroot, open_image(sysroot, resolved.digest), None)
         except UnknownFormatError:
             raise
         except StorageError:
             sysroot.disk.remove_tree(target)
     with without_garbage_collection():
         tree = tree or GrowingTree(sysroot, resolved.config.diff_ids)
-        return _publish(sysroot, resolved, to_host_layout(tree.whole()).root, target)
+        return _write(sysroot, resolved, to_host_layout(tree.whole()).root, target)
 
 
 def compose_host_layout(sysroot: Sysroot, diff_ids: list[Digest]) -> HostLayout:
@@ -220,9 +247,9 @@ def compose_host_layout(sysroot: Sysroot, diff_ids: list[Digest]) -> HostLayout:
     return to_host_layout(GrowingTree(sysroot, diff_ids).whole())
 
 
-def _publish(
+def _write(
     sysroot: Sysroot, resolved: ResolvedImage, root: Directory, target: Path
-) -> StoredImage:
+) -> ComposedImage:
     disk = sysroot.disk
     building = temporary_name(target)
     disk.remove_tree(building)
@@ -235,8 +262,8 @@ def _publish(
     disk.add_file(building / CONFIG_NAME, resolved.config_bytes)
     disk.add_file(building / RECORD_NAME, record.model_dump_json().encode() + b"\n")
     enable_verity(building / EROFS_NAME)
-    disk.publish_directory(building, target)
-    return StoredImage(resolved.digest, target, verity, StoreContents(sysroot))
+    stored = StoredImage(resolved.digest, target, verity, StoreContents(sysroot))
+    return ComposedImage(sysroot, stored, building)
 
 
 def _measured(pieces: Iterable[bytes], running: VerityHash) -> Iterator[bytes]:

@@ -1,7 +1,8 @@
 """Layer import: from a blob's chunks to objects and an index, in one pass.
 
-Order (design section 5): objects, then syncfs, then the index, by which alone a layer is found. So
-whatever ends an import leaves objects that nothing refers to, and no layer.
+Order (design section 5): objects, then syncfs, then the index, by which alone a layer is found; the
+last two are `bootd.store.publishing`. So whatever ends an import leaves objects that nothing refers
+to, and no layer.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from bootd.store.decompress import UNPACKED_LIMIT, unpack
 from bootd.store.dumpfile import DumpEntry
 from bootd.store.known_contents import ContentNotes, NotingWriter
 from bootd.store.layer_entry import ContentReader, store_entry
-from bootd.store.layer_index import ENTRIES_LIMIT, LayerIndex, LayerIndexWriter
+from bootd.store.layer_index import ENTRIES_LIMIT, LayerIndexWriter, WrittenLayer
 from bootd.store.objects import ObjectWriter
 from bootd.store.second_thread import in_second_thread
 from bootd.store.tar_header import TarEntry, shown
@@ -43,8 +44,8 @@ def import_layer(
     note_contents: bool = False,
     limit: int = UNPACKED_LIMIT,
     second_thread: bool = False,
-) -> LayerIndex:
-    """Bring a layer into the store; afterwards it is durable.
+) -> WrittenLayer:
+    """Write a layer to the store.
 
     Several may run at a time, in processes of their own. Memory is bounded whatever the layer's
     size. The caller holds the store's lock and `bootd.store.importing`.
@@ -77,13 +78,13 @@ def import_layer(
 
     try:
         with closing(in_second_thread(tar, source) if second_thread else tar(source)) as stream:
-            index = _import(sysroot, stream, measured, limit, notes)
+            written = _import(sysroot, stream, measured, limit, notes)
     except InvalidLayerError:
         for _ in source:
             pass
         raise
-    _log.debug("imported layer %s: %d entries", diff_id, index.entries)
-    return index
+    _log.debug("imported layer %s: %d entries", diff_id, written.entries)
+    return written
 
 
 def _import(
@@ -92,7 +93,7 @@ def _import(
     measured: Measured,
     limit: int,
     notes: ContentNotes | None,
-) -> LayerIndex:
+) -> WrittenLayer:
     reader = TarReader(tar)
     writer = ObjectWriter(sysroot) if notes is None else NotingWriter(sysroot, notes)
     with LayerIndexWriter(sysroot, measured.diff_id) as index:
@@ -104,7 +105,7 @@ def _import(
         measured.check()
         if notes is not None:
             notes.write(sysroot, measured.diff_id, verified=True)
-        return index.publish(measured.size)
+        return index.finish(measured.size)
 
 
 class LayerEntries:

@@ -4,8 +4,8 @@
 entry, whiteouts under their ``.wh.`` names; a last line with the number of entries, the bytes the
 layer unpacked to and the SHA-256 of all lines before. All but the first line is one gzip member,
 a quarter as large; in format 1 it was not packed, and such an index is still read. Invariants: an
-index appears only after all that it names is durable; one that is cut short or altered is noticed
-when it is read to its end.
+index appears only after all that it names is durable, and until then it has a temporary name
+(`bootd.store.publishing`); one that is cut short or altered is noticed when it is read to its end.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import re
 import zlib
 from binascii import unhexlify
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib import import_module
@@ -52,19 +53,24 @@ _MODE: Final = 0o600
 
 
 @dataclass(frozen=True, slots=True)
-class LayerIndex:
-    """A layer in the store: how many entries it has and how many bytes it unpacked to."""
+class WrittenLayer:
+    """A layer that is written to the store, and neither durable nor found yet.
+
+    Attributes:
+        diff_id: the digest of its tar stream.
+        index: its index, under a temporary name.
+        entries: how many entries it has.
+        unpacked_size: how many bytes it unpacked to.
+    """
 
     diff_id: Digest
+    index: Path
     entries: int
     unpacked_size: int
 
 
 class LayerIndexWriter:
-    """Writes an index under a temporary name; a context manager that removes it on failure.
-
-    Nothing is durable before `publish`.
-    """
+    """Writes an index under a temporary name; a context manager that removes it on failure."""
 
     def __init__(self, sysroot: Sysroot, diff_id: Digest) -> None:
         self._sysroot = sysroot
@@ -112,20 +118,17 @@ class LayerIndexWriter:
         if self._pending > _BUFFER:
             self._flush()
 
-    def publish(self, unpacked_size: int) -> LayerIndex:
-        """Make all objects and the index durable, then give the index its name.
+    def finish(self, unpacked_size: int) -> WrittenLayer:
+        """End the index.
 
         Raises:
-            NoSpaceError, WriteFailedError: that failed; the layer is not in the store.
+            NoSpaceError, WriteFailedError: it could not be written.
         """
         self._flush()
         checksum = self._hash.hexdigest().encode()
         tail = b"end %d %d %b\n" % (self._entries, unpacked_size, checksum)
         self._write(self._packer.compress(tail) + self._packer.flush())
-        disk = self._sysroot.disk
-        disk.sync_filesystem(self._sysroot.layers)
-        disk.rename_file(self._temporary, layer_path(self._sysroot, self._diff_id))
-        return LayerIndex(self._diff_id, self._entries, unpacked_size)
+        return WrittenLayer(self._diff_id, self._temporary, self._entries, unpacked_size)
 
     def _flush(self) -> None:
         data = b"".join(self._lines)
@@ -141,15 +144,22 @@ class LayerIndexWriter:
                 view = view[self._stream.write(view) :]
 
 
-def read_layer(sysroot: Sysroot, diff_id: Digest) -> Iterator[DumpEntry]:
+def read_layer(
+    sysroot: Sysroot, diff_id: Digest, written: Path | None = None
+) -> Iterator[DumpEntry]:
     """Yield the entries of a layer in tar order.
+
+    Args:
+        sysroot: the machine.
+        diff_id: the layer.
+        written: where its index was before it had its name, which it may still not have.
 
     Raises:
         DamagedRecordError: the index is missing or damaged; when it was altered, this comes only
             after most of the entries, so nothing may be made of them before.
         UnknownFormatError: a newer bootd wrote it.
     """
-    for block in layer_lines(sysroot, diff_id):
+    for block in layer_lines(sysroot, diff_id, written):
         yield from parse_lines(block)
 
 
@@ -165,16 +175,14 @@ def layer_objects(sysroot: Sysroot, diff_id: Digest) -> set[bytes]:
     return set(map(unhexlify, found))
 
 
-def layer_lines(sysroot: Sysroot, diff_id: Digest) -> Iterator[bytes]:
+def layer_lines(sysroot: Sysroot, diff_id: Digest, written: Path | None = None) -> Iterator[bytes]:
     """Yield the lines of a layer's entries, many at a time.
 
     Raises:
         DamagedRecordError, UnknownFormatError: as for `read_layer`.
     """
     path = layer_path(sysroot, diff_id)
-    if not path.is_file():
-        raise DamagedRecordError(f"the layer index {path} is missing")
-    with storage_errors("read", path), path.open("rb", buffering=_BUFFER) as stream:
+    with storage_errors("read", path), _open(path, written) as stream:
         head = stream.readline(_HEAD_LIMIT)
         pieces = iter(lambda: stream.read(_BUFFER), b"")
         if _check_head(path, head, diff_id) == _PLAIN_FORMAT:
@@ -211,6 +219,15 @@ def _checked(path: Path, head: bytes, pieces: Iterable[bytes]) -> Iterator[bytes
     if tail is None or int(tail[1]) != entries or tail[3] != running.hexdigest().encode():
         raise DamagedRecordError(f"{path} is damaged: its checksum does not match")
     yield rest[:whole]
+
+
+def _open(path: Path, written: Path | None) -> BinaryIO:
+    """Open an index that may be given its name at any moment."""
+    for place in (written, path):
+        if place is not None:
+            with suppress(FileNotFoundError):
+                return place.open("rb", buffering=_BUFFER)
+    raise DamagedRecordError(f"the layer index {path} is missing")
 
 
 def _check_head(path: Path, line: bytes, diff_id: Digest) -> int:

@@ -5,7 +5,7 @@ have the diff ID, whatever the table says: a lying table gives no layer. Where i
 table alone says what the layer holds; that is taken only if the administrator trusts tables
 (``trust_layer_tables``), and noted (`bootd.store.known_contents`).
 
-The order is that of `bootd.store.layer`: objects, the layer's contents, syncfs, the index.
+The order is that of `bootd.store.layer`: objects, the layer's contents, the index.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from bootd.store.decompress import UNPACKED_LIMIT
 from bootd.store.known_contents import ContentNotes, NotingWriter
 from bootd.store.layer import LayerEntries, Measured
 from bootd.store.layer_entry import held_entry
-from bootd.store.layer_index import LayerIndex, LayerIndexWriter
+from bootd.store.layer_index import LayerIndexWriter, WrittenLayer
 from bootd.store.table.annotations import Estargz, ZstdChunked, find_table
 from bootd.store.table.contents import FetchedContents
 from bootd.store.table.held import HeldRows
@@ -46,8 +46,8 @@ def import_partial_layer(
     *,
     trust_tables: bool,
     limit: int = UNPACKED_LIMIT,
-) -> LayerIndex | None:
-    """Bring a layer into the store without fetching what is there; afterwards it is durable.
+) -> WrittenLayer | None:
+    """Write a layer to the store without fetching what is there.
 
     The caller holds what `bootd.store.layer.import_layer` wants it to hold.
 
@@ -87,7 +87,7 @@ def import_partial_layer(
         size = _trust(job) if stream is None else _rebuild(job, stream, diff_id)
         entries.finish()
         notes.write(sysroot, diff_id, verified=stream is not None)
-        found = index.publish(size)
+        found = index.finish(size)
     _log.debug("imported layer %s with %d of its parts", diff_id, len(spans))
     return found
 

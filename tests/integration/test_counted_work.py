@@ -6,11 +6,7 @@ own job process, whose calls strace counts. Seconds are for ``make bench``.
 
 from __future__ import annotations
 
-import json
 import re
-import shutil
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +15,7 @@ import pytest
 from support.images import BuiltImage, build_oci_layout, digest, tar_layer
 from support.machine import image_files
 from support.registry import DockerRegistry, docker_registry
+from support.watched_job import watched_stage
 
 __all__ = ["docker_registry"]
 
@@ -39,7 +36,7 @@ WATCHED = (
     *("rename", "renameat2", "linkat", "unlink", "unlinkat", "openat"),
 )
 _REQUEST = re.compile(r'"(GET|HEAD) (/v2/\S*) HTTP/1\.1" (\d+) (\d+) ')
-_CALL = re.compile(r"^(\w+)\((.*)\) += (\d+)")
+_CALL = re.compile(r"^\S+ (\w+)\((.*)\) += (\d+)")
 
 
 @dataclass(frozen=True)
@@ -61,13 +58,17 @@ class Work:
     def count(self, *names: str) -> int:
         return sum(name in names for name, _ in self.calls)
 
-    def opened(self, pattern: str) -> Counter[str]:
-        """How often each path that matches was opened to be read or written."""
+    def opened(self, pattern: str, *, written: bool = True) -> Counter[str]:
+        """How often each path that matches was opened, be it under a temporary name.
+
+        `written`: whether those count that were opened to be written.
+        """
         paths = [
-            found[1]
+            re.sub(r"[.]new-[0-9]+-", "", found[1])
             for name, arguments in self.calls
             if name == "openat"
             and "O_PATH" not in arguments
+            and (written or "O_RDONLY" in arguments)
             and (found := re.search(r'"([^"]*)"', arguments))
         ]
         return Counter(path for path in paths if re.search(pattern, path))
@@ -78,8 +79,6 @@ def stages(
     tmp_path_factory: pytest.TempPathFactory, docker_registry: DockerRegistry
 ) -> tuple[Work, Work]:
     """A first pull, and the upgrade that follows it."""
-    if shutil.which("strace") is None:
-        pytest.fail("strace is missing: apt-get install strace")
     folder = tmp_path_factory.mktemp("counted")
     sysroot = folder / "sysroot"
     (sysroot / "boot").mkdir(parents=True)
@@ -111,41 +110,16 @@ def publish(folder: Path, registry: DockerRegistry, version: int) -> BuiltImage:
 def staged(sysroot: Path, registry: DockerRegistry, version: int, packed: int) -> Work:
     """Stage a version under strace."""
     asked, had = len(registry.requests()), objects(sysroot)
-    # A file for each thread: in one for all of them, calls are cut in two.
-    traces = sysroot.parent / f"traces-{version}"
-    traces.mkdir()
-    reference = f"{registry.host}/counted/image:{version}"
-    request = {
-        "operation": "stage",
-        "arguments": {"reference": reference},
-        "sysroot": str(sysroot),
-    }
-    watch = [
-        "strace",
-        "-ff",
-        "--seccomp-bpf",
-        "-y",
-        "-qq",
-        "-e",
+    said, traces = watched_stage(
+        sysroot,
+        f"{registry.host}/counted/image:{version}",
+        sysroot.parent / f"traces-{version}",
         f"trace={','.join(WATCHED)}",
-        "-o",
-        traces / "of",
-    ]
-    with subprocess.Popen(
-        [*watch, sys.executable, "-m", "bootd.operations"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(json.dumps(request) + "\n")
-        process.stdin.flush()
-        *_, last = process.stdout.read().splitlines()
-    assert json.loads(last)["event"] == "result", last
+    )
+    assert said["event"] == "result", said
     calls = [
         (found[1], found[2])
-        for trace in sorted(traces.iterdir())
+        for trace in traces
         for line in trace.read_text().splitlines()
         if (found := _CALL.search(line)) and str(sysroot) in found[2]
     ]
@@ -195,11 +169,11 @@ def test_syncs_go_with_layers_and_records_and_not_with_files(stages: tuple[Work,
 
 
 def test_an_index_is_read_to_compose_and_to_collect(stages: tuple[Work, Work]) -> None:
-    first, second = stages
     indexes = r"/layers/sha256:[0-9a-f]{64}$"
-    assert set(first.opened(indexes).values()) == {1}
-    assert max(second.opened(indexes).values()) <= 2
-    assert len(second.opened(indexes)) == LAYERS + 1  # the one that went is not read
+    once, again = (work.opened(indexes, written=False) for work in stages)
+    assert set(once.values()) == {1}
+    assert max(again.values()) <= 2
+    assert len(again) == LAYERS + 1  # the one that went is not read
 
 
 def test_collecting_removes_what_went_and_looks_into_each_folder_once(

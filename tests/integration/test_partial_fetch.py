@@ -116,8 +116,9 @@ class Puller:
         source = open_source(reference, host.registry, host.sysroot.partial, host.sysroot.disk)
         resolved = source.resolve()
         source.close()
-        pulled = pull(host, resolved, Silent())
-        compose_image(host.sysroot, resolved)
+        with pull(host, resolved, Silent()) as pulled:
+            composed = compose_image(host.sysroot, resolved, pulled.tree)
+        composed.publish()
         assert not missing_layers(host, resolved)
         return pulled
 
@@ -203,7 +204,8 @@ def test_processes_fetch_parts_too(registry: FaultyRegistry, puller: Puller) -> 
         "if __name__ == '__main__':\n"
         "    host = open_host(Path(sys.argv[1])); root = host.sysroot\n"
         "    source = open_source(sys.argv[2], host.registry, root.partial, root.disk)\n"
-        "    print(pull(host, source.resolve(), Silent()).bytes)\n"
+        "    with pull(host, source.resolve(), Silent()) as pulled:\n"
+        "        print(pulled.bytes)\n"
     )
     folder = puller.host.sysroot.physical
     (folder / "etc/bootd").mkdir()

@@ -10,6 +10,7 @@ import tarfile
 
 import pytest
 from support.images import OCI_LAYER, build_image, digest, entry, tar_layer, write_oci_layout
+from support.stored_layer import stored_layer
 from support.tar_blocks import END, extended, header, long_name, member, octal
 from support.tree_facts import as_deployed, differences, tree_facts, without_mount_points
 
@@ -21,7 +22,6 @@ from bootd.registry.manifest import parse_config, parse_manifest
 from bootd.store.contents import StoreContents
 from bootd.store.growing_tree import GrowingTree
 from bootd.store.image import compose_image
-from bootd.store.layer import import_layer
 from bootd.store.mount import mounted_tree
 from bootd.sysroot import Sysroot
 
@@ -191,8 +191,8 @@ def stored(sysroot, built):
     for layer, diff_id in image.layers:
         blob = built.blobs[layer.digest]
         chunks = (blob[at : at + 70_000] for at in range(0, len(blob), 70_000))
-        import_layer(sysroot, chunks, media_type=layer.media_type, diff_id=diff_id)
-    return compose_image(sysroot, image)
+        stored_layer(sysroot, chunks, media_type=layer.media_type, diff_id=diff_id)
+    return compose_image(sysroot, image).publish()
 
 
 def make_tree(top):
@@ -237,7 +237,7 @@ def test_what_gnu_tar_writes(tmp_path, sysroot, options):
         check=True,
     )
     diff_id = Digest(digest(done.stdout))
-    import_layer(sysroot, [done.stdout], media_type=OCI_LAYER, diff_id=diff_id)
+    stored_layer(sysroot, [done.stdout], media_type=OCI_LAYER, diff_id=diff_id)
     root = GrowingTree(sysroot, [diff_id]).whole()
     contents = StoreContents(sysroot)
     found = {os.fsdecode(path): node for path, node in walk(root)}

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.images import OCI_LAYER, digest, entry, tar_layer
 from support.power import CutDisk, PowerCut
+from support.stored_layer import stored_layer
 from support.tar_blocks import END, extended, header, member
 
 from bootd.durable import Disk
@@ -28,7 +29,6 @@ from bootd.model.errors import (
 from bootd.model.tree import Directory, RegularFile, SpecialFile, Symlink
 from bootd.store import layer, objects
 from bootd.store.dumpfile import format_entry
-from bootd.store.layer import import_layer
 from bootd.store.layer_entry import tree_path
 from bootd.store.layer_index import layer_objects, read_layer
 from bootd.store.layers import all_layers, has_layer, layer_path
@@ -46,7 +46,7 @@ def sysroot(tmp_path):
 
 def bring(sysroot, stream, **more):
     diff_id = Digest(digest(stream))
-    return import_layer(sysroot, [stream], **{"media_type": OCI_LAYER, "diff_id": diff_id} | more)
+    return stored_layer(sysroot, [stream], **{"media_type": OCI_LAYER, "diff_id": diff_id} | more)
 
 
 def entries(sysroot, stream):
@@ -61,7 +61,7 @@ def inflating_beside(sysroot, blob, **more):
     """As `bring`, with a second thread and a gzip blob that comes in small pieces."""
     chunks = [blob[at : at + 100] for at in range(0, len(blob), 100)]
     kinds = {"media_type": f"{OCI_LAYER}+gzip", "second_thread": True}
-    return import_layer(sysroot, chunks, **kinds | more)
+    return stored_layer(sysroot, chunks, **kinds | more)
 
 
 def test_a_second_thread_makes_no_difference(sysroot, tmp_path):
@@ -148,7 +148,7 @@ def test_how_the_chunks_are_cut_does_not_matter(tmp_path_factory, sizes, cut):
     stream = tar_layer(files)
     packed = gzip.compress(stream)
     diff_id = Digest(digest(stream))
-    import_layer(
+    stored_layer(
         made,
         (packed[at : at + cut] for at in range(0, len(packed), cut)),
         media_type=OCI_LAYER + "+gzip",
@@ -326,7 +326,7 @@ def test_a_damaged_layer_is_read_on_so_that_its_source_can_speak(sysroot, stream
         raise DigestMismatchError("the blob has another digest")
 
     with pytest.raises(DigestMismatchError):
-        import_layer(sysroot, chunks(), media_type=OCI_LAYER, diff_id=Digest("sha256:" + "0" * 64))
+        stored_layer(sysroot, chunks(), media_type=OCI_LAYER, diff_id=Digest("sha256:" + "0" * 64))
     assert nothing_is_left(sysroot)
 
 

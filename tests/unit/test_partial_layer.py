@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from support.chunked import estargz, zstd_chunked
 from support.images import PackedLayer, compress, digest, entry, tar_layer
 from support.power import CutDisk, PowerCut
+from support.stored_layer import stored_layer
 from support.tar_blocks import END, extended, header, member
 
 from bootd.model.digest import Digest
@@ -18,12 +19,12 @@ from bootd.model.errors import DiffIdMismatchError, DigestMismatchError, Invalid
 from bootd.model.image import Descriptor
 from bootd.store.collect import sweep
 from bootd.store.known_contents import ContentNotes, find_contents, was_verified
-from bootd.store.layer import import_layer
 from bootd.store.layer_index import layer_lines, read_layer
 from bootd.store.layers import all_layers, has_layer, layer_path
 from bootd.store.measuring import measure
 from bootd.store.objects import all_objects, object_path
 from bootd.store.partial_layer import import_partial_layer
+from bootd.store.publishing import publish_layers
 from bootd.store.table import plan, reading
 from bootd.sysroot import Sysroot
 
@@ -71,7 +72,7 @@ class Store:
         return sum(span.size for span in self.spans)
 
     def whole(self, layer):
-        return import_layer(
+        return stored_layer(
             self.sysroot,
             [layer.blob],
             media_type=descriptor(layer).media_type,
@@ -85,13 +86,16 @@ class Store:
             for place in range(span.start, span.end, 10_000):
                 yield layer.blob[place : min(place + 10_000, span.end)]
 
-        return import_partial_layer(
+        written = import_partial_layer(
             self.sysroot,
             descriptor(layer),
             diff_id or Digest(digest(layer.tar)),
             fetch,
             trust_tables=trust,
         )
+        if written is not None:
+            publish_layers(self.sysroot, [written])
+        return written
 
     def lines(self, layer):
         found = layer_lines(self.sysroot, Digest(digest(layer.tar)))

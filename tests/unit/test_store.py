@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from support.images import OCI_LAYER, build_image, entry, tar_layer
 from support.power import CutDisk, PowerCut
+from support.stored_layer import stored_layer
 
 from bootd.model.digest import Digest
 from bootd.model.errors import (
@@ -35,7 +36,7 @@ from bootd.store.image import (
     open_image,
 )
 from bootd.store.importing import importing
-from bootd.store.layer import import_layer
+from bootd.store.layer_index import WrittenLayer
 from bootd.store.layers import all_layers, has_layer, layer_path
 from bootd.store.measuring import measure
 from bootd.store.mount import check_kernel, mounted_tree
@@ -71,8 +72,8 @@ def bring(sysroot, *layers):
     image = resolved(*layers)
     for (_, diff_id), layer in zip(image.layers, layers, strict=True):
         if not has_layer(sysroot, diff_id):
-            import_layer(sysroot, [layer], media_type=OCI_LAYER, diff_id=diff_id)
-    return compose_image(sysroot, image)
+            stored_layer(sysroot, [layer], media_type=OCI_LAYER, diff_id=diff_id)
+    return compose_image(sysroot, image).publish()
 
 
 def quiet(*_):
@@ -108,7 +109,7 @@ def test_compose_and_open(sysroot):
         assert lookup(tree, b"var").entries == {}
         assert tree.entries.keys() == {b"usr", b"etc", b"var"}
     assert has_image(sysroot, composed.digest)
-    assert compose_image(sysroot, resolved(BASE, V1)).erofs == opened.erofs
+    assert compose_image(sysroot, resolved(BASE, V1)).publish().erofs == opened.erofs
 
 
 def test_images_var_is_found_through_its_layers(sysroot):
@@ -127,16 +128,16 @@ def test_a_tree_that_grew_while_a_layer_was_missing_makes_the_same_image(sysroot
     sysroot.disk.remove_tree(image_path(sysroot, resolved(*layers).digest))
     tree = GrowingTree(sysroot, resolved(*layers).config.diff_ids, {missing})
     assert all(tree.grow() for _ in range(steps))
-    import_layer(sysroot, [V2], media_type=OCI_LAYER, diff_id=missing)
-    tree.arrived(missing)
-    assert compose_image(sysroot, resolved(*layers), tree).erofs_verity == expected
+    tree.arrived(stored_layer(sysroot, [V2], media_type=OCI_LAYER, diff_id=missing))
+    image = compose_image(sysroot, resolved(*layers), tree).publish()
+    assert image.erofs_verity == expected
 
 
-def test_a_tree_waits_for_the_missing_layer_with_what_stands_above_it_read(sysroot):
+def test_a_tree_waits_for_the_missing_layer_with_what_stands_above_it_read(sysroot, tmp_path):
     bring(sysroot, BASE, V1)
     tree = GrowingTree(sysroot, [Digest.of(BASE), Digest.of(V2), Digest.of(V1)], {Digest.of(V2)})
     assert [tree.grow() for _ in range(3)] == [True, True, False]
-    tree.arrived(Digest.of(V2))
+    tree.arrived(WrittenLayer(Digest.of(V2), tmp_path / "gone", 1, 1))
     with pytest.raises(DamagedRecordError):
         tree.grow()
 
@@ -173,7 +174,7 @@ def test_a_damaged_image_is_refused_and_composed_anew(sysroot, name, damage):
         path.write_bytes(data if damage == "altered" else b"")
     with pytest.raises((DamagedImageError, DamagedRecordError), match=str(path)):
         open_image(sysroot, image.digest)
-    assert compose_image(sysroot, resolved(BASE)).erofs_verity == image.erofs_verity
+    assert compose_image(sysroot, resolved(BASE)).publish().erofs_verity == image.erofs_verity
     assert open_image(sysroot, image.digest).erofs_verity == image.erofs_verity
 
 
@@ -401,8 +402,8 @@ def upgrade(sysroot):
         for layer in (BASE, V2):
             diff_id = resolved(layer).config.diff_ids[0]
             if not has_layer(sysroot, diff_id):
-                import_layer(sysroot, [layer], media_type=OCI_LAYER, diff_id=diff_id)
-    compose_image(sysroot, resolved(BASE, V2))
+                stored_layer(sysroot, [layer], media_type=OCI_LAYER, diff_id=diff_id)
+    compose_image(sysroot, resolved(BASE, V2)).publish()
 
 
 def test_space():

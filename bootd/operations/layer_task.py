@@ -1,0 +1,125 @@
+"""One layer of an image on its way from the registry, whole or by its table, into the store.
+
+Afterwards it is written; `bootd.store.publishing` makes it durable and found.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+
+from bootd.model.digest import Digest
+from bootd.model.errors import ContentError, TransportError
+from bootd.model.image import Descriptor
+from bootd.registry.settings import RegistrySettings
+from bootd.registry.source import ImageSource, consume_blob, open_source
+from bootd.store.layer import import_layer
+from bootd.store.layer_index import WrittenLayer
+from bootd.store.layers import has_layer, layer_path
+from bootd.store.partial_layer import import_partial_layer
+from bootd.store.table.annotations import Span, has_table
+from bootd.sysroot import Sysroot
+
+_log = logging.getLogger(__name__)
+
+Advance = Callable[[int], None]
+"""Told how many bytes of a blob were taken since the last call."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerTask:
+    """One layer to import, as it is sent to a worker process.
+
+    Attributes:
+        sysroot: the machine.
+        registry: how registries are asked.
+        reference: the image.
+        descriptor: the layer's blob.
+        diff_id: the digest of its tar stream.
+        by_parts: whether the store holds what an image with tables may share with this one.
+        trust_tables: whether a table may vouch for a layer.
+        alone: whether no other is imported at the same time.
+    """
+
+    sysroot: Sysroot
+    registry: RegistrySettings
+    reference: str
+    descriptor: Descriptor
+    diff_id: Digest
+    by_parts: bool
+    trust_tables: bool
+    alone: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedLayer:
+    """A layer that was written to the store, and how many bytes of it were fetched."""
+
+    written: WrittenLayer
+    bytes: int
+
+
+def import_task(task: LayerTask, advance: Advance) -> ImportedLayer:
+    """Write a layer to the store.
+
+    Raises:
+        TransportError, ContentError, StorageError: it could not be had.
+    """
+    if has_layer(task.sysroot, task.diff_id):
+        # What is noted of its contents must not say "verified" beside the index that was not.
+        task.sysroot.disk.remove_file(layer_path(task.sysroot, task.diff_id))
+    source = open_source(task.reference, task.registry, task.sysroot.partial, task.sysroot.disk)
+    with closing(source):
+        imported = _import_parts(source, task) if task.by_parts else None
+        if imported is not None:
+            advance(task.descriptor.size)
+            return imported
+        return ImportedLayer(_import_whole(source, task, advance), task.descriptor.size)
+
+
+def _import_whole(source: ImageSource, task: LayerTask, advance: Advance) -> WrittenLayer:
+    def consume(stream: Iterable[bytes]) -> WrittenLayer:
+        return import_layer(
+            task.sysroot,
+            _counted(stream, advance),
+            media_type=task.descriptor.media_type,
+            diff_id=task.diff_id,
+            note_contents=has_table(task.descriptor),
+            second_thread=task.alone,
+        )
+
+    return consume_blob(source, task.descriptor, consume)
+
+
+def _import_parts(source: ImageSource, task: LayerTask) -> ImportedLayer | None:
+    """Write a layer to the store by its table; None where that did not do."""
+    fetched = 0
+
+    def fetch(span: Span) -> Generator[bytes, None, None]:
+        nonlocal fetched
+        with closing(source.part(task.descriptor, span.start, span.end)) as chunks:
+            for chunk in chunks:
+                fetched += len(chunk)
+                yield chunk
+
+    try:
+        written = import_partial_layer(
+            task.sysroot,
+            task.descriptor,
+            task.diff_id,
+            fetch,
+            trust_tables=task.trust_tables,
+        )
+    except (ContentError, TransportError) as error:
+        # The whole blob says whether it was the table that was wrong.
+        _log.warning("layer %s is fetched whole: %s", task.descriptor.digest, error.message)
+        return None
+    return None if written is None else ImportedLayer(written, fetched)
+
+
+def _counted(chunks: Iterable[bytes], advance: Advance) -> Iterator[bytes]:
+    for chunk in chunks:
+        advance(len(chunk))
+        yield chunk

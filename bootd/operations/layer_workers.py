@@ -1,0 +1,121 @@
+"""Processes that import layers, each on a processor of its own as far as there are some.
+
+They end with the process that wants them, also when that is killed: it holds the store's lock.
+"""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from types import TracebackType
+from typing import Any, Final, Self
+
+from bootd.model.errors import ProcessFailedError
+from bootd.operations.layer_task import ImportedLayer, LayerTask, import_task
+
+_SWITCH_SECONDS: Final = 0.0005
+"""How long a thread may keep another waiting that has unpacked something: with the ten times that
+Python gives it, a layer that is imported by two threads takes a tenth longer."""
+
+
+class LayerWorkers:
+    """A context manager that imports layers in processes, which end when it is left.
+
+    Args:
+        tasks: the layers, in the order in which they are begun.
+        workers: how many processes.
+    """
+
+    def __init__(self, tasks: list[LayerTask], workers: int) -> None:
+        # A fork has all modules at once, but only the thread that asked for it: others might hold
+        # locks that nobody would let go of.
+        method = "fork" if threading.active_count() == 1 else "spawn"
+        context: Any = multiprocessing.get_context(method)
+        self._done = context.Value("q", 0)
+        self._pool = ProcessPoolExecutor(workers, context, _start_worker, (self._done,))
+        self._tasks = tasks
+        self._imports: set[Future[ImportedLayer]] = set()
+
+    def __enter__(self) -> Self:
+        self._pool.__enter__()
+        self._imports = {self._pool.submit(_import_in_worker, task) for task in self._tasks}
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is not None:
+            # One may be waiting for a server that says nothing; what it wrote may be cut anywhere.
+            for worker in multiprocessing.active_children():
+                worker.terminate()
+            self._pool.shutdown(cancel_futures=True)
+        self._pool.__exit__(kind, error, traceback)
+
+    @property
+    def are_busy(self) -> bool:
+        """Whether there are layers that `wait` has not returned."""
+        return bool(self._imports)
+
+    @property
+    def bytes_done(self) -> int:
+        """How many bytes of the layers' blobs all of them have taken."""
+        done: int = self._done.value
+        return done
+
+    def wait(self, seconds: float) -> Iterator[ImportedLayer]:
+        """Yield the layers that have been imported since, as soon as there is one.
+
+        Raises:
+            TransportError, ContentError, StorageError: one could not be had; the others came first.
+            ProcessFailedError: a process was killed.
+        """
+        done, self._imports = wait(self._imports, seconds, FIRST_COMPLETED)
+        try:
+            for future in sorted(done, key=lambda one: one.exception() is not None):
+                yield future.result()
+        except BrokenProcessPool as error:
+            raise ProcessFailedError(
+                "a process that imported a layer was killed",
+                hint="The journal says by whom; if memory was short, lower parallel_layers.",
+            ) from error
+
+
+_done: Any = None
+"""Bytes done by all worker processes; set once in each, as shared values travel with no task."""
+
+
+def _start_worker(done: Any) -> None:
+    global _done  # noqa: PLW0603 - a worker process has no other place to keep it
+    _done = done
+    # What a forked process took over from the job is the job's.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    gc.enable()
+    threading.Thread(target=_end_with_the_job, daemon=True).start()
+
+
+def _end_with_the_job() -> None:
+    """Let no import go on when the process that holds the store's lock was killed."""
+    job = multiprocessing.parent_process()
+    assert job is not None
+    job.join()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _import_in_worker(task: LayerTask) -> ImportedLayer:
+    return import_task(task, _count_done)
+
+
+def _count_done(size: int) -> None:
+    with _done.get_lock():
+        _done.value += size
