@@ -1,11 +1,10 @@
 """Processes that import layers, each on a processor of its own as far as there are some.
 
-They end with the process that wants them, also when that is killed: it holds the store's lock.
+They end with the job that wants them, also when that is killed: what it wrote nobody waits for.
 """
 
 from __future__ import annotations
 
-import gc
 import multiprocessing
 import os
 import signal
@@ -18,6 +17,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from bootd.model.errors import ProcessFailedError
+from bootd.operations.child_process import begin_child, child_context
 from bootd.operations.layer_task import ImportedLayer, LayerTask, import_task
 
 _SWITCH_SECONDS: Final = 0.0005
@@ -34,14 +34,12 @@ class LayerWorkers:
     """
 
     def __init__(self, tasks: list[LayerTask], workers: int) -> None:
-        # A fork has all modules at once, but only the thread that asked for it: others might hold
-        # locks that nobody would let go of.
-        method = "fork" if threading.active_count() == 1 else "spawn"
-        context: Any = multiprocessing.get_context(method)
+        context: Any = child_context()
         self._done = context.Value("q", 0)
         self._pool = ProcessPoolExecutor(workers, context, _start_worker, (self._done,))
         self._tasks = tasks
         self._imports: set[Future[ImportedLayer]] = set()
+        self._others = multiprocessing.active_children()
 
     def __enter__(self) -> Self:
         self._pool.__enter__()
@@ -56,8 +54,9 @@ class LayerWorkers:
     ) -> None:
         if kind is not None:
             # One may be waiting for a server that says nothing; what it wrote may be cut anywhere.
-            for worker in multiprocessing.active_children():
-                worker.terminate()
+            for child in multiprocessing.active_children():
+                if child not in self._others:
+                    child.terminate()
             self._pool.shutdown(cancel_futures=True)
         self._pool.__exit__(kind, error, traceback)
 
@@ -97,15 +96,13 @@ _done: Any = None
 def _start_worker(done: Any) -> None:
     global _done  # noqa: PLW0603 - a worker process has no other place to keep it
     _done = done
-    # What a forked process took over from the job is the job's.
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    begin_child()
     sys.setswitchinterval(_SWITCH_SECONDS)
-    gc.enable()
     threading.Thread(target=_end_with_the_job, daemon=True).start()
 
 
 def _end_with_the_job() -> None:
-    """Let no import go on when the process that holds the store's lock was killed."""
+    """Let no import go on, and hold the store's lock, when the job was killed."""
     job = multiprocessing.parent_process()
     assert job is not None
     job.join()

@@ -17,6 +17,7 @@ from typing import Final
 from bootd.model.digest import Digest
 from bootd.model.image import Descriptor, ResolvedImage
 from bootd.operations.host import Host
+from bootd.operations.layer_publisher import LayerPublisher
 from bootd.operations.layer_task import LayerTask, import_task
 from bootd.operations.layer_workers import LayerWorkers
 from bootd.operations.progress import Phase, Progress
@@ -24,7 +25,7 @@ from bootd.store.growing_tree import GrowingTree
 from bootd.store.importing import importing
 from bootd.store.known_contents import is_anything_known, was_verified
 from bootd.store.layers import has_layer
-from bootd.store.publishing import LayerPublisher, publish_layers
+from bootd.store.publishing import publish_layers
 
 _REPORT_SECONDS: Final = 0.2
 
@@ -77,6 +78,7 @@ def pull(
 
     Raises:
         TransportError, ContentError, StorageError: a layer could not be had; the others stay.
+        ProcessFailedError: a process that had a part in it was killed.
         CancelledError: no longer wanted.
     """
     layers = missing_layers(host, resolved)

@@ -50,7 +50,7 @@ def staging(root: Path, registry: FaultyRegistry) -> subprocess.Popen[bytes]:
 
 
 def importers(pid: int) -> list[int]:
-    """The processes of a job that import layers."""
+    """The processes of a job that import layers, and the one that publishes them."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [int(one) for one in children]
 
@@ -63,15 +63,22 @@ def open_files(pid: int) -> list[str]:
     return links
 
 
-def is_connected(pid: int) -> bool:
-    return any(link.startswith("socket:") for link in open_files(pid))
+def is_fetching(pid: int, job: int) -> bool:
+    """Whether a process has a connection of its own."""
+    own = set(open_files(pid)) - set(open_files(job))
+    connections = Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]
+    return not own.isdisjoint(f"socket:[{line.split()[9]}]" for line in connections)
+
+
+def fetching(job: int) -> int:
+    return sum(is_fetching(one, job) for one in importers(job))
 
 
 def test_they_end_with_a_job_that_is_killed(tmp_path: Path, registry: FaultyRegistry) -> None:
     (tmp_path / "root/boot").mkdir(parents=True)
     job = staging(tmp_path / "root", registry)
     try:
-        wait_until(lambda: sum(map(is_connected, importers(job.pid))) == _LAYERS)
+        wait_until(lambda: fetching(job.pid) == _LAYERS)
         found = importers(job.pid)
         # The store is not free while one of them may still write.
         lock = str(tmp_path / "root/bootd/lock")
