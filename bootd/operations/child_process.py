@@ -1,7 +1,7 @@
-"""What a process needs to know that a job forks.
+"""How a job starts processes that write to the store with it.
 
-It holds the store's lock with the job, so whatever becomes of the job, nobody else changes the
-store before the child has ended.
+One that is forked holds the store's lock with the job, so whatever becomes of the job, nobody else
+changes the store before the child has ended. Jobs have one thread and fork.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""One layer of an image on its way from the registry, whole or by its table, into the store.
+"""One layer of an image on its way from the registry into the store.
 
-Afterwards it is written; `bootd.store.publishing` makes it durable and found.
+Of a layer that brings a table of contents only what the store does not have is fetched; if anything
+about that is odd, the layer is fetched whole, as if there were no table. Afterwards it is written;
+`bootd.store.publishing` makes it durable and found.
 """
 
 from __future__ import annotations

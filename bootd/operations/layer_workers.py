@@ -1,6 +1,7 @@
 """Processes that import layers, each on a processor of its own as far as there are some.
 
-They end with the job that wants them, also when that is killed: what it wrote nobody waits for.
+They end with the job that wants them, also when that is killed: one that waits for a server would
+keep the store's lock.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from types import TracebackType
 from typing import Any, Final, Self
 
 from bootd.model.errors import ProcessFailedError
@@ -42,23 +42,16 @@ class LayerWorkers:
         self._others = multiprocessing.active_children()
 
     def __enter__(self) -> Self:
-        self._pool.__enter__()
         self._imports = {self._pool.submit(_import_in_worker, task) for task in self._tasks}
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
             # One may be waiting for a server that says nothing; what it wrote may be cut anywhere.
             for child in multiprocessing.active_children():
                 if child not in self._others:
                     child.terminate()
-            self._pool.shutdown(cancel_futures=True)
-        self._pool.__exit__(kind, error, traceback)
+        self._pool.shutdown(cancel_futures=True)
 
     @property
     def are_busy(self) -> bool:
@@ -102,7 +95,7 @@ def _start_worker(done: Any) -> None:
 
 
 def _end_with_the_job() -> None:
-    """Let no import go on, and hold the store's lock, when the job was killed."""
+    """Let no import go on when the job was killed."""
     job = multiprocessing.parent_process()
     assert job is not None
     job.join()

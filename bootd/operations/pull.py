@@ -2,9 +2,7 @@
 
 A layer counts when its index is in the store, and that appears last (`bootd.store.publishing`),
 after a sync during which other layers are imported or the image is composed. So a pull that ends
-anywhere leaves whole layers and downloads to resume, and nothing that can be reached. Of a layer
-that brings a table of contents only what the store does not have is fetched; if anything about that
-is odd, the layer is fetched whole, as if there were no table.
+anywhere leaves whole layers and downloads to resume, and nothing that can be reached.
 """
 
 from __future__ import annotations

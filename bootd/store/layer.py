@@ -45,7 +45,7 @@ def import_layer(
     limit: int = UNPACKED_LIMIT,
     second_thread: bool = False,
 ) -> WrittenLayer:
-    """Write a layer to the store.
+    """Write a layer to the store; it is found, and durable, once it is published.
 
     Several may run at a time, in processes of their own. Memory is bounded whatever the layer's
     size. The caller holds the store's lock and `bootd.store.importing`.
