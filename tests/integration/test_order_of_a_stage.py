@@ -6,7 +6,10 @@ one thread's calls, do not see it; strace does.
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +17,18 @@ from typing import Any
 import pytest
 from support.images import build_oci_layout, tar_layer
 from support.machine import image_files
-from support.watched_job import watched_stage
+from support.watched_job import watched_job, watched_stage
+
+from bootd.store.fsck import check_store
+from bootd.sysroot import Sysroot
 
 WATCHED = "syncfs,rename,renameat2,close"
 CALL = re.compile(r"^([0-9.]+) (\w+)\((.*)\) += \S+.* <([0-9.]+)>$")
 SLOW = "inject=syncfs:delay_enter=2000000"
+SOUND = "signal=none"
 BROKEN = "inject=syncfs:error=EIO"
 FILES = 30
+_SECONDS = 120
 
 
 @dataclass(frozen=True)
@@ -109,3 +117,22 @@ def test_nothing_is_found_after_a_sync_that_failed(root: Path, image: str) -> No
         assert not list((root / "bootd" / folder).glob("[!.]*"))
     assert renamed(calls, "/objects/")
     assert not renamed(calls, r'/(layers|images|deployments)/[^./][^/"]*"$')
+
+
+def test_a_kill_while_syncs_go_on_leaves_no_image_and_a_store_to_go_on_with(
+    root: Path, image: str
+) -> None:
+    traces = root.parent / "killed"
+    with watched_job(root, image, traces, f"trace={WATCHED}", SLOW) as process:
+        deadline = time.monotonic() + _SECONDS
+        while not list((root / "bootd/images").glob(".new-*/root.erofs")):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        [job] = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        os.kill(int(job), signal.SIGKILL)
+        # strace ends after the last of the job's children.
+        process.wait(_SECONDS)
+    assert not list((root / "bootd/images").glob("[!.]*"))
+    last, _ = staged(root, image, SOUND)
+    assert last["event"] == "result", last
+    assert check_store(Sysroot.at(root), repair=False, report=lambda *_: None).damages == []

@@ -6,27 +6,19 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 
-def watched_stage(
+@contextmanager
+def watched_job(
     sysroot: Path, reference: str, traces: Path, *expressions: str
-) -> tuple[dict[str, Any], list[Path]]:
-    """Stage an image.
-
-    Args:
-        sysroot: the machine's root.
-        reference: the image.
-        traces: a folder to be made.
-        expressions: what strace traces, and how it interferes.
-
-    Returns:
-        The last that the job said, and a trace of each thread: in one for all of them, calls are
-        cut in two.
-    """
+) -> Iterator[subprocess.Popen[str]]:
+    """Start to stage an image; see `watched_stage`. The process is strace, its child the job."""
     if shutil.which("strace") is None:
         pytest.fail("strace is missing: apt-get install strace")
     traces.mkdir()
@@ -44,9 +36,28 @@ def watched_stage(
         text=True,
     ) as process:
         assert process.stdin is not None
-        assert process.stdout is not None
         process.stdin.write(json.dumps(request) + "\n")
         process.stdin.flush()
+        yield process
+
+
+def watched_stage(
+    sysroot: Path, reference: str, traces: Path, *expressions: str
+) -> tuple[dict[str, Any], list[Path]]:
+    """Stage an image.
+
+    Args:
+        sysroot: the machine's root.
+        reference: the image.
+        traces: a folder to be made.
+        expressions: what strace traces, and how it interferes.
+
+    Returns:
+        The last that the job said, and a trace of each thread: in one for all of them, calls are
+        cut in two.
+    """
+    with watched_job(sysroot, reference, traces, *expressions) as process:
+        assert process.stdout is not None
         *_, last = process.stdout.read().splitlines()
     said: dict[str, Any] = json.loads(last)
     return said, sorted(traces.iterdir())
