@@ -54,6 +54,15 @@ class LayerTask:
     trust_tables: bool
     alone: bool
 
+    def open_source(self) -> ImageSource:
+        """Return a source of the layer, which serves for all others of the image, too.
+
+        Raises:
+            RequestError: see `bootd.registry.source.open_source`.
+        """
+        partial, disk = self.sysroot.partial, self.sysroot.disk
+        return open_source(self.reference, self.registry, partial, disk)
+
 
 @dataclass(frozen=True, slots=True)
 class ImportedLayer:
@@ -63,7 +72,7 @@ class ImportedLayer:
     bytes: int
 
 
-def import_task(task: LayerTask, advance: Advance) -> ImportedLayer:
+def import_task(source: ImageSource, task: LayerTask, advance: Advance) -> ImportedLayer:
     """Write a layer to the store.
 
     Raises:
@@ -72,13 +81,11 @@ def import_task(task: LayerTask, advance: Advance) -> ImportedLayer:
     if has_layer(task.sysroot, task.diff_id):
         # What is noted of its contents must not say "verified" beside the index that was not.
         task.sysroot.disk.remove_file(layer_path(task.sysroot, task.diff_id))
-    source = open_source(task.reference, task.registry, task.sysroot.partial, task.sysroot.disk)
-    with closing(source):
-        imported = _import_parts(source, task) if task.by_parts else None
-        if imported is not None:
-            advance(task.descriptor.size)
-            return imported
-        return ImportedLayer(_import_whole(source, task, advance), task.descriptor.size)
+    imported = _import_parts(source, task) if task.by_parts else None
+    if imported is not None:
+        advance(task.descriptor.size)
+        return imported
+    return ImportedLayer(_import_whole(source, task, advance), task.descriptor.size)
 
 
 def _import_whole(source: ImageSource, task: LayerTask, advance: Advance) -> WrittenLayer:

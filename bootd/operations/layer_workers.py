@@ -19,6 +19,7 @@ from typing import Any, Final, Self
 from bootd.model.errors import ProcessFailedError
 from bootd.operations.child_process import begin_child, child_context
 from bootd.operations.layer_task import ImportedLayer, LayerTask, import_task
+from bootd.registry.source import ImageSource
 
 _SWITCH_SECONDS: Final = 0.0005
 """How long a thread may keep another waiting that has unpacked something: with the ten times that
@@ -82,13 +83,35 @@ class LayerWorkers:
             ) from error
 
 
-_done: Any = None
-"""Bytes done by all worker processes; set once in each, as shared values travel with no task."""
+class _Worker:
+    """What a worker process keeps from one layer to the next.
+
+    Args:
+        done: bytes done by all of them.
+    """
+
+    def __init__(self, done: Any) -> None:
+        self._done = done
+        self._source: ImageSource | None = None
+
+    def import_layer(self, task: LayerTask) -> ImportedLayer:
+        """Import a layer over the connection that the one before came by, with its token."""
+        if self._source is None:
+            self._source = task.open_source()
+        return import_task(self._source, task, self._count)
+
+    def _count(self, size: int) -> None:
+        with self._done.get_lock():
+            self._done.value += size
+
+
+_worker: _Worker | None = None
+"""Set once in each worker process: neither shared values nor connections travel with a task."""
 
 
 def _start_worker(done: Any) -> None:
-    global _done  # noqa: PLW0603 - a worker process has no other place to keep it
-    _done = done
+    global _worker  # noqa: PLW0603 - a worker process has no other place to keep it
+    _worker = _Worker(done)
     begin_child()
     sys.setswitchinterval(_SWITCH_SECONDS)
     threading.Thread(target=_end_with_the_job, daemon=True).start()
@@ -103,9 +126,5 @@ def _end_with_the_job() -> None:
 
 
 def _import_in_worker(task: LayerTask) -> ImportedLayer:
-    return import_task(task, _count_done)
-
-
-def _count_done(size: int) -> None:
-    with _done.get_lock():
-        _done.value += size
+    assert _worker is not None
+    return _worker.import_layer(task)

@@ -8,7 +8,7 @@ anywhere leaves whole layers and downloads to resume, and nothing that can be re
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -140,8 +140,9 @@ def _import_here(host: Host, tasks: list[LayerTask], progress: Progress, total: 
         done += size
         progress.report(Phase.PULLING, done, total)
 
-    for task in tasks:
-        imported = import_task(task, advance)
-        publish_layers(host.sysroot, [imported.written])
-        fetched += imported.bytes
+    with closing(tasks[0].open_source()) as source:
+        for task in tasks:
+            imported = import_task(source, task, advance)
+            publish_layers(host.sysroot, [imported.written])
+            fetched += imported.bytes
     return fetched

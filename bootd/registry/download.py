@@ -16,7 +16,8 @@ from bootd.model.errors import (
 )
 from bootd.model.image import Descriptor
 from bootd.registry.blob import BlobStream, skip, verified
-from bootd.registry.endpoint import Endpoint
+from bootd.registry.endpoint import Endpoint, prefer
+from bootd.registry.part import PartReader
 from bootd.registry.partial import PartialBlob, PartialFolder
 from bootd.registry.ranges import NO_RANGE, first_byte, strong_etag
 from bootd.registry.retry import RETRIABLE, Backoff, TemporaryFailure
@@ -26,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 
 class RemoteBlob(BlobStream):
-    """A blob that comes from an earlier run's bytes first, then from the network."""
+    """A blob that comes from the network, but for what an earlier run kept of it."""
 
     def __init__(
         self,
@@ -72,22 +73,46 @@ class RemoteBlob(BlobStream):
 
     def _kept_and_rest(self) -> Generator[bytes, None, None]:
         kept, offset = self._kept, 0
-        if kept is not None and kept.size:
-            _log.debug("resuming %s at byte %d", self._blob.digest, kept.size)
+        if kept is not None and not kept.is_empty:
+            _log.debug("of %s bytes %d to %d are here", self._blob.digest, kept.start, kept.end)
             self.fresh_start_may_help = True
             try:
-                for chunk in kept.replay():
-                    offset += len(chunk)
-                    yield chunk
+                with closing(self._until_end_of(kept)) as chunks:
+                    for chunk in chunks:
+                        offset += len(chunk)
+                        yield chunk
             except StorageError as error:
                 _log.debug("going on without the rest: %s", error)
                 kept.discard()
                 kept = None
+            except TransportError as error:
+                # The bytes are of no use without those before, but may be for another run.
+                _log.debug("going on without what is kept: %s", error)
+                kept = None
         with closing(self._from_network(offset)) as chunks:
-            for chunk in chunks:
-                if kept is not None and not kept.append(chunk):
-                    kept = None
-                yield chunk
+            yield from self._kept_when_slow(offset, chunks, kept)
+
+    def _until_end_of(self, kept: PartialBlob) -> Generator[bytes, None, None]:
+        parts = PartReader(list(self._endpoints), self._settings, self._clock)
+        yield from parts.read(self._blob, 0, kept.start)
+        yield from kept.replay()
+
+    def _kept_when_slow(
+        self, offset: int, chunks: Iterator[bytes], kept: PartialBlob | None
+    ) -> Iterator[bytes]:
+        """Pass on what arrives, and keep it once it would take too long to fetch it again."""
+        waited = 0.0
+        while True:
+            began = self._clock.monotonic()
+            chunk = next(chunks, None)
+            if chunk is None:
+                return
+            waited += self._clock.monotonic() - began
+            is_slow = waited >= self._settings.partial_after_seconds
+            if kept is not None and (is_slow or not kept.is_empty) and not kept.keep(offset, chunk):
+                kept = None
+            offset += len(chunk)
+            yield chunk
 
     def _from_network(self, offset: int) -> Generator[bytes, None, None]:
         *others, last = list(self._endpoints)
@@ -129,9 +154,3 @@ class RemoteBlob(BlobStream):
                     )
             except RETRIABLE as failure:
                 backoff.failed(failure)
-
-
-def prefer(endpoints: list[Endpoint], endpoint: Endpoint) -> None:
-    """Put an endpoint first."""
-    endpoints.remove(endpoint)
-    endpoints.insert(0, endpoint)

@@ -173,6 +173,12 @@ class Endpoint:
         raise TemporaryFailure(error, delay)
 
 
+def prefer(endpoints: list[Endpoint], endpoint: Endpoint) -> None:
+    """Put an endpoint first."""
+    endpoints.remove(endpoint)
+    endpoints.insert(0, endpoint)
+
+
 def _said(response: HttpResponse) -> str:
     """Return the registry's own words (distribution-spec, "Error Codes"), made fit for a line."""
     try:

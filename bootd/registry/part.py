@@ -9,8 +9,7 @@ from typing import Final
 from bootd.clock import Clock
 from bootd.model.errors import ConnectionFailedError, ServerFailedError, TransportError
 from bootd.model.image import Descriptor
-from bootd.registry.download import prefer
-from bootd.registry.endpoint import Endpoint
+from bootd.registry.endpoint import Endpoint, prefer
 from bootd.registry.ranges import first_byte, strong_etag
 from bootd.registry.retry import RETRIABLE, Backoff
 from bootd.registry.settings import RegistrySettings

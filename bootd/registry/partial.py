@@ -1,13 +1,16 @@
 """Unfinished downloads, kept so that a later run goes on where this one stopped.
 
-``partial/<digest>`` holds the first bytes of a blob, as many as arrived. Nothing relies on them:
-they are not synced, a damaged one is found out by the digest at the end, and all together have a
-bound. A file is locked (flock) by the one process that appends to it. Failures to keep bytes are
-not failures of the download: it goes on without.
+``partial/<digest>`` holds bytes of a blob at the places they have in it: those that arrived after
+it had been waited for some seconds. What came before is a hole (lseek(2), SEEK_DATA), quickly
+fetched again; so what arrives fast is not written twice. Nothing relies on the bytes: they are not
+synced, a damaged one is found out by the digest at the end, and all together have a bound. A file
+is locked (flock) by the one process that adds to it. Failures to keep bytes are not failures of the
+download: it goes on without.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
@@ -25,6 +28,8 @@ from bootd.registry.settings import RegistrySettings
 _log = logging.getLogger(__name__)
 
 _CHUNK: Final = 512 << 10
+_GRAIN: Final = 64 << 10
+"""Where a hole may end: a multiple of every file system's block size."""
 _MAX_FILES: Final = 10_000
 
 
@@ -32,14 +37,20 @@ class PartialBlob:
     """The kept bytes of one blob, locked.
 
     Attributes:
-        size: how many there are.
+        start: where in the blob they begin.
+        end: where they ended when the file was opened.
+        is_empty: whether there is none, now.
     """
 
     def __init__(self, path: Path, descriptor: int, disk: Disk) -> None:
         self._path = path
         self._descriptor = descriptor
         self._disk = disk
-        self.size = os.fstat(descriptor).st_size
+        self.end = os.fstat(descriptor).st_size
+        self.start = _first_kept(descriptor, self.end)
+        self.is_empty = self.start == self.end
+        if self.is_empty:
+            os.ftruncate(descriptor, 0)
 
     def replay(self) -> Iterator[bytes]:
         """Yield the bytes that were there at the start.
@@ -47,21 +58,29 @@ class PartialBlob:
         Raises:
             StorageError: they cannot all be read any more.
         """
-        place = 0
-        while place < self.size:
+        place = self.start
+        while place < self.end:
             with storage_errors("read", self._path):
-                data = os.pread(self._descriptor, min(_CHUNK, self.size - place), place)
+                data = os.pread(self._descriptor, min(_CHUNK, self.end - place), place)
             if not data:
-                raise WriteFailedError(f"{self._path} ends at {place} of {self.size} bytes")
+                raise WriteFailedError(f"{self._path} ends at {place} of {self.end} bytes")
             place += len(data)
             yield data
 
-    def append(self, data: bytes) -> bool:
-        """Keep more bytes; return whether that worked. If not, what is kept is discarded."""
-        view = memoryview(data)
+    def keep(self, place: int, data: bytes) -> bool:
+        """Keep the bytes that follow, or begin to; return whether that worked.
+
+        If not, what is kept is discarded.
+        """
+        skipped = -place % _GRAIN if self.is_empty else 0
+        view = memoryview(data)[skipped:]
+        place += skipped
         try:
             while view:
-                view = view[os.write(self._descriptor, view) :]
+                self.is_empty = False
+                written = os.pwrite(self._descriptor, view, place)
+                place += written
+                view = view[written:]
         except OSError as error:
             _log.debug("cannot keep %s: %s", self._path, error)
             self.discard()
@@ -99,7 +118,7 @@ class PartialFolder:
         try:
             self._disk.make_directory(self._folder)
             self._make_room(blob)
-            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
             descriptor = os.open(path, flags, 0o600)
         except (OSError, StorageError) as error:
             _log.debug("cannot keep %s: %s", path, error)
@@ -146,6 +165,15 @@ class PartialFolder:
             os.close(descriptor)
         _log.debug("dropped %s", path)
         return True
+
+
+def _first_kept(descriptor: int, end: int) -> int:
+    try:
+        return os.lseek(descriptor, 0, os.SEEK_DATA)
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
+        return end
 
 
 def _is_digest(name: str) -> bool:

@@ -29,8 +29,8 @@ from bootd.model.image import (
     ResolvedImage,
 )
 from bootd.registry.blob import BlobStream, check_digest
-from bootd.registry.download import RemoteBlob, prefer
-from bootd.registry.endpoint import Endpoint
+from bootd.registry.download import RemoteBlob
+from bootd.registry.endpoint import Endpoint, prefer
 from bootd.registry.http import HttpClient, HttpResponse
 from bootd.registry.manifest import MAX_MANIFEST_SIZE
 from bootd.registry.part import PartReader

@@ -28,6 +28,7 @@ class RegistrySettings:
         retry_after_limit_seconds: the longest wait a server may ask for.
         partial_limit: how much unfinished downloads may take together; 0 keeps none.
         partial_minimum: blobs smaller than this are not worth resuming in a later run.
+        partial_after_seconds: how long a blob may be waited for before what follows of it is kept.
     """
 
     root: Path = Path("/")
@@ -44,3 +45,4 @@ class RegistrySettings:
     retry_after_limit_seconds: float = 120.0
     partial_limit: int = 4 << 30
     partial_minimum: int = 1 << 20
+    partial_after_seconds: float = 2.0

@@ -17,7 +17,9 @@ from pathlib import Path
 import pytest
 from support.images import build_image, tar_layer
 from support.machine import image_files
-from support.registry import FaultyRegistry, faulty_registry
+from support.registry import FaultyRegistry, TokenAuth, faulty_registry
+
+from bootd.configuration import Configuration
 
 _LAYERS = 2
 _SECONDS = 60
@@ -89,6 +91,24 @@ def test_they_end_with_a_job_that_is_killed(tmp_path: Path, registry: FaultyRegi
         assert job.stdin is not None
         job.stdin.close()
     wait_until(lambda: not any(Path(f"/proc/{one}").exists() for one in found))
+
+
+def test_each_keeps_its_connection_and_its_token(tmp_path: Path) -> None:
+    (tmp_path / "root/boot").mkdir(parents=True)
+    more = [tar_layer({f"usr/{number}": b"more"}) for number in range(8)]
+    with faulty_registry() as registry:
+        registry.token_auth = TokenAuth()
+        registry.add_image(build_image([tar_layer(image_files("v1")), *more], compression="none"))
+        job = staging(tmp_path / "root", registry)
+        assert job.stdin is not None
+        with job, job.stdin:
+            assert job.wait(_SECONDS) == 0
+        processes = Configuration().parallel_layers + 1
+        served = [one for one in registry.requests if "/blobs/" in one.path and one.status == 200]
+        assert len(served) == len(more) + 2
+        assert registry.token_auth.issued <= processes
+        # One of each is the attempt at TLS: the registry is marked insecure.
+        assert registry.connections <= processes * 2
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:

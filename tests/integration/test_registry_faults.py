@@ -62,6 +62,14 @@ class PatientClock(Clock):
         self.waits.append(seconds)
 
 
+@dataclass(frozen=True, slots=True)
+class SlowClock(PatientClock):
+    """As if it had waited."""
+
+    def monotonic(self) -> float:
+        return PatientClock.monotonic(self) + sum(self.waits)
+
+
 @dataclass
 class Machine:
     """A client's side: folders, settings, a clock."""
@@ -100,6 +108,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine
         document_seconds=0.6,
         attempts=3,
         partial_minimum=1,
+        partial_after_seconds=0.0,
     )
     with ExitStack() as stack:
         yield Machine(tmp_path, settings, PatientClock(), stack)
@@ -411,12 +420,14 @@ def test_whatever_happens_the_bytes_are_right(
         lambda: {"status": chance.choice([404, 416, 429, 500])},
         lambda: {"replace": content()[: chance.randrange(len(content()))]},
     ]
+    machine.clock = SlowClock()
     for _ in range(6):
         registry.faults.clear()
         for _ in range(chance.randrange(6)):
             registry.fail(BLOB, **chance.choice(mishaps)())
+        source = machine.open(registry.reference(), partial_after_seconds=chance.choice([0.0, 0.5]))
         with suppress(BootdError):
-            assert consume_blob(machine.open(registry.reference()), layer(), b"".join) == content()
+            assert consume_blob(source, layer(), b"".join) == content()
             assert machine.kept() == {}
     registry.faults.clear()
     assert consume_blob(machine.open(registry.reference()), layer(), b"".join) == content()
@@ -467,6 +478,69 @@ def test_given_up_stream_is_kept(registry: FaultyRegistry, machine: Machine) -> 
     with machine.open(registry.reference()).blob(layer()) as stream:
         first = next(stream)
     assert machine.kept() == {str(layer().digest): len(first)}
+
+
+def test_what_arrives_fast_is_not_kept(registry: FaultyRegistry, machine: Machine) -> None:
+    with machine.open(registry.reference(), partial_after_seconds=30.0).blob(layer()) as stream:
+        next(stream)
+    assert set(machine.kept().values()) == {0}
+    assert read(machine.open(registry.reference())) == content()
+    assert machine.kept() == {}
+
+
+def keep_a_middle(machine: Machine, registry: FaultyRegistry) -> None:
+    """Break off a blob after a part that came fast, and another that came slowly."""
+    machine.clock = SlowClock()
+    registry.fail(BLOB, cut_at=100_000)
+    registry.fail(BLOB, status=429, headers={"Retry-After": "31"})
+    registry.fail(BLOB, cut_at=200_000)
+    with pytest.raises(ConnectionFailedError):
+        read(machine.open(registry.reference(), partial_after_seconds=30.0))
+    assert machine.kept() == {str(layer().digest): 300_000}
+    registry.faults.clear()
+    registry.requests.clear()
+
+
+def test_only_what_was_slow_is_kept(registry: FaultyRegistry, machine: Machine) -> None:
+    keep_a_middle(machine, registry)
+    assert read(machine.open(registry.reference(), partial_after_seconds=30.0)) == content()
+    ranges = [request.headers.get("Range") for request in registry.requests]
+    assert ranges == [f"bytes=0-{(128 << 10) - 1}", "bytes=300000-"]
+    assert machine.kept() == {}
+
+
+def test_what_is_kept_stays_when_what_comes_before_it_breaks_off(
+    registry: FaultyRegistry, machine: Machine
+) -> None:
+    keep_a_middle(machine, registry)
+    registry.fail(BLOB, cut_at=50_000)
+    registry.fail(BLOB, times=-1, status=404)
+    with pytest.raises(ImageNotFoundError):
+        read(machine.open(registry.reference()))
+    registry.faults.clear()
+    registry.requests.clear()
+    assert read(machine.open(registry.reference())) == content()
+    assert registry.sent(BLOB) == layer().size - 300_000 + (128 << 10)
+
+
+def test_a_server_without_ranges_sends_what_is_kept_once_more(
+    registry: FaultyRegistry, machine: Machine
+) -> None:
+    keep_a_middle(machine, registry)
+    registry.fail(BLOB, times=-1, ignore_range=True)
+    assert read(machine.open(registry.reference())) == content()
+    assert registry.count(BLOB) == 2
+    assert machine.kept() == {}
+
+
+def test_a_partial_without_any_byte_is_none(registry: FaultyRegistry, machine: Machine) -> None:
+    machine.partial.mkdir()
+    path = machine.partial / layer().digest
+    path.touch()
+    os.truncate(path, 500_000)
+    interrupt(machine, registry)
+    assert read(machine.open(registry.reference())) == content()
+    assert [request.headers.get("Range") for request in registry.requests] == ["bytes=200000-"]
 
 
 def test_whole_partial_needs_no_request(registry: FaultyRegistry, machine: Machine) -> None:
