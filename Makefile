@@ -71,7 +71,7 @@ bench-scale: as-root ## cost against size, files, layers, and history; as root
 	@PYTHONPATH=tests BOOTD_EXTRA=bench $(ENVIRONMENT) python -m bench.scale
 
 .PHONY: bench-plot
-bench-plot: ## docs/performance.png of the newest results of both
+bench-plot: ## docs/performance.png and docs/scale.png of the newest results
 	@PYTHONPATH=tests BOOTD_EXTRA=bench $(ENVIRONMENT) python -m bench.plot
 
 .PHONY: bench-parts

@@ -1,6 +1,7 @@
-"""``make bench-plot``: one picture of the newest results, ``docs/performance.png``.
+"""``make bench-plot``: pictures of the newest results, in ``docs/``.
 
-It needs the extra ``bench``. What was not measured stays empty.
+``performance.png`` has the tools of ``make bench`` side by side, ``scale.png`` what ``make
+bench-scale`` found. It needs the extra ``bench``. What was not measured stays empty.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from matplotlib.figure import Figure
 from bench.targets import FIRST, SECOND
 
 _CHECKOUT = Path(__file__).parents[2]
-_TARGET = _CHECKOUT / "docs/performance.png"
+_DOCS = _CHECKOUT / "docs"
 _DOTS_PER_INCH = 90
 _AXES = {
     "size": ("size", 1e9, "GB unpacked, 20,000 files, 12 layers"),
@@ -33,16 +34,23 @@ def newest(pattern: str) -> dict[str, Any]:
     return dict(json.loads(found[-1].read_text())) if found else {}
 
 
-def draw(bench: Mapping[str, Any], scale: Mapping[str, Any]) -> Figure:
-    """Draw the tools, the axes and the history."""
+def draw_tools(bench: Mapping[str, Any]) -> Figure:
+    """Draw what each tool took."""
+    figure = Figure(figsize=(9, 4.5), layout="constrained")
+    _tools(figure.subplots(), bench.get("runs", {}))
+    return figure
+
+
+def draw_scale(scale: Mapping[str, Any]) -> Figure:
+    """Draw the axes and the history."""
     figure = Figure(figsize=(13, 8), layout="constrained")
     places = figure.subplots(2, 3).flat
-    _tools(next(places), bench.get("runs", {}))
     points = scale.get("points", {})
     for axis in _AXES:
         _growth(next(places), axis, points.get(axis, []))
     _history_cost(next(places), points.get("nights", []))
     _history_disk(next(places), points.get("nights", []))
+    next(places).set_axis_off()
     return figure
 
 
@@ -117,13 +125,19 @@ def _median(runs: Sequence[Mapping[str, float]]) -> float:
 
 def main() -> int:
     """Draw the newest results; return 1 where there are none."""
-    bench, scale = newest("*Z.json"), newest("*Z-scale.json")
-    if not bench and not scale:
-        sys.stdout.write("there are no results: run 'make bench' and 'make bench-scale' first\n")
-        return 1
-    draw(bench, scale).savefig(_TARGET, dpi=_DOTS_PER_INCH)
-    sys.stdout.write(f"{_TARGET.relative_to(_CHECKOUT)}\n")
-    return 0
+    pictures = {
+        "performance.png": ("*Z.json", draw_tools),
+        "scale.png": ("*Z-scale.json", draw_scale),
+    }
+    drawn = 0
+    for name, (pattern, draw) in pictures.items():
+        if results := newest(pattern):
+            draw(results).savefig(_DOCS / name, dpi=_DOTS_PER_INCH)
+            sys.stdout.write(f"docs/{name}\n")
+            drawn += 1
+    if not drawn:
+        sys.stdout.write("there are no results: run 'make bench' or 'make bench-scale' first\n")
+    return 0 if drawn else 1
 
 
 if __name__ == "__main__":
