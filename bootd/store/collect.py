@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from typing import Final
 
 from bootd.durable import storage_errors
 from bootd.model.digest import Digest
@@ -16,6 +17,9 @@ from bootd.store.known_contents import forget_contents
 from bootd.store.layers import all_layers, layer_path
 from bootd.store.references import referenced_objects, sweep_objects
 from bootd.sysroot import Sysroot
+
+_BLOCK: Final = 512
+"""The unit of ``st_blocks`` (stat(3type))."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,9 @@ def _drop_partial(sysroot: Sysroot) -> tuple[int, int]:
         with storage_errors("list", sysroot.partial):
             files = [path for path in sysroot.partial.iterdir() if path.is_file()]
         for path in files:
-            size += path.stat().st_size
+            found = path.stat()
+            # One may begin with a hole (`bootd.registry.partial`).
+            size += min(found.st_size, found.st_blocks * _BLOCK)
             count += 1
             sysroot.disk.discard_file(path)
     return count, size

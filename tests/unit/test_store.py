@@ -288,12 +288,16 @@ def test_sweeping_keeps_what_kept_images_need(sysroot):
     bring(sysroot, BASE, V1)
     kept = bring(sysroot, BASE, V2)
     (sysroot.partial / "download").write_bytes(b"x" * 1000)
+    (sysroot.partial / "slow").touch()
+    with (sysroot.partial / "slow").open("r+b") as after_a_hole:
+        after_a_hole.seek(1 << 20)
+        after_a_hole.write(b"x" * 4096)
     (sysroot.objects / "ab").mkdir(exist_ok=True)
     (sysroot.objects / "ab/.new-1-left").write_bytes(b"x")
     (sysroot.objects / ".new-1-stream").write_bytes(b"x")
     swept = sweep(sysroot, {kept.digest}, quiet)
-    assert (swept.images, swept.layers, swept.objects, swept.partial_downloads) == (1, 1, 1, 1)
-    assert swept.freed_bytes == 1300
+    assert (swept.images, swept.layers, swept.objects, swept.partial_downloads) == (1, 1, 1, 2)
+    assert swept.freed_bytes == 1300 + 4096
     assert all_images(sysroot) == [kept.digest]
     assert set(all_objects(sysroot)) == referenced_objects(sysroot)
     assert not list(sysroot.objects.glob("**/.new-*"))
