@@ -57,13 +57,15 @@ _NUMBER: Final = re.compile(rb"[0-9]{1,19}")
 _MODE: Final = re.compile(rb"@?[0-7]{1,7}")
 _TIME: Final = re.compile(rb"(-?[0-9]{1,19})\.([0-9]{1,9})")
 _DIGEST: Final = re.compile(rb"[0-9a-f]{64}")
-_COMMON: Final = re.compile(
-    rb"(/|(?:/(?!\.\.?[/ ])[!-.0-\[\]-~]{1,255})+)"
+_LINES: Final = re.compile(
+    rb"((?:/(?!\.\.?[/ ])[!-.0-\[\]-~]{1,255})+)"
     rb" (0|[1-9][0-9]{0,17})"
     rb" ([0-7]{5,6} [0-9]{1,9} [0-9]{1,9} [0-9]{1,9} 0 -?[0-9]{1,18}\.[0-9]{1,9})"
-    rb" ([!-\[\]-~]{1,4095}) - (-|[0-9a-f]{64})\n"
+    rb" (?:([0-9a-f]{2})/([0-9a-f]{62}) - (\4\5)|([!-\[\]-~]{1,4095}) - -)\n"
+    rb"|[^\n]*\n|[^\n]+"
 )
-"""Path, size, facts, payload and digest of a line without escapes, content and attributes."""
+"""Each line; of one without escapes, content and attributes: path, size, facts, then an object's
+folder, its name there and its digest, or a payload."""
 
 
 @dataclass(slots=True)
@@ -212,32 +214,30 @@ def _escaped(match: re.Match[bytes]) -> bytes:
 def parse_lines(block: bytes) -> list[DumpEntry]:
     """Return the entries of whole lines, as `parse_line` does one by one.
 
-    Nearly all lines of an image have a form that one expression tells, which is twice as fast.
+    Nearly all lines of an image have a form that one expression tells, which is thrice as fast.
 
     Raises:
         DamagedRecordError: see `parse_line`.
     """
-    found = []
-    at, end = 0, len(block)
-    while at < end:
-        common = _COMMON.match(block, at)
-        entry = None if common is None else _common_entry(*common.groups())
-        after = block.find(b"\n", at) + 1 or end if common is None else common.end()
-        found.append(parse_line(block[at:after]) if entry is None else entry)
-        at = after
-    return found
+    return [_common_entry(*line.groups()) or parse_line(line[0]) for line in _LINES.finditer(block)]
 
 
 def _common_entry(
-    path: bytes, size: bytes, facts: bytes, payload: bytes, digest: bytes
+    path: bytes | None,
+    size: bytes,
+    facts: bytes,
+    _folder: bytes,
+    _name: bytes,
+    digest: bytes | None,
+    payload: bytes,
 ) -> DumpEntry | None:
     """Return the entry of a line in the common form, or None if it is not that plain after all."""
+    if path is None or len(path) > PATH_LIMIT:
+        return None
     kind, metadata, links = _common_facts(facts)
     node: Node
-    if len(path) > PATH_LIMIT:
-        return None
-    if kind == stat.S_IFREG and digest != _UNSET:
-        if size == b"0" or payload != b"%b/%b" % (digest[:2], digest[2:]):
+    if digest is not None:
+        if kind != stat.S_IFREG or size == b"0":
             return None
         node = RegularFile(metadata, int(size), None, unhexlify(digest))
     elif kind == stat.S_IFREG and size == b"0":

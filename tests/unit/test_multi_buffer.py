@@ -2,6 +2,7 @@
 
 import signal
 from hashlib import sha256
+from itertools import accumulate
 from pathlib import Path
 from platform import machine
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bootd.clock import Clock
 from bootd.store import multi_buffer
 from bootd.store.multi_buffer import BLOCK, BlockHasher, hash_blocks
 from bootd.store.verity import verity_digest, verity_digests
@@ -120,3 +122,32 @@ def test_a_machine_without_it_is_told_so(monkeypatch):
     monkeypatch.setattr(multi_buffer, "_LIBRARIES", ("libof-nobody.so.1",))
     with pytest.raises(OSError, match="no libIPSec_MB"):
         BlockHasher()
+
+
+class Stopwatch(Clock):
+    """A clock that says what it was given, one after the other."""
+
+    def __init__(self, *seconds):
+        object.__setattr__(self, "_seconds", iter(accumulate(seconds)))
+
+    def monotonic(self):
+        return next(self._seconds)
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "faster"),
+    [([1] * 6, [2] * 6, True), ([2] * 6, [1] * 6, False), ([9, 9, 9, 9, 1, 9], [2] + [9] * 5, True)],
+)
+def test_the_shortest_run_says_who_is_faster(fresh, own, other, faster):
+    ticks = [tick for took in (*own, *other) for tick in (0, took)]
+    assert fresh.is_faster(Stopwatch(*ticks)) is faster
+
+
+def test_one_that_is_no_faster_is_not_asked(monkeypatch):
+    monkeypatch.undo()
+    multi_buffer._idle.cache_clear()
+    monkeypatch.setattr(BlockHasher, "is_faster", lambda self: False)
+    try:
+        assert hash_blocks([data_of(64)]) is None
+    finally:
+        multi_buffer._idle.cache_clear()
