@@ -127,7 +127,7 @@ class BlockHasher:
     def is_faster(self, clock: Clock = SYSTEM_CLOCK) -> bool:
         """Return whether it takes less time than hashlib here: which one does is the processor's.
 
-        Of six runs each the shortest counts: the first prepare places, and anything may come between.
+        Of six runs each the shortest counts: the first prepare places, others may be held up.
         """
 
         def shortest(hashing: Callable[[], object]) -> float:

@@ -205,6 +205,22 @@ def crowded_tree(count: int, name_length: int = 20) -> Directory:
     return Directory(Metadata(), {b"crowd": folder, b"last": RegularFile(Metadata(), 0, b"")})
 
 
+def sharing_tree() -> Directory:
+    """Files of three contents, each many times, as inodes of both forms."""
+    return Directory(
+        Metadata(),
+        {
+            b"%02d" % number: RegularFile(
+                Metadata(0o644, mtime_seconds=number % 2),
+                3000 << number % 3,
+                None,
+                verity_of(number % 3),
+            )
+            for number in range(60)
+        },
+    )
+
+
 def deep_tree(depth: int) -> Directory:
     """A tree of folders inside each other."""
     root = folder = Directory(Metadata())

@@ -165,7 +165,6 @@ def test_a_name_may_stand_before_the_one_it_refers_to() -> None:
         b"/n 0 20666 1 0 0 4294967296 0.0 - - -",
         b"/h 0 @100644 1 0 0 0 0.0 - - -",
         b"/f 5 100644 1 0 0 0 0.0 - hello - a=%b" % (b"v" * LINE_LIMIT),
-        b"",
     ],
 )
 def test_a_malformed_line_is_refused(line: bytes) -> None:

@@ -136,7 +136,11 @@ class Stopwatch(Clock):
 
 @pytest.mark.parametrize(
     ("own", "other", "faster"),
-    [([1] * 6, [2] * 6, True), ([2] * 6, [1] * 6, False), ([9, 9, 9, 9, 1, 9], [2] + [9] * 5, True)],
+    [
+        ([1] * 6, [2] * 6, True),
+        ([2] * 6, [1] * 6, False),
+        ([9, 9, 9, 9, 1, 9], [2] + [9] * 5, True),
+    ],
 )
 def test_the_shortest_run_says_who_is_faster(fresh, own, other, faster):
     ticks = [tick for took in (*own, *other) for tick in (0, took)]
@@ -146,7 +150,7 @@ def test_the_shortest_run_says_who_is_faster(fresh, own, other, faster):
 def test_one_that_is_no_faster_is_not_asked(monkeypatch):
     monkeypatch.undo()
     multi_buffer._idle.cache_clear()
-    monkeypatch.setattr(BlockHasher, "is_faster", lambda self: False)
+    monkeypatch.setattr(BlockHasher, "is_faster", lambda _: False)
     try:
         assert hash_blocks([data_of(64)]) is None
     finally:

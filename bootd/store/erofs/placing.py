@@ -67,11 +67,14 @@ class Placed:
     Attributes:
         area: their bytes, from `INODES_START` on, up to a whole slot; those of plain files, and
             zeros for the others.
+        shared_words: where in it the words of a plain file's shared attributes are missing, and
+            which these are, from the start of the shared area.
         places: the others.
         slots: where each inode is, in slots: its nid, by number.
     """
 
     area: bytearray
+    shared_words: list[tuple[int, tuple[int, ...]]]
     places: list[Place]
     slots: list[int]
 
@@ -98,6 +101,7 @@ def place_inodes(
         oldest: the earliest mtime; compact inodes have this one.
     """
     area = bytearray()
+    shared_words: list[tuple[int, tuple[int, ...]]] = []
     places: list[Place] = []
     slots: list[int] = []
     for number, node in enumerate(tree.nodes):
@@ -105,8 +109,15 @@ def place_inodes(
         if inode is None:
             # Whole slots, and an inode that ends with one word crosses no block with that.
             assert type(node) is RegularFile
+            assert node.verity is not None
             slots.append((INODES_START + len(area)) // SLOT)
-            area += plain_files.encode(node, number)
+            words = shared.object_words.get(node.verity)
+            if words is None:
+                area += plain_files.encode(node, number)
+            else:
+                whole, place_of_words = plain_files.encode_shared(node, number)
+                shared_words.append((len(area) + place_of_words, words))
+                area += whole
             continue
         place = _measure(inode, number, shared, oldest)
         head = (COMPACT_INODE if place.compact else EXTENDED_INODE).size + place.attributes.size
@@ -116,7 +127,7 @@ def place_inodes(
         slots.append(start // SLOT)
         places.append(place)
         area += bytes(round_up(start + head + place.tail_size, SLOT) - INODES_START - len(area))
-    return Placed(area, places, slots)
+    return Placed(area, shared_words, places, slots)
 
 
 def _measure(inode: Inode, number: int, shared: SharedAttributes, oldest: Time) -> Place:

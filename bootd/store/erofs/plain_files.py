@@ -1,14 +1,14 @@
 """Plain files: those that carry nothing but the name of their object, as nearly all of an image do.
 
 Each is known as bytes as soon as its number is; only where it goes is not. Such an inode has one
-name, one chunk and two attributes that no other inode shares, so there are two forms of it, compact
-and extended, each of one size, and that a whole number of slots.
+name, one chunk and two attributes, its own or shared with others of the same content, so there are
+two forms of each, compact and extended, all of one size, and that a whole number of slots.
 """
 
 from __future__ import annotations
 
 import stat
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from struct import Struct
 from typing import Final
 
@@ -27,6 +27,7 @@ from bootd.store.erofs.layout import (
     SLOT,
     UINT32_MAX,
     VERITY_SIZE,
+    round_up,
 )
 from bootd.store.erofs.overlay import object_path
 from bootd.store.erofs.xattrs import ObjectAttributes
@@ -38,6 +39,10 @@ _COUNT: Final = attributes_count(_ATTRIBUTES.size)
 _BEFORE: Final = _ATTRIBUTES.before_digest
 _BETWEEN: Final = _ATTRIBUTES.before_path
 _AFTER: Final = _ATTRIBUTES.after_path + NULL_CHUNK
+_BEFORE_WORDS: Final = _ATTRIBUTES.before_words
+SHARED_WORDS: Final = Struct("<II")
+"""Where the two attributes are that name a shared object, in words from a block's start."""
+_SHARED_COUNT: Final = attributes_count(len(_BEFORE_WORDS) + SHARED_WORDS.size)
 
 
 def _with_tail(inode: Struct) -> Struct:
@@ -58,13 +63,9 @@ class PlainFiles:
     Args:
         metadata: all that its nodes have.
         oldest: the earliest mtime; compact inodes have this one.
-        shared_objects: those that several of its inodes name.
     """
 
-    def __init__(
-        self, metadata: Iterable[Metadata], oldest: Time, shared_objects: Collection[bytes]
-    ) -> None:
-        self._shared_objects = shared_objects
+    def __init__(self, metadata: Iterable[Metadata], oldest: Time) -> None:
         # Files share their metadata, so what it comes to is found once.
         self._metadata = {
             id(one): (
@@ -87,14 +88,16 @@ class PlainFiles:
             and node.verity is not None
             and len(node.verity) == VERITY_SIZE
             and 0 < node.size <= _ONE_CHUNK_LIMIT
-            and node.verity not in self._shared_objects
         )
 
     def encode(self, node: RegularFile, number: int) -> bytes:
-        """Return a plain file as whole slots; `number` is its place among all inodes."""
+        """Return a plain file as whole slots; no other inode names its object.
+
+        `number` is its place among all inodes.
+        """
         mode, uid, gid, seconds, nanoseconds, compact = self._metadata[id(node.metadata)]
         size = node.size
-        chunk = (size - 1).bit_length() - BLOCK_BITS if size > BLOCK else 0
+        chunk = _chunk_format(size)
         verity = node.verity
         assert verity is not None
         path = object_path(verity)
@@ -108,3 +111,29 @@ class PlainFiles:
             _FORMAT | EXTENDED, _COUNT, mode, size, chunk, number, uid, gid,
             seconds, nanoseconds, 1, _BEFORE, verity, _BETWEEN, path, _AFTER,
         )  # fmt: skip
+
+    def encode_shared(self, node: RegularFile, number: int) -> tuple[bytes, int]:
+        """Do the same for one whose object other inodes name, too.
+
+        Returns:
+            its bytes, and where in them `SHARED_WORDS` are to be.
+        """
+        mode, uid, gid, seconds, nanoseconds, compact = self._metadata[id(node.metadata)]
+        size, chunk = node.size, _chunk_format(node.size)
+        if compact and size <= UINT32_MAX:
+            inode = COMPACT_INODE.pack(
+                _FORMAT, _SHARED_COUNT, mode, 1, size, chunk, number, uid, gid
+            )
+        else:
+            inode = EXTENDED_INODE.pack(
+                _FORMAT | EXTENDED, _SHARED_COUNT, mode, size, chunk, number, uid, gid,
+                seconds, nanoseconds, 1,
+            )  # fmt: skip
+        words = len(inode) + len(_BEFORE_WORDS)
+        whole = b"".join((inode, _BEFORE_WORDS, bytes(SHARED_WORDS.size), NULL_CHUNK))
+        return whole.ljust(round_up(len(whole), SLOT), b"\0"), words
+
+
+def _chunk_format(size: int) -> int:
+    """Return how an inode tells that one chunk holds so many bytes."""
+    return (size - 1).bit_length() - BLOCK_BITS if size > BLOCK else 0

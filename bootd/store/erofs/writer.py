@@ -36,7 +36,7 @@ from bootd.store.erofs.layout import (
 )
 from bootd.store.erofs.numbering import NumberedTree
 from bootd.store.erofs.placing import Entries, Place, Placed, place_inodes
-from bootd.store.erofs.plain_files import PlainFiles
+from bootd.store.erofs.plain_files import SHARED_WORDS, PlainFiles
 from bootd.store.erofs.xattrs import SharedAttributes
 
 _ACL_NAMES: Final = {b"system.posix_acl_access", b"system.posix_acl_default"}
@@ -65,7 +65,7 @@ def encode_erofs(root: Directory) -> Iterator[bytes]:
     tree = NumberedTree(root)
     metadata, oldest = _metadata(tree)
     objects = _shared_objects(tree)
-    plain_files = PlainFiles(metadata, oldest, objects)
+    plain_files = PlainFiles(metadata, oldest)
     inodes = tree_inodes(tree, plain_files)
     shared = SharedAttributes((inode.attributes for inode in inodes.values()), objects)
     placed = place_inodes(tree, plain_files, inodes, shared, oldest)
@@ -156,7 +156,7 @@ class FolderBlocks:
 
 
 def _fill(placed: Placed, folders: FolderBlocks, first_word: int, block: int) -> None:
-    """Put inodes, attributes and tails where they go, but those of plain files, which are there.
+    """Put inodes, attributes and tails where they go; plain files are there but for shared words.
 
     Args:
         placed: the inodes.
@@ -164,6 +164,8 @@ def _fill(placed: Placed, folders: FolderBlocks, first_word: int, block: int) ->
         first_word: where the shared attributes start in their block, in words.
         block: the first block of data.
     """
+    for start, words in placed.shared_words:
+        SHARED_WORDS.pack_into(placed.area, start, *[first_word + word for word in words])
     for place in placed.places:
         pieces = [_encode_inode(place, block)]
         block += place.blocks

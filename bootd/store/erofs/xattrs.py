@@ -98,6 +98,11 @@ class SharedAttributes:
             offset += len(entry)
         self.area = b"".join(entries)
         """The bytes of the shared area."""
+        self.object_words = {
+            verity: tuple(map(self._words.__getitem__, overlay.object_attributes(verity).items()))
+            for verity in objects
+        }
+        """Where the two attributes of an object are, in words from the start of that area."""
 
     def split(self, attributes: Sequence[Attribute]) -> InodeAttributes:
         """Divide an inode's attributes, sorted by name, into shared and inline ones."""
@@ -121,11 +126,12 @@ class SharedAttributes:
 
 
 class ObjectAttributes:
-    """The attributes, not shared, of a file that has only those that name its object.
+    """The attributes of a file that has only those that name its object.
 
     Attributes:
         before_digest, before_path, after_path: what stands around the object's digest and path.
         size: how many bytes they take.
+        before_words: what stands before the two words where the attributes are shared.
     """
 
     def __init__(self) -> None:
@@ -133,6 +139,7 @@ class ObjectAttributes:
         frames = [_frame(name, len(value)) for name, value in some.items()]
         bits = frames[0].filter_bit | frames[1].filter_bit
         header = XATTR_HEADER.pack(_FILTER_ALL & ~bits, 0)
+        self.before_words: bytes = XATTR_HEADER.pack(_FILTER_ALL & ~bits, len(frames))
         self.before_digest: bytes = header + frames[0].before + overlay.METACOPY_HEADER
         self.before_path: bytes = frames[0].after + frames[1].before + overlay.OBJECTS_ROOT
         self.after_path: bytes = frames[1].after
