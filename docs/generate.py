@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from bootd.cli.parser import PROGRAM, VerbParser, build
+from bootd.cli.parser import PROGRAM, Parser, build, verb_parser
 from bootd.cli.schemas import schemas
 from bootd.cli.verbs import VERBS
 from bootd.model.errors import BootdError, registered_errors
@@ -48,24 +48,21 @@ def with_parts(page: str, parts: dict[str, Callable[[], str]]) -> str:
 
 def common_options() -> str:
     """Return the options that every verb has."""
-    parser, _ = build()
-    return "\n".join(_described(_arguments(parser)))
+    return "\n".join(_described(_arguments(build())))
 
 
 def verbs() -> str:
     """Return each verb with its own options."""
-    _, parsers = build()
     lines: list[str] = []
     for verb in VERBS:
-        own = own_arguments(parsers[verb.words])
+        own = own_arguments(verb_parser(verb))
         synopsis = " ".join([f"**{verb.words}**", *map(_synopsis, own)])
         lines += [f"## {synopsis}", "", f"{verb.summary}.", "", *_described(own)]
     return "\n".join(lines)
 
 
-def own_arguments(parser: VerbParser) -> list[argparse.Action]:
+def own_arguments(parser: Parser) -> list[argparse.Action]:
     """Return a verb's options and arguments but for the common ones."""
-    parser.fill()
     return [action for action in _arguments(parser) if action.default is not argparse.SUPPRESS]
 
 

@@ -1,16 +1,19 @@
 """The command line's grammar: common options, groups and verbs.
 
-Common options may stand before or after the verb, as systemd's tools allow. A verb's parser fills
-itself when it is chosen; nothing else is imported to parse.
+Common options may stand before or after the verb, as systemd's tools allow. A verb's parser is made
+when it is chosen; nothing else is imported to parse.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, cast
 
 from bootd import __version__
 from bootd.cli.verbs import GROUPS, VERBS, Verb
@@ -27,8 +30,29 @@ _NO_SUCH_VERB: Final = re.compile(r"argument VERB: invalid choice: '([^']*)'")
 """How argparse says it, before it lists every choice."""
 
 
+class Formatter(argparse.HelpFormatter):
+    """Help as wide as the terminal.
+
+    argparse makes one for each option, and would load what unpacks archives to learn the width.
+    """
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=_columns() - 2)
+
+
+def _columns() -> int:
+    with suppress(KeyError, ValueError):
+        return int(os.environ["COLUMNS"])
+    with suppress(OSError):
+        return os.get_terminal_size(1).columns
+    return 80
+
+
 class Parser(argparse.ArgumentParser):
     """A parser that raises bootd's own error instead of ending the process."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options, allow_abbrev=False, formatter_class=Formatter)
 
     def error(self, message: str) -> NoReturn:
         """Refuse the command line.
@@ -47,24 +71,20 @@ class Parser(argparse.ArgumentParser):
         raise InvalidArgumentError(message, hint=hint)
 
 
-class VerbParser(Parser):
-    """The parser of one verb, which loads the verb's module when its turn comes."""
+class LaterParser:
+    """Stands in the grammar for a parser that is made when its turn comes, and only then.
 
-    verb: Verb | None = None
+    There are forty: to make all of them takes longer than to show the status.
+    """
 
-    def parse_known_args(  # type: ignore[override] # the overloads say the same in more words
-        self, args: Sequence[str] | None = None, namespace: Any = None
-    ) -> tuple[Any, list[str]]:
-        """Parse, after the options are known."""
-        self.fill()
-        return super().parse_known_args(args, namespace)
+    def __init__(self, *, make: Callable[[], Parser], **_: object) -> None:
+        self._make = make
 
-    def fill(self) -> None:
-        """Declare the verb's options; once."""
-        if self.verb is not None:
-            self.verb.load().add_arguments(self)
-            self.set_defaults(verb=self.verb.words)
-            self.verb = None
+    def parse_known_args(
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Parse; it is all that argparse asks of a verb's parser."""
+        return self._make().parse_known_args(args, namespace)
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -73,51 +93,67 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     Raises:
         InvalidArgumentError: it does not follow the grammar.
     """
-    parser, _ = build()
+    parser = build()
     arguments = parser.parse_args(argv, _defaults())
     if arguments.verb is None:
         arguments = parser.parse_args([*argv, DEFAULT_VERB], _defaults())
     return arguments
 
 
-def build() -> tuple[Parser, dict[str, VerbParser]]:
-    """Return the whole grammar, and the parser of each verb by its words."""
-    common = _common_options()
+def build() -> Parser:
+    """Return the whole grammar."""
     parser = Parser(
         prog=PROGRAM,
         description="Keep this machine on an OS image from a registry.",
         epilog=_EPILOG,
-        parents=[common],
-        allow_abbrev=False,
+        parents=[_common_options()],
     )
     parser.add_argument("--version", action="version", version=f"bootd {__version__}")
-    top = parser.add_subparsers(title="verbs", metavar="VERB", parser_class=VerbParser)
-    within = {}
-    verbs = {}
+    verbs = _add_verbs(parser)
     for verb in VERBS:
         group, _, word = verb.words.rpartition(" ")
-        if group and group not in within:
-            summary = GROUPS[group]
-            folder = top.add_parser(
-                group,
-                help=summary,
-                description=f"{summary}.",
-                parents=[common],
-                allow_abbrev=False,
-            )
-            within[group] = folder.add_subparsers(
-                title="verbs", metavar="VERB", required=True, parser_class=VerbParser
-            )
-        child = (within[group] if group else top).add_parser(
-            word,
-            help=verb.summary,
-            description=f"{verb.summary}.",
-            parents=[common],
-            allow_abbrev=False,
-        )
-        child.verb = verb
-        verbs[verb.words] = child
-    return parser, verbs
+        if not group:
+            verbs.add_parser(word, help=verb.summary, make=partial(verb_parser, verb))
+        elif group not in verbs.choices:
+            verbs.add_parser(group, help=GROUPS[group], make=partial(_group_parser, group))
+    return parser
+
+
+def verb_parser(verb: Verb) -> Parser:
+    """Return the parser of one verb; its module is loaded for that."""
+    parser = _parser(verb.words, verb.summary)
+    verb.load().add_arguments(parser)
+    parser.set_defaults(verb=verb.words)
+    return parser
+
+
+def _group_parser(group: str) -> Parser:
+    parser = _parser(group, GROUPS[group])
+    verbs = _add_verbs(parser, required=True)
+    for verb in VERBS:
+        if verb.words.startswith(f"{group} "):
+            word = verb.words.removeprefix(f"{group} ")
+            verbs.add_parser(word, help=verb.summary, make=partial(verb_parser, verb))
+    return parser
+
+
+def _parser(words: str, summary: str) -> Parser:
+    return Parser(
+        prog=f"{PROGRAM} {words}",
+        description=f"{summary}.",
+        parents=[_common_options()],
+    )
+
+
+def _add_verbs(parser: Parser, *, required: bool = False) -> Any:
+    # With a name for the program argparse need not find out what it would say.
+    return parser.add_subparsers(
+        title="verbs",
+        metavar="VERB",
+        prog=parser.prog,
+        required=required,
+        parser_class=cast("type[Parser]", LaterParser),
+    )
 
 
 def early(argv: Sequence[str]) -> argparse.Namespace:
@@ -126,10 +162,10 @@ def early(argv: Sequence[str]) -> argparse.Namespace:
     That is how to print an error (``json``), and on which host to run (``host``), with the words
     that are left for that host in ``rest``.
     """
-    parser = Parser(add_help=False, allow_abbrev=False)
+    parser = Parser(add_help=False)
     _add_json(parser)
     found, _ = parser.parse_known_args(argv, argparse.Namespace(json="off"))
-    parser = Parser(add_help=False, allow_abbrev=False)
+    parser = Parser(add_help=False)
     _add_host(parser)
     remote, rest = parser.parse_known_args(argv, argparse.Namespace(host=None))
     return argparse.Namespace(json=found.json, host=remote.host, rest=rest)
@@ -154,8 +190,8 @@ def _defaults() -> argparse.Namespace:
     )
 
 
-def _common_options() -> VerbParser:
-    parser = VerbParser(add_help=False, argument_default=argparse.SUPPRESS)
+def _common_options() -> Parser:
+    parser = Parser(add_help=False, argument_default=argparse.SUPPRESS)
     options = parser.add_argument_group("common options")
     _add_json(options)
     options.add_argument(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from bootd.cli.parser import build, early, parse
-from bootd.cli.verbs import GROUPS, VERBS
+from bootd.cli.parser import early, parse, verb_parser
+from bootd.cli.verbs import GROUPS, VERBS, Verb
 from bootd.model.errors import USAGE, InvalidArgumentError
 
 
@@ -100,17 +101,52 @@ def test_the_nearest_verb_is_offered(words: list[str], near: str) -> None:
     assert "choose from" not in caught.value.message
 
 
-def test_every_verb_can_be_loaded_and_has_one_parser() -> None:
-    _, parsers = build()
-    assert list(parsers) == [verb.words for verb in VERBS]
-    assert {verb.words.partition(" ")[0] for verb in VERBS if " " in verb.words} == GROUPS.keys()
-    for words, parser in parsers.items():
-        parser.fill()
-        help_text = parser.format_help()
-        assert f"bootctl-py {words}" in help_text
-        assert "--sysroot" in help_text
-        for action in parser._actions:
-            assert action.help, f"{words} {action.dest} has no help"
+def help_of(words: str, capsys: pytest.CaptureFixture[str]) -> str:
+    with pytest.raises(SystemExit) as ended:
+        parse([*words.split(), "--help"])
+    assert ended.value.code == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.words)
+def test_every_verb_is_in_the_grammar_and_can_be_loaded(
+    verb: Verb, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parser = verb_parser(verb)
+    assert help_of(verb.words, capsys) == parser.format_help()
+    assert f"bootctl-py {verb.words}" in parser.format_help()
+    assert "--sysroot" in parser.format_help()
+    for action in parser._actions:
+        assert action.help, f"{verb.words} {action.dest} has no help"
+
+
+def test_help_lists_verbs_and_groups(capsys: pytest.CaptureFixture[str]) -> None:
+    groups = {verb.words.partition(" ")[0] for verb in VERBS if " " in verb.words}
+    assert groups == GROUPS.keys()
+    listed = help_of("", capsys)
+    for verb in VERBS:
+        group, _, word = verb.words.rpartition(" ")
+        text = help_of(group, capsys) if group else listed
+        assert re.search(rf"^ +{word} +\w", text, re.MULTILINE), verb.words
+    for group, summary in GROUPS.items():
+        assert f"{group} {summary}" in " ".join(listed.split())
+
+
+@pytest.mark.parametrize("columns", ["60", "100"])
+def test_help_is_as_wide_as_the_terminal(
+    columns: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    widest = max(map(len, help_of("upgrade", capsys).splitlines()))
+    assert int(columns) - 20 < widest < int(columns)
+
+
+@pytest.mark.parametrize("columns", ["", "wide"])
+def test_help_needs_no_terminal(
+    columns: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    assert help_of("upgrade", capsys)
 
 
 @pytest.mark.parametrize(
