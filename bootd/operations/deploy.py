@@ -6,6 +6,8 @@ rename. Nothing boots it, or keeps it, before the caller has marked it as staged
 
 from __future__ import annotations
 
+from typing import Final
+
 from bootd.boot.arguments import ARGUMENT_FOLDER, image_arguments, with_restart_after_panic
 from bootd.boot.kernel import MODULES, check_boot_space, find_kernel, kernel_files
 from bootd.durable import temporary_name
@@ -22,6 +24,9 @@ from bootd.operations.survey import Survey
 from bootd.store.image import EROFS_NAME, StoredImage
 from bootd.store.sealing import seal
 
+_LEVELS: Final = 2
+"""A kernel lies in the folder of its version, arguments in files of their folder."""
+
 
 def deploy(
     host: Host, found: Survey, resolved: ResolvedImage, image: StoredImage
@@ -34,7 +39,8 @@ def deploy(
         NoVerityError: deployments are to be sealed, and the file system cannot do that.
         StorageError: the disk is in the way; no deployment appears.
     """
-    tree = image.tree(*(path.strip("/").encode() for path in (MODULES, ARGUMENT_FOLDER)))
+    looked_at = (path.strip("/").encode() for path in (MODULES, ARGUMENT_FOLDER))
+    tree = image.tree(*looked_at, levels=_LEVELS)
     kernel = kernel_files(find_kernel(tree))
     requested = image_arguments(tree, image.contents)
     check_boot_space(host.sysroot, kernel)

@@ -30,40 +30,55 @@ def find_hard_links(root: Directory) -> dict[int, HardLink]:
     Raises:
         InvalidTreeError: a folder stands under two names.
     """
-    several = _named_twice(root)
+    folders, parents = _folders(root)
+    wanted = _named_twice(folders)
     links: dict[int, HardLink] = {}
-    if not several:
+    if not wanted:
         return links
+    # Few folders have any of these: the walk passes through no others than those and what leads
+    # to them.
+    on_the_way: set[int] = set()
+    for number, folder in enumerate(folders):
+        if not wanted.isdisjoint(map(id, folder.entries.values())):
+            while id(folders[number]) not in on_the_way:
+                on_the_way.add(id(folders[number]))
+                number = parents[number]  # noqa: PLW2901 - up from this folder
+    wanted |= on_the_way
 
     def of_interest(folder: Directory) -> Iterator[tuple[bytes, Node]]:
-        found = folder.entries.items()
-        return iter(
-            sorted(one for one in found if type(one[1]) is Directory or id(one[1]) in several)
-        )
+        return iter(sorted(one for one in folder.entries.items() if id(one[1]) in wanted))
 
     stack = [(id(root), of_interest(root))]
     while stack:
-        folder, entries = stack[-1]
+        of_folder, entries = stack[-1]
         for name, node in entries:
             if type(node) is Directory:
                 stack.append((id(node), of_interest(node)))
                 break
-            links.setdefault(id(node), HardLink(name, folder, names=0)).names += 1
+            links.setdefault(id(node), HardLink(name, of_folder, names=0)).names += 1
         else:
             stack.pop()
     return links
 
 
-def _named_twice(root: Directory) -> set[int]:
-    """Return the `id()` of each node with more than one name, none of which may be a folder."""
-    folders = [root]
+def _folders(root: Directory) -> tuple[list[Directory], list[int]]:
+    """Return all folders, the root first, and the place in this list of each one's parent."""
+    folders, parents = [root], [0]
     seen = {id(root)}
-    for folder in folders:  # grows while it is walked
+    for number, folder in enumerate(folders):  # grows while it is walked
+        if Directory not in map(type, folder.entries.values()):
+            continue
         for name, node in folder.entries.items():
             if type(node) is Directory:
                 if id(node) in seen:
                     raise InvalidTreeError(f"the folder {name!r} stands in the tree twice")
                 seen.add(id(node))
                 folders.append(node)
+                parents.append(number)
+    return folders, parents
+
+
+def _named_twice(folders: list[Directory]) -> set[int]:
+    """Return the `id()` of each node but folders that has more than one name."""
     found = sorted(map(id, chain.from_iterable(one.entries.values() for one in folders)))
     return set(compress(found, map(eq, found, islice(found, 1, None))))

@@ -112,10 +112,11 @@ class StoredImage:
         except (ValueError, LookupError, TypeError, RecursionError, InvalidDigestError) as error:
             raise DamagedRecordError(f"{path} lists no layers: {error!r}") from error
 
-    def tree(self, *paths: bytes) -> Directory:
+    def tree(self, *paths: bytes, levels: int | None = None) -> Directory:
         """Return the host's root with nothing in it but what is at and below some paths.
 
-        An image has a hundred thousand files; who needs the kernel reads only the kernel.
+        An image has a hundred thousand files, and thousands of kernel modules; who needs the
+        kernel reads only the kernel. `levels` is as for `ErofsImage.lookup`.
 
         Raises:
             DamagedImageError: the EROFS image is damaged.
@@ -123,7 +124,7 @@ class StoredImage:
         root = Directory(Metadata())
         with ErofsImage.open(self.erofs) as image:
             for path in paths:
-                node = image.lookup(path)
+                node = image.lookup(path, levels)
                 if node is not None:
                     _put(root, path, node)
         return root

@@ -152,11 +152,24 @@ def test_a_lookup_reads_only_what_is_below(tmp_path: Path) -> None:
     path.write_bytes(content)
     with ErofsImage.open(path) as image:
         found = image.lookup(b"etc")
+        top = image.lookup(b"/", 1)
         with pytest.raises(DamagedImageError):
             image.root()
         again = image.lookup(b"/etc/hosts")
     assert isinstance(found, Directory)
     assert found.entries[b"hosts"] is again
+    assert isinstance(top, Directory)
+    assert top.entries.keys() == root.entries.keys()
+
+
+@pytest.mark.parametrize("levels", [1, 2, 8, 9, None])
+def test_a_lookup_reads_as_deep_as_is_wanted(levels: int | None) -> None:
+    tree = deep_tree(9)
+    image = ErofsImage.from_bytes(image_of(tree))
+    found = image.lookup(b"d", levels)
+    assert isinstance(found, Directory)
+    assert len(list(walk(found))) == min(levels or 8, 8)
+    assert dump_of(image.root()) == dump_of(tree)
 
 
 # What cannot be written

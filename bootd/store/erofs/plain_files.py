@@ -97,7 +97,7 @@ class PlainFiles:
         """
         mode, uid, gid, seconds, nanoseconds, compact = self._metadata[id(node.metadata)]
         size = node.size
-        chunk = _chunk_format(size)
+        chunk = _chunk_format(size) if size > BLOCK else 0
         verity = node.verity
         assert verity is not None
         path = object_path(verity)
@@ -119,7 +119,8 @@ class PlainFiles:
             its bytes, and where in them `SHARED_WORDS` are to be.
         """
         mode, uid, gid, seconds, nanoseconds, compact = self._metadata[id(node.metadata)]
-        size, chunk = node.size, _chunk_format(node.size)
+        size = node.size
+        chunk = _chunk_format(size) if size > BLOCK else 0
         if compact and size <= UINT32_MAX:
             inode = COMPACT_INODE.pack(
                 _FORMAT, _SHARED_COUNT, mode, 1, size, chunk, number, uid, gid
@@ -135,5 +136,5 @@ class PlainFiles:
 
 
 def _chunk_format(size: int) -> int:
-    """Return how an inode tells that one chunk holds so many bytes."""
-    return (size - 1).bit_length() - BLOCK_BITS if size > BLOCK else 0
+    """Return how an inode tells that one chunk holds so many bytes, more than a block."""
+    return (size - 1).bit_length() - BLOCK_BITS

@@ -116,10 +116,15 @@ class ErofsImage:
         assert isinstance(root, Directory)
         return root
 
-    def lookup(self, path: bytes) -> Node | None:
-        """Return the node at a path with all that is below it, or None; links are not followed.
+    def lookup(self, path: bytes, levels: int | None = None) -> Node | None:
+        """Return the node at a path with what is below it, or None; links are not followed.
 
         Only the folders on the way and what is below the path are read.
+
+        Args:
+            path: of the node.
+            levels: how deep below a folder to read, at least 1; folders that lie deeper are empty.
+                None: all there is.
 
         Raises:
             DamagedImageError: something on the way or below is malformed.
@@ -140,7 +145,7 @@ class ErofsImage:
             place, parent = entry, place.nid
         if place.file_type != _FOLDER_TYPE:
             return self._leaf(place)
-        return self._subtree(place.nid, parent)
+        return self._subtree(place.nid, parent, levels)
 
     def objects(self) -> set[bytes]:
         """Return the digests of all objects the image refers to, without walking the tree.
@@ -151,12 +156,12 @@ class ErofsImage:
         pieces = self._window.whole().split(_METACOPY_ENTRY)
         return {piece[:VERITY_SIZE] for piece in pieces[1:]}
 
-    def _subtree(self, top: int, parent: int) -> Directory:
-        """Return a folder with all that is below it."""
+    def _subtree(self, top: int, parent: int, levels: int | None) -> Directory:
+        """Return a folder with what is below it."""
         filled = []
-        stack = [(top, parent)]
+        stack = [(top, parent, 1)]
         while stack:
-            nid, parent = stack.pop()
+            nid, parent, level = stack.pop()
             self._check_parent(nid, parent)
             if nid in self._complete:
                 continue
@@ -164,12 +169,15 @@ class ErofsImage:
             for name, entry in self._folder(nid, parent).items():
                 if entry.file_type == _FOLDER_TYPE:
                     directory.entries[name] = self._directory(entry.nid)
-                    stack.append((entry.nid, nid))
+                    if level != levels:
+                        stack.append((entry.nid, nid, level + 1))
                 else:
                     directory.entries[name] = self._leaf(entry)
             if any(map(overlay.is_whiteout, directory.entries.values())):
                 overlay.unmark_whiteouts(directory.metadata.xattrs)
             filled.append(nid)
+        if levels is not None:
+            return self._directory(top)
         # Only now: a fault half-way must not leave a folder that looks complete.
         self._complete.update(filled)
         for nid in filled:
