@@ -26,6 +26,7 @@ _EPILOG: Final = (
     "Without a verb it shows the status. 'bootctl-py VERB --help' tells more about a verb, "
     "bootctl-py(8) about exit statuses, environment and files."
 )
+_USUAL_COLUMNS: Final = 80
 _NO_SUCH_VERB: Final = re.compile(r"argument VERB: invalid choice: '([^']*)'")
 """How argparse says it, before it lists every choice."""
 
@@ -41,11 +42,14 @@ class Formatter(argparse.HelpFormatter):
 
 
 def _columns() -> int:
+    """Return how wide the terminal is; 80 where nobody knows, as on a serial line."""
+    columns = 0
     with suppress(KeyError, ValueError):
-        return int(os.environ["COLUMNS"])
-    with suppress(OSError):
-        return os.get_terminal_size(1).columns
-    return 80
+        columns = int(os.environ["COLUMNS"])
+    if columns <= 0:
+        with suppress(OSError):
+            columns = os.get_terminal_size(1).columns
+    return columns if columns > 0 else _USUAL_COLUMNS
 
 
 class Parser(argparse.ArgumentParser):
@@ -74,7 +78,7 @@ class Parser(argparse.ArgumentParser):
 class LaterParser:
     """Stands in the grammar for a parser that is made when its turn comes, and only then.
 
-    There are forty: to make all of them takes longer than to show the status.
+    There are some forty: to make all of them takes longer than to show the status.
     """
 
     def __init__(self, *, make: Callable[[], Parser], **_: object) -> None:
@@ -109,13 +113,7 @@ def build() -> Parser:
         parents=[_common_options()],
     )
     parser.add_argument("--version", action="version", version=f"bootd {__version__}")
-    verbs = _add_verbs(parser)
-    for verb in VERBS:
-        group, _, word = verb.words.rpartition(" ")
-        if not group:
-            verbs.add_parser(word, help=verb.summary, make=partial(verb_parser, verb))
-        elif group not in verbs.choices:
-            verbs.add_parser(group, help=GROUPS[group], make=partial(_group_parser, group))
+    _add_verbs(parser)
     return parser
 
 
@@ -129,11 +127,7 @@ def verb_parser(verb: Verb) -> Parser:
 
 def _group_parser(group: str) -> Parser:
     parser = _parser(group, GROUPS[group])
-    verbs = _add_verbs(parser, required=True)
-    for verb in VERBS:
-        if verb.words.startswith(f"{group} "):
-            word = verb.words.removeprefix(f"{group} ")
-            verbs.add_parser(word, help=verb.summary, make=partial(verb_parser, verb))
+    _add_verbs(parser, group)
     return parser
 
 
@@ -145,15 +139,22 @@ def _parser(words: str, summary: str) -> Parser:
     )
 
 
-def _add_verbs(parser: Parser, *, required: bool = False) -> Any:
+def _add_verbs(parser: Parser, of_group: str = "") -> None:
+    """Add the verbs of a group, or those of none, and the groups."""
     # With a name for the program argparse need not find out what it would say.
-    return parser.add_subparsers(
+    verbs: Any = parser.add_subparsers(
         title="verbs",
         metavar="VERB",
         prog=parser.prog,
-        required=required,
+        required=bool(of_group),
         parser_class=cast("type[Parser]", LaterParser),
     )
+    for verb in VERBS:
+        group, _, word = verb.words.rpartition(" ")
+        if group == of_group:
+            verbs.add_parser(word, help=verb.summary, make=partial(verb_parser, verb))
+        elif not of_group and group not in verbs.choices:
+            verbs.add_parser(group, help=GROUPS[group], make=partial(_group_parser, group))
 
 
 def early(argv: Sequence[str]) -> argparse.Namespace:

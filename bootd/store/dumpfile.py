@@ -214,7 +214,7 @@ def _escaped(match: re.Match[bytes]) -> bytes:
 def parse_lines(block: bytes) -> list[DumpEntry]:
     """Return the entries of whole lines, as `parse_line` does one by one.
 
-    Nearly all lines of an image have a form that one expression tells, which is thrice as fast.
+    Nearly all lines of an image have a form that one expression tells, which is twice as fast.
 
     Raises:
         DamagedRecordError: see `parse_line`.

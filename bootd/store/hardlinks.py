@@ -35,27 +35,20 @@ def find_hard_links(root: Directory) -> dict[int, HardLink]:
     links: dict[int, HardLink] = {}
     if not wanted:
         return links
-    # Few folders have any of these: the walk passes through no others than those and what leads
-    # to them.
-    on_the_way: set[int] = set()
-    for number, folder in enumerate(folders):
-        if not wanted.isdisjoint(map(id, folder.entries.values())):
-            while id(folders[number]) not in on_the_way:
-                on_the_way.add(id(folders[number]))
-                number = parents[number]  # noqa: PLW2901 - up from this folder
-    wanted |= on_the_way
+    # Few folders have any of these, so the walk passes through no others.
+    wanted |= _leading_to(wanted, folders, parents)
 
     def of_interest(folder: Directory) -> Iterator[tuple[bytes, Node]]:
         return iter(sorted(one for one in folder.entries.items() if id(one[1]) in wanted))
 
     stack = [(id(root), of_interest(root))]
     while stack:
-        of_folder, entries = stack[-1]
+        folder, entries = stack[-1]
         for name, node in entries:
             if type(node) is Directory:
                 stack.append((id(node), of_interest(node)))
                 break
-            links.setdefault(id(node), HardLink(name, of_folder, names=0)).names += 1
+            links.setdefault(id(node), HardLink(name, folder, names=0)).names += 1
         else:
             stack.pop()
     return links
@@ -76,6 +69,19 @@ def _folders(root: Directory) -> tuple[list[Directory], list[int]]:
                 folders.append(node)
                 parents.append(number)
     return folders, parents
+
+
+def _leading_to(wanted: set[int], folders: list[Directory], parents: list[int]) -> set[int]:
+    """Return the `id()` of each folder that has a wanted node in it or below it."""
+    found: set[int] = set()
+    for number, folder in enumerate(folders):
+        if wanted.isdisjoint(map(id, folder.entries.values())):
+            continue
+        above = number
+        while id(folders[above]) not in found:
+            found.add(id(folders[above]))
+            above = parents[above]
+    return found
 
 
 def _named_twice(folders: list[Directory]) -> set[int]:

@@ -3,7 +3,7 @@
 One block after the other leaves most of a vector unit idle; the library hashes eight or sixteen at
 a time, in a fourth of the time, or in half of it where there are SHA instructions. It is optional:
 without it, on other processors, or where it is no faster on the first blocks that both are given,
-there is nobody here to ask and `bootd.store.verity` uses hashlib.
+there is nobody here to ask and `bootd.store.verity` has hashlib do it one by one.
 
 Invariants: a hasher is taken by one caller at a time, and handed back only when the library is done
 with what it was given. One that was interrupted is never asked again, since its jobs point to
@@ -121,7 +121,7 @@ class BlockHasher:
         self._next_job, self._submit, self._flush = state.next_job, state.submit, state.flush
         self._jobs: dict[int, _Job] = {}
         self._hashes = ctypes.create_string_buffer(_GROUP * _DIGEST_SIZE)
-        if self.hash_blocks([_PROBE]) != [_one_by_one(_PROBE)]:
+        if self.hash_blocks([_PROBE]) != [hash_one_by_one(_PROBE)]:
             raise OSError("the library hashes wrongly")
 
     def is_faster(self, clock: Clock = SYSTEM_CLOCK) -> bool:
@@ -133,7 +133,8 @@ class BlockHasher:
         def shortest(hashing: Callable[[], object]) -> float:
             return min(_seconds(hashing, clock) for _ in range(_RUNS))
 
-        return shortest(lambda: self.hash_blocks([_PROBE])) < shortest(lambda: _one_by_one(_PROBE))
+        own = shortest(lambda: self.hash_blocks([_PROBE]))
+        return own < shortest(lambda: hash_one_by_one(_PROBE))
 
     def hash_blocks(self, contents: Sequence[bytes]) -> list[bytes]:
         """Return for each content the SHA-256 hashes of its blocks of 4096 bytes, joined.
@@ -201,6 +202,18 @@ def hash_blocks(contents: Sequence[bytes]) -> list[bytes] | None:
     return hashes
 
 
+def hash_one_by_one(data: bytes) -> bytes:
+    """Return the same for one content, as hashlib does it."""
+    if len(data) <= BLOCK:
+        return sha256(data.ljust(BLOCK, b"\0")).digest() if data else b""
+    view = memoryview(data)
+    whole = len(view) & -BLOCK
+    hashes = [sha256(view[start : start + BLOCK]).digest() for start in range(0, whole, BLOCK)]
+    if whole < len(view):
+        hashes.append(sha256(data[whole:].ljust(BLOCK, b"\0")).digest())
+    return b"".join(hashes)
+
+
 @cache
 def _idle() -> list[BlockHasher]:
     """Return the hasher nobody is using, if there is one."""
@@ -210,12 +223,6 @@ def _idle() -> list[BlockHasher]:
         _log.debug("blocks are hashed one by one: %s", error)
         return []
     return [hasher] if hasher.is_faster() else []
-
-
-def _one_by_one(blocks: bytes) -> bytes:
-    view = memoryview(blocks)
-    starts = range(0, len(view), BLOCK)
-    return b"".join([sha256(view[start : start + BLOCK]).digest() for start in starts])
 
 
 def _seconds(hashing: Callable[[], object], clock: Clock) -> float:

@@ -16,7 +16,7 @@ from struct import Struct
 from typing import Final
 
 from bootd.durable import storage_errors
-from bootd.store.multi_buffer import BLOCK, hash_blocks
+from bootd.store.multi_buffer import BLOCK, hash_blocks, hash_one_by_one
 
 DIGEST_SIZE: Final = 32
 
@@ -132,18 +132,7 @@ def _hash_blocks(data: bytes) -> bytes:
 
 def _hash_all(contents: Sequence[bytes]) -> list[bytes]:
     """Do the same for each content."""
-    return hash_blocks(contents) or [_hash_one_by_one(data) for data in contents]
-
-
-def _hash_one_by_one(data: bytes) -> bytes:
-    if len(data) <= BLOCK:
-        return sha256(data.ljust(BLOCK, b"\0")).digest() if data else b""
-    view = memoryview(data)
-    whole = len(view) & -BLOCK
-    hashes = [sha256(view[start : start + BLOCK]).digest() for start in range(0, whole, BLOCK)]
-    if whole < len(view):
-        hashes.append(sha256(data[whole:].ljust(BLOCK, b"\0")).digest())
-    return b"".join(hashes)
+    return hash_blocks(contents) or [hash_one_by_one(data) for data in contents]
 
 
 def _file_digest(size: int, root_hash: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -141,12 +142,16 @@ def test_help_is_as_wide_as_the_terminal(
     assert int(columns) - 20 < widest < int(columns)
 
 
-@pytest.mark.parametrize("columns", ["", "wide"])
-def test_help_needs_no_terminal(
+@pytest.mark.parametrize("columns", ["", "wide", "0", "-5"])
+def test_help_of_a_terminal_that_does_not_know_its_width_has_eighty_columns(
     columns: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    usual = help_of("upgrade", capsys)
     monkeypatch.setenv("COLUMNS", columns)
-    assert help_of("upgrade", capsys)
+    # A serial line says that it has no columns at all.
+    monkeypatch.setattr(os, "get_terminal_size", lambda _: os.terminal_size((0, 0)))
+    assert help_of("upgrade", capsys) == usual
 
 
 @pytest.mark.parametrize(
