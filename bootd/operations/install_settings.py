@@ -145,13 +145,13 @@ def resolve(root: Directory, path: bytes) -> list[bytes]:
 def write_identity(disk: Disk, etc: Path, hostname: str | None) -> None:
     """Give a machine's new ``/etc`` its host name, and an ID that the first boot makes.
 
-    An image that leaves the ID to the first boot by itself is left as it is (machine-id(5)).
+    Whatever an image has as its ID, the first start of the machine is a first boot to systemd: with
+    an empty file it would make an ID, too, but start nothing that has ``ConditionFirstBoot=yes``,
+    such as what makes the SSH host keys (machine-id(5), "First Boot Semantics").
     """
     if hostname is not None:
         disk.replace_file(etc / "hostname", f"{hostname}\n".encode(), 0o644)
-    path = etc / "machine-id"
-    if path.is_symlink() or not path.is_file() or path.stat().st_size > 0:
-        disk.replace_file(path, _UNINITIALIZED, 0o444)
+    disk.replace_file(etc / "machine-id", _UNINITIALIZED, 0o444)
 
 
 def _check_argument(argument: str) -> None:

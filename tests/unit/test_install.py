@@ -173,14 +173,19 @@ def test_keys_are_added_to_those_the_image_has() -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "after"),
-    [(None, "uninitialized\n"), ("0123\n", "uninitialized\n"), ("", "")],
+    "before", [None, "", "\n", " \n", "0123\n", "0" * 32 + "\n", "uninitialized", "uninitialized\n"]
 )
-def test_a_machine_id_is_never_shared(tmp_path: Path, before: str | None, after: str) -> None:
+@pytest.mark.parametrize("mode", [0o600, 0o444, 0o4755])
+def test_the_first_start_of_a_machine_is_a_first_boot(
+    tmp_path: Path, before: str | None, mode: int
+) -> None:
+    path = tmp_path / "machine-id"
     if before is not None:
-        (tmp_path / "machine-id").write_text(before)
+        path.write_text(before)
+        path.chmod(mode)
     write_identity(Disk(), tmp_path, None)
-    assert (tmp_path / "machine-id").read_text() == after
+    assert path.read_text() == "uninitialized\n"
+    assert path.stat().st_mode & 0o7777 == 0o444
     assert not (tmp_path / "hostname").exists()
 
 
