@@ -35,15 +35,17 @@ KERNEL_NAME: Final = "vmlinuz"
 INITRAMFS_NAME: Final = "initrd"
 
 _MAX_TITLE: Final = 200
-_MAX_VALUE: Final = 4_096
-_MAX_EXTRA: Final = 100
+MAX_VALUE: Final = 4_096
+MAX_EXTRA: Final = 100
+COMMENT: Final = "#"
+"""The key of a comment among the lines of others."""
 _NAME: Final = re.compile(
     r"bootd-(?P<serial>[0-9]{4,9})-(?P<deployment>[0-9a-f]{16}\.[0-9]{1,9})"
     r"(?:\+(?P<left>[0-9]{1,2})-(?P<done>[0-9]{1,2}))?\.conf",
     re.ASCII,
 )
-_PATH: Final = re.compile(r"(?:/[A-Za-z0-9+_-][A-Za-z0-9+._-]*)+", re.ASCII)
-_KEY: Final = re.compile(r"[A-Za-z0-9-]{1,64}", re.ASCII)
+PATH: Final = re.compile(r"(?:/[A-Za-z0-9+_-][A-Za-z0-9+._-]*)+", re.ASCII)
+_KEY: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _OWN_KEYS: Final = frozenset({"title", "version", "sort-key", "linux", "initrd", "options"})
 _REPEATABLE: Final = frozenset({"initrd", "options"})
 
@@ -61,7 +63,7 @@ class BootEntry:
         linux: the kernel's path from the root of ``$BOOT``.
         initrds: paths of what is loaded beside it, in order.
         arguments: kernel arguments besides ``bootd=<deployment>``.
-        extra: lines with other keys, added by somebody, kept in order.
+        extra: lines with other keys and comments, added by somebody, kept in order.
     """
 
     serial: int
@@ -198,7 +200,7 @@ def parse_entry(name: str, data: bytes) -> BootEntry:
     if not entry.initrds:
         raise InvalidBootEntryError(f"{name} has no initrd")
     for path in (entry.linux, *entry.initrds):
-        if _PATH.fullmatch(path) is None:
+        if PATH.fullmatch(path) is None:
             raise InvalidBootEntryError(f"{name} names {path[:200]!r}, which is no plain path")
     return entry
 
@@ -231,10 +233,16 @@ def text_lines(data: bytes) -> list[tuple[str, str]]:
 
     Bytes that are not UTF-8 are replaced; nothing raises, for the files may be anybody's.
     """
+    return [line for line in _all_lines(data) if line[0] != COMMENT]
+
+
+def _all_lines(data: bytes) -> list[tuple[str, str]]:
     found = []
     for line in data[:MAX_ENTRY_BYTES].decode(errors="replace").split("\n"):
         words = line.split(maxsplit=1)
-        if words and not words[0].startswith("#"):
+        if words and words[0].startswith(COMMENT):
+            found.append((COMMENT, line.strip().removeprefix(COMMENT).strip()))
+        elif words:
             found.append((words[0], words[1].strip() if len(words) > 1 else ""))
     return found
 
@@ -244,21 +252,31 @@ def _parse_lines(name: str, data: bytes) -> tuple[dict[str, list[str]], list[tup
         raise InvalidBootEntryError(f"{name} has more than {MAX_ENTRY_BYTES} bytes")
     values: dict[str, list[str]] = {}
     extra: list[tuple[str, str]] = []
-    for key, value in text_lines(data):
-        if _KEY.fullmatch(key) is None or not value or not value.isprintable():
-            raise InvalidBootEntryError(f"{name} has the line {f'{key} {value}'[:200]!r}")
-        if len(value) > _MAX_VALUE:
-            raise InvalidBootEntryError(f"{name} has a {key} of {len(value)} characters")
+    for key, value in _all_lines(data):
+        if key == COMMENT:
+            if value.isprintable() and len(value) <= MAX_VALUE and len(extra) < MAX_EXTRA:
+                extra.append((key, value))
+            continue
+        _check_line(name, key, value)
         if key in _OWN_KEYS:
             values.setdefault(key, []).append(value)
         else:
             extra.append((key, value))
-    if len(extra) > _MAX_EXTRA:
+    if len(extra) > MAX_EXTRA:
         raise InvalidBootEntryError(f"{name} has {len(extra)} lines bootd does not know")
     for key, found in values.items():
         if len(found) > 1 and key not in _REPEATABLE:
             raise InvalidBootEntryError(f"{name} has {key} {len(found)} times")
     return values, extra
+
+
+def _check_line(name: str, key: str, value: str) -> None:
+    # Programs that own arguments leave their key without a value when they have none.
+    is_empty = not value and not key.startswith("x-")
+    if _KEY.fullmatch(key) is None or is_empty or not value.isprintable():
+        raise InvalidBootEntryError(f"{name} has the line {f'{key} {value}'[:200]!r}")
+    if len(value) > MAX_VALUE:
+        raise InvalidBootEntryError(f"{name} has a {key} of {len(value)} characters")
 
 
 def _single(name: str, values: dict[str, list[str]], key: str) -> str:
@@ -284,5 +302,5 @@ def _kernel_path(kernel: KernelFiles) -> str:
 
 
 def _clean_title(text: str) -> str:
-    shown = "".join(letter if letter.isprintable() else " " for letter in text[:_MAX_VALUE])
+    shown = "".join(letter if letter.isprintable() else " " for letter in text[:MAX_VALUE])
     return " ".join(shown.split())[:_MAX_TITLE].rstrip()

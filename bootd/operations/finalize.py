@@ -14,6 +14,7 @@ from typing import Final
 
 from bootd.boot.entries import commit_entry, next_serial
 from bootd.boot.entry import compose_entry
+from bootd.boot.entry_lines import with_added_lines
 from bootd.boot.kernel import install_kernel
 from bootd.durable import temporary_name
 from bootd.model.deployment import DeploymentRecord
@@ -66,6 +67,7 @@ def _finalize_locked(host: Host, found: Survey, record: DeploymentRecord) -> Fin
         tries=host.configuration.tries,
         title=title_of(record),
     )
+    entry = with_added_lines(host.sysroot, entry, found.entry(found.current))
     commit_entry(host.sysroot, entry)
     # Not earlier: until the commit the record says what was edited when it was staged.
     write_edits(host.sysroot, host.sysroot.deployment(record.id), merged.edits)

@@ -9,9 +9,11 @@ order as it was.
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 from bootd.boot.entries import commit_entry, next_serial, remove_entry
 from bootd.boot.entry import BootEntry, compose_entry
+from bootd.boot.entry_lines import with_added_lines
 from bootd.boot.kernel import install_kernel
 from bootd.model.deployment import DeploymentId, DeploymentRecord
 from bootd.model.digest import Digest
@@ -117,6 +119,10 @@ def _commit(host: Host, found: Survey, record: DeploymentRecord) -> BootEntry:
     entry = compose_entry(
         record, serial=next_serial(host.sysroot), tries=tries, title=title_of(record)
     )
+    if counted is not None:
+        # What somebody changed in its entry is part of what the machine goes back to.
+        entry = replace(entry, arguments=counted.arguments)
+    entry = with_added_lines(host.sysroot, entry, counted)
     commit_entry(host.sysroot, entry)
     for old in found.entries:
         if old.deployment == record.id:

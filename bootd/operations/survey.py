@@ -12,6 +12,7 @@ from functools import cached_property
 
 from bootd.boot.entries import boots_next, list_entries
 from bootd.boot.entry import BootEntry
+from bootd.boot.entry_lines import line_problems
 from bootd.boot.order import boot_order
 from bootd.model.deployment import DeploymentId, DeploymentRecord, Intent
 from bootd.model.digest import Digest
@@ -175,7 +176,11 @@ def survey(sysroot: Sysroot) -> Survey:
     sysroot.check_format(for_writing=False)
     listing = list_entries(sysroot)
     records: dict[DeploymentId, DeploymentRecord] = {}
-    problems = [*listing.problems, *_usurper(sysroot, listing.foreign)]
+    problems = [
+        *listing.problems,
+        *line_problems(sysroot, listing.entries),
+        *_usurper(sysroot, listing.foreign),
+    ]
     for identifier in sysroot.deployment_ids():
         try:
             records[identifier] = sysroot.read_deployment(identifier)

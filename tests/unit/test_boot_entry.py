@@ -136,7 +136,7 @@ def test_bad_texts(text, problem):
 def test_what_somebody_added_is_kept():
     text = TEXT.replace("\n", "\n# note\n", 1) + "devicetree /d\n\ninitrd /more\noptions a  b\n"
     entry = parse_entry(NAME, text.encode())
-    assert entry.extra == (("devicetree", "/d"),)
+    assert entry.extra == (("#", "note"), ("devicetree", "/d"))
     assert entry.initrds[1:] == ("/more",)
     assert entry.arguments == ("quiet", 'name="a b"', "a", "b")
     later = replace(entry, serial=8, tries_left=3)
