@@ -15,6 +15,8 @@ from bootd.operations.bless import BLESSED_MARKER, FAILURE_MARKER
 _SYSTEMD = Path(__file__).parents[2] / "systemd"
 _UNITS = sorted(path.name for path in _SYSTEMD.iterdir() if path.suffix in {".service", ".timer"})
 _KNOWS_NOTIFY_RELOAD = 253
+_MOUNT_POINTS = ("/sysroot", "/boot", "/efi", "/boot/efi", "/etc", "/var")
+_STOPS_WITH = ("Requires", "Requisite", "BindsTo", "PartOf", "StopPropagatedFrom")
 _MOST_EXPOSED = 40
 """On the scale of ``systemd-analyze security``, times ten; mounting takes CAP_SYS_ADMIN."""
 
@@ -131,6 +133,36 @@ def test_no_target_of_the_boot_waits_for_the_verdict(root: Path):
     assert "ordering cycle" not in said
     pulled = root / "etc/systemd/system/boot-complete.target.requires/bootd-health.service"
     assert pulled.is_symlink()
+
+
+def _dependencies(name: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> set[tuple[str, str]]:
+    """Kind and unit of each dependency, as systemd has worked them out."""
+    units = root / "usr/lib/systemd/system"
+    for path in _MOUNT_POINTS:
+        mount = f"[Mount]\nWhat=/dev/null\nWhere={path}\n"
+        (units / f"{path[1:].replace('/', '-')}.mount").write_text(mount)
+    monkeypatch.setenv("SYSTEMD_LOG_LEVEL", "debug")
+    said = _run("systemd-analyze", "verify", "--man=no", f"--root={root}", name)
+    return set(re.findall(r"^\t+(\w+): (\S+) \(", said, re.MULTILINE))
+
+
+@pytest.mark.parametrize("name", [name for name in _UNITS if name.endswith(".service")])
+def test_no_service_ends_with_a_mount_that_is_left_when_it_is_idle(
+    name: str, root: Path, monkeypatch: pytest.MonkeyPatch
+):
+    found = _dependencies(name, root, monkeypatch)
+    assert ("Requires", "system.slice") in found
+    stopped_with = {unit for kind, unit in found if kind in _STOPS_WITH}
+    mounts = {unit for unit in stopped_with if unit.endswith(("mount", "local-fs.target"))}
+    # Nobody leaves the store, but the finalization must not end with a mount whatever happens.
+    assert mounts <= (set() if name == "bootd-finalize.service" else {"sysroot.mount"})
+
+
+def test_mounts_go_after_the_finalization(root: Path, monkeypatch: pytest.MonkeyPatch):
+    found = _dependencies("bootd-finalize.service", root, monkeypatch)
+    mounts = {f"{path[1:].replace('/', '-')}.mount" for path in _MOUNT_POINTS}
+    automounts = {"boot.automount", "efi.automount", "boot-efi.automount"}
+    assert mounts | automounts <= {unit for kind, unit in found if kind == "After"}
 
 
 def test_units_and_code_agree_on_the_markers():
