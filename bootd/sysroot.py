@@ -71,6 +71,7 @@ class Sysroot:
         command_line: the booted kernel's command line, ``/proc/cmdline``.
         disk: the gateway for durable changes.
         boot_id: the running kernel's ``boot_id``; another one means that the power may have gone.
+        efi_variables: where efivarfs is mounted; without EFI there is no such folder.
     """
 
     physical: Path
@@ -79,6 +80,7 @@ class Sysroot:
     command_line: Path
     disk: Disk = field(default_factory=Disk)
     boot_id: Path = Path("/proc/sys/kernel/random/boot_id")
+    efi_variables: Path = Path("/sys/firmware/efi/efivars")
 
     @classmethod
     def at(cls, directory: Path, disk: Disk | None = None) -> Sysroot:
@@ -89,6 +91,7 @@ class Sysroot:
             run=directory / "run/bootd",
             command_line=directory / "proc/cmdline",
             disk=disk or Disk(),
+            efi_variables=directory / "sys/firmware/efi/efivars",
         )
 
     @property

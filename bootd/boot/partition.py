@@ -21,22 +21,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from bootd.durable import storage_errors
+from bootd.boot.efi_variables import read_variable
 from bootd.model.errors import NoBootPartitionError, ProcessFailedError
 from bootd.process import run
 from bootd.sysroot import Sysroot
 
 _log = logging.getLogger(__name__)
 
-LOADER_VARIABLE: Final = "LoaderDevicePartUUID-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
-"""Name and vendor GUID, as efivarfs spells them (systemd, Boot Loader Interface)."""
+LOADER_PARTITION: Final = "LoaderDevicePartUUID"
+"""The variable in which a boot loader leaves where it was started from."""
 XBOOTLDR_TYPE: Final = "bc13c2ff-59e6-4262-a352-b275fd6f7172"
 USUAL_MOUNT_POINTS: Final = ("boot", "efi", "boot/efi")
 
-_VARIABLES: Final = "sys/firmware/efi/efivars"
-_ATTRIBUTES: Final = 4
-"""Bytes of flags that efivarfs puts before a variable's data."""
-_MAX_VARIABLE: Final = 1_024
 _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 _MOUNT_OPTIONS: Final = "rw,nodev,noexec,nosuid,nosymfollow"
 
@@ -50,7 +46,7 @@ def boot_partition(
     Args:
         sysroot: the machine; the mount point is made in its `run` folder.
         configured: ``boot_partition`` of the configuration: a folder or a block device.
-        root: where ``/boot``, ``/sys`` and the like are looked up.
+        root: where ``/boot`` and the like are looked up.
 
     Raises:
         NoBootPartitionError: it was not found or cannot be mounted.
@@ -59,7 +55,7 @@ def boot_partition(
     """
     found = configured or mounted_boot(root)
     if found is None:
-        partition = loader_partition(root / _VARIABLES)
+        partition = loader_partition(sysroot)
         if partition is None:
             raise NoBootPartitionError(
                 "no loader/entries under /boot, /efi or /boot/efi, and the boot loader does not "
@@ -88,26 +84,20 @@ def mounted_boot(root: Path) -> Path | None:
     return next((path for path in candidates if (path / "loader/entries").is_dir()), None)
 
 
-def loader_partition(variables: Path) -> str | None:
+def loader_partition(sysroot: Sysroot) -> str | None:
     """Return the partition UUID the boot loader was started from, lower case, or None.
-
-    Args:
-        variables: where efivarfs is mounted.
 
     Raises:
         NoBootPartitionError: the variable does not hold a UUID.
-        WriteFailedError: it cannot be read.
     """
-    path = variables / LOADER_VARIABLE
-    with storage_errors("read", path):
-        try:
-            with path.open("rb") as stream:
-                data = stream.read(_MAX_VARIABLE)[_ATTRIBUTES:]
-        except FileNotFoundError:
-            return None
-    text = data.decode("utf-16-le", errors="replace").rstrip("\0").lower()
+    value = read_variable(sysroot, LOADER_PARTITION)
+    if value is None:
+        return None
+    text = value.lower()
     if _UUID.fullmatch(text) is None:
-        raise NoBootPartitionError(f"{path} holds {text[:100]!r}, which is no partition UUID")
+        raise NoBootPartitionError(
+            f"{LOADER_PARTITION} holds {text[:100]!r}, which is no partition UUID"
+        )
     return text
 
 

@@ -283,6 +283,7 @@ def _host(physical: Path, boot: Path, work: Path, disk: Disk, registry: Registry
         run=work / "run",
         command_line=_NO_COMMAND_LINE,
         disk=disk,
+        efi_variables=work / "no-variables",
     )
     # What this machine's bootd.toml says is about this machine.
     return Host(sysroot, Configuration(), registry)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from bootd.boot.efi_variables import LOADER_VENDOR, read_variable
 from bootd.boot.partition import (
-    LOADER_VARIABLE,
     XBOOTLDR_TYPE,
     boot_device,
     boot_partition,
@@ -38,16 +38,27 @@ def test_usual_mount_points(tmp_path, folders, expected):
     assert mounted_boot(tmp_path) == (None if expected is None else tmp_path / expected)
 
 
-def _variable(folder: Path, value: bytes) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / LOADER_VARIABLE).write_bytes(b"\x06\0\0\0" + value)
-    return folder
+def _variable(folder: Path, value: bytes) -> Sysroot:
+    sysroot = Sysroot.at(folder)
+    sysroot.efi_variables.mkdir(parents=True, exist_ok=True)
+    path = sysroot.efi_variables / f"LoaderDevicePartUUID-{LOADER_VENDOR}"
+    path.write_bytes(b"\x06\0\0\0" + value)
+    return sysroot
 
 
 def test_the_loader_s_variable(tmp_path):
-    assert loader_partition(tmp_path) is None
+    assert loader_partition(Sysroot.at(tmp_path)) is None
     value = f"{ESP.upper()}\0".encode("utf-16-le")
     assert loader_partition(_variable(tmp_path, value)) == ESP
+
+
+def test_a_variable_that_cannot_be_read_counts_as_none(tmp_path):
+    sysroot = _variable(tmp_path, b"")
+    [path] = sysroot.efi_variables.iterdir()
+    path.unlink()
+    path.mkdir()
+    assert read_variable(sysroot, "LoaderDevicePartUUID") is None
+    assert read_variable(sysroot, "LoaderEntryDefault") is None
 
 
 @pytest.mark.parametrize(
