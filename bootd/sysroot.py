@@ -13,6 +13,7 @@ import errno
 import fcntl
 import json
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -168,9 +169,32 @@ class Sysroot:
         self.disk.make_directory(self.store, 0o700)
         for name in _STORE_FOLDERS:
             self.disk.make_directory(self.store / name, 0o755 if name == "var" else 0o700)
-        if not (self.store / "format.json").exists():
-            self._write(self.store / "format.json", StoreFormat(version=LAYOUT_VERSION))
+        if not self._format_file.exists():
+            made = StoreFormat(version=LAYOUT_VERSION, installation=_new_installation())
+            self._write(self._format_file, made)
         self.check_format()
+
+    def installation(self) -> str | None:
+        """Return the ID of this installation, 32 hex digits; None: the store has none yet.
+
+        Raises:
+            DamagedRecordError: ``format.json`` cannot be read.
+        """
+        found = self._read(self._format_file, StoreFormat)
+        return None if found is None else found.installation
+
+    def name_installation(self) -> None:
+        """Give the store of an older bootd an ID; an ID that is there stays.
+
+        The caller holds an exclusive lock.
+
+        Raises:
+            DamagedRecordError: ``format.json`` cannot be read.
+        """
+        found = self._read(self._format_file, StoreFormat)
+        if found is not None and found.installation is None:
+            named = found.model_copy(update={"installation": _new_installation()})
+            self._write(self._format_file, named)
 
     def check_format(self, *, for_writing: bool = True) -> None:
         """Refuse a store that this bootd does not understand.
@@ -180,7 +204,7 @@ class Sysroot:
             UnknownFormatError: a newer layout, or a feature this bootd does not know.
             DamagedRecordError: ``format.json`` cannot be read.
         """
-        found = self._read(self.store / "format.json", StoreFormat)
+        found = self._read(self._format_file, StoreFormat)
         if found is None:
             raise NotASysrootError(f"{self.physical} has no bootd/format.json")
         unknown = [*found.incompatible, *(found.read_only_compatible if for_writing else ())]
@@ -295,6 +319,10 @@ class Sysroot:
         if self.run.is_dir():
             self.disk.remove_file(self.staged_file)
 
+    @property
+    def _format_file(self) -> Path:
+        return self.store / "format.json"
+
     def _write(self, path: Path, record: BaseModel) -> None:
         text = json.dumps(record.model_dump(mode="json"), indent=2, sort_keys=True)
         self.disk.replace_file(path, text.encode() + b"\n")
@@ -309,6 +337,10 @@ class Sysroot:
         if len(data) > _MAX_RECORD:
             raise DamagedRecordError(f"{path} has {len(data)} bytes, more than any record has")
         return _parse(path, data, model)
+
+
+def _new_installation() -> str:
+    return secrets.token_hex(16)
 
 
 def _parse(path: Path, data: bytes, model: type[_Model]) -> _Model:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bootd.boot.arguments import join_arguments, key_of, split_arguments
-from bootd.model.deployment import DeploymentId, DeploymentRecord, KernelFiles
+from bootd.model.deployment import DeploymentId, DeploymentRecord
 from bootd.model.errors import (
     InvalidArgumentError,
     InvalidBootEntryError,
@@ -31,6 +31,8 @@ MAX_ENTRY_BYTES: Final = 65_536
 MAX_SERIAL: Final = 999_999_999
 KERNEL_FOLDER: Final = "bootd"
 """Where ``$BOOT`` keeps kernels, one folder for each pair of kernel and initramfs."""
+INSTALLATION_KEY: Final = "x-bootd-installation"
+"""The line that says which installation of bootd an entry belongs to; boot loaders skip it."""
 KERNEL_NAME: Final = "vmlinuz"
 INITRAMFS_NAME: Final = "initrd"
 
@@ -46,7 +48,10 @@ _NAME: Final = re.compile(
 )
 PATH: Final = re.compile(r"(?:/[A-Za-z0-9+_-][A-Za-z0-9+._-]*)+", re.ASCII)
 _KEY: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
-_OWN_KEYS: Final = frozenset({"title", "version", "sort-key", "linux", "initrd", "options"})
+_INSTALLATION: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
+_OWN_KEYS: Final = frozenset(
+    {"title", "version", "sort-key", INSTALLATION_KEY, "linux", "initrd", "options"}
+)
 _REPEATABLE: Final = frozenset({"initrd", "options"})
 
 
@@ -63,6 +68,7 @@ class BootEntry:
         linux: the kernel's path from the root of ``$BOOT``.
         initrds: paths of what is loaded beside it, in order.
         arguments: kernel arguments besides ``bootd=<deployment>``.
+        installation: the ID of the installation it belongs to; None: an older bootd wrote it.
         extra: lines with other keys and comments, added by somebody, kept in order.
     """
 
@@ -74,6 +80,7 @@ class BootEntry:
     linux: str
     initrds: tuple[str, ...]
     arguments: tuple[str, ...] = ()
+    installation: str | None = None
     extra: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -102,15 +109,6 @@ class BootEntry:
         return next((value for key, value in self.extra if key == "machine-id"), None)
 
     @property
-    def kernel(self) -> str | None:
-        """The folder under ``$BOOT/bootd`` that the kernel is in."""
-        match self.linux.split("/"):
-            case ["", folder, digest, name] if (folder, name) == (KERNEL_FOLDER, KERNEL_NAME):
-                return digest
-            case _:
-                return None
-
-    @property
     def _stem(self) -> str:
         return f"{PREFIX}{self.serial:04d}-{self.deployment}"
 
@@ -120,25 +118,34 @@ class BootEntry:
 
 
 def compose_entry(
-    record: DeploymentRecord, *, serial: int, tries: int | None, title: str
+    record: DeploymentRecord,
+    *,
+    serial: int,
+    tries: int | None,
+    title: str,
+    folder: str,
+    installation: str | None,
 ) -> BootEntry:
     """Return the entry that boots a deployment.
 
     Args:
         record: the deployment.
-        serial: see `next_serial` in `bootd.boot.entries`.
+        serial: see `next_serial` in `bootd.boot.listing`.
         tries: boots it is granted before the loader falls back; None: not counted.
         title: a name for people, usually ``PRETTY_NAME`` of the image's os-release(5); line breaks
             and other control characters in it do not matter.
+        folder: the name of the kernel's folder below `KERNEL_FOLDER`.
+        installation: the ID of the installation that the deployment is a part of.
     """
     return BootEntry(
         serial=serial,
         deployment=record.id,
         tries_left=tries,
         title=_clean_title(title) or f"bootd {record.id}",
-        linux=f"{_kernel_path(record.kernel)}/{KERNEL_NAME}",
-        initrds=(f"{_kernel_path(record.kernel)}/{INITRAMFS_NAME}",),
+        linux=f"/{KERNEL_FOLDER}/{folder}/{KERNEL_NAME}",
+        initrds=(f"/{KERNEL_FOLDER}/{folder}/{INITRAMFS_NAME}",),
         arguments=(*_integrity(record), *record.kernel_arguments),
+        installation=installation,
     )
 
 
@@ -158,6 +165,7 @@ def render_entry(entry: BootEntry) -> bytes:
         ("title", entry.title),
         ("version", entry.version),
         ("sort-key", SORT_KEY),
+        *([(INSTALLATION_KEY, entry.installation)] if entry.installation else []),
         ("linux", entry.linux),
         *(("initrd", path) for path in entry.initrds),
         ("options", options),
@@ -192,11 +200,16 @@ def parse_entry(name: str, data: bytes) -> BootEntry:
         linux=_single(name, values, "linux"),
         initrds=tuple(values.get("initrd", ())),
         arguments=_arguments(name, deployment, values.get("options", [])),
+        installation=values.get(INSTALLATION_KEY, [None])[0],
         extra=tuple(extra),
     )
     for key, expected in (("version", entry.version), ("sort-key", SORT_KEY)):
         if (found := _single(name, values, key)) != expected:
             raise InvalidBootEntryError(f"{name} has {key} {found[:100]!r} and not {expected!r}")
+    if entry.installation is not None and _INSTALLATION.fullmatch(entry.installation) is None:
+        raise InvalidBootEntryError(
+            f"{name} has {INSTALLATION_KEY} {entry.installation[:100]!r}, which is no ID"
+        )
     if not entry.initrds:
         raise InvalidBootEntryError(f"{name} has no initrd")
     for path in (entry.linux, *entry.initrds):
@@ -295,10 +308,6 @@ def _arguments(name: str, deployment: DeploymentId, options: list[str]) -> tuple
         raise InvalidBootEntryError(f"{name} does not have {own} exactly once in its options")
     arguments.remove(own)
     return tuple(arguments)
-
-
-def _kernel_path(kernel: KernelFiles) -> str:
-    return f"/{KERNEL_FOLDER}/{kernel.digest}"
 
 
 def _clean_title(text: str) -> str:

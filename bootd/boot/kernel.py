@@ -1,9 +1,12 @@
 """Kernels: the one an image has, and the copies on ``$BOOT`` that boot entries name.
 
-A kernel and its initramfs lie together in ``$BOOT/bootd/<digest>/``, shared by all deployments with
-the same pair. Invariants: a file that is whole is never written again; a folder is complete and
-durable before `install_kernel` returns; a folder that any boot entry names is never called
-unreferenced.
+A kernel and its initramfs lie together in ``$BOOT/bootd/<digest>-<installation>/``, shared by all
+deployments of one installation with the same pair; `installation` is the beginning of its ID. Older
+versions made folders without it, which are used on.
+
+Invariants: a file that is whole is never written again; a folder is complete and durable before
+`install_kernel` returns; a folder that any boot entry names, or that belongs to another
+installation, is never called unreferenced.
 """
 
 from __future__ import annotations
@@ -41,7 +44,11 @@ _MAX_VERSION: Final = 255
 _SHOWN_VERSIONS: Final = 5
 _VERSION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~-]*", re.ASCII)
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
-_REFERENCE: Final = re.compile(rb"/" + KERNEL_FOLDER.encode() + rb"/([0-9a-f]{64})/")
+_REFERENCE: Final = re.compile(
+    rb"/" + KERNEL_FOLDER.encode() + rb"/([0-9a-f]{64}(?:-[0-9a-f]{8})?)/"
+)
+_OWNER_DIGITS: Final = 8
+"""How much of an installation's ID is in the name of a kernel's folder."""
 _RESERVE: Final = 256 << 10
 """Bytes left on ``$BOOT`` for the entry, its folder and what the file system needs itself."""
 _CHUNK: Final = 1 << 20
@@ -110,8 +117,13 @@ def kernel_files(found: KernelFound) -> KernelFiles:
 
 
 def kernel_folder(sysroot: Sysroot, digest: str) -> Path:
-    """Return the folder on ``$BOOT`` for a pair of kernel and initramfs, existing or not."""
-    return sysroot.boot / KERNEL_FOLDER / digest
+    """Return the folder on ``$BOOT`` for a pair of kernel and initramfs, existing or not.
+
+    A folder of an older bootd, which has no installation in its name, is the one where it is there.
+    """
+    shared = sysroot.boot / KERNEL_FOLDER / digest
+    own = shared.with_name(digest + _owner_suffix(sysroot))
+    return shared if shared.is_dir() and not own.is_dir() else own
 
 
 def needed_boot_space(sysroot: Sysroot, files: KernelFiles) -> int:
@@ -197,9 +209,11 @@ def unreferenced_kernels(sysroot: Sysroot, keep: Collection[str]) -> list[str]:
     Args:
         sysroot: the machine.
         keep: digests that deployments without an entry need. What an entry in ``loader/entries``
-            names, whoever wrote it, stays in any case.
+            names, whoever wrote it, stays in any case, and so does what belongs to another
+            installation.
     """
-    wanted = {*keep, *_named_by_entries(sysroot)}
+    suffix = _owner_suffix(sysroot)
+    wanted = {*keep, *(digest + suffix for digest in keep), *_named_by_entries(sysroot)}
     folder = sysroot.boot / KERNEL_FOLDER
     if not folder.is_dir():
         return []
@@ -208,7 +222,8 @@ def unreferenced_kernels(sysroot: Sysroot, keep: Collection[str]) -> list[str]:
     return [
         name
         for name in names
-        if name not in wanted and (_DIGEST.fullmatch(name) or name.startswith(TEMPORARY_PREFIX))
+        if name not in wanted
+        and (_DIGEST.fullmatch(name.removesuffix(suffix)) or name.startswith(TEMPORARY_PREFIX))
     ]
 
 
@@ -223,6 +238,11 @@ def remove_kernel(sysroot: Sysroot, name: str) -> None:
     for path in paths:
         sysroot.disk.remove_file(path)
     sysroot.disk.remove_empty_directory(folder)
+
+
+def _owner_suffix(sysroot: Sysroot) -> str:
+    installation = sysroot.installation()
+    return "" if installation is None else f"-{installation[:_OWNER_DIGITS]}"
 
 
 def _find_initramfs(path: str, folder: Directory) -> RegularFile:

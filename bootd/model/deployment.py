@@ -156,3 +156,6 @@ class StoreFormat(BaseModel):
     """Features without which the store must not even be read."""
     read_only_compatible: list[str] = Field(default_factory=list, max_length=1_000)
     """Features without which the store must not be changed."""
+    installation: str | None = Field(default=None, pattern=r"^[0-9a-f]{32}$")
+    """A random ID, by which this installation's boot entries and kernels are told from those of
+    another one on the same ``$BOOT``; None: an older bootd made the store, and gave it none."""

@@ -81,6 +81,7 @@ def _publish(host: Host, found: Survey, record: DeploymentRecord, image: StoredI
 
 def _new_identifier(host: Host, found: Survey, resolved: ResolvedImage) -> DeploymentId:
     short = resolved.digest.short
-    known = [*host.sysroot.deployment_ids(), *(entry.deployment for entry in found.entries)]
+    entries = (*found.entries, *found.neighbours)
+    known = [*host.sysroot.deployment_ids(), *(entry.deployment for entry in entries)]
     serials = [identifier.serial for identifier in known if identifier.startswith(short + ".")]
     return DeploymentId.compose(resolved.digest, max(serials, default=-1) + 1)

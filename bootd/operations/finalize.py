@@ -12,8 +12,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from bootd.boot.entries import commit_entry, next_serial
-from bootd.boot.entry import compose_entry
+from bootd.boot.entries import commit_entry
 from bootd.boot.entry_lines import with_added_lines
 from bootd.boot.kernel import install_kernel
 from bootd.durable import temporary_name
@@ -26,9 +25,10 @@ from bootd.operations.etc_moment import write_edits
 from bootd.operations.etc_reports import write_report
 from bootd.operations.etc_undecided import write_undecided
 from bootd.operations.host import Host
+from bootd.operations.next_entry import keep_fallback_next, next_entry
 from bootd.operations.progress import Phase, Progress
 from bootd.operations.staged import forget_staged
-from bootd.operations.survey import Survey, survey, title_of
+from bootd.operations.survey import Survey, survey
 
 LOCK_WAIT_SECONDS: Final = 120.0
 """At shutdown a job that is being cancelled may still hold the lock for a moment."""
@@ -61,12 +61,8 @@ def _finalize_locked(host: Host, found: Survey, record: DeploymentRecord) -> Fin
     merged = _install_etc(host, found, record)
     install_kernel(host.sysroot, record.kernel)
     record = merge_machine_arguments(host, found, record)
-    entry = compose_entry(
-        record,
-        serial=next_serial(host.sysroot),
-        tries=host.configuration.tries,
-        title=title_of(record),
-    )
+    keep_fallback_next(host, found)
+    entry = next_entry(host, record, tries=host.configuration.tries)
     entry = with_added_lines(host.sysroot, entry, found.entry(found.current))
     commit_entry(host.sysroot, entry)
     # Not earlier: until the commit the record says what was edited when it was staged.

@@ -21,7 +21,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from bootd.boot.entries import list_entries, remove_entry
+from bootd.boot.entries import remove_entry
+from bootd.boot.listing import list_entries
 from bootd.boot.loader_install import find_loader, install_loader
 from bootd.durable import TEMPORARY_PREFIX, Disk, temporary_name
 from bootd.etc.merge import first_var

@@ -40,6 +40,7 @@ def recover(host: Host) -> Recovery:
         BusyError: another process changes the store; it will recover it itself.
     """
     with host.sysroot.lock(exclusive=True):
+        host.sysroot.name_installation()
         healed = [f"removed the stale boot entry {name}" for name in heal_entries(host.sysroot)]
         done = [*healed, *_remove_temporaries(host.sysroot), *_settle_intent(host.sysroot)]
         return Recovery(tuple(done), tuple(settle_fallbacks(host)))

@@ -11,8 +11,8 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
-from bootd.boot.entries import commit_entry, next_serial, remove_entry
-from bootd.boot.entry import BootEntry, compose_entry
+from bootd.boot.entries import commit_entry, remove_entry
+from bootd.boot.entry import BootEntry
 from bootd.boot.entry_lines import with_added_lines
 from bootd.boot.kernel import install_kernel
 from bootd.model.deployment import DeploymentId, DeploymentRecord
@@ -24,9 +24,10 @@ from bootd.model.state import DeploymentState
 from bootd.operations.deny import ROLLED_BACK, allow_locked, deny_locked
 from bootd.operations.etc_carry import carry, left_behind
 from bootd.operations.host import Host
+from bootd.operations.next_entry import next_entry
 from bootd.operations.progress import Phase, Progress
 from bootd.operations.staged import forget_staged
-from bootd.operations.survey import Survey, survey, title_of
+from bootd.operations.survey import Survey, survey
 
 _log = logging.getLogger(__name__)
 
@@ -116,9 +117,7 @@ def _commit(host: Host, found: Survey, record: DeploymentRecord) -> BootEntry:
     counted = found.entry(record.id)
     proven = good and (counted is None or counted.tries_left is None)
     tries = None if proven else host.configuration.tries
-    entry = compose_entry(
-        record, serial=next_serial(host.sysroot), tries=tries, title=title_of(record)
-    )
+    entry = next_entry(host, record, tries=tries)
     if counted is not None:
         # What somebody changed in its entry is part of what the machine goes back to.
         entry = replace(entry, arguments=counted.arguments)

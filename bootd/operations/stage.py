@@ -79,6 +79,7 @@ def stage(
     """
     host.sysroot.initialise()
     with host.sysroot.lock(exclusive=True, wait_seconds=LOCK_WAIT_SECONDS):
+        host.sysroot.name_installation()
         settle_fallbacks(host)
         found = survey(host.sysroot)
         if automatic and found.intent.held_by is not None:

@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from bootd.boot.entries import boots_next, list_entries
-from bootd.boot.entry import BootEntry
+from bootd.boot.entry import BootEntry, is_own_name
 from bootd.boot.entry_lines import line_problems
+from bootd.boot.listing import boots_next, list_entries
 from bootd.boot.order import boot_order
 from bootd.model.deployment import DeploymentId, DeploymentRecord, Intent
 from bootd.model.digest import Digest
@@ -28,7 +28,8 @@ class Survey:
     Attributes:
         booted: the deployment that runs, None on a foreign system.
         intent: what the machine wants to be on.
-        entries: bootd's own boot entries, the one that boots next first.
+        entries: this installation's own boot entries, the one that boots next first.
+        neighbours: boot entries of other installations of bootd on the same ``$BOOT``.
         records: every deployment whose record can be read.
         unreadable: deployments that entries name which cannot be parsed; they must stay.
         problems: what cannot be read, each named.
@@ -37,6 +38,7 @@ class Survey:
     booted: DeploymentId | None
     intent: Intent
     entries: tuple[BootEntry, ...]
+    neighbours: tuple[BootEntry, ...]
     records: dict[DeploymentId, DeploymentRecord]
     unreadable: frozenset[DeploymentId]
     problems: tuple[str, ...]
@@ -192,6 +194,7 @@ def survey(sysroot: Sysroot) -> Survey:
         booted=sysroot.booted(),
         intent=sysroot.read_intent(),
         entries=tuple(boot_order(listing.entries)),
+        neighbours=listing.neighbours,
         records=records,
         unreadable=frozenset(one.deployment for one in listing.damaged if one.deployment),
         problems=tuple(problems),
@@ -200,9 +203,7 @@ def survey(sysroot: Sysroot) -> Survey:
 
 def _usurper(sysroot: Sysroot, foreign: tuple[str, ...]) -> list[str]:
     name = boots_next(sysroot)
-    return [f"{name}, an entry of another system, boots next"] if name in foreign else []
-
-
-def title_of(record: DeploymentRecord) -> str:
-    """Return what the boot menu calls a deployment."""
-    return f"{record.image} {record.version}".rstrip() + f" ({record.id})"
+    if name is None or name not in foreign:
+        return []
+    whose = "another installation of bootd" if is_own_name(name) else "another system"
+    return [f"{name}, an entry of {whose}, boots next"]

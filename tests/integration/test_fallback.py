@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from support.machine import Machine, installed, publish
 
-from bootd.boot.entries import list_entries, mark_entry_bad
+from bootd.boot.entries import mark_entry_bad
+from bootd.boot.listing import list_entries
 from bootd.model.deployment import DeploymentId
 from bootd.model.errors import DeniedDigestError
 from bootd.model.state import DeploymentState

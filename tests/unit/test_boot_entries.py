@@ -16,17 +16,15 @@ from support.power import LOSSES, CutDisk, PowerCut
 
 from bootd.boot.entries import (
     bless_entry,
-    boots_next,
     commit_entry,
     heal_entries,
-    list_entries,
     mark_entry_bad,
-    next_serial,
     prepare_loader,
     remove_entry,
     with_default,
 )
 from bootd.boot.entry import parse_entry, render_entry
+from bootd.boot.listing import boots_next, list_entries, next_serial
 from bootd.durable import Disk
 from bootd.model.errors import (
     InvalidBootEntryError,

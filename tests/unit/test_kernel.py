@@ -26,6 +26,7 @@ from bootd.boot.kernel import (
     install_kernel,
     kernel_damage,
     kernel_files,
+    kernel_folder,
     needed_boot_space,
     remove_kernel,
     unreferenced_kernels,
@@ -139,8 +140,16 @@ def files(sysroot):
     return store_kernel(sysroot, KERNEL, INITRAMFS, DIGEST)
 
 
+def _owner(sysroot: Sysroot) -> str:
+    installation = sysroot.installation()
+    return (installation or "")[:8]
+
+
 def _installed(sysroot: Sysroot) -> dict[str, bytes]:
-    return snapshot(sysroot.boot / "bootd")
+    """What is below ``bootd``, by names without this installation's ID."""
+    names = snapshot(sysroot.boot / "bootd")
+    own = f"-{_owner(sysroot)}/"
+    return {name.replace(own, "/"): data for name, data in names.items()}
 
 
 WHOLE = {f"{DIGEST}/vmlinuz": KERNEL, f"{DIGEST}/initrd": INITRAMFS}
@@ -202,17 +211,31 @@ def test_what_nobody_names_may_go(sysroot, files):
     install_test_kernel(sysroot)
     commit_entry(sysroot, boot_entry(1))
     install_kernel(sysroot, files)
-    foreign, kept = "ef" * 32, "0a" * 32
-    for name in (foreign, kept, "somebody-else", ".new-gone-x"):
+    foreign, kept, old = "ef" * 32, "0a" * 32, "0b" * 32
+    theirs = f"{DIGEST}-{'0' * 8}"
+    own = f"{DIGEST}-{_owner(sysroot)}"
+    named = f"{foreign}-{_owner(sysroot)}"
+    stay = (foreign, kept, f"{kept}-{_owner(sysroot)}", theirs, named, "somebody-else")
+    for name in (*stay, old, ".new-gone-x"):
         (sysroot.boot / "bootd" / name).mkdir()
-    text = f"title X\nlinux /bootd/{foreign}/vmlinuz\n"
+    text = f"title X\nlinux /bootd/{foreign}/vmlinuz\ninitrd /bootd/{named}/initrd\n"
     (sysroot.boot / "loader/entries/foreign.conf").write_text(text)
-    assert unreferenced_kernels(sysroot, [kept]) == [".new-gone-x", DIGEST]
+    assert unreferenced_kernels(sysroot, [kept]) == [".new-gone-x", old, own]
     for name in unreferenced_kernels(sysroot, [kept]):
         remove_kernel(sysroot, name)
     left = sorted(path.name for path in (sysroot.boot / "bootd").iterdir())
-    assert left == sorted([KERNEL_DIGEST, foreign, kept, "somebody-else"])
+    assert left == sorted([KERNEL_DIGEST, *stay])
+    remove_kernel(sysroot, own)
+
+
+def test_a_folder_of_an_older_bootd_is_used_on(sysroot, files):
+    shared = sysroot.boot / "bootd" / DIGEST
+    shared.mkdir(parents=True)
+    assert install_kernel(sysroot, files) == shared
+    assert needed_boot_space(sysroot, files) == 0
+    assert kernel_damage(sysroot, files) is None
     remove_kernel(sysroot, DIGEST)
+    assert install_kernel(sysroot, files) == kernel_folder(sysroot, DIGEST) != shared
 
 
 @pytest.mark.parametrize("loss", ["killed", "torn", "lost"])
