@@ -166,6 +166,11 @@ def with_restart_after_panic(arguments: Sequence[str]) -> list[str]:
     return [*arguments] if said else [*arguments, f"{_PANIC}={PANIC_SECONDS}"]
 
 
+def without_own(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments that are not for bootd alone to say."""
+    return [argument for argument in arguments if key_of(argument) not in _OWN]
+
+
 def merge_arguments(base: Sequence[str], mine: Sequence[str], theirs: Sequence[str]) -> list[str]:
     """Merge three ways: what the machine changed stays, what the image changed happens.
 
@@ -178,7 +183,7 @@ def merge_arguments(base: Sequence[str], mine: Sequence[str], theirs: Sequence[s
         mine: what the machine has.
         theirs: what the new image asks for.
     """
-    base, mine, theirs = (_without_own(arguments) for arguments in (base, mine, theirs))
+    base, mine, theirs = (without_own(arguments) for arguments in (base, mine, theirs))
     if mine == base:
         return theirs
     if theirs in (base, mine):
@@ -214,10 +219,6 @@ def _insert_missing(result: list[str], theirs: list[str], wanted: dict[str, int]
             result.insert(position, word)
             position += 1
             passed[word] += 1
-
-
-def _without_own(arguments: Sequence[str]) -> list[str]:
-    return [argument for argument in arguments if key_of(argument) not in _OWN]
 
 
 def _parse_file(path: str, content: bytes, architecture: str) -> list[str]:

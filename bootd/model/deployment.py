@@ -82,8 +82,21 @@ class KernelFiles(BaseModel):
     """SHA-256 over both object digests: the folder name under ``$BOOT/bootd``."""
 
 
+class ArgumentChange(BaseModel):
+    """How a person or a program changed kernel arguments that no boot entry has yet.
+
+    The change is kept, and not only its result, because it has to hold for another image that is
+    staged instead, and beside edits of the boot entry that are made until the shutdown.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
+
+    before: list[str] = Field(max_length=_MAX_LIST)
+    after: list[str] = Field(max_length=_MAX_LIST)
+
+
 class DeploymentRecord(_Record):
-    """``deployments/<id>/deployment.json``: written once; only `pinned` ever changes."""
+    """``deployments/<id>/deployment.json``: what its entry is made from, and `pinned`."""
 
     id: DeploymentId
     image: str = Field(max_length=_MAX_TEXT)
@@ -96,9 +109,14 @@ class DeploymentRecord(_Record):
     """When it was staged, UTC."""
     kernel: KernelFiles
     image_arguments: list[str] = Field(default_factory=list, max_length=_MAX_LIST)
-    """What the image's own ``kargs.d`` asked for: base of the next three-way merge."""
+    """What the image's own ``kargs.d`` and the settings asked for: base of the next three-way
+    merge."""
+    configured_arguments: list[str] | None = Field(default=None, max_length=_MAX_LIST)
+    """What the settings asked for, of those; None: an older bootd did not write it down."""
     kernel_arguments: list[str] = Field(default_factory=list, max_length=_MAX_LIST)
     """What its boot entry gets besides ``bootd=<id>``."""
+    argument_change: ArgumentChange | None = None
+    """What was changed by hand since it was staged, or is carried over from what was staged."""
     erofs: str = Field(pattern=r"^[0-9a-f]{64}$")
     """fs-verity digest of ``root.erofs``."""
     sealed: bool = False

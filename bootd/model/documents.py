@@ -112,12 +112,23 @@ class CheckDocument(Document):
     """Compressed size of the layers that are not in the store yet; 0 without an update."""
 
 
+class StageCause(StrEnum):
+    """What an upgrade brings."""
+
+    IMAGE = "image"
+    """Another image."""
+    KERNEL_ARGUMENTS = "kernel-arguments"
+    """The same image with the kernel arguments that ``bootd.toml`` asks for now."""
+
+
 class StageDocument(Document):
     """Result of an upgrade or a switch."""
 
     kind: Literal["Stage"] = "Stage"
     changed: bool
     """False: the machine is, or will be, on this image already."""
+    cause: StageCause | None = None
+    """What is new; None: nothing."""
     image: str
     digest: Digest
     deployment: DeploymentId | None

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from bootd.boot.arguments import ARGUMENT_FOLDER, image_arguments, with_restart_after_panic
+from bootd.boot.arguments import ARGUMENT_FOLDER, image_arguments
 from bootd.boot.kernel import MODULES, check_boot_space, find_kernel, kernel_files
 from bootd.durable import temporary_name
 from bootd.model.config import Integrity
-from bootd.model.deployment import DeploymentId, DeploymentRecord
+from bootd.model.deployment import ArgumentChange, DeploymentId, DeploymentRecord
 from bootd.model.etc_report import EtcReport
 from bootd.model.image import ResolvedImage
-from bootd.operations.arguments import machine_arguments
+from bootd.model.tree import Directory
+from bootd.operations.arguments import asked_arguments, machine_arguments
 from bootd.operations.etc_merge import trial_merge
 from bootd.operations.etc_moment import write_edits
 from bootd.operations.etc_reports import write_report
@@ -29,9 +30,20 @@ _LEVELS: Final = 2
 
 
 def deploy(
-    host: Host, found: Survey, resolved: ResolvedImage, image: StoredImage
+    host: Host,
+    found: Survey,
+    resolved: ResolvedImage,
+    image: StoredImage,
+    change: ArgumentChange | None = None,
 ) -> tuple[DeploymentRecord, EtcReport]:
     """Make a deployment of an image; return its record, and what would become of ``/etc``.
+
+    Args:
+        host: the machine.
+        found: a look at it.
+        resolved: the image.
+        image: the same in the store.
+        change: how its kernel arguments are changed beyond what is merged.
 
     Raises:
         ContentError: the image has no kernel, or more than one, or asks for what is no argument.
@@ -39,12 +51,11 @@ def deploy(
         NoVerityError: deployments are to be sealed, and the file system cannot do that.
         StorageError: the disk is in the way; no deployment appears.
     """
-    looked_at = (path.strip("/").encode() for path in (MODULES, ARGUMENT_FOLDER))
-    tree = image.tree(*looked_at, levels=_LEVELS)
+    tree = _read_tree(image, MODULES, ARGUMENT_FOLDER)
     kernel = kernel_files(find_kernel(tree))
     requested = image_arguments(tree, image.contents)
     check_boot_space(host.sysroot, kernel)
-    asked = with_restart_after_panic([*requested, *host.configuration.kernel_arguments])
+    asked = asked_arguments(host, requested)
     sealed = host.configuration.integrity is Integrity.VERITY
     if sealed:
         seal(host.sysroot, image.erofs)
@@ -57,11 +68,27 @@ def deploy(
         created=host.clock.now(),
         kernel=kernel,
         image_arguments=asked,
-        kernel_arguments=machine_arguments(found, asked),
+        configured_arguments=host.configuration.kernel_arguments,
+        kernel_arguments=machine_arguments(found, asked, change),
+        argument_change=change,
         erofs=image.erofs_verity,
         sealed=sealed,
     )
     return record, _publish(host, found, record, image)
+
+
+def requested_arguments(image: StoredImage) -> list[str]:
+    """Return the kernel arguments that the files of an image ask for.
+
+    Raises:
+        InvalidKernelArgumentsError: naming the file and the key.
+        DamagedImageError: the image cannot be read.
+    """
+    return image_arguments(_read_tree(image, ARGUMENT_FOLDER), image.contents)
+
+
+def _read_tree(image: StoredImage, *paths: str) -> Directory:
+    return image.tree(*(path.strip("/").encode() for path in paths), levels=_LEVELS)
 
 
 def _publish(host: Host, found: Survey, record: DeploymentRecord, image: StoredImage) -> EtcReport:

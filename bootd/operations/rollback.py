@@ -70,6 +70,7 @@ def rollback(
         carried = carry(host, left, chosen) if carry_etc and left is not None else None
         behind = [] if carried is not None else _left_behind(host, left, chosen)
         denied = _judge(host, found, record)
+        record = _give_up_settings(host, found, record)
         entry = _commit(host, found, record)
         return RollbackDocument(
             deployment=chosen,
@@ -110,6 +111,21 @@ def _judge(host: Host, found: Survey, target: DeploymentRecord) -> Digest | None
         return None
     deny_locked(host, left.digest, ROLLED_BACK, f"left for {target.id}")
     return left.digest
+
+
+def _give_up_settings(host: Host, found: Survey, target: DeploymentRecord) -> DeploymentRecord:
+    """Return the target's record; what is left for it is not staged again by itself.
+
+    For another image the deny list sees to that. Under the same one the kernel arguments of the
+    settings may be what somebody goes back from.
+    """
+    left = found.records.get(found.settled) if found.settled else None
+    if left is None or left.digest != target.digest:
+        return target
+    known = {"configured_arguments": left.configured_arguments}
+    target = target.model_copy(update=known)
+    host.sysroot.write_deployment(host.sysroot.deployment(target.id), target)
+    return target
 
 
 def _commit(host: Host, found: Survey, record: DeploymentRecord) -> BootEntry:

@@ -12,12 +12,12 @@ from __future__ import annotations
 from contextlib import closing
 from datetime import datetime
 from importlib import import_module
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from bootd.boot.kernel import check_boot_space
 from bootd.durable import temporary_name
 from bootd.model.deployment import DeploymentId
-from bootd.model.documents import StageDocument
+from bootd.model.documents import StageCause, StageDocument
 from bootd.model.errors import (
     BootPartitionFullError,
     DeniedDigestError,
@@ -26,6 +26,7 @@ from bootd.model.errors import (
 )
 from bootd.model.etc_report import EtcReport
 from bootd.model.image import ResolvedImage
+from bootd.operations.arguments import settings_differ
 from bootd.operations.fallback import settle_fallbacks
 from bootd.operations.host import Host
 from bootd.operations.last_check import LastCheck, write_last_check
@@ -43,6 +44,9 @@ from bootd.store.image import (
     without_garbage_collection,
 )
 from bootd.store.space import check_space, needed_space
+
+if TYPE_CHECKING:
+    from bootd.operations.restage import Restaged
 
 LOCK_WAIT_SECONDS: Final = 2.0
 _composed: list[GrowingTree] = []
@@ -67,7 +71,8 @@ def stage(
         automatic: nobody asked; a hold is obeyed.
 
     Returns:
-        What was staged; `changed` is False where the machine is, or will be, on it already.
+        What was staged; `changed` is False where the machine is, or will be, on it already, with
+        the kernel arguments that the settings ask for.
 
     Raises:
         DeniedDigestError: the image failed here before.
@@ -88,7 +93,8 @@ def stage(
         wanted = reference or host.followed_image()
         resolved = _resolve(host, wanted)
         checked = host.clock.now()
-        if found.staged is not None and found.settled_on == resolved.digest:
+        change = found.records[found.staged].argument_change if found.staged else None
+        if resolved.digest == found.settled_on != found.heading_for:
             # The tag went back to what boots anyway.
             forget_staged(host.sysroot)
             found = survey(host.sysroot)
@@ -104,12 +110,18 @@ def stage(
             _follow(host, found, follow)
             _keep_answer(host, wanted, resolved, checked)
             there = found.staged or found.settled
-            return _document(resolved, there, pulled, None)
+            changed = change is not None and found.staged is None
+            if not changed and not settings_differ(host, found):
+                return _document(resolved, there, pulled, None)
+            from bootd.operations.restage import take_up  # noqa: PLC0415 - see _load_what_follows
+
+            restaged = take_up(host, found, resolved, image, change)
+            return _document(resolved, there, pulled, None, restaged)
         progress.report(Phase.STAGING)
         from bootd.operations.collect import clean_up  # noqa: PLC0415 - see _load_what_follows
         from bootd.operations.deploy import deploy  # noqa: PLC0415 - the same
 
-        record, report = deploy(host, found, resolved, image)
+        record, report = deploy(host, found, resolved, image, change)
         mark_staged(host.sysroot, record.id, follow)
         _keep_answer(host, wanted, resolved, checked)
         clean_up(host)
@@ -202,9 +214,15 @@ def _document(
     deployment: DeploymentId | None,
     pulled: Pulled,
     report: EtcReport | None,
+    restaged: Restaged | None = None,
 ) -> StageDocument:
+    cause = None if report is None else StageCause.IMAGE
+    if restaged is not None:
+        deployment, report = restaged
+        cause = StageCause.KERNEL_ARGUMENTS
     return StageDocument(
-        changed=report is not None,
+        changed=cause is not None,
+        cause=cause,
         image=resolved.reference,
         digest=resolved.digest,
         deployment=deployment,

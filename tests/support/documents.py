@@ -33,6 +33,7 @@ from bootd.model.documents import (
     InstallDocument,
     Reason,
     RollbackDocument,
+    StageCause,
     StageDocument,
     StatusDocument,
 )
@@ -162,6 +163,7 @@ SAMPLES: dict[str, BaseModel] = {
     ),
     "Stage": StageDocument(
         changed=True,
+        cause=StageCause.IMAGE,
         image=IMAGE,
         digest=NEW,
         deployment=NEW_ID,

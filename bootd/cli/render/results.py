@@ -12,6 +12,7 @@ from bootd.model.documents import (
     FsckDocument,
     InstallDocument,
     RollbackDocument,
+    StageCause,
     StageDocument,
 )
 
@@ -38,6 +39,8 @@ def render_stage(document: StageDocument, style: Style) -> str:
         else "all of it was in the store"
     )
     lines = [f"{style.good('Staged')} {document.deployment} from {what}; {fetched}."]
+    if document.cause is StageCause.KERNEL_ARGUMENTS:
+        lines.append("It is the same image with the kernel arguments of bootd.toml.")
     if document.etc is not None:
         lines.append(render_report(document.etc, style))
     return "\n".join(lines)
