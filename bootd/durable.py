@@ -93,6 +93,26 @@ class Disk:
                 raise
             self._sync_directory(path.parent)
 
+    def replace_kept(self, path: Path, data: bytes, mode: int = 0o600) -> None:
+        """Replace a file whose name must stand for a whole one at every cut, on VFAT too.
+
+        There the name of a file that is replaced leads to the old content until the new file's
+        inode is written, and only a sync of the file system does that (Linux, fs/fat/namei_vfat.c,
+        vfat_rename). So the old content is kept open until then.
+
+        Raises:
+            NoSpaceError, WriteFailedError: see `replace_file`.
+        """
+        temporary = temporary_name(path)
+        with _kept_open(path):
+            try:
+                self._write(temporary, [data], mode, sync=True)
+                self._rename(temporary, path)
+            except BaseException:
+                self._abandon(temporary)
+                raise
+            self.sync_filesystem(path.parent)
+
     def copy_file(self, source: Path, target: Path, mode: int = 0o600) -> None:
         """Copy a file to a new or existing name, durably."""
         with storage_errors("read", source), source.open("rb") as stream:

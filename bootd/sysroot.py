@@ -40,6 +40,7 @@ from bootd.model.errors import (
     NotASysrootError,
     UnknownFormatError,
 )
+from bootd.model.loader import LoaderRecord
 
 LAYOUT_VERSION: Final = 1
 KERNEL_ARGUMENT: Final = "bootd"
@@ -149,6 +150,11 @@ class Sysroot:
     def denied_file(self) -> Path:
         """``denied.json``."""
         return self.store / "denied.json"
+
+    @property
+    def loader_file(self) -> Path:
+        """``loader.json``."""
+        return self.store / "loader.json"
 
     @property
     def staged_file(self) -> Path:
@@ -304,6 +310,14 @@ class Sysroot:
     def write_denied(self, denied: DeniedDigests) -> None:
         """Replace the deny list, durably."""
         self._write(self.denied_file, denied)
+
+    def read_loader(self) -> LoaderRecord:
+        """Return what is known of bootd's loader; nothing where none was ever written."""
+        return self._read(self.loader_file, LoaderRecord) or LoaderRecord()
+
+    def write_loader(self, record: LoaderRecord) -> None:
+        """Replace what is known of bootd's loader, durably."""
+        self._write(self.loader_file, record)
 
     def read_staged(self) -> StagedMarker | None:
         """Return this boot's staged deployment, or None."""

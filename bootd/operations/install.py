@@ -212,7 +212,9 @@ def install(
     follows = settings.follow or settings.image
     sysroot.write_intent(sysroot.read_intent().model_copy(update={"image": follows}))
     _fill_var(sysroot, layout.var, image.contents)
-    install_loader(sysroot, loader, image.contents, architecture)
+    places = install_loader(sysroot, image.contents.read(loader), architecture)
+    for other in places.others:
+        _log.warning("%s", other)
     sysroot.disk.remove_file(_mark(sysroot))
     return InstallDocument(
         image=staged.image,

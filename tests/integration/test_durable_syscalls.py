@@ -87,6 +87,23 @@ def test_vfat_learns_which_clusters_are_taken_before_whose_they_are(tmp_path: Pa
     ]
 
 
+def test_what_must_stay_whole_on_vfat_is_freed_after_its_successor_is_found(tmp_path: Path) -> None:
+    (tmp_path / "loader").write_bytes(b"old")
+    found = calls(tmp_path, "Disk().replace_kept(top / 'loader', b'new')")
+    assert found == [
+        "openat loader",
+        "openat new:loader",
+        "write new:loader",
+        "fsync new:loader",
+        "close new:loader",
+        "rename new:loader loader",
+        "openat",
+        "syncfs",
+        "close",
+        "close loader",
+    ]
+
+
 def test_a_tree_is_synced_whole_before_it_is_found(tmp_path: Path) -> None:
     (tmp_path / "building").mkdir()
     assert changes(tmp_path, "Disk().publish_directory(top / 'building', top / 'done')") == [

@@ -391,6 +391,22 @@ def test_mounted_file_systems_become_a_machine(
         check_tree(esp, document)
 
 
+def test_programs_of_others_on_the_esp_are_left_alone(tmp_path: Path, settings: Settings) -> None:
+    theirs = {
+        "EFI/BOOT/BOOTX64.EFI": b"MZ shim of another system",
+        "EFI/BOOT/fbx64.efi": b"MZ what its shim starts",
+        "EFI/systemd/systemd-bootx64.efi": b"MZ #### LoaderInfo: systemd-boot 999 ####",
+        "EFI/Microsoft/Boot/bootmgfw.efi": b"MZ Windows",
+    }
+    with two_file_systems(tmp_path, ("mkfs.ext4", "-q"), "defaults") as (root, esp, _):
+        for name, data in theirs.items():
+            (esp / name).parent.mkdir(parents=True, exist_ok=True)
+            (esp / name).write_bytes(data)
+        install_to_filesystem(root, esp, settings, Silent())
+        assert {name: (esp / name).read_bytes() for name in theirs} == theirs
+        assert (esp / "EFI/bootd/systemd-bootx64.efi").read_bytes() == LOADER
+
+
 def test_folders_that_are_no_mount_points_are_refused(tmp_path: Path, settings: Settings) -> None:
     with two_file_systems(tmp_path, ("mkfs.ext4", "-q"), "defaults") as (root, esp, _):
         (root / "below").mkdir()

@@ -11,7 +11,8 @@ Every primitive of the durable-write gateway is a step. `CutDisk` stops before s
 
 A name is durable after its folder was fsynced or the file system was; content after an fsync of the
 file or the file system's. ``$BOOT`` is VFAT: there a file that got a new name is empty after a cut
-until its file system was synced (`bootd.boot.entries`), and what is removed there has to be kept
+until its file system was synced (`bootd.boot.entries`), or, where it replaced one that is kept open
+until then (`Disk.replace_kept`), it is the old one; and what is removed there has to be kept
 open until that is durable (`Disk.remove_file`, `Disk.remove_empty_directory`).
 """
 
@@ -54,12 +55,18 @@ class CutDisk(Disk):
         self._kept = 0
         self._changes: list[_Change] = []
         self._unsynced: set[Path] = set()
+        self._keeps_old = False
+        self._old: dict[Path, Path] = {}
 
     def lose(self, loss: Loss) -> None:
         """Make the disk what it may be after the cut."""
         for change in reversed(self._changes):
             if loss == "lost" or loss == _file_system_lost(change.folder):
                 change.undo()
+        if loss in ("torn", "lost", "boot lost"):
+            for path, old in self._old.items():
+                path.unlink(missing_ok=True)
+                os.link(old, path)
         for path in filter(Path.is_file, self._unsynced):
             # Root, as the daemon is, may write to read-only files that were left; a test may not.
             mode = stat.S_IMODE(path.stat().st_mode)
@@ -104,8 +111,17 @@ class CutDisk(Disk):
         self._step("syncfs", path)
         super().sync_filesystem(path)
         left = _file_system_lost(path)
+        if left == "boot lost":
+            self._old.clear()
         self._changes = [one for one in self._changes if _file_system_lost(one.folder) != left]
         self._unsynced = {one for one in self._unsynced if _file_system_lost(one) != left}
+
+    def replace_kept(self, path: Path, data: bytes, mode: int = 0o600) -> None:
+        self._keeps_old = True
+        try:
+            super().replace_kept(path, data, mode)
+        finally:
+            self._keeps_old = False
 
     def add_small_file(self, path: str, data: bytes, mode: int = 0o400) -> None:
         self.add_file(Path(path), data, mode)
@@ -136,7 +152,9 @@ class CutDisk(Disk):
         kept = self._keep(target)
         super()._rename(source, target)
         on_boot = target.is_file() and _file_system_lost(target) == "boot lost"
-        if source in self._unsynced or on_boot:
+        if on_boot and self._keeps_old and kept is not None:
+            self._old[target] = kept
+        elif source in self._unsynced or on_boot:
             self._unsynced.discard(source)
             self._unsynced.add(target)
 

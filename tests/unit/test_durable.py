@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from support.power import CutDisk, PowerCut
+from support.power import LOSSES, CutDisk, Loss, PowerCut
 
 from bootd.durable import TEMPORARY_PREFIX, Disk, storage_errors
 from bootd.model.errors import NoSpaceError, WriteFailedError
@@ -54,6 +54,19 @@ def test_a_cut_leaves_the_old_record_or_the_new_one(tmp_path: Path, cut: int, lo
     with pytest.raises(PowerCut):
         disk.replace_file(path, b"new")
     disk.lose(loss)  # type: ignore[arg-type]
+    assert path.read_bytes() in ((b"old",) if cut < 2 else (b"old", b"new"))
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("cut", range(3))
+def test_a_cut_leaves_a_whole_file_on_vfat(tmp_path: Path, cut: int, loss: Loss) -> None:
+    path = tmp_path / "boot/loader"
+    path.parent.mkdir()
+    path.write_bytes(b"old")
+    disk = CutDisk(tmp_path / "limbo", cut)
+    with pytest.raises(PowerCut):
+        disk.replace_kept(path, b"new")
+    disk.lose(loss)
     assert path.read_bytes() in ((b"old",) if cut < 2 else (b"old", b"new"))
 
 
