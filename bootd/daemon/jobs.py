@@ -158,18 +158,17 @@ class JobRunner:
             await self._task
 
     async def _run(self, job: Job, work: asyncio.Task[dict[str, Any]]) -> None:
+        outcome: str | BootdError
         try:
-            document = await work
+            outcome = json.dumps(without_contents(await work))
         except asyncio.CancelledError:
-            job.error = CancelledError("the job was cancelled")
+            outcome = CancelledError("the job was cancelled")
         except BootdError as error:
-            job.error = error
+            outcome = error
         except Exception as error:  # noqa: BLE001 - a job must end, whatever befell it
             _log.exception("job %d (%s) failed", job.id, job.kind)
-            job.error = InternalError(f"{job.kind} failed: {type(error).__name__}")
-        else:
-            job.result = json.dumps(without_contents(document))
-        await self._end(job)
+            outcome = InternalError(f"{job.kind} failed: {type(error).__name__}")
+        await self._end(job, outcome)
 
     async def _guarded(self, job: Job) -> dict[str, Any]:
         def advance(step: Step) -> None:
@@ -179,16 +178,19 @@ class JobRunner:
         async with self._changing:
             return await self._worker.run(job.kind, job.arguments, advance)
 
-    async def _end(self, job: Job) -> None:
+    async def _end(self, job: Job, outcome: str | BootdError) -> None:
         try:
             await self._settle(job)
         except Exception:  # noqa: BLE001 - a job must end, whatever befell it
             _log.exception("what job %d (%s) changed could not be taken up", job.id, job.kind)
-        if job.error is None:
+        # Result, error and state in one step: progress may be told while the job settles.
+        if isinstance(outcome, str):
+            job.result = outcome
             job.step = Step(job.step.phase, job.step.total, job.step.total, 1.0)
             job.state = JobState.DONE
         else:
-            cancelled = isinstance(job.error, CancelledError)
+            job.error = outcome
+            cancelled = isinstance(outcome, CancelledError)
             job.state = JobState.CANCELLED if cancelled else JobState.FAILED
         self._listener.job_ended(job)
         asyncio.get_running_loop().call_later(self._linger_seconds, self._forget, job)

@@ -2,7 +2,7 @@
 
 Nothing here is remembered that the disk does not say, so a daemon that was killed takes up where it
 was. `look` costs a few ``stat`` calls: records are replaced by renames, which change their folder's
-time.
+time. One read of the disk follows the other, so that an older one never replaces a newer one.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Final
 
 from bootd import __version__
 from bootd.daemon.event_loop import asyncio
@@ -27,6 +28,11 @@ from bootd.operations.status import status
 _log = logging.getLogger(__name__)
 
 _Stamp = tuple[int, ...]
+
+_NANOSECONDS: Final = 1_000_000_000
+_UNSETTLED_SECONDS: Final = 3
+"""For how long after a change another one may leave a folder the same time: on VFAT, as ``$BOOT``
+is, times are even seconds, and our clock tells whole ones."""
 
 
 class Machine:
@@ -51,6 +57,7 @@ class Machine:
         self.status = _unknown()
         self.etc: Mapping[DeploymentId, EtcCounts] = {}
         self._stamp: _Stamp = ()
+        self._reading = asyncio.Lock()
 
     @property
     def live(self) -> bool:
@@ -94,7 +101,7 @@ class Machine:
         await self.read()
 
     async def look(self) -> bool:
-        """Read the status if the disk changed; return whether it did."""
+        """Read the status if the disk changed, or may have changed; return whether it was read."""
         if await asyncio.to_thread(self._take_stamp) == self._stamp:
             return False
         await self.read()
@@ -102,10 +109,15 @@ class Machine:
 
     async def read(self) -> None:
         """Read the status; what is in the way of that becomes a problem in it."""
-        self._stamp, self.status, self.etc = await asyncio.to_thread(self._read)
+        async with self._reading:
+            self._stamp, self.status, self.etc = await asyncio.to_thread(self._read)
 
     def _read(self) -> tuple[_Stamp, StatusDocument, Mapping[DeploymentId, EtcCounts]]:
         stamp = self._take_stamp()
+        now = int(self.host.clock.now().timestamp())
+        if any(abs(now - when // _NANOSECONDS) <= _UNSETTLED_SECONDS for when in stamp):
+            # The next change might leave the very same stamp, so this one proves nothing.
+            stamp = ()
         try:
             with with_boot(self.host) as host:
                 found = status(host)

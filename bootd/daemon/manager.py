@@ -321,9 +321,12 @@ class ManagerObject:
     async def _change(
         self, operation: Callable[..., object], *arguments: object, **more: object
     ) -> None:
-        async with self._runner.change():
-            await asyncio.to_thread(self._machine.change, operation, *arguments, **more)
-        await self._refresh()
+        try:
+            async with self._runner.change():
+                await asyncio.to_thread(self._machine.change, operation, *arguments, **more)
+        finally:
+            # What failed may have done a part.
+            await self._refresh()
 
     def _state(self) -> str:
         running = self._runner.running

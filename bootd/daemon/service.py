@@ -109,8 +109,9 @@ class Service:
             await self._machine.reload()
         except BootdError as error:
             _log.error("the old configuration stays: %s", error.message)
-        await self._ask_systemd()
+        # First: systemd takes its time, and no property may name what has no object yet.
         self._show()
+        await self._ask_systemd()
 
     async def stop(self) -> None:
         """Cancel the running job and wait until its child is gone."""
@@ -133,7 +134,7 @@ class Service:
             self._pending = loop.call_later(PUBLISH_SECONDS, self._publish_progress, job)
 
     def job_ended(self, job: Job) -> None:
-        """Publish the end of a job."""
+        """Publish the end of a job, after all that it changed."""
         if self._pending is not None:
             self._pending.cancel()
         self._publish_progress(job)
@@ -150,10 +151,11 @@ class Service:
 
     def _publish_progress(self, job: Job) -> None:
         self._pending = None
-        self._server.publish(_path(job))
-        self._server.publish(names.ROOT)
         self._write_status()
+        self._server.publish(names.ROOT)
         self._tell_status()
+        # Last: who sees that a job has ended stops to listen.
+        self._server.publish(_path(job))
 
     async def _settle(self, job: Job) -> None:
         await self._machine.read()
@@ -178,8 +180,8 @@ class Service:
             else:
                 self._deployments[path] = DeploymentObject(status, counts)
                 self._server.export(path, names.DEPLOYMENT, self._deployments[path])
-        self._server.publish(names.ROOT)
         self._write_status()
+        self._server.publish(names.ROOT)
         for path in self._deployments.keys() - found.keys():
             del self._deployments[path]
             self._server.withdraw(path)

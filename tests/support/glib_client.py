@@ -1,7 +1,8 @@
 """A client as GNOME programs are: PyGObject's Gio.DBusProxy, run by the distribution's Python.
 
 It starts a job (Switch to the reference that is its argument), follows it by the proxy's signals to
-its end, and prints what it saw as one JSON line. Cached properties are read without asking again.
+its end, and prints what it saw as one JSON line. Cached properties are read without asking again;
+``after`` is what they are at the moment in which the job's own say that it has ended.
 """
 
 import json
@@ -10,6 +11,7 @@ import sys
 from gi.repository import Gio, GLib
 
 BUS_NAME = "org.bootd1"
+_OF_THE_MACHINE = ("State", "Staged", "RebootRequired")
 
 
 def proxy(path, interface):
@@ -47,29 +49,36 @@ def main():
 
     def on_signal(_proxy, _sender, name, arguments):
         seen["signals"].append([name, *arguments.unpack()])
+        look()
 
     manager.connect("g-properties-changed", on_manager)
     manager.connect("g-signal", on_signal)
+    job = None
+
+    def look(*_):
+        if job is None:
+            return
+        seen["progress"].append(cached(job, "Progress"))
+        if cached(job, "State") == "running":
+            return
+        if "after" not in seen:
+            seen["after"] = {name: cached(manager, name) for name in _OF_THE_MACHINE}
+        if cached(job, "Result") and "JobRemoved" in [name for name, *_ in seen["signals"]]:
+            loop.quit()
+
     [path] = manager.call_sync(
         "Switch", GLib.Variant("(sa{sv})", (sys.argv[1], {})), Gio.DBusCallFlags.NONE, -1, None
     ).unpack()
     job = proxy(path, "org.bootd1.Job")
-
-    def look(*_):
-        seen["progress"].append(cached(job, "Progress"))
-        if cached(job, "State") != "running" and cached(job, "Result"):
-            loop.quit()
-
     job.connect("g-properties-changed", look)
-    look()
-    GLib.timeout_add_seconds(60, loop.quit)
-    if cached(job, "State") == "running" or not cached(job, "Result"):
-        loop.run()
+    # What was sent before the job's properties were read came before them, and waits here.
     context = loop.get_context()
     while context.pending():
         context.iteration(False)
+    look()
+    GLib.timeout_add_seconds(60, loop.quit)
+    loop.run()
     seen["job"] = {name: cached(job, name) for name in ("State", "Phase", "Result", "Error", "Id")}
-    seen["after"] = {name: cached(manager, name) for name in ("State", "Staged", "RebootRequired")}
     objects = Gio.DBusObjectManagerClient.new_for_bus_sync(
         Gio.BusType.SYSTEM,
         Gio.DBusObjectManagerClientFlags.NONE,

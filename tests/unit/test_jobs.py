@@ -10,7 +10,7 @@ from support.worker_script import done, worker
 
 from bootd.daemon.jobs import MAX_ENDED, Job, JobRunner, JobState
 from bootd.daemon.worker import Worker
-from bootd.model.errors import BusyError, InternalError
+from bootd.model.errors import BootdError, BusyError, InternalError
 
 _WAITS = "progress(0.1)\nsys.stdin.read()\nsay(event='error', code='cancelled', message='so be it')"
 
@@ -51,12 +51,12 @@ class Bench:
 
     def __init__(self, body: str, *, kill_after: float = 5, **more: float) -> None:
         self.listener = Listener()
-        self.settled: list[JobState] = []
+        self.settled: list[tuple[JobState, str, BootdError | None]] = []
         child = Worker(None, worker(body), kill_after=kill_after)
         self.runner = JobRunner(child, self.listener, self._settle, **more)
 
     async def _settle(self, job: Job) -> None:
-        self.settled.append(job.state)
+        self.settled.append((job.state, job.result, job.error))
 
     async def finish(self, kind: str = "check", **arguments: object) -> Job:
         job = self.runner.start(kind, arguments, 0)
@@ -73,7 +73,7 @@ async def test_job_tells_its_life_and_leaves_a_result():
     assert job.step.done == job.step.total == 2
     assert bench.listener.told[0] == ("new", 1)
     assert bench.listener.told[-1] == ("ended", 1)
-    assert bench.settled == [JobState.RUNNING], "settled before the end is told"
+    assert bench.settled == [(JobState.RUNNING, "", None)], "settled before any of the end is told"
 
 
 async def test_child_gets_the_request():
@@ -210,7 +210,9 @@ async def test_ended_jobs_are_bounded_in_time():
     ],
 )
 async def test_child_that_fails(body: str, code: str, message: str):
-    job = await Bench(body).finish()
+    bench = Bench(body)
+    job = await bench.finish()
+    assert bench.settled == [(JobState.RUNNING, "", None)]
     assert job.state is JobState.FAILED
     assert job.error is not None
     assert job.error.code == code
