@@ -6,9 +6,10 @@ on both, that; differently on both, mine, and a conflict. No combination of tree
 
 Beyond that:
 
-* A folder's content is that it is one; what it holds is decided path by path. A folder of mine that
-  is unchanged itself still stands in the way of a file or of nothing when something of mine is left
-  in it; a folder that was deleted here comes back when theirs has new names in it.
+* A folder's content is that it is one; what it holds is decided path by path, as long as theirs has
+  the folder, too. One that became a file, a link or nothing there goes whole, or stays whole when
+  something of mine is in it. A folder that was deleted here comes back when theirs has new names in
+  it.
 * Metadata only means something on the type of file it was given to. On what the image removed or
   replaced by another type, a change of it is dropped with a note.
 * A special file of mine that is no one's default is not carried: the rules see nothing there.
@@ -174,18 +175,26 @@ class _Decision:
 
     def _my_folder(self, path: bytes, versions: Versions) -> Outcome | None:
         base, _, theirs = versions
+        if isinstance(base, Directory) and not isinstance(theirs, Directory):
+            return self._folder_without_theirs(path, versions)
         children = self._children(path, versions)
-        if isinstance(theirs, Directory):
-            return self._keep(path, versions, Side.MINE, children)
-        if isinstance(base, Directory):
-            if not children:
-                return self._take(path, versions, Side.THEIRS)
-            if theirs is None:
-                self.notes.append((path, NoteKind.FOLDER_KEPT))
-            else:
-                self._conflict(path, versions)
-        elif not same_content(base, theirs):
+        if not isinstance(theirs, Directory) and not same_content(base, theirs):
             self._conflict(path, versions)
+        return self._keep(path, versions, Side.MINE, children)
+
+    def _folder_without_theirs(self, path: bytes, versions: Versions) -> Outcome | None:
+        """Decide a folder of mine and base which theirs has as a file or link, or not at all.
+
+        With something of mine left in it the folder is one thing and one question: what nobody
+        changed stays beside it, since half a folder is neither side's configuration.
+        """
+        before = len(self.conflicts), len(self.notes), self.tallies.copy()
+        if not self._children(path, versions):
+            return self._take(path, versions, Side.THEIRS)
+        conflicts, notes, self.tallies = before
+        del self.conflicts[conflicts:], self.notes[notes:]
+        children = self._children(path, Versions(None, versions.mine, None))
+        self._conflict(path, versions)
         return self._keep(path, versions, Side.MINE, children)
 
     def _their_folder(self, path: bytes, versions: Versions) -> Outcome | None:

@@ -87,9 +87,12 @@ def _keep_what_holds(
         ]
         if path and left and not is_folder(stands):
             if is_folder(mine.get(path)):
+                # It stays whole: all of mine below, and one question for all of it.
+                below = [other for other in want if other.startswith(path + b"/")]
+                _drop(below, want, conflicts)
+                want |= {other: "mine" for other in mine if other.startswith(path + b"/")}
                 want[path] = "mine"
-                if theirs.get(path) is not None:
-                    conflicts[path] = "type"
+                conflicts[path] = kind(mine.get(path), theirs.get(path))
             else:
                 want[path] = "theirs"
                 conflicts.pop(path, None)
