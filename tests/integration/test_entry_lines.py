@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from support.machine import Machine, installed, publish
 
-from bootd.boot.entries import list_entries
 from bootd.boot.entry import BootEntry
 from bootd.boot.entry_lines import LEFT_OUT
+from bootd.boot.listing import list_entries
 from bootd.model.deployment import DeploymentId
 from bootd.operations.collect import collect
 from bootd.operations.progress import Silent
