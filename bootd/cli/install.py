@@ -9,6 +9,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
+from bootd.boot.firmware import Firmware
 from bootd.cli.offline import OperationProgress
 from bootd.cli.output import Output
 from bootd.cli.progress import displayed
@@ -52,14 +53,25 @@ def add_settings(parser: ArgumentParser) -> None:
         help="public keys that may log in as root",
     )
     parser.add_argument("--hostname", metavar="NAME", default=None, help="the machine's name")
+    parser.add_argument(
+        "--generic-image",
+        action="store_true",
+        help="what is installed is for another machine: this one's firmware is not asked whether "
+        "it could start it, and gets no entry for it",
+    )
 
 
 def run_installation(
     arguments: Namespace,
     output: Output,
-    operation: Callable[[Settings, Progress], InstallDocument],
+    operation: Callable[[Settings, Progress, Firmware | None], InstallDocument],
 ) -> int:
     """Install and show progress; a signal that ends it leaves nothing mounted.
+
+    Args:
+        arguments: of the command line.
+        output: where to show the result.
+        operation: installs; it is given this machine's firmware unless that is not to start it.
 
     Raises:
         BootdError: it could not be done.
@@ -71,12 +83,13 @@ def run_installation(
         root_keys=_read_keys(arguments.root_ssh_key),
         hostname=arguments.hostname,
     )
+    firmware = None if arguments.generic_image else Firmware()
     # Under nohup(1) a lost terminal is to be no end.
     ending = [number for number in _ENDING if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, _stop) for number in ending}
     try:
         with displayed(output) as display:
-            document = operation(settings, OperationProgress(display))
+            document = operation(settings, OperationProgress(display), firmware)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

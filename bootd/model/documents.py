@@ -147,6 +147,24 @@ class FinalizeDocument(Document):
     etc: EtcReport | None
 
 
+class FirmwareEntry(BaseModel):
+    """An entry among what the firmware of this machine starts, or what kept it from being made."""
+
+    model_config = ConfigDict(frozen=True, defer_build=True)
+
+    label: str
+    number: str | None
+    """Four hex digits, as in ``Boot0003``; it is the first. None: there is no entry."""
+    partition: str
+    """The UUID of the EFI system partition."""
+    loader: str
+    """The loader's path on that, with backslashes."""
+    problem: str | None
+    """Why there is none."""
+    command: str
+    """What makes the entry, for a shell."""
+
+
 class InstallDocument(Document):
     """Result of an installation."""
 
@@ -163,6 +181,12 @@ class InstallDocument(Document):
     """The root file system's type."""
     kernel_arguments: list[str]
     fetched_bytes: int
+    loader: str | None = None
+    """Where the boot loader is on the EFI system partition; None: no name for it was free."""
+    firmware_entries: list[FirmwareEntry] = Field(default_factory=list)
+    """What this machine's firmware starts; none for a disk that is for another machine."""
+    warnings: list[str] = Field(default_factory=list)
+    """What may keep the machine from starting, or from starting this; a sentence each."""
 
 
 class RollbackDocument(Document):

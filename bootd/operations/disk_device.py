@@ -22,15 +22,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from bootd.boot.block_device import ESP_TYPE, DiskPartition, loop_file
 from bootd.durable import Disk, storage_errors
 from bootd.model.errors import (
     BootPartitionFullError,
     DeviceInUseError,
     DeviceNotEmptyError,
     InvalidArgumentError,
+    NoSpaceError,
     ProcessFailedError,
 )
 from bootd.operations.disk_layout import (
+    ESP_NUMBER,
     FINISHED,
     ROOT_NUMBER,
     Partition,
@@ -61,6 +64,8 @@ _PACKAGES: Final = {
     "mkfs.xfs": "xfsprogs",
 }
 """Debian's package of each program that is not on every machine."""
+_BLOCK: Final = 512
+"""What stat(2) counts a file's blocks in."""
 _PROBED_BYTES: Final = 1 << 20
 _PATIENCE_SECONDS: Final = 1_800.0
 """For what takes long on a slow or large disk."""
@@ -136,6 +141,45 @@ def refuse_contents(device: Path) -> None:
     with storage_errors("read", device), device.open("rb", buffering=0) as stream:
         if any(stream.read(_PROBED_BYTES)):
             raise DeviceNotEmptyError(f"{device} holds data of a kind that is not known")
+
+
+def check_file_room(device: Path, image: int) -> None:
+    """Refuse a disk image in a file whose file system has no room for what will be written to it.
+
+    Holes of a file take no room until something is written there. What already takes room in it
+    will be overwritten. The same goes for a loop device over a file; a disk has all its room.
+
+    Args:
+        device: the disk or file.
+        image: the bytes that the image may need.
+
+    Raises:
+        NoSpaceError: with the numbers.
+        WriteFailedError: the file or its file system cannot be asked.
+    """
+    file = loop_file(device) if device.is_block_device() else device
+    if file is None or not file.is_file():
+        return
+    with storage_errors("measure", file):
+        status, found = file.stat(), os.statvfs(file)
+    free = found.f_bavail * found.f_frsize
+    there = status.st_blocks * _BLOCK
+    if min(image, status.st_size) > free + there:
+        raise NoSpaceError(
+            f"the file system of {file} has {free / 1e6:,.0f} MB free, and what is written to the "
+            f"file may need {(image - there) / 1e6:,.0f} MB",
+            hint="Free room there, or make the disk image elsewhere; nothing was changed.",
+        )
+
+
+def esp_partition(device: Path) -> DiskPartition:
+    """Return the EFI system partition of a disk that was installed to.
+
+    Raises:
+        ProcessFailedError: sfdisk(8) failed.
+    """
+    found = run(["sfdisk", "--part-uuid", device, str(ESP_NUMBER)]).stdout
+    return DiskPartition(device, ESP_NUMBER, found.decode().strip().lower(), ESP_TYPE)
 
 
 def partition(device: Path, architecture: str) -> list[Partition]:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from bootd.boot.block_device import ESP_TYPE
 from bootd.model.errors import NoSpaceError
 
 ESP_BYTES: Final = 1 << 30
@@ -19,7 +20,6 @@ ESP_BYTES: Final = 1 << 30
 MINIMUM_ROOT: Final = 1 << 30
 _ALIGNMENT: Final = 2 << 20
 """The tables at both ends, and partitions that start at multiples of 1 MiB."""
-ESP_TYPE: Final = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b"
 ROOT_TYPES: Final = {
     "x86_64": "4f68bce3-e8cd-4db1-96e7-fbcaf984b709",
     "aarch64": "b921b045-1df0-41c3-af44-4c6f280d3fae",

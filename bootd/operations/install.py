@@ -11,17 +11,18 @@ refused. On a disk the mark is the name of the root partition, and all of it beg
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import platform
+from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
+from bootd.boot.block_device import DiskPartition, is_removable
 from bootd.boot.entries import remove_entry
+from bootd.boot.firmware import Firmware
 from bootd.boot.listing import list_entries
 from bootd.boot.loader_install import find_loader, install_loader
 from bootd.durable import TEMPORARY_PREFIX, Disk, temporary_name
@@ -31,6 +32,7 @@ from bootd.model.deployment import DeploymentId
 from bootd.model.documents import InstallDocument
 from bootd.model.errors import (
     AlreadyInstalledError,
+    BootPartitionFullError,
     InvalidArgumentError,
     NotAuthorizedError,
 )
@@ -40,9 +42,15 @@ from bootd.operations.disk_layout import ESP_NUMBER, ROOT_NUMBER, ROOT_TYPES, ch
 from bootd.operations.finalize import finalize
 from bootd.operations.host import Host
 from bootd.operations.install_settings import Settings, add_root_keys, write_identity
+from bootd.operations.install_target import (
+    MORE_ROOM,
+    RootFileSystem,
+    check_boot_room,
+    filesystem_uuid,
+    look_at,
+)
 from bootd.operations.progress import Phase, Progress
 from bootd.operations.stage import stage
-from bootd.process import run
 from bootd.registry.settings import RegistrySettings
 from bootd.registry.source import open_source
 from bootd.store.contents import StoreContents
@@ -57,28 +65,6 @@ _NO_COMMAND_LINE: Final = Path(os.devnull)
 """Whatever kernel runs the installer, the machine under installation has booted nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class RootFileSystem:
-    """What the kernel has to be told to find the root file system.
-
-    Attributes:
-        kind: its type.
-        uuid: its UUID.
-        subvolume: the Btrfs subvolume that is mounted, from the top of the file system; ``/`` for
-            the top itself.
-    """
-
-    kind: str
-    uuid: str
-    subvolume: str = "/"
-
-    @property
-    def arguments(self) -> tuple[str, ...]:
-        """The kernel arguments that name it."""
-        flags = () if self.subvolume == "/" else (f"rootflags=subvol={self.subvolume}",)
-        return f"root=UUID={self.uuid}", *flags
-
-
 def install_to_disk(
     device: Path,
     settings: Settings,
@@ -87,10 +73,13 @@ def install_to_disk(
     filesystem: str = "ext4",
     wipe: bool = False,
     registry: RegistrySettings | None = None,
+    firmware: Firmware | None = None,
 ) -> InstallDocument:
     """Install a machine on a whole disk, or into a disk image.
 
-    The image is asked for before the disk is touched.
+    The image is asked for before the disk is touched. Whether it has a kernel and a boot loader is
+    known only when its layers are there, and they go to the disk: what has none leaves a disk that
+    was formatted.
 
     Args:
         device: the disk, or a file that is as large as the disk shall be.
@@ -99,8 +88,11 @@ def install_to_disk(
         filesystem: the root's: one of `disk_device.FORMATS`.
         wipe: whatever the disk holds may go.
         registry: how to get at the image; None: as this machine does.
+        firmware: what is to start a disk that stays in this machine. None: the disk is for another
+            one, as a file and a removable disk are in any case.
 
     Raises:
+        NoFirmwareError: this machine could not start what would be installed.
         InvalidArgumentError: the device is no disk, or a setting cannot be used.
         DeviceInUseError, DeviceNotEmptyError: the disk is not free; nothing was changed.
         NoSpaceError, BootPartitionFullError: the disk is too small.
@@ -111,6 +103,10 @@ def install_to_disk(
     registry = registry or RegistrySettings()
     settings.check()
     architecture = _architecture()
+    if firmware is not None and (not device.is_block_device() or is_removable(device)):
+        firmware = None
+    if firmware is not None:
+        firmware.require(architecture)
     _require_root()
     devices.check_tools(filesystem)
     disk = Disk()
@@ -120,7 +116,9 @@ def install_to_disk(
         progress.report(Phase.RESOLVING)
         with closing(open_source(settings.image, registry, Path(work), disk)) as source:
             layers = [descriptor for descriptor, _ in source.resolve().layers]
-        check_size(str(device), size, needed_space(layers).bytes)
+        needed = needed_space(layers).bytes
+        check_size(str(device), size, needed)
+        devices.check_file_room(device, needed)
         progress.report(Phase.FORMATTING)
         parts = devices.partition(device, architecture)
         esp, root = parts[ESP_NUMBER - 1], parts[ROOT_NUMBER - 1]
@@ -132,14 +130,17 @@ def install_to_disk(
                 # $BOOT is filled here first and copied to its partition as a whole.
                 boot = folder / f"{TEMPORARY_PREFIX}esp"
                 host = _host(folder, boot, Path(work), disk, registry)
-                found = RootFileSystem(filesystem, _uuid(loop))
+                found = RootFileSystem(filesystem, filesystem_uuid(loop))
                 document = install(host, found, settings, progress)
                 with devices.attached(device, esp) as esp_loop:
                     devices.make_esp(esp_loop, esp.size, boot)
                 disk.remove_tree(boot)
         devices.name_finished(device, disk)
     devices.tell_kernel(device)
-    return document.model_copy(update={"device": str(device)})
+    document = document.model_copy(update={"device": str(device)})
+    if firmware is None:
+        return document
+    return _enter(document, firmware, [devices.esp_partition(device)])
 
 
 def install_to_filesystem(
@@ -149,10 +150,12 @@ def install_to_filesystem(
     progress: Progress,
     *,
     registry: RegistrySettings | None = None,
+    firmware: Firmware | None = None,
 ) -> InstallDocument:
     """Install a machine into a root file system, with its EFI system partition, both mounted.
 
-    Other files in either stay as they are.
+    Other files in either stay as they are. What can be known to be wrong with the two is said
+    before anything is fetched or written.
 
     Args:
         root: where the root file system is mounted.
@@ -160,19 +163,29 @@ def install_to_filesystem(
         settings: what the machine begins with.
         progress: told what is done.
         registry: how to get at the image; None: as this machine does.
+        firmware: what is to start the machine. None: it is for another machine.
 
     Raises:
-        InvalidArgumentError: one of the folders is no mount point, or a setting cannot be used.
+        NoFirmwareError: this machine could not start what would be installed.
+        InvalidArgumentError: one of the folders is no mount point or its file system will not do,
+            or a setting cannot be used.
         AlreadyInstalledError: the file system holds a machine already.
         BootdError: see `install_to_disk`.
     """
     settings.check()
+    architecture = _architecture()
+    if firmware is not None:
+        firmware.require(architecture)
     _require_root()
-    found = _mounted_root(root)
-    _mount_facts(esp)
     with TemporaryDirectory(prefix="bootd-install-") as work:
         host = _host(root, esp, Path(work), Disk(), registry or RegistrySettings())
-        return install(host, found, settings, progress)
+        again = host.sysroot.store.exists()
+        target = look_at(root, esp, architecture, settings.kernel_arguments, again=again)
+        document = install(host, target.root, settings, progress)
+    stack = target.stack_warnings(document.kernel_arguments)
+    warnings = [*target.warnings, *stack, *document.warnings]
+    document = document.model_copy(update={"warnings": warnings})
+    return document if firmware is None else _enter(document, firmware, target.partitions)
 
 
 def install(
@@ -194,7 +207,11 @@ def install(
     sysroot = host.sysroot
     architecture = _architecture()
     _begin(sysroot)
-    staged = stage(host, progress, reference=settings.image)
+    try:
+        staged = stage(host, progress, reference=settings.image)
+    except BootPartitionFullError as error:
+        # There is nothing yet that bootd could be asked to remove.
+        raise BootPartitionFullError(error.message, hint=MORE_ROOM) from error
     identifier = staged.deployment
     assert identifier is not None
     progress.report(Phase.INSTALLING)
@@ -205,6 +222,7 @@ def install(
         layout.root.entries[b"var"] = layout.var
         now = int(host.clock.now().timestamp())
         add_root_keys(layout.root, settings.root_keys, image.contents, now)
+    warnings = check_boot_room(sysroot, sysroot.read_deployment(identifier).kernel, loader.size)
     _add_arguments(sysroot, identifier, settings.machine_arguments(root.arguments))
     finalized = finalize(host, _Installing(progress))
     assert finalized.entry is not None
@@ -213,8 +231,7 @@ def install(
     sysroot.write_intent(sysroot.read_intent().model_copy(update={"image": follows}))
     _fill_var(sysroot, layout.var, image.contents)
     places = install_loader(sysroot, image.contents.read(loader), architecture)
-    for other in places.others:
-        _log.warning("%s", other)
+    warnings += [f"{other}." for other in places.others]
     sysroot.disk.remove_file(_mark(sysroot))
     return InstallDocument(
         image=staged.image,
@@ -226,7 +243,19 @@ def install(
         filesystem=root.kind,
         kernel_arguments=sysroot.read_deployment(identifier).kernel_arguments,
         fetched_bytes=staged.fetched_bytes,
+        loader=next(iter(places.names), None),
+        warnings=warnings,
     )
+
+
+def _enter(
+    document: InstallDocument, firmware: Firmware, partitions: Sequence[DiskPartition]
+) -> InstallDocument:
+    """Let this machine's firmware start what was installed, from any member of a RAID array."""
+    if document.loader is None:
+        return document
+    entries = [firmware.enter(partition, document.loader) for partition in partitions]
+    return document.model_copy(update={"firmware_entries": entries})
 
 
 class _Installing:
@@ -290,37 +319,6 @@ def _host(physical: Path, boot: Path, work: Path, disk: Disk, registry: Registry
     )
     # What this machine's bootd.toml says is about this machine.
     return Host(sysroot, Configuration(), registry)
-
-
-def _mounted_root(root: Path) -> RootFileSystem:
-    facts = _mount_facts(root)
-    subvolume = facts["fsroot"]
-    if subvolume != "/" and facts["fstype"] != "btrfs":
-        raise InvalidArgumentError(
-            f"{root} is the folder {subvolume} of a file system and not its top",
-            hint="Mount the file system itself.",
-        )
-    # Btrfs names the subvolume behind the device.
-    source = facts["source"].partition("[")[0]
-    return RootFileSystem(facts["fstype"], _uuid(Path(source)), subvolume)
-
-
-def _mount_facts(folder: Path) -> dict[str, str]:
-    columns = "SOURCE,FSTYPE,FSROOT"
-    command = ["findmnt", "--json", "--output", columns, "--mountpoint", str(folder)]
-    done = run(command, expected=(0, 1))
-    if done.returncode != 0:
-        raise InvalidArgumentError(
-            f"nothing is mounted on {folder}",
-            hint="Mount the root file system and the EFI system partition first.",
-        )
-    found = json.loads(done.stdout)["filesystems"][-1]
-    return {key: str(value) for key, value in found.items()}
-
-
-def _uuid(device: Path) -> str:
-    command = ["blkid", "--probe", "--match-tag", "UUID", "--output", "value"]
-    return run([*command, device]).stdout.decode().strip()
 
 
 def _architecture() -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -15,18 +14,23 @@ from pathlib import Path
 
 import pytest
 from support import stopped_installation
+from support.efibootmgr import efibootmgr_in
 from support.installing import (
     KEY,
     LOADER,
     disk_image,
     installable_image,
     loop_device,
+    make_heap,
     mounted_device,
+    partition_device,
     partition_options,
     tool,
 )
 from support.machine import Machine
 
+from bootd.boot.block_device import ESP_TYPE, is_removable
+from bootd.boot.firmware import Firmware
 from bootd.model.documents import InstallDocument
 from bootd.model.errors import (
     AlreadyInstalledError,
@@ -36,6 +40,7 @@ from bootd.model.errors import (
     InvalidArgumentError,
     InvalidTreeError,
     NoBootLoaderError,
+    NoFirmwareError,
     NoKernelError,
     NoSpaceError,
     TransportError,
@@ -54,8 +59,7 @@ FOLLOWED = "registry.example/os:stable"
 
 @pytest.fixture(scope="module", autouse=True)
 def heap_of_multiprocessing() -> None:
-    """Python makes it once and keeps it open for good: before the first test looks, then."""
-    multiprocessing.get_context("spawn").Value("q", 0)
+    make_heap()
 
 
 @pytest.fixture
@@ -196,6 +200,71 @@ def test_a_block_device_becomes_a_machine_that_the_kernel_sees(
         assert listing.split() == ["loop", "part", "part"]
     with opened(disk, tmp_path) as found:
         check_root(found, document)
+
+
+@pytest.fixture
+def firmware(tmp_path: Path) -> Firmware:
+    (tmp_path / "efi").mkdir()
+    return Firmware(tmp_path / "efi")
+
+
+def test_this_machine_s_firmware_starts_its_new_disk(
+    tmp_path: Path, settings: Settings, firmware: Firmware, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    efibootmgr = efibootmgr_in(tmp_path, monkeypatch)
+    disk = disk_image(tmp_path / "disk.img")
+    with loop_device(disk) as device:
+        document = install_to_disk(device, settings, Silent(), firmware=firmware)
+        [entry] = document.firmware_entries
+        assert (entry.number, entry.problem) == ("0002", None)
+        assert entry.partition == tool("sfdisk", "--part-uuid", device, "1").strip().lower()
+        assert efibootmgr.state["order"] == ["0002", "0000", "0004", "0001"]
+        [made] = efibootmgr.changes()
+        assert made[:5] == ["--create", "--disk", str(device), "--part", "1"]
+        path = made[made.index("--loader") + 1].replace("\\", "/")
+        with loop_device(disk, *partition_options(disk)[0]) as esp:
+            assert tool("mtype", "-i", esp, f"::{path}").encode() == LOADER
+        wiped = install_to_disk(device, settings, Silent(), firmware=firmware, wipe=True)
+        assert wiped.firmware_entries[0].number == "0003"
+
+
+def test_firmware_that_takes_no_entry_is_told_and_the_machine_is_there(
+    tmp_path: Path, settings: Settings, firmware: Firmware, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    efibootmgr_in(tmp_path, monkeypatch).change(broken=True)
+    with two_file_systems(tmp_path, ("mkfs.ext4", "-q"), "defaults") as (root, esp, _):
+        document = install_to_filesystem(root, esp, settings, Silent(), firmware=firmware)
+        [entry] = document.firmware_entries
+        assert entry.problem is not None
+        assert "No space left on device" in entry.problem
+        check_tree(esp, document)
+
+
+def test_a_disk_for_another_machine_leaves_the_firmware_alone(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    efibootmgr = efibootmgr_in(tmp_path, monkeypatch)
+    absent = Firmware(tmp_path / "absent")
+    disk = disk_image(tmp_path / "disk.img")
+    assert install_to_disk(disk, settings, Silent(), firmware=absent).firmware_entries == []
+    with loop_device(disk) as device:
+        assert not is_removable(device)
+        document = install_to_disk(device, settings, Silent(), wipe=True)
+        assert document.firmware_entries == []
+    assert efibootmgr.state["calls"] == []
+
+
+def test_a_machine_without_efi_is_refused_before_all_else(tmp_path: Path) -> None:
+    absent = Firmware(tmp_path / "absent")
+    unreachable = Settings(image="127.0.0.1:1/os:stable")
+    with loop_device(disk_image(tmp_path / "disk.img")) as device:
+        with pytest.raises(NoFirmwareError, match="not started by EFI firmware"):
+            install_to_disk(device, unreachable, Silent(), firmware=absent)
+        with device.open("rb") as stream:
+            assert not any(stream.read(1 << 20))
+    nowhere = tmp_path / "nowhere"
+    with pytest.raises(NoFirmwareError, match="not started by EFI firmware"):
+        install_to_filesystem(nowhere, nowhere, unreachable, Silent(), firmware=absent)
 
 
 def test_large_sectors(tmp_path: Path, settings: Settings) -> None:
@@ -339,10 +408,10 @@ def two_file_systems(folder: Path, make: tuple[str, ...], options: str) -> Itera
     disks = [disk_image(folder / name, 1 << 30) for name in ("root.img", "esp.img")]
     with (
         loop_device(disks[0]) as root_device,
-        loop_device(disks[1]) as esp_device,
+        partition_device(disks[1], ESP_TYPE) as esp_device,
     ):
         tool(*make, root_device)
-        # What mounts it as VFAT is not in every kernel.
+        # What mounts it as VFAT is not in every kernel; an ESP by its type is taken as one.
         tool("mkfs.ext4", "-q", esp_device)
         if "subvol" in options:
             with mounted_device(root_device, folder / "top") as top:

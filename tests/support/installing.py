@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -55,6 +56,11 @@ def installable_image(folder: Path, version: str = "v1", **more: bytes | str | N
     return f"oci:{folder}:latest"
 
 
+def make_heap() -> None:
+    """Let multiprocessing make its heap, which stays open for good, before a test looks."""
+    multiprocessing.get_context("spawn").Value("q", 0)
+
+
 def tool(*command: str | Path) -> str:
     """What a program prints; it must succeed."""
     done = subprocess.run(command, capture_output=True, check=False)
@@ -78,6 +84,15 @@ def loop_device(path: Path, *options: str) -> Iterator[Path]:
     finally:
         subprocess.run(["partx", "--delete", device], capture_output=True, check=False)
         tool("losetup", "--detach", device)
+
+
+@contextmanager
+def partition_device(disk: Path, kind: str) -> Iterator[Path]:
+    """A block device that is the only partition of a disk, of a type in its partition table."""
+    script = f"label: gpt\nstart=2048, type={kind}\n".encode()
+    subprocess.run(["sfdisk", "--quiet", disk], input=script, check=True)
+    with loop_device(disk, "--offset", str(2048 * 512)) as device:
+        yield device
 
 
 @contextmanager

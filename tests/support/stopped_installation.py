@@ -11,6 +11,7 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
+from bootd.boot.firmware import Firmware
 from bootd.cli.install import run_installation
 from bootd.cli.output import Output
 from bootd.model.documents import InstallDocument
@@ -31,7 +32,7 @@ class Ending:
             os.kill(os.getpid(), int(sys.argv[3]))
 
 
-def operation(settings: Settings, _: Progress) -> InstallDocument:
+def operation(settings: Settings, _: Progress, __: Firmware | None) -> InstallDocument:
     return install_to_disk(Path(sys.argv[1]), settings, Ending())
 
 
@@ -40,7 +41,12 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     arguments = Namespace(
-        image=sys.argv[2], follow=None, kernel_argument=[], root_ssh_key=None, hostname=None
+        image=sys.argv[2],
+        follow=None,
+        kernel_argument=[],
+        root_ssh_key=None,
+        hostname=None,
+        generic_image=False,
     )
     try:
         return run_installation(arguments, Output(sys.stdout, sys.stderr, quiet=True), operation)

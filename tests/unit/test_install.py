@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
+import sys
+from argparse import ArgumentParser
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from bootd.boot.block_device import ESP_TYPE
+from bootd.boot.firmware import Firmware
 from bootd.boot.loader_install import LOADER_FOLDER, find_loader
+from bootd.cli.install import add_settings, run_installation
+from bootd.cli.output import Output
 from bootd.durable import Disk
+from bootd.model.documents import InstallDocument
 from bootd.model.errors import (
     BootdError,
+    CancelledError,
     InvalidArgumentError,
     InvalidReferenceError,
     InvalidTreeError,
@@ -21,7 +29,6 @@ from bootd.model.errors import (
 from bootd.model.tree import Directory, Metadata, Node, RegularFile, Symlink, lookup
 from bootd.operations.disk_layout import (
     ESP_BYTES,
-    ESP_TYPE,
     MINIMUM_ROOT,
     ROOT_TYPES,
     UNFINISHED,
@@ -279,6 +286,26 @@ def test_users_of_a_disk_are_named() -> None:
         "/dev/vdb3 is used by /dev/mapper/data (lvm)",
     ]
     assert users_in(b'{"blockdevices": [{"path": "/dev/vdb", "type": "disk"}]}') == []
+
+
+@pytest.mark.parametrize(
+    ("words", "firmware"), [([], Firmware(Path("/sys/firmware/efi"))), (["--generic-image"], None)]
+)
+def test_the_command_line_is_about_this_machine_unless_told(
+    words: list[str], firmware: Firmware | None
+) -> None:
+    given = []
+
+    def operation(*arguments: object) -> InstallDocument:
+        given.append(arguments[2])
+        raise CancelledError("that is all the test wants to know")
+
+    parser = ArgumentParser()
+    add_settings(parser)
+    arguments = parser.parse_args(["--image", "registry.example/os:stable", *words])
+    with pytest.raises(CancelledError):
+        run_installation(arguments, Output(sys.stdout, sys.stderr, quiet=True), operation)
+    assert given == [firmware]
 
 
 def test_a_small_disk_is_refused_with_the_numbers() -> None:

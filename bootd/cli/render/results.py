@@ -62,6 +62,15 @@ def render_install(document: InstallDocument, style: Style) -> str:
     where = f"on {printable(document.device)}" if document.device else "into the file system"
     lines = [f"{style.good('Installed')} {what} {where} as {document.deployment}."]
     lines.append(f"The machine follows {printable(document.follows)}.")
+    for entry in document.firmware_entries:
+        if entry.problem is None:
+            lines.append(f"This machine's firmware starts it first (Boot{entry.number}).")
+        else:
+            lines.append(
+                f"{style.warning('No firmware entry was made:')} {printable(entry.problem)}. This "
+                f"makes it: {printable(entry.command)}"
+            )
+    lines += [f"{style.warning('Note:')} {printable(one)}" for one in document.warnings]
     return "\n".join(lines)
 
 

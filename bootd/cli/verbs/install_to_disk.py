@@ -36,10 +36,11 @@ def run(arguments: Namespace, output: Output) -> int:
     return run_installation(
         arguments,
         output,
-        lambda settings, progress: install_to_disk(
+        lambda settings, progress, firmware: install_to_disk(
             arguments.device,
             settings,
             progress,
+            firmware=firmware,
             filesystem=arguments.filesystem,
             wipe=arguments.wipe,
         ),

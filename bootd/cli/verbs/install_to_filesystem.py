@@ -30,7 +30,7 @@ def run(arguments: Namespace, output: Output) -> int:
     return run_installation(
         arguments,
         output,
-        lambda settings, progress: install_to_filesystem(
-            arguments.root, arguments.esp, settings, progress
+        lambda settings, progress, firmware: install_to_filesystem(
+            arguments.root, arguments.esp, settings, progress, firmware=firmware
         ),
     )

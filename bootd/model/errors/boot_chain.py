@@ -13,6 +13,14 @@ class NoBootPartitionError(BootChainError):
     default_hint = "Mount the EFI system partition, or name it with boot_partition in bootd.toml."
 
 
+class NoFirmwareError(BootChainError):
+    """This machine's firmware cannot start what would be installed."""
+
+    default_hint = (
+        "A disk for another machine is made with --generic-image, or as an image in a file."
+    )
+
+
 class InvalidBootEntryError(BootChainError):
     """A boot entry of bootd's own cannot be parsed."""
 
