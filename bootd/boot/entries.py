@@ -17,17 +17,27 @@ without counter, else with the fewest tries left.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final
 
 from bootd.boot.entry import PREFIX, BootEntry, parse_name, render_entry
-from bootd.boot.listing import by_age, default_pattern, is_default, own_names, ownership
+from bootd.boot.listing import (
+    by_age,
+    default_pattern,
+    is_default,
+    list_entries,
+    own_names,
+    ownership,
+)
 from bootd.boot.places import (
     entries_folder,
     entries_marker,
+    kernel_images,
     leftovers,
     loader_configuration,
     read_text,
@@ -41,13 +51,16 @@ _log = logging.getLogger(__name__)
 DEFAULT_PATTERN: Final = f"{PREFIX}*"
 _ENTRY_MODE: Final = 0o644
 _TYPE_1: Final = b"type1\n"
+_FOUND_BY_THE_LOADER: Final = "auto-"
+_COUNTER: Final = re.compile(r"\+[0-9]+(?:-[0-9]+)?(?=\.[a-z]+\Z)", re.ASCII | re.IGNORECASE)
 
 
 def prepare_loader(sysroot: Sysroot) -> None:
     """Make the loader prefer bootd's entries to foreign ones; lines of others stay.
 
     Writes ``default bootd-*`` to loader.conf(5), and the marker ``entries.srel`` where there is
-    none; nothing where both are right.
+    none; nothing where both are right. A default that is not bootd's stays while another system is
+    there: then that system may be what boots next.
 
     Raises:
         BootPartitionFullError: there is no room.
@@ -64,7 +77,7 @@ def prepare_loader(sysroot: Sysroot) -> None:
             _put(sysroot, marker, _TYPE_1)
         path = loader_configuration(sysroot)
         before = read_text(path) or b""
-        after = with_default(before)
+        after = with_default(before, others_in(sysroot))
         if after != before:
             _put(sysroot, path, after)
 
@@ -151,18 +164,48 @@ def heal_entries(sysroot: Sysroot) -> list[str]:
     return removed + _discard_leftovers(sysroot)
 
 
-def with_default(configuration: bytes) -> bytes:
+def with_default(configuration: bytes, others: Collection[str] = ()) -> bytes:
     """Return loader.conf(5) with ``default bootd-*`` as its only default, other lines as they are.
 
-    systemd-boot takes the last ``default``, so all others have to go.
+    systemd-boot takes the last ``default``, so all others have to go; unless that is the choice of
+    another system that is there: then the configuration is returned as it is.
+
+    Args:
+        configuration: the file's content.
+        others: names of what the loader can start that is not this installation's, see `others_in`.
     """
-    if default_pattern(configuration) == DEFAULT_PATTERN:
+    pattern = default_pattern(configuration)
+    if pattern == DEFAULT_PATTERN or (pattern is not None and _is_anothers(pattern, others)):
         return configuration
     lines = configuration.splitlines(keepends=True)
     kept = [line for line in lines if not is_default(line)]
     if kept and not kept[-1].endswith(b"\n"):
         kept[-1] += b"\n"
     return b"".join(kept) + f"default {DEFAULT_PATTERN}\n".encode()
+
+
+def others_in(sysroot: Sysroot) -> list[str]:
+    """Return the names of what others have on ``$BOOT`` for the loader, entries and kernel images.
+
+    Entries with a counter are named as they are and without it, as versions of systemd-boot differ.
+
+    Raises:
+        InvalidBootEntryError, WriteFailedError, DamagedRecordError: see `list_entries`.
+    """
+    names = [*list_entries(sysroot).foreign, *kernel_images(sysroot)]
+    return names + [_COUNTER.sub("", name) for name in names]
+
+
+def _is_anothers(pattern: str, others: Collection[str]) -> bool:
+    """Tell whether a default is somebody else's choice, whose system is there.
+
+    It need not name an entry that is there now: a system may be without one between two of its
+    kernels, and what ``@saved`` stands for may be anybody's.
+    """
+    if pattern.lower().startswith(PREFIX):
+        return any(fnmatchcase(name.lower(), pattern.lower()) for name in others)
+    # What the loader finds by itself, such as auto-windows, is in no list.
+    return bool(others) or pattern.lower().startswith(_FOUND_BY_THE_LOADER)
 
 
 def _names_of(sysroot: Sysroot, entry: BootEntry) -> list[str]:

@@ -40,16 +40,20 @@ def entry_files(sysroot: Sysroot) -> list[Path]:
         WriteFailedError: it cannot be read.
     """
     folder = entries_folder(sysroot)
-    if not folder.is_dir():
-        return []
-    with storage_errors("read", folder):
-        paths = sorted(folder.iterdir())
-    if len(paths) > _MAX_FILES:
-        raise InvalidBootEntryError(
-            f"{folder} holds {len(paths)} files", hint="Remove those that are no boot entries."
-        )
+    paths = _files_in(folder)
     with storage_errors("read", folder):
         return [path for path in paths if _is_entry_name(path.name) and not _is_empty(path)]
+
+
+def kernel_images(sysroot: Sysroot) -> list[str]:
+    """Return the names of all Type #2 entries, kernel images in ``EFI/Linux``; none is bootd's.
+
+    Raises:
+        InvalidBootEntryError: the folder holds more than any boot menu does.
+        WriteFailedError: it cannot be read.
+    """
+    paths = _files_in(sysroot.boot / "EFI/Linux")
+    return [path.name for path in paths if path.suffix.lower() == ".efi"]
 
 
 def leftovers(folder: Path) -> list[Path]:
@@ -71,6 +75,18 @@ def read_text(path: Path) -> bytes | None:
                 return stream.read(MAX_ENTRY_BYTES + 1)
         except FileNotFoundError:
             return None
+
+
+def _files_in(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    with storage_errors("read", folder):
+        paths = sorted(folder.iterdir())
+    if len(paths) > _MAX_FILES:
+        raise InvalidBootEntryError(
+            f"{folder} holds {len(paths)} files", hint="Remove those that are no boot entries."
+        )
+    return paths
 
 
 def _is_leftover(path: Path) -> bool:

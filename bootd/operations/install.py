@@ -21,10 +21,11 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from bootd.boot.block_device import DiskPartition, is_removable
-from bootd.boot.entries import remove_entry
+from bootd.boot.entries import DEFAULT_PATTERN, remove_entry
 from bootd.boot.firmware import Firmware
-from bootd.boot.listing import list_entries
+from bootd.boot.listing import boots_next, default_pattern, list_entries
 from bootd.boot.loader_install import find_loader, install_loader
+from bootd.boot.places import loader_configuration, read_text
 from bootd.durable import TEMPORARY_PREFIX, Disk, temporary_name
 from bootd.etc.merge import first_var
 from bootd.model.config import Configuration
@@ -232,6 +233,7 @@ def install(
     _fill_var(sysroot, layout.var, image.contents)
     places = install_loader(sysroot, image.contents.read(loader), architecture)
     warnings += [f"{other}." for other in places.others]
+    warnings += _default_of_others(sysroot)
     sysroot.disk.remove_file(_mark(sysroot))
     return InstallDocument(
         image=staged.image,
@@ -246,6 +248,21 @@ def install(
         loader=next(iter(places.names), None),
         warnings=warnings,
     )
+
+
+def _default_of_others(sysroot: Sysroot) -> list[str]:
+    """Say so if another system's default stays, and what the loader starts by itself then."""
+    configuration = loader_configuration(sysroot)
+    pattern = default_pattern(read_text(configuration) or b"")
+    if pattern == DEFAULT_PATTERN:
+        return []
+    first = boots_next(sysroot)
+    change = f"s/^[ \\t]*default[ \\t].*/default {DEFAULT_PATTERN}/"
+    warning = (
+        f"The default of another system, {pattern}, stays in {configuration}; {first} boots "
+        f"next. To boot this system by default: sed -i '{change}' {configuration}"
+    )
+    return [warning]
 
 
 def _enter(

@@ -466,14 +466,27 @@ def test_programs_of_others_on_the_esp_are_left_alone(tmp_path: Path, settings: 
         "EFI/BOOT/fbx64.efi": b"MZ what its shim starts",
         "EFI/systemd/systemd-bootx64.efi": b"MZ #### LoaderInfo: systemd-boot 999 ####",
         "EFI/Microsoft/Boot/bootmgfw.efi": b"MZ Windows",
+        "loader/loader.conf": b"timeout 3\n default arch-*\neditor no\n",
+        "loader/entries/arch-linux.conf": b"title Arch\nlinux /vmlinuz-arch\n",
     }
     with two_file_systems(tmp_path, ("mkfs.ext4", "-q"), "defaults") as (root, esp, _):
         for name, data in theirs.items():
             (esp / name).parent.mkdir(parents=True, exist_ok=True)
             (esp / name).write_bytes(data)
-        install_to_filesystem(root, esp, settings, Silent())
+        document = install_to_filesystem(root, esp, settings, Silent())
         assert {name: (esp / name).read_bytes() for name in theirs} == theirs
-        assert (esp / "EFI/bootd/systemd-bootx64.efi").read_bytes() == LOADER
+        assert document.loader == "EFI/bootd/systemd-bootx64.efi"
+        assert (esp / document.loader).read_bytes() == LOADER
+        *loaders, default = document.warnings
+        assert [one.split(" is ")[0] for one in loaders] == [
+            "EFI/systemd/systemd-bootx64.efi",
+            "EFI/BOOT/BOOTX64.EFI",
+        ]
+        assert "The default of another system, arch-*, stays" in default
+        assert "; arch-linux.conf boots next" in default
+        tool("sh", "-c", default.partition("default: ")[2])
+        settled = (esp / "loader/loader.conf").read_bytes()
+        assert settled == b"timeout 3\ndefault bootd-*\neditor no\n"
 
 
 def test_folders_that_are_no_mount_points_are_refused(tmp_path: Path, settings: Settings) -> None:

@@ -245,6 +245,50 @@ def test_other_lines_of_the_configuration_stay(lines):
     assert [line for line in after.splitlines() if line] == [*kept, b"default bootd-*"]
 
 
+@pytest.mark.parametrize(
+    ("pattern", "others", "stays"),
+    [
+        ("arch-*", ["arch-linux.conf"], True),
+        ("ARCH.conf", ["arch.conf"], True),
+        ("arch-*", ["fedora.conf"], True),
+        ("arch-*", [], False),
+        ("*", ["arch.conf"], True),
+        ("linux-6.1.efi", ["linux-6.1.efi"], True),
+        ("@saved", ["arch.conf"], True),
+        ("@saved", [], False),
+        ("auto-windows", [], True),
+        ("bootd-0003-*", ["arch.conf"], False),
+        ("bootd-0003-*", ["bootd-0003-of-a-neighbour.conf"], True),
+    ],
+)
+def test_a_default_of_another_system_stays(pattern, others, stays):
+    before = f"timeout 3\r\n\tdefault  {pattern}\neditor no".encode()
+    assert (with_default(before, others) == before) is stays
+
+
+def test_another_system_s_default_is_kept_and_told(sysroot):
+    theirs = b"timeout 3\ndefault arch-*\neditor no\n"
+    _write(sysroot, "arch-linux+2-1.conf", "title Arch\nlinux /arch\n")
+    loader = sysroot.boot / "loader/loader.conf"
+    loader.write_bytes(theirs)
+    commit_entry(sysroot, boot_entry(1))
+    assert loader.read_bytes() == theirs
+    assert boots_next(sysroot) == "arch-linux+2-1.conf"
+    (sysroot.boot / "loader/entries/arch-linux+2-1.conf").unlink()
+    commit_entry(sysroot, boot_entry(2, deployment=2))
+    assert loader.read_bytes() == b"timeout 3\neditor no\ndefault bootd-*\n"
+
+
+def test_a_kernel_image_of_another_system_may_be_the_default(sysroot):
+    images = sysroot.boot / "EFI/Linux"
+    images.mkdir(parents=True)
+    (images / "debian-6.12+3.EFI").write_bytes(b"MZ")
+    (sysroot.boot / "loader").mkdir()
+    (sysroot.boot / "loader/loader.conf").write_text("default debian-6.12.efi\n")
+    commit_entry(sysroot, boot_entry(1))
+    assert (sysroot.boot / "loader/loader.conf").read_text() == "default debian-6.12.efi\n"
+
+
 def test_the_loader_is_prepared_once(sysroot):
     (sysroot.boot / "loader").mkdir()
     (sysroot.boot / "loader/entries.srel").write_text("ostree\n")
