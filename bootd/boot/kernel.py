@@ -1,27 +1,23 @@
 """Kernels: the one an image has, and the copies on ``$BOOT`` that boot entries name.
 
-A kernel and its initramfs lie together in ``$BOOT/bootd/<digest>-<installation>/``, shared by all
-deployments of one installation with the same pair; `installation` is the beginning of its ID. Older
-versions made folders without it, which are used on.
-
+A kernel and its initramfs lie together in a folder of their own (`bootd.boot.kernel_folders`).
 Invariants: a file that is whole is never written again; a folder is complete and durable before
-`install_kernel` returns; a folder that any boot entry names, or that belongs to another
-installation, is never called unreferenced.
+`install_kernel` returns.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bootd.boot.entry import INITRAMFS_NAME, KERNEL_FOLDER, KERNEL_NAME
-from bootd.boot.places import entry_files, leftovers, read_text
-from bootd.durable import TEMPORARY_PREFIX, storage_errors
+from bootd.boot.entry import INITRAMFS_NAME, KERNEL_NAME
+from bootd.boot.kernel_folders import kernel_folder
+from bootd.boot.places import leftovers
+from bootd.boot.usage import allocated, measure_room
+from bootd.durable import storage_errors
 from bootd.model.deployment import KernelFiles
 from bootd.model.errors import (
     BootPartitionFullError,
@@ -43,14 +39,10 @@ IMAGE_INITRAMFS: Final = ("initramfs.img", "initrd.img")
 _MAX_VERSION: Final = 255
 _SHOWN_VERSIONS: Final = 5
 _VERSION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~-]*", re.ASCII)
-_DIGEST: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
-_REFERENCE: Final = re.compile(
-    rb"/" + KERNEL_FOLDER.encode() + rb"/([0-9a-f]{64}(?:-[0-9a-f]{8})?)/"
-)
-_OWNER_DIGITS: Final = 8
-"""How much of an installation's ID is in the name of a kernel's folder."""
 _RESERVE: Final = 256 << 10
 """Bytes left on ``$BOOT`` for the entry, its folder and what the file system needs itself."""
+_ENTRY: Final = 8 << 10
+"""More than a boot entry has."""
 _CHUNK: Final = 1 << 20
 
 
@@ -116,45 +108,37 @@ def kernel_files(found: KernelFound) -> KernelFiles:
     )
 
 
-def kernel_folder(sysroot: Sysroot, digest: str) -> Path:
-    """Return the folder on ``$BOOT`` for a pair of kernel and initramfs, existing or not.
-
-    A folder of an older bootd, which has no installation in its name, is the one where it is there.
-    """
-    shared = sysroot.boot / KERNEL_FOLDER / digest
-    own = shared.with_name(digest + _owner_suffix(sysroot))
-    return shared if shared.is_dir() and not own.is_dir() else own
-
-
 def needed_boot_space(sysroot: Sysroot, files: KernelFiles) -> int:
     """Return the bytes that installing a kernel will take on ``$BOOT``; 0 when it is there."""
+    room = measure_room(sysroot)
     folder = kernel_folder(sysroot, files.digest)
-    missing = [size for name, (_, size) in _contents(files) if _size(folder / name) != size]
+    # Where a copy is damaged the new one may take its place.
+    missing = [
+        max(0, room.taken_by(size) - allocated(folder / name))
+        for name, (_, size) in _contents(files)
+        if _size(folder / name) != size
+    ]
     return sum(missing) + _RESERVE if missing else 0
 
 
-def check_boot_space(sysroot: Sysroot, files: KernelFiles, *, assume_missing: bool = False) -> None:
-    """Refuse a kernel that would not fit, before anything is written.
+def needed_entry_space(sysroot: Sysroot) -> int:
+    """Return the bytes that a boot entry may take on ``$BOOT``, and the growth of its folder."""
+    room = measure_room(sysroot)
+    return room.taken_by(_ENTRY) + room.cluster
 
-    Args:
-        sysroot: the machine.
-        files: the kernel.
-        assume_missing: ask for room for another kernel of this size, be this one there or not.
+
+def check_boot_space(sysroot: Sysroot, files: KernelFiles) -> None:
+    """Refuse a kernel that would not fit, before anything is written.
 
     Raises:
         BootPartitionFullError: with the numbers.
     """
-    whole = files.kernel_size + files.initramfs_size + _RESERVE
-    needed = whole if assume_missing else needed_boot_space(sysroot, files)
-    if needed == 0:
-        return
-    with storage_errors("measure", sysroot.boot):
-        found = os.statvfs(sysroot.boot)
-    free = found.f_bavail * found.f_frsize
-    if needed > free:
+    needed, room = needed_boot_space(sysroot, files), measure_room(sysroot)
+    left = sum(map(allocated, leftovers(kernel_folder(sysroot, files.digest))))
+    if needed > room.free + left:
         raise BootPartitionFullError(
-            f"kernel {files.version} needs {_mebibytes(needed)} on the boot partition; "
-            f"{_mebibytes(free)} of {_mebibytes(found.f_blocks * found.f_frsize)} are free"
+            f"kernel {files.version} needs {mebibytes(needed)} on the boot partition; "
+            f"{mebibytes(room.free)} of {mebibytes(room.size)} are free"
         )
 
 
@@ -178,14 +162,21 @@ def install_kernel(sysroot: Sysroot, files: KernelFiles) -> Path:
         sysroot.disk.remove_file(leftover)
     for name, source in sources:
         if not _same_content(source, folder / name):
-            try:
-                sysroot.disk.copy_file(source, folder / name, 0o644)
-            except NoSpaceError as error:
-                raise BootPartitionFullError(error.message) from error
+            _copy(sysroot, source, folder / name)
     # The folder itself, and bootd/ above it, may be as new as the files are. What was copied before
     # may not be durable yet either: VFAT notes where a renamed file's content is only then.
     sysroot.disk.sync_filesystem(sysroot.boot)
     return folder
+
+
+def _copy(sysroot: Sysroot, source: Path, target: Path) -> None:
+    if allocated(target) and measure_room(sysroot).free < source.stat().st_size:
+        # It is not what the image has, so it boots nothing, and there is no room for both.
+        sysroot.disk.remove_file(target)
+    try:
+        sysroot.disk.copy_file(source, target, 0o644)
+    except NoSpaceError as error:
+        raise BootPartitionFullError(error.message) from error
 
 
 def kernel_damage(sysroot: Sysroot, files: KernelFiles) -> str | None:
@@ -201,48 +192,6 @@ def kernel_damage(sysroot: Sysroot, files: KernelFiles) -> str | None:
         if _size(original) == size and not _same_content(original, copy):
             return f"{copy} is not what the image has"
     return None
-
-
-def unreferenced_kernels(sysroot: Sysroot, keep: Collection[str]) -> list[str]:
-    """Return folder names under ``$BOOT/bootd`` that may go, leftovers of a crash included.
-
-    Args:
-        sysroot: the machine.
-        keep: digests that deployments without an entry need. What an entry in ``loader/entries``
-            names, whoever wrote it, stays in any case, and so does what belongs to another
-            installation.
-    """
-    suffix = _owner_suffix(sysroot)
-    wanted = {*keep, *(digest + suffix for digest in keep), *_named_by_entries(sysroot)}
-    folder = sysroot.boot / KERNEL_FOLDER
-    if not folder.is_dir():
-        return []
-    with storage_errors("read", folder):
-        names = sorted(path.name for path in folder.iterdir())
-    return [
-        name
-        for name in names
-        if name not in wanted
-        and (_DIGEST.fullmatch(name.removesuffix(suffix)) or name.startswith(TEMPORARY_PREFIX))
-    ]
-
-
-def remove_kernel(sysroot: Sysroot, name: str) -> None:
-    """Remove a folder that `unreferenced_kernels` returned; a missing one is fine."""
-    folder = sysroot.boot / KERNEL_FOLDER / name
-    if not folder.is_dir():
-        sysroot.disk.remove_file(folder)
-        return
-    with storage_errors("read", folder):
-        paths = sorted(folder.iterdir())
-    for path in paths:
-        sysroot.disk.remove_file(path)
-    sysroot.disk.remove_empty_directory(folder)
-
-
-def _owner_suffix(sysroot: Sysroot) -> str:
-    installation = sysroot.installation()
-    return "" if installation is None else f"-{installation[:_OWNER_DIGITS]}"
 
 
 def _find_initramfs(path: str, folder: Directory) -> RegularFile:
@@ -312,12 +261,6 @@ def _same_content(first: Path, second: Path) -> bool:
     return True
 
 
-def _named_by_entries(sysroot: Sysroot) -> set[str]:
-    found: set[str] = set()
-    for path in entry_files(sysroot):
-        found.update(digest.decode() for digest in _REFERENCE.findall(read_text(path) or b""))
-    return found
-
-
-def _mebibytes(size: int) -> str:
+def mebibytes(size: int) -> str:
+    """Return a size as it is told of ``$BOOT``."""
     return f"{size / (1 << 20):.1f} MiB"

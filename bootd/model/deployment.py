@@ -95,6 +95,17 @@ class ArgumentChange(BaseModel):
     after: list[str] = Field(max_length=_MAX_LIST)
 
 
+class GivenUpEntry(BaseModel):
+    """A boot entry that is not on ``$BOOT`` any more."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
+
+    serial: int = Field(ge=0)
+    """Its place in the boot order: the highest was the newest."""
+    name: str = Field(max_length=255)
+    text: str = Field(max_length=65_536)
+
+
 class DeploymentRecord(_Record):
     """``deployments/<id>/deployment.json``: what its entry is made from, and `pinned`."""
 
@@ -122,6 +133,9 @@ class DeploymentRecord(_Record):
     sealed: bool = False
     """Whether the kernel guards all its files, and its entry demands that."""
     pinned: bool = False
+    given_up: GivenUpEntry | None = None
+    """The boot entry that it had until ``$BOOT`` needed the room of its kernel; it had proved
+    itself. It means nothing while there is an entry."""
 
 
 class Intent(_Record):

@@ -52,6 +52,8 @@ class DeploymentStatus(BaseModel):
     """Conflicts of the merge that nobody has decided yet; of what is staged, as of staging."""
     etc_security_conflicts: int = 0
     """Those of them at paths that matter for security."""
+    given_up: bool = False
+    """Its boot entry and kernel made room on the boot partition; a rollback brings them back."""
 
 
 class AvailableImage(BaseModel):
@@ -135,6 +137,8 @@ class StageDocument(Document):
     fetched_bytes: int
     fetched_layers: int
     etc: EtcReport | None
+    gives_up: list[DeploymentId] = Field(default_factory=list)
+    """Deployments whose kernel the next shutdown takes off the boot partition to make room."""
 
 
 class FinalizeDocument(Document):
@@ -145,6 +149,9 @@ class FinalizeDocument(Document):
     """None: nothing was staged."""
     entry: str | None
     etc: EtcReport | None
+    given_up: list[DeploymentId] = Field(default_factory=list)
+    """Deployments whose boot entry and kernel made room on the boot partition; they are still in
+    the store, and a rollback brings their kernel back."""
 
 
 class FirmwareEntry(BaseModel):
@@ -206,10 +213,12 @@ class RollbackDocument(Document):
     """The merge that brought later edits along, if they were to be."""
     etc_copy: str | None = None
     """The copy of what that merge replaced."""
+    given_up: list[DeploymentId] = Field(default_factory=list)
+    """As for finalize."""
 
 
 class CollectDocument(Document):
-    """Result of a cleanup."""
+    """Result of a cleanup, or of forgetting a deployment."""
 
     kind: Literal["Collect"] = "Collect"
     deployments: list[DeploymentId]
@@ -221,6 +230,8 @@ class CollectDocument(Document):
     kernels: int
     partial_downloads: int
     freed_bytes: int
+    freed_boot_bytes: int = 0
+    """What the kernels took on the boot partition."""
 
 
 class Damage(BaseModel):

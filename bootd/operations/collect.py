@@ -15,7 +15,9 @@ import logging
 from collections.abc import Callable
 
 from bootd.boot.entries import remove_entry
-from bootd.boot.kernel import remove_kernel, unreferenced_kernels
+from bootd.boot.entry import BootEntry
+from bootd.boot.kernel_folders import remove_kernel, unreferenced_kernels
+from bootd.boot.usage import kernel_holders
 from bootd.model.deployment import DeploymentId
 from bootd.model.documents import CollectDocument
 from bootd.model.errors import StorageError
@@ -44,13 +46,27 @@ def deployments_to_keep(found: Survey, keep: int) -> set[DeploymentId]:
     kept = {key for key in needed if key in found.records}
     kept |= {key for key, record in found.records.items() if record.pinned}
     kept |= found.unreadable & found.records.keys()
-    for entry in found.entries:
+    for key in (*(entry.deployment for entry in found.entries), *found.given_up):
         if len(kept) >= keep:
             break
-        alive = entry.deployment in found.records
-        if alive and found.state_of(entry.deployment) is not DeploymentState.FAILED:
-            kept.add(entry.deployment)
+        if key in found.records and found.state_of(key) is not DeploymentState.FAILED:
+            kept.add(key)
     return kept
+
+
+def doomed_entries(host: Host, found: Survey, kept: set[DeploymentId]) -> list[BootEntry]:
+    """Return the boot entries that boot nothing that is kept.
+
+    What has a damaged record is kept, for it may well boot.
+    """
+    there = {*host.sysroot.deployment_ids()} - found.records.keys()
+    return [entry for entry in found.entries if entry.deployment not in kept | there]
+
+
+def needed_kernels(found: Survey, kept: set[DeploymentId]) -> set[str]:
+    """Return the digests of the kernels that kept deployments have, or will have, on ``$BOOT``."""
+    without = set(found.given_up) - {found.booted}
+    return {found.records[key].kernel.digest for key in kept - without}
 
 
 def collect(host: Host, progress: Progress) -> CollectDocument:
@@ -91,9 +107,16 @@ def collect_locked(host: Host, report: Callable[[], None] = _nothing_to_report) 
     report()
     found = survey(host.sysroot)
     kept = deployments_to_keep(found, host.configuration.keep_deployments)
+    return remove_all_but(host, found, kept, report)
+
+
+def remove_all_but(
+    host: Host, found: Survey, kept: set[DeploymentId], report: Callable[[], None]
+) -> CollectDocument:
+    """Remove all deployments but the kept ones, and what only they needed, under a lock."""
     doomed, copies = _drop_deployments(host, found, kept)
     expire(host)
-    kernels = _drop_kernels(host, found, kept)
+    kernels, freed_on_boot = _drop_kernels(host, found, kept)
     forget_health(host.sysroot, kept)
     digests = {found.records[key].digest for key in kept}
     swept = sweep(host.sysroot, digests, report)
@@ -106,6 +129,7 @@ def collect_locked(host: Host, report: Callable[[], None] = _nothing_to_report) 
         kernels=kernels,
         partial_downloads=swept.partial_downloads,
         freed_bytes=swept.freed_bytes,
+        freed_boot_bytes=freed_on_boot,
     )
 
 
@@ -124,9 +148,8 @@ def _drop_deployments(
     host: Host, found: Survey, kept: set[DeploymentId]
 ) -> tuple[list[DeploymentId], list[str]]:
     """Drop all but the kept ones; return which went, and the copies of their edits."""
-    for entry in found.entries:
-        if entry.deployment not in kept:
-            remove_entry(host.sysroot, entry)
+    for entry in doomed_entries(host, found, kept):
+        remove_entry(host.sysroot, entry)
     # A folder with a damaged record has no digest to keep an image by; fsck says what to do.
     doomed = [key for key in host.sysroot.deployment_ids() if key in found.records]
     doomed = [key for key in doomed if key not in kept]
@@ -144,9 +167,10 @@ def _drop_deployments(
     return gone, copies
 
 
-def _drop_kernels(host: Host, found: Survey, kept: set[DeploymentId]) -> int:
-    needed = {found.records[key].kernel.digest for key in kept}
-    unneeded = unreferenced_kernels(host.sysroot, needed)
+def _drop_kernels(host: Host, found: Survey, kept: set[DeploymentId]) -> tuple[int, int]:
+    """Remove kernels; return how many, and what they took."""
+    unneeded = unreferenced_kernels(host.sysroot, needed_kernels(found, kept))
+    sizes = {one.name: one.size for one in kernel_holders(host.sysroot)}
     for name in unneeded:
         remove_kernel(host.sysroot, name)
-    return len(unneeded)
+    return len(unneeded), sum(sizes.get(name, 0) for name in unneeded)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from bootd.boot.arguments import ARGUMENT_FOLDER, image_arguments
-from bootd.boot.kernel import MODULES, check_boot_space, find_kernel, kernel_files
+from bootd.boot.kernel import MODULES, find_kernel, kernel_files
 from bootd.durable import temporary_name
 from bootd.model.config import Integrity
 from bootd.model.deployment import ArgumentChange, DeploymentId, DeploymentRecord
@@ -17,6 +17,7 @@ from bootd.model.etc_report import EtcReport
 from bootd.model.image import ResolvedImage
 from bootd.model.tree import Directory
 from bootd.operations.arguments import asked_arguments, machine_arguments
+from bootd.operations.boot_room import check_room
 from bootd.operations.etc_merge import trial_merge
 from bootd.operations.etc_moment import write_edits
 from bootd.operations.etc_reports import write_report
@@ -47,14 +48,14 @@ def deploy(
 
     Raises:
         ContentError: the image has no kernel, or more than one, or asks for what is no argument.
-        BootPartitionFullError: its kernel does not fit.
+        BootPartitionFullError: its kernel will not fit, whatever may be given up for it.
         NoVerityError: deployments are to be sealed, and the file system cannot do that.
         StorageError: the disk is in the way; no deployment appears.
     """
     tree = _read_tree(image, MODULES, ARGUMENT_FOLDER)
     kernel = kernel_files(find_kernel(tree))
     requested = image_arguments(tree, image.contents)
-    check_boot_space(host.sysroot, kernel)
+    check_room(host, found, kernel)
     asked = asked_arguments(host, requested)
     sealed = host.configuration.integrity is Integrity.VERITY
     if sealed:

@@ -1,9 +1,10 @@
 """Finalize: at shutdown the staged deployment gets the machine's ``/etc`` and a boot entry.
 
-Order of writes (design section 5): the merged ``/etc`` under a temporary name, syncfs, rename; the
-kernel files; **the new entry, which is the commit**; then the intent is forgotten. A cut before the
-commit leaves the old system with the intent kept, so the next shutdown does it all again; after it
-the new deployment boots next and `recover` forgets the intent.
+Order of writes (design section 5): the merged ``/etc`` under a temporary name, syncfs, rename; what
+is given up on ``$BOOT`` if there is no room (`bootd.operations.boot_room`); the kernel files; **the
+new entry, which is the commit**; then the intent is forgotten. A cut before the commit leaves the
+old system with the intent kept, so the next shutdown does it all again; after it the new deployment
+boots next and `recover` forgets the intent.
 
 A failure is written into the intent, so that the next boot can tell.
 """
@@ -14,12 +15,12 @@ from typing import Final
 
 from bootd.boot.entries import commit_entry
 from bootd.boot.entry_lines import with_added_lines
-from bootd.boot.kernel import install_kernel
 from bootd.durable import temporary_name
 from bootd.model.deployment import DeploymentRecord
 from bootd.model.documents import FinalizeDocument
 from bootd.model.errors import BootdError
 from bootd.operations.arguments import merge_machine_arguments
+from bootd.operations.boot_room import install_with_room
 from bootd.operations.etc_merge import Merged, merge_into
 from bootd.operations.etc_moment import write_edits
 from bootd.operations.etc_reports import write_report
@@ -59,7 +60,7 @@ def finalize(host: Host, progress: Progress) -> FinalizeDocument:
 
 def _finalize_locked(host: Host, found: Survey, record: DeploymentRecord) -> FinalizeDocument:
     merged = _install_etc(host, found, record)
-    install_kernel(host.sysroot, record.kernel)
+    given_up = install_with_room(host, found, record)
     record = merge_machine_arguments(host, found, record)
     keep_fallback_next(host, found)
     entry = next_entry(host, record, tries=host.configuration.tries)
@@ -68,7 +69,9 @@ def _finalize_locked(host: Host, found: Survey, record: DeploymentRecord) -> Fin
     # Not earlier: until the commit the record says what was edited when it was staged.
     write_edits(host.sysroot, host.sysroot.deployment(record.id), merged.edits)
     forget_staged(host.sysroot)
-    return FinalizeDocument(deployment=record.id, entry=entry.file_name, etc=merged.report)
+    return FinalizeDocument(
+        deployment=record.id, entry=entry.file_name, etc=merged.report, given_up=given_up
+    )
 
 
 def _install_etc(host: Host, found: Survey, record: DeploymentRecord) -> Merged:

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from bootd.boot.entries import commit_entry, remove_entry
 from bootd.boot.entry import BootEntry, compose_entry
-from bootd.boot.kernel import kernel_folder
+from bootd.boot.kernel_folders import kernel_folder
 from bootd.boot.listing import next_serial
 from bootd.model.deployment import DeploymentRecord
 from bootd.operations.host import Host

@@ -1,9 +1,10 @@
 """Rollback: the older deployment gets a new, higher boot entry.
 
-Order of writes: what was staged is forgotten; the kernel is made sure of; later edits of ``/etc``
-are brought along if they are wanted; the deny list learns the digest that is left behind; the new
-entry appears (the commit); the target's older entries go. A cut before the commit leaves the boot
-order as it was.
+Order of writes: the kernel is made sure of, and others are given up if it has no room
+(`bootd.operations.boot_room`); what was staged is forgotten; later edits of ``/etc`` are brought
+along if they are wanted; the deny list learns the digest that is left behind; the new entry appears
+(the commit); the target's older entries go. A cut before the commit leaves the boot order as it
+was, but for what was given up.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from dataclasses import replace
 from bootd.boot.entries import commit_entry, remove_entry
 from bootd.boot.entry import BootEntry
 from bootd.boot.entry_lines import with_added_lines
-from bootd.boot.kernel import install_kernel
 from bootd.model.deployment import DeploymentId, DeploymentRecord
 from bootd.model.digest import Digest
 from bootd.model.documents import RollbackDocument
 from bootd.model.errors import BootdError, NoRollbackError
 from bootd.model.etc_change import MAX_PATHS
 from bootd.model.state import DeploymentState
+from bootd.operations.boot_room import install_with_room, last_entry
 from bootd.operations.deny import ROLLED_BACK, allow_locked, deny_locked
 from bootd.operations.etc_carry import carry, left_behind
 from bootd.operations.host import Host
@@ -64,8 +65,8 @@ def rollback(
             raise NoRollbackError("there is no other deployment to go back to")
         record = host.sysroot.read_deployment(chosen)
         _check_bootable(found, record)
+        given_up = install_with_room(host, found, record, going_back=True)
         unstaged = forget_staged(host.sysroot)
-        install_kernel(host.sysroot, record.kernel)
         left = found.current
         carried = carry(host, left, chosen) if carry_etc and left is not None else None
         behind = [] if carried is not None else _left_behind(host, left, chosen)
@@ -81,6 +82,7 @@ def rollback(
             more_left_behind=max(0, len(behind) - MAX_PATHS),
             etc=None if carried is None else carried.report,
             etc_copy=None if carried is None else carried.kept_as,
+            given_up=given_up,
         )
 
 
@@ -96,9 +98,9 @@ def _left_behind(host: Host, left: DeploymentId | None, target: DeploymentId) ->
 
 
 def _check_bootable(found: Survey, record: DeploymentRecord) -> None:
-    if found.entry(record.id) is None and record.id != found.booted:
+    if found.entry(record.id) is None and record.id not in (found.booted, *found.given_up):
         raise NoRollbackError(
-            f"{record.id} was never made bootable",
+            f"{record.id} was never made bootable, or failed and made room for another kernel",
             hint="Reboot to finish the upgrade, or name another deployment.",
         )
 
@@ -130,7 +132,7 @@ def _give_up_settings(host: Host, found: Survey, target: DeploymentRecord) -> De
 
 def _commit(host: Host, found: Survey, record: DeploymentRecord) -> BootEntry:
     good = found.state_of(record.id) in (DeploymentState.GOOD, DeploymentState.QUEUED)
-    counted = found.entry(record.id)
+    counted = last_entry(found, record)
     proven = good and (counted is None or counted.tries_left is None)
     tries = None if proven else host.configuration.tries
     entry = next_entry(host, record, tries=tries)

@@ -14,16 +14,10 @@ from datetime import datetime
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
-from bootd.boot.kernel import check_boot_space
 from bootd.durable import temporary_name
 from bootd.model.deployment import DeploymentId
 from bootd.model.documents import StageCause, StageDocument
-from bootd.model.errors import (
-    BootPartitionFullError,
-    DeniedDigestError,
-    HeldError,
-    NoSpaceError,
-)
+from bootd.model.errors import DeniedDigestError, HeldError, NoSpaceError
 from bootd.model.etc_report import EtcReport
 from bootd.model.image import ResolvedImage
 from bootd.operations.arguments import settings_differ
@@ -77,7 +71,9 @@ def stage(
     Raises:
         DeniedDigestError: the image failed here before.
         HeldError: it was asked for automatically and updates are held.
-        NoSpaceError, BootPartitionFullError: there is no room; said before anything is fetched.
+        NoSpaceError: there is no room in the store; said before anything is fetched.
+        BootPartitionFullError: there is no room for its kernel, whatever may be given up for it. As
+            a rule that is known when the image is there, which stays for the next try.
         NoVerityError: deployments are to be sealed, and the file system cannot do that.
         TransportError, ContentError, StorageError: see `pull`.
         BusyError: another process changes the store.
@@ -118,14 +114,17 @@ def stage(
             restaged = take_up(host, found, resolved, image, change)
             return _document(resolved, there, pulled, None, restaged)
         progress.report(Phase.STAGING)
-        from bootd.operations.collect import clean_up  # noqa: PLC0415 - see _load_what_follows
+        from bootd.operations.boot_room import check_room  # noqa: PLC0415 - see _load_what_follows
+        from bootd.operations.collect import clean_up  # noqa: PLC0415 - the same
         from bootd.operations.deploy import deploy  # noqa: PLC0415 - the same
 
         record, report = deploy(host, found, resolved, image, change)
         mark_staged(host.sysroot, record.id, follow)
         _keep_answer(host, wanted, resolved, checked)
         clean_up(host)
-        return _document(resolved, record.id, pulled, report)
+        gives_up = check_room(host, survey(host.sysroot), record.kernel)
+        document = _document(resolved, record.id, pulled, report)
+        return document.model_copy(update={"gives_up": gives_up})
 
 
 def _resolve(host: Host, reference: str) -> ResolvedImage:
@@ -191,7 +190,7 @@ def _make_room(host: Host, found: Survey, resolved: ResolvedImage) -> Survey:
     """Check that there is room, and collect what nothing needs only if there is not."""
     try:
         _check_room(host, found, resolved)
-    except (NoSpaceError, BootPartitionFullError):
+    except NoSpaceError:
         from bootd.operations.collect import collect_locked  # noqa: PLC0415 - as above
 
         collect_locked(host)
@@ -203,10 +202,11 @@ def _make_room(host: Host, found: Survey, resolved: ResolvedImage) -> Survey:
 def _check_room(host: Host, found: Survey, resolved: ResolvedImage) -> None:
     layers = missing_layers(host, resolved)
     check_space(host.sysroot.store, needed_space([descriptor for descriptor, _ in layers]))
-    current = found.records.get(found.current) if found.current else None
-    if layers and current is not None:
-        # The new kernel is not known yet; one as large as today's is the best guess there is.
-        check_boot_space(host.sysroot, current.kernel, assume_missing=True)
+    if layers:
+        from bootd.operations.boot_room import check_room  # noqa: PLC0415 - as above
+
+        # The kernel is not known yet, and may be the one that is there.
+        check_room(host, found, None)
 
 
 def _document(

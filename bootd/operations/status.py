@@ -93,6 +93,7 @@ def _describe(
         kernel_arguments=record.kernel_arguments,
         etc_conflicts=conflicts,
         etc_security_conflicts=security,
+        given_up=record.id in found.given_up and record.id != found.booted,
     )
 
 

@@ -96,10 +96,22 @@ class Survey:
     def kept(self) -> list[DeploymentRecord]:
         """Return the deployments that are staged, booted or bootable, in boot order.
 
-        A folder that is none of the three is a crash's leftover.
+        After them come those that a rollback can make bootable again. A folder that is none of
+        these is a crash's leftover.
         """
         order = [self.staged, *(entry.deployment for entry in self.entries), self.booted]
+        order += self.given_up
         return [self.records[key] for key in dict.fromkeys(order) if key in self.records]
+
+    @property
+    def given_up(self) -> list[DeploymentId]:
+        """The good deployments whose boot entry made room for another kernel, the newest first."""
+        serials = [
+            (record.given_up.serial, key)
+            for key, record in self.records.items()
+            if record.given_up is not None and self.entry(key) is None
+        ]
+        return [key for _, key in sorted(serials, reverse=True)]
 
     def failed_entries(self) -> list[BootEntry]:
         """Return the entries that are out of tries and do not run; their records can be read."""
@@ -130,10 +142,10 @@ class Survey:
         """Return where a rollback without a name goes, or None.
 
         With something queued it is the running deployment, so that a second rollback undoes the
-        first; else the next one in boot order that has not failed.
+        first; else the next one in boot order that has not failed, or what was last given up.
         """
         candidates = [] if self.queued is None else [self.booted]
-        candidates += [entry.deployment for entry in self.entries]
+        candidates += [*(entry.deployment for entry in self.entries), *self.given_up]
         usable = (
             candidate
             for candidate in candidates

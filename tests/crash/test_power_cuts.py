@@ -15,18 +15,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from support.boot_tree import deployment_id
 from support.chunked import zstd_chunked
 from support.loader import boot
 from support.machine import Machine, installed, publish
 from support.power import LOSSES, CutDisk, Loss, PowerCut
+from support.small_boot import limit_boot, release
 
 from bootd.boot.kernel import kernel_damage
 from bootd.durable import TEMPORARY_PREFIX, Disk
 from bootd.model.deployment import DeploymentId
+from bootd.model.errors import NoSuchDeploymentError
 from bootd.operations.bless import bless, leave_undecided
 from bootd.operations.collect import collect
 from bootd.operations.deny import allow, deny
 from bootd.operations.finalize import finalize
+from bootd.operations.forget import forget
 from bootd.operations.fsck import fsck
 from bootd.operations.health import run_health
 from bootd.operations.pin import pin
@@ -39,15 +43,21 @@ from bootd.operations.survey import survey
 from bootd.store.measuring import measure
 
 SAME = random.Random(1).randbytes(150_000)
+_INITRAMFS = 200 << 10
+_FOR_TWO = 700 << 10
 EDITS = {"hostname": "my-machine\n", "local.conf": "mine\n" * 30}
 
 
 @dataclass(frozen=True)
 class Operation:
-    """What is cut: how the machine came to where it is, and what is done to it."""
+    """What is cut: how the machine came to where it is, and what is done to it.
+
+    `boot_size` is that of ``$BOOT``; None: there is room for whatever comes.
+    """
 
     prepare: Callable[[Path], Machine]
     act: Callable[[Machine], object]
+    boot_size: int | None = None
 
 
 def _staged(folder: Path) -> Machine:
@@ -81,6 +91,29 @@ def _three_deep(folder: Path) -> Machine:
     publish(machine.image, "v4")
     machine.upgrade()
     machine.reboot()
+    return machine
+
+
+def _full(folder: Path) -> Machine:
+    """Two kernels are all that there is room for, and a third version is staged."""
+    machine = Machine(folder / "root", folder / "image")
+    machine.folder.mkdir(parents=True)
+    machine.configuration = machine.configuration.model_copy(update={"keep_deployments": 3})
+    for version in ("v1", "v2", "v3"):
+        release(machine, version, _INITRAMFS)
+        machine.upgrade()
+        if version != "v3":
+            booted = machine.reboot()
+            for name, content in EDITS.items():
+                (machine.etc(booted) / name).write_text(content)
+    return machine
+
+
+def _full_and_given_up(folder: Path) -> Machine:
+    """The third version runs, and the first one made room for it."""
+    machine = _full(folder)
+    machine.reboot()
+    assert survey(machine.sysroot).given_up == [_oldest(machine)]
     return machine
 
 
@@ -120,8 +153,22 @@ def _oldest(machine: Machine) -> DeploymentId:
     return next(record.id for record in records if record.version == "v1")
 
 
+def _first(machine: Machine) -> DeploymentId:
+    try:
+        return _oldest(machine)
+    except StopIteration:
+        return deployment_id(0)
+
+
 def _back(machine: Machine) -> object:
     return rollback(machine.host, Silent(), target=_oldest(machine))
+
+
+def _forget(machine: Machine) -> object:
+    try:
+        return forget(machine.host, Silent(), deployment=_first(machine))
+    except NoSuchDeploymentError:
+        return None  # The cut came after it was gone.
 
 
 def _deny_next(machine: Machine) -> object:
@@ -153,13 +200,23 @@ OPERATIONS = {
     ),
     "deny": Operation(_upgraded, _deny_next),
     "collect": Operation(_three_deep, lambda machine: collect(machine.host, Silent())),
+    "finalize without room": Operation(
+        _full, lambda machine: finalize(machine.host, Silent()), _FOR_TWO
+    ),
+    "rollback without room": Operation(_full_and_given_up, _back, _FOR_TWO),
+    "stage without room": Operation(_full_and_given_up, _stage_another, _FOR_TWO),
+    "forget": Operation(_upgraded, _forget),
 }
 
 
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_every_cut_leaves_a_machine_that_boots(name: str, loss: Loss, tmp_path: Path) -> None:
+def test_every_cut_leaves_a_machine_that_boots(
+    name: str, loss: Loss, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     operation = OPERATIONS[name]
+    if operation.boot_size is not None:
+        limit_boot(monkeypatch, operation.boot_size)
     machine = operation.prepare(tmp_path / "prepared")
     whole = _copy(machine, tmp_path / "whole")
     operation.act(whole)

@@ -26,7 +26,8 @@ from bootd.boot.entries import (
     remove_entry,
 )
 from bootd.boot.entry import BootEntry
-from bootd.boot.kernel import check_boot_space, install_kernel, kernel_folder
+from bootd.boot.kernel import check_boot_space, install_kernel
+from bootd.boot.kernel_folders import kernel_folder
 from bootd.boot.listing import list_entries
 from bootd.boot.order import compare_versions
 from bootd.boot.partition import boot_partition

@@ -13,10 +13,8 @@ from support.machine import Machine, image_files, installed, publish
 from support.registry import FaultyRegistry, faulty_registry
 
 from bootd.model.config import Integrity
-from bootd.model.deployment import Intent
 from bootd.model.digest import Digest
 from bootd.model.errors import (
-    BootPartitionFullError,
     DamagedRecordError,
     DeniedDigestError,
     HeldError,
@@ -475,18 +473,6 @@ def _to_download(machine: Machine) -> int:
     available = status(machine.host).available
     assert available is not None
     return available.download_bytes
-
-
-def test_a_full_boot_partition_is_said_before_anything_is_staged(machine: Machine) -> None:
-    big = {f"usr/lib/modules/6.12.0-test/{name}": b"x" * 10 for name in ("unused",)}
-    publish(machine.image, "v2", **big)
-    record = survey(machine.sysroot).records[machine.sysroot.booted()]  # type: ignore[index]
-    huge = record.kernel.model_copy(update={"kernel_size": 1 << 60})
-    changed = record.model_copy(update={"kernel": huge})
-    machine.sysroot.write_deployment(machine.sysroot.deployment(record.id), changed)
-    with pytest.raises(BootPartitionFullError, match="MiB"):
-        machine.upgrade()
-    assert machine.sysroot.read_intent() == Intent()
 
 
 def test_denials_are_bounded_and_the_newest_cause_wins(machine: Machine) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bootd.cli.render.etc import render_report
 from bootd.cli.render.text import count, printable, short_digest, size, table
 from bootd.cli.style import Style
+from bootd.model.deployment import DeploymentId
 from bootd.model.documents import (
     CheckDocument,
     CollectDocument,
@@ -41,6 +42,11 @@ def render_stage(document: StageDocument, style: Style) -> str:
     lines = [f"{style.good('Staged')} {document.deployment} from {what}; {fetched}."]
     if document.cause is StageCause.KERNEL_ARGUMENTS:
         lines.append("It is the same image with the kernel arguments of bootd.toml.")
+    lines += [
+        f"At the next shutdown the kernel of {one} makes room for it on the boot partition; a "
+        "rollback brings it back."
+        for one in document.gives_up
+    ]
     if document.etc is not None:
         lines.append(render_report(document.etc, style))
     return "\n".join(lines)
@@ -51,9 +57,14 @@ def render_finalize(document: FinalizeDocument, style: Style) -> str:
     if document.deployment is None:
         return "Nothing is staged."
     lines = [f"{document.deployment} boots next ({document.entry})."]
+    lines += _given_up(document.given_up)
     if document.etc is not None:
         lines.append(render_report(document.etc, style))
     return "\n".join(lines)
+
+
+def _given_up(deployments: list[DeploymentId]) -> list[str]:
+    return [f"The kernel of {one} made room for it on the boot partition." for one in deployments]
 
 
 def render_install(document: InstallDocument, style: Style) -> str:
@@ -79,6 +90,7 @@ def render_rollback(document: RollbackDocument, style: Style) -> str:
     lines = [f"{style.good(document.deployment)} boots next ({document.entry})."]
     if document.unstaged:
         lines.append(f"{document.unstaged} is no longer staged.")
+    lines += _given_up(document.given_up)
     if document.denied:
         lines.append(f"{short_digest(document.denied)} is not tried again on this machine.")
     if document.etc_left_behind:
@@ -110,7 +122,9 @@ def render_collect(document: CollectDocument, style: Style) -> str:
     if not removed:
         return "Nothing to remove."
     freed = style.good(f"{size(document.freed_bytes)} freed")
-    lines = [f"Removed {', '.join(removed)}: {freed}."]
+    of_boot = document.freed_boot_bytes
+    on_boot = f", and {size(of_boot)} on the boot partition" if of_boot else ""
+    lines = [f"Removed {', '.join(removed)}: {freed}{on_boot}."]
     lines += [
         f"Edits of /etc that nothing else has are kept as {style.bold(copy)}."
         for copy in document.etc_copies

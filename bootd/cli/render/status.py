@@ -79,6 +79,8 @@ def standing(one: DeploymentStatus, rollback: DeploymentId | None) -> str:
         words.append(f"{count(one.tries_left, 'try', 'tries')} left")
     if one.pinned:
         words.append("pinned")
+    if one.given_up:
+        words.append("its kernel made room")
     return ", ".join(words)
 
 

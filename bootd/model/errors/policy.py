@@ -42,6 +42,12 @@ class AlreadyInstalledError(PolicyError):
     default_hint = "Use 'bootctl-py switch' on that machine, or install to an empty file system."
 
 
+class DeploymentNeededError(PolicyError):
+    """A deployment is not to be dropped: the machine needs it, or somebody pinned it."""
+
+    default_hint = "'bootctl-py status' shows what each is for; nothing was changed."
+
+
 class BusyError(PolicyError):
     """Another job is changing the machine."""
 

@@ -19,7 +19,8 @@ class BootPartitionFullError(StorageError):
     """``$BOOT`` has too little room for another kernel and entry."""
 
     default_hint = (
-        "Drop old deployments with 'bootctl-py cleanup', or foreign files on the boot partition."
+        "'bootctl-py cleanup --boot' lists what holds the room, 'bootctl-py forget ID' drops a "
+        "deployment."
     )
 
 
