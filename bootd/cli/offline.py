@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from bootd.cli.progress import Display, Step
 from bootd.daemon.explain import explain
-from bootd.operations import deny, etc_copies, etc_views, status
+from bootd.operations import boot_usage, deny, etc_copies, etc_views, status
 from bootd.operations.host import Host, open_host, opened_host, with_boot
 from bootd.operations.progress import Phase, overall
 
@@ -33,6 +33,7 @@ ANSWERS: Final[dict[str, Callable[[Host], BaseModel]]] = {
     "EtcDiff": etc_views.diff,
     "ListEtcCopies": etc_copies.copies,
     "Explain": _explain,
+    "GetBootUsage": boot_usage.boot_usage,
 }
 """The methods of the Manager that only look, by name."""
 

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+from pydantic import BaseModel
+
 from bootd import __version__
 from bootd.daemon.event_loop import asyncio
 from bootd.model.deployment import DeploymentId
@@ -21,7 +23,7 @@ from bootd.model.etc_report import EtcCounts
 from bootd.model.state import UpgradeState
 from bootd.operations.etc_reports import merge_counts
 from bootd.operations.fallback import Fallback
-from bootd.operations.host import open_host, with_boot
+from bootd.operations.host import Host, open_host, with_boot
 from bootd.operations.recover import Recovery, recover
 from bootd.operations.status import status
 
@@ -86,6 +88,15 @@ class Machine:
         """
         with with_boot(self.host) as host:
             operation(host, *arguments, **more)
+
+    def look_at_boot(self, view: Callable[[Host], BaseModel]) -> BaseModel:
+        """Return what a view says of the machine with its ``$BOOT`` mounted; it blocks.
+
+        Raises:
+            BootdError: what the view raises, or that ``$BOOT`` cannot be mounted.
+        """
+        with with_boot(self.host) as host:
+            return view(host)
 
     def _recover(self) -> Recovery:
         with with_boot(self.host) as host:

@@ -114,6 +114,8 @@ class ManagerObject:
             "Pin": self._pin,
             "Unpin": self._unpin,
             "Cleanup": self._cleanup,
+            "Forget": self._forget,
+            "GetBootUsage": self._get_boot_usage,
             "Fsck": self._fsck,
             "PreviewEtc": self._preview_etc,
             "EtcConflicts": self._etc_conflicts,
@@ -209,6 +211,19 @@ class ManagerObject:
     async def _cleanup(self, call: IncomingCall, options: _Options) -> str:
         take_options(options)
         return self._start("collect", {}, await self._authority.require(call, Action.CLEANUP))
+
+    async def _forget(self, call: IncomingCall, deployment: str, options: _Options) -> str:
+        take_options(options)
+        arguments = {"deployment": DeploymentId(deployment)}
+        return self._start(
+            "forget", arguments, await self._authority.require(call, Action.FORGET, arguments)
+        )
+
+    async def _get_boot_usage(self, call: IncomingCall, options: _Options) -> str:
+        take_options(options)
+        await self._authority.require(call, Action.INSPECT)
+        document = await asyncio.to_thread(self._machine.look_at_boot, _boot_usage().boot_usage)
+        return document.model_dump_json()
 
     async def _fsck(self, call: IncomingCall, options: _Options) -> str:
         arguments = take_options(options, repair=bool)
@@ -343,6 +358,13 @@ def _views() -> ModuleType:
     from bootd.operations import etc_views  # noqa: PLC0415
 
     return etc_views
+
+
+def _boot_usage() -> ModuleType:
+    # Like `_views`: what cleans up.
+    from bootd.operations import boot_usage  # noqa: PLC0415
+
+    return boot_usage
 
 
 def _copies() -> ModuleType:

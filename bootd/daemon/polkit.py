@@ -39,6 +39,7 @@ class Action(StrEnum):
     APPLY = "org.bootd1.apply"
     ROLLBACK = "org.bootd1.rollback"
     CLEANUP = "org.bootd1.cleanup"
+    FORGET = "org.bootd1.forget"
     PIN = "org.bootd1.pin"
     HOLD = "org.bootd1.hold"
     ALLOW = "org.bootd1.allow"

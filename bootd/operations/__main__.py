@@ -39,6 +39,7 @@ _OPERATIONS: Final[Mapping[str, tuple[str, str]]] = {
     "finalize": ("finalize", "finalize"),
     "rollback": ("rollback", "rollback"),
     "collect": ("collect", "collect"),
+    "forget": ("forget", "forget"),
     "fsck": ("fsck", "fsck"),
     "preview": ("etc_preview", "preview"),
     "etc-reset": ("etc_change", "reset"),

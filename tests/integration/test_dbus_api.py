@@ -24,6 +24,7 @@ from bootd.daemon.client import BusClient, JobView
 from bootd.model.errors import (
     BusyError,
     DaemonUnreachableError,
+    DeploymentNeededError,
     ImageNotFoundError,
     InvalidArgumentError,
     InvalidReferenceError,
@@ -223,6 +224,7 @@ async def test_every_quick_method(found: Rig):
         ("ListEtcCopies", "EtcCopies"),
         ("ListDenied", "Denied"),
         ("GetStatus", "Status"),
+        ("GetBootUsage", "BootUsage"),
     ):
         assert json.loads(await client.call(member))["kind"] == kind
     for member in ("Check", "Fsck", "PreviewEtc", "Cleanup", "Upgrade"):
@@ -242,6 +244,9 @@ async def test_what_boots_can_be_pinned(found: Rig):
     await client.call("Pin", identifier)
     path = await client.get_property("Queued")
     assert await client.get_property("Pinned", path, "org.bootd1.Deployment") is True
+    job = await client.follow_job(await client.call("Forget", identifier))
+    with pytest.raises(DeploymentNeededError, match="pinned"):
+        job.outcome()
     await client.close()
 
 

@@ -52,6 +52,8 @@ def test_everybody_may_look(found: Rig):
         (("Pin", "sa{sv}", "0123456789abcdef.0", "0"), "pin"),
         (("Unpin", "sa{sv}", "0123456789abcdef.0", "0"), "pin"),
         (("Cleanup", "a{sv}", "0"), "cleanup"),
+        (("Forget", "sa{sv}", "0123456789abcdef.0", "0"), "forget"),
+        (("GetBootUsage", "a{sv}", "0"), "inspect"),
         (("Fsck", "a{sv}", "0"), "fsck"),
         (("PreviewEtc", "a{sv}", "0"), "inspect"),
         (("EtcConflicts", "a{sv}", "0"), "inspect"),

@@ -16,6 +16,7 @@ from bootd.cli.documents import (
     KernelArgumentsDocument,
     Setting,
 )
+from bootd.model.boot_usage import BootFolder, BootOwner, BootShare, BootUsageDocument
 from bootd.model.config import Automatic
 from bootd.model.deployment import Denial, DeploymentId
 from bootd.model.digest import Digest
@@ -68,6 +69,7 @@ NEW = Digest("sha256:" + "2b" * 32)
 BAD = Digest("sha256:" + "3c" * 32)
 OLD_ID = DeploymentId.compose(OLD, 0)
 NEW_ID = DeploymentId.compose(NEW, 0)
+BAD_ID = DeploymentId.compose(BAD, 0)
 PAST = datetime(2026, 5, 1, 3, 4, 5, tzinfo=UTC)
 LATER = datetime(2026, 5, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -171,9 +173,13 @@ SAMPLES: dict[str, BaseModel] = {
         fetched_bytes=61_234_567,
         fetched_layers=1,
         etc=REPORT,
+        gives_up=[BAD_ID],
     ),
     "Finalize": FinalizeDocument(
-        deployment=NEW_ID, entry=f"bootd-0002-{NEW_ID}+3-0.conf", etc=REPORT
+        deployment=NEW_ID,
+        entry=f"bootd-0002-{NEW_ID}+3-0.conf",
+        etc=REPORT,
+        given_up=[BAD_ID],
     ),
     "Install": InstallDocument(
         image=IMAGE,
@@ -215,6 +221,7 @@ SAMPLES: dict[str, BaseModel] = {
         more_left_behind=2,
         etc=REPORT,
         etc_copy=f"{OLD_ID}-1",
+        given_up=[BAD_ID],
     ),
     "Collect": CollectDocument(
         deployments=[OLD_ID],
@@ -225,6 +232,42 @@ SAMPLES: dict[str, BaseModel] = {
         partial_downloads=0,
         etc_copies=[OLD_ID],
         freed_bytes=723_456_789,
+        freed_boot_bytes=49_283_072,
+    ),
+    "BootUsage": BootUsageDocument(
+        size=129_722_368,
+        free=10_485_760,
+        kernels=[
+            BootFolder(
+                folder="5e" * 32 + "-0a1b2c3d",
+                bytes=49_348_608,
+                owner=BootOwner.OWN,
+                installation="0a1b2c3d",
+                deployments=[NEW_ID, OLD_ID],
+                entries=[f"bootd-0001-{OLD_ID}.conf", f"bootd-0002-{NEW_ID}+3-0.conf"],
+                removable=False,
+            ),
+            BootFolder(
+                folder="6f" * 32 + "-4e5f6071",
+                bytes=41_943_040,
+                owner=BootOwner.NEIGHBOUR,
+                installation="4e5f6071",
+                deployments=[],
+                entries=["bootd-0001-0123456789abcdef.0.conf"],
+                removable=False,
+            ),
+            BootFolder(
+                folder="7a" * 32,
+                bytes=20_971_520,
+                owner=BootOwner.NOBODY,
+                installation=None,
+                deployments=[],
+                entries=[],
+                removable=True,
+            ),
+        ],
+        others=[BootShare(path="EFI/debian", bytes=6_291_456)],
+        freed_bytes=20_975_616,
     ),
     "Fsck": FsckDocument(
         objects=60_000,

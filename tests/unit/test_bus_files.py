@@ -52,7 +52,17 @@ def test_members_of_the_design_are_there():
     manager = interfaces.load(names.MANAGER)
     assert {
         *("Check", "Upgrade", "Switch", "Rollback", "Apply", "Stage", "Unstage", "Pin", "Unpin"),
-        *("Cleanup", "PreviewEtc", "EtcConflicts", "Allow", "Hold", "Release", "Explain"),
+        *(
+            "Cleanup",
+            "Forget",
+            "GetBootUsage",
+            "PreviewEtc",
+            "EtcConflicts",
+            "Allow",
+            "Hold",
+            "Release",
+            "Explain",
+        ),
     } <= manager.methods.keys()
     assert {
         *("Booted", "Staged", "Queued", "Rollback", "Image", "State", "RebootRequired"),

@@ -16,6 +16,7 @@ from bootd.cli.documents import (
     JobsDocument,
     KernelArgumentsDocument,
 )
+from bootd.cli.render.boot_usage import render_boot_usage
 from bootd.cli.render.etc import (
     render_change,
     render_conflicts,
@@ -47,6 +48,7 @@ from bootd.cli.render.results import (
 )
 from bootd.cli.render.status import render_status
 from bootd.cli.style import Style
+from bootd.model.boot_usage import BootUsageDocument
 from bootd.model.documents import (
     CheckDocument,
     CollectDocument,
@@ -102,6 +104,7 @@ RENDERINGS: Final[dict[str, Rendering[Any]]] = {
         Rendering(InstallDocument, render_install),
         Rendering(RollbackDocument, render_rollback),
         Rendering(CollectDocument, render_collect),
+        Rendering(BootUsageDocument, render_boot_usage),
         Rendering(FsckDocument, render_fsck),
         Rendering(DeniedDocument, render_denied),
         Rendering(EtcConflictsDocument, render_conflicts),

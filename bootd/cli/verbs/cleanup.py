@@ -1,19 +1,43 @@
-"""``bootctl-py cleanup``."""
+"""``bootctl-py cleanup``; with ``--offline`` it needs no daemon."""
 
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from typing import Any
 
 from bootd.cli.daemon import add_no_wait, run_job
+from bootd.cli.look import add_offline, look
 from bootd.cli.output import Output
+from bootd.cli.progress import displayed
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options."""
+    parser.add_argument(
+        "--boot",
+        action="store_true",
+        help="only tell what is on the boot partition, and what would be freed there",
+    )
+    add_offline(parser)
     add_no_wait(parser)
 
 
 def run(arguments: Namespace, output: Output) -> int:
-    """Remove what nothing needs."""
-    output.show(run_job(arguments, output, "Cleanup"))
+    """Remove what nothing needs, or tell of it."""
+    if arguments.boot:
+        document = look(arguments, "GetBootUsage")
+    elif arguments.offline or arguments.sysroot is not None:
+        document = _do(arguments, output)
+    else:
+        document = run_job(arguments, output, "Cleanup")
+    output.show(document)
     return 0
+
+
+def _do(arguments: Namespace, output: Output) -> dict[str, Any]:
+    from bootd.cli.offline import OperationProgress, mounted  # noqa: PLC0415 - not always wanted
+    from bootd.operations.collect import collect  # noqa: PLC0415 - likewise
+
+    with displayed(output) as display, mounted(arguments) as machine:
+        document = collect(machine, OperationProgress(display))
+    return document.model_dump(mode="json")

@@ -1,0 +1,39 @@
+"""``bootctl-py forget``; with ``--offline`` it needs no daemon, for a rescue shell without room."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from typing import Any
+
+from bootd.cli.daemon import add_no_wait, run_job
+from bootd.cli.look import add_offline
+from bootd.cli.output import Output
+from bootd.cli.progress import displayed
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument(
+        "deployment", metavar="DEPLOYMENT", help="an ID as 'bootctl-py deployments' lists them"
+    )
+    add_offline(parser)
+    add_no_wait(parser)
+
+
+def run(arguments: Namespace, output: Output) -> int:
+    """Drop a deployment."""
+    if arguments.offline or arguments.sysroot is not None:
+        document = _do(arguments, output)
+    else:
+        document = run_job(arguments, output, "Forget", arguments.deployment)
+    output.show(document)
+    return 0
+
+
+def _do(arguments: Namespace, output: Output) -> dict[str, Any]:
+    from bootd.cli.offline import OperationProgress, mounted  # noqa: PLC0415 - not always wanted
+    from bootd.operations.forget import forget  # noqa: PLC0415 - likewise
+
+    with displayed(output) as display, mounted(arguments) as machine:
+        document = forget(machine, OperationProgress(display), deployment=arguments.deployment)
+    return document.model_dump(mode="json")
