@@ -7,6 +7,7 @@ efivarfs.rst: the content of a file is four bytes of attributes and then the var
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Final
 
 from bootd.sysroot import Sysroot
@@ -18,6 +19,7 @@ LOADER_VENDOR: Final = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
 
 _ATTRIBUTES: Final = 4
 _MAX_VARIABLE: Final = 4_096
+_MAX_LIST: Final = 65_536
 
 
 def read_variable(sysroot: Sysroot, name: str) -> str | None:
@@ -30,13 +32,34 @@ def read_variable(sysroot: Sysroot, name: str) -> str | None:
         sysroot: the machine; its `efi_variables` is where efivarfs is mounted.
         name: the name without the vendor's GUID, such as ``LoaderEntryDefault``.
     """
-    path = sysroot.efi_variables / f"{name}-{LOADER_VENDOR}"
+    data = _read(sysroot, name, _MAX_VARIABLE)
+    return None if data is None else _text(data).partition("\0")[0]
+
+
+def read_list(sysroot: Sysroot, name: str) -> tuple[str, ...]:
+    """Return the texts of a variable that holds several, each ended by a NUL; empty ones are none.
+
+    At most 64 KiB are read, for the rest see `read_variable`.
+    """
+    data = _read(sysroot, name, _MAX_LIST)
+    return () if data is None else tuple(text for text in _text(data).split("\0") if text)
+
+
+def variable_file(sysroot: Sysroot, name: str) -> Path:
+    """Return the file of a variable, there or not."""
+    return sysroot.efi_variables / f"{name}-{LOADER_VENDOR}"
+
+
+def _read(sysroot: Sysroot, name: str, limit: int) -> bytes | None:
     try:
-        with path.open("rb") as stream:
-            data = stream.read(_MAX_VARIABLE)
+        with variable_file(sysroot, name).open("rb") as stream:
+            return stream.read(limit)[_ATTRIBUTES:]
     except FileNotFoundError:
         return None
     except OSError as error:
         _log.warning("the EFI variable %s cannot be read: %s", name, error.strerror)
         return None
-    return data[_ATTRIBUTES:].decode("utf-16-le", errors="replace").partition("\0")[0]
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-16-le", errors="replace")

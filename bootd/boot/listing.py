@@ -24,8 +24,7 @@ from bootd.boot.entry import (
     parse_name,
     text_lines,
 )
-from bootd.boot.order import default_entry, loader_entry
-from bootd.boot.places import entry_files, loader_configuration, read_text
+from bootd.boot.places import entry_files, read_text
 from bootd.model.deployment import DeploymentId
 from bootd.model.errors import InvalidBootEntryError
 from bootd.sysroot import Sysroot
@@ -103,29 +102,22 @@ def own_names(sysroot: Sysroot) -> dict[str, Identity]:
     return names
 
 
-def boots_next(sysroot: Sysroot) -> str | None:
-    """Return the file name of what systemd-boot starts next, be it anybody's, or None.
-
-    EFI variables by which a person overrides the order are not looked at.
-    """
-    files = [(path.name, read_text(path)) for path in entry_files(sysroot)]
-    entries = [loader_entry(name, data) for name, data in files if data is not None]
-    configuration = read_text(loader_configuration(sysroot)) or b""
-    found = default_entry(entries, default_pattern(configuration))
-    return None if found is None else found.file_name
-
-
 def next_serial(sysroot: Sysroot) -> int:
     """Return a serial that sorts before every entry there is, anybody's and damaged ones included.
 
     Raises:
         InvalidBootEntryError: there is no higher serial.
     """
-    matches = (_SERIAL.match(path.name) for path in entry_files(sysroot))
-    found = 1 + max((int(match[1]) for match in matches if match), default=0)
+    found = 1 + highest_serial(path.name for path in entry_files(sysroot))
     if found > MAX_SERIAL:
         raise InvalidBootEntryError(f"an entry has the serial {found - 1}, the last there is")
     return found
+
+
+def highest_serial(names: Iterable[str]) -> int:
+    """Return the highest serial that file names have, anybody's and damaged ones'; 0: none has."""
+    matches = (_SERIAL.match(name) for name in names)
+    return max((int(match[1]) for match in matches if match), default=0)
 
 
 def by_age(names: Iterable[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""In which order a boot loader tries the entries: what systemd-boot starts next.
+"""In which order a boot loader shows the entries, and which of them it tries first.
 
 Sources: UAPI.1 Boot Loader Specification, "Sorting"; UAPI.10 Version Format Specification,
 "Version Comparison". Where the text of UAPI.10 and ``systemd-analyze compare-versions`` disagree (a
@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from functools import cmp_to_key
 from typing import Any, Final, Protocol, TypeVar
 
@@ -80,21 +79,9 @@ def boot_order(entries: Iterable[_Entry]) -> list[_Entry]:
     return sorted(entries, key=cmp_to_key(_compare_entries))
 
 
-def default_entry(entries: Iterable[_Entry], pattern: str | None) -> _Entry | None:
-    """Return what systemd-boot starts without a person and without EFI variables.
-
-    Args:
-        entries: all Type #1 entries.
-        pattern: ``default`` of loader.conf(5), a glob over names without counters: the first match
-            in boot order is started. Without a pattern, or a match, the first entry is.
-    """
-    ordered = boot_order(entries)
-    if pattern is not None:
-        for entry in ordered:
-            identifier = _split_counter(entry.file_name)[0] + SUFFIX
-            if fnmatchcase(identifier.lower(), pattern.lower()):
-                return entry
-    return next(iter(ordered), None)
+def identifier_of(file_name: str) -> str:
+    """Return the name of an entry without its counter: the same for all its life."""
+    return _split_counter(file_name)[0] + SUFFIX
 
 
 def compare_versions(first: str, second: str) -> int:

@@ -28,6 +28,8 @@ def explain(
         denial=denial,
         last_fallback=status.last_fallback,
         finalize_failure=status.finalize_failure,
+        did_not_boot=status.did_not_boot,
+        overridden=status.overridden,
         reasons=[*_obstacles(status, denial, automatic), *_standing(status)],
     )
 
@@ -35,10 +37,12 @@ def explain(
 def _obstacles(status: StatusDocument, denial: Denial | None, automatic: Automatic) -> list[Reason]:
     found = {
         Reason.NO_IMAGE: status.image is None,
-        Reason.UNREADABLE: bool(status.problems),
+        Reason.UNREADABLE: bool(set(status.problems) - {status.did_not_boot, status.overridden}),
         Reason.DENIED: denial is not None,
         Reason.HELD: status.held_by is not None,
         Reason.FINALIZE_FAILED: status.finalize_failure is not None,
+        Reason.DID_NOT_BOOT: status.did_not_boot is not None,
+        Reason.OVERRIDDEN: status.overridden is not None,
         Reason.AUTOMATIC_OFF: automatic is Automatic.OFF,
         Reason.AUTOMATIC_ONLY_CHECKS: automatic is Automatic.CHECK,
         Reason.NEVER_CHECKED: status.image is not None and status.available is None,

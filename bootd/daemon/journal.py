@@ -38,6 +38,8 @@ class Event(Enum):
     BLESSED = "264dd28c42534cbea4be407dec4cebfa"
     DENIED = "787772b9b55e4fb3bad51939665c8f2c"
     FALLBACK_SEEN = "88048f747e874c51bcfff00b4ec38dd6"
+    DID_NOT_BOOT = "88757c61b35c4d30ad7d8368063e2bd9"
+    BOOT_OVERRIDDEN = "c9448a3a6a384c0ea87bef7287110041"
     JOB_FAILED = "2c9b6a997ec84b649e596820fb720a4b"
     DAMAGE_FOUND = "0b5c0eab126a4752974ab246b5c8c8a8"
     ETC_SECURITY_CONFLICT = "caf4b9b8026a4d2c97dcd776d1bc6787"
@@ -52,6 +54,8 @@ FIELDS: Final[Mapping[Event, tuple[str, ...]]] = {
     Event.BLESSED: ("DEPLOYMENT",),
     Event.DENIED: ("DIGEST", "REASON"),
     Event.FALLBACK_SEEN: ("DEPLOYMENT",),
+    Event.DID_NOT_BOOT: ("DEPLOYMENT", "REASON"),
+    Event.BOOT_OVERRIDDEN: ("REASON",),
     Event.JOB_FAILED: ("JOB", "JOB_KIND", "ERROR_CODE", "HINT"),
     Event.DAMAGE_FOUND: ("DAMAGES",),
     Event.ETC_SECURITY_CONFLICT: ("DEPLOYMENT", "CONFLICTS"),
@@ -63,6 +67,8 @@ _BAD_NEWS: Final = frozenset(
         Event.FINALIZE_FAILED,
         Event.DENIED,
         Event.FALLBACK_SEEN,
+        Event.DID_NOT_BOOT,
+        Event.BOOT_OVERRIDDEN,
         Event.DAMAGE_FOUND,
         Event.JOB_FAILED,
         Event.ETC_SECURITY_CONFLICT,

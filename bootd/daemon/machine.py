@@ -15,6 +15,7 @@ from typing import Final
 from pydantic import BaseModel
 
 from bootd import __version__
+from bootd.boot.next_boot import setting_files
 from bootd.daemon.event_loop import asyncio
 from bootd.model.deployment import DeploymentId
 from bootd.model.documents import StatusDocument
@@ -22,7 +23,6 @@ from bootd.model.errors import BootdError
 from bootd.model.etc_report import EtcCounts
 from bootd.model.state import UpgradeState
 from bootd.operations.etc_reports import merge_counts
-from bootd.operations.fallback import Fallback
 from bootd.operations.host import Host, open_host, with_boot
 from bootd.operations.recover import Recovery, recover
 from bootd.operations.status import status
@@ -66,8 +66,8 @@ class Machine:
         """The machine is the one this daemon runs on."""
         return self.directory is None
 
-    async def recover(self) -> tuple[Fallback, ...]:
-        """Bring the store to rest after a crash; return what the machine fell back from.
+    async def recover(self) -> Recovery:
+        """Bring the store to rest after a crash; return what happened while no daemon ran.
 
         A store that cannot be recovered is reported, and then shows in the status.
         """
@@ -75,10 +75,10 @@ class Machine:
             done = await asyncio.to_thread(self._recover)
         except BootdError as error:
             _log.warning("nothing was recovered: %s", error.message)
-            return ()
+            return Recovery()
         for message in done.messages:
             _log.info("%s", message)
-        return done.fallbacks
+        return done
 
     def change(self, operation: Callable[..., object], *arguments: object, **more: object) -> None:
         """Carry out a quick operation, with ``$BOOT`` mounted; it blocks.
@@ -138,13 +138,15 @@ class Machine:
         return stamp, found, counts
 
     def _take_stamp(self) -> _Stamp:
-        return tuple(_changed(path) for path in self.folders())
+        files = setting_files(self.host.sysroot)
+        return tuple(_changed(path) for path in (*self.folders(), *files))
 
     def folders(self) -> Iterator[Path]:
         """Yield the folders in which a change may change the status."""
         sysroot = self.host.sysroot
         yield from (sysroot.store, sysroot.deployments, sysroot.run)
-        yield sysroot.boot / "loader/entries"
+        yield from (sysroot.boot / "loader", sysroot.boot / "loader/entries")
+        yield sysroot.efi_variables
         for identifier in sysroot.deployment_ids():
             yield sysroot.deployment(identifier)
 

@@ -189,7 +189,10 @@ class ManagerObject:
             )
         await self._refresh()
         if not self._machine.status.reboot_required:
-            raise NothingStagedError("nothing is staged and nothing else boots next")
+            raise NothingStagedError(
+                "nothing is staged and nothing else boots next",
+                hint=self._machine.status.overridden,
+            )
         if self._runner.running is not None:
             raise BusyError(f"job {self._runner.running.id} is running")
         await self._reboot()

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from bootd.daemon.jobs import Job
 from bootd.daemon.journal import Event, announce
 from bootd.model.documents import StatusDocument
 from bootd.model.errors import CancelledError
-from bootd.operations.fallback import Fallback
+from bootd.operations.recover import Recovery
 
 
-def tell_of_start(status: StatusDocument, fallbacks: Iterable[Fallback]) -> None:
+def tell_of_start(status: StatusDocument, recovery: Recovery) -> None:
     """Tell what happened while no daemon ran."""
-    for fallback in fallbacks:
+    for fallback in recovery.fallbacks:
         deployment, denial = fallback.deployment, fallback.denial
         announce(
             Event.FALLBACK_SEEN,
@@ -28,6 +28,16 @@ def tell_of_start(status: StatusDocument, fallbacks: Iterable[Fallback]) -> None
             denial.digest,
             denial.cause,
         )
+    if recovery.miss is not None:
+        deployment, cause = recovery.miss.deployment, recovery.miss.cause
+        announce(
+            Event.DID_NOT_BOOT,
+            f"{deployment} was to boot and was not started: {cause}",
+            deployment,
+            cause,
+        )
+    if status.overridden is not None:
+        announce(Event.BOOT_OVERRIDDEN, status.overridden, status.overridden)
     if status.finalize_failure is not None:
         announce(
             Event.FINALIZE_FAILED,

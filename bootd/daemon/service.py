@@ -79,9 +79,9 @@ class Service:
                 f"another bootd owns {names.BUS_NAME} on this bus",
                 hint="One daemon a bus is enough; stop the other one first.",
             )
-        fallbacks = await self._machine.recover()
+        recovery = await self._machine.recover()
         await self._machine.read()
-        tell_of_start(self._machine.status, fallbacks)
+        tell_of_start(self._machine.status, recovery)
         self._server.export(names.ROOT, names.MANAGER, self._manager)
         self._show()
         await self._ask_systemd()
@@ -203,7 +203,8 @@ class Service:
             job.state is JobState.DONE
             and bool(job.arguments.get("automatic"))
             and self._machine.live
-            and self._machine.status.reboot_required
+            # Otherwise a machine whose boot order is overridden would restart every night.
+            and self._machine.status.reboot_helps
             and self._machine.host.configuration.automatic is Automatic.APPLY
         )
 

@@ -138,6 +138,22 @@ class DeploymentRecord(_Record):
     itself. It means nothing while there is an entry."""
 
 
+class AwaitedBoot(BaseModel):
+    """A deployment that was made to boot next, until it has booted."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
+
+    deployment: DeploymentId
+    since: str = Field(max_length=_MAX_TEXT)
+    """The ``boot_id`` of the boot in which it was made so: it is to come with another one."""
+    override: str = Field(default="", max_length=_MAX_TEXT)
+    """What overrode the boot order then; empty: nothing did."""
+    postponed: bool = False
+    """That was for one boot only, and this one is to come after it."""
+    missed: str | None = Field(default=None, max_length=_MAX_TEXT)
+    """Why another one booted, as far as known; None: the boot has not come yet."""
+
+
 class Intent(_Record):
     """``intent.json``: what the machine wants to be on, and whether it is staged."""
 
@@ -149,6 +165,8 @@ class Intent(_Record):
     """What went wrong at the last shutdown; news until the next success."""
     held_by: str | None = Field(default=None, max_length=_MAX_TEXT)
     """Who holds updates, with the reason; None: nobody."""
+    awaited: AwaitedBoot | None = None
+    """What the last shutdown, or a rollback, made boot next; None: it booted, or nothing was."""
 
 
 class Denial(BaseModel):

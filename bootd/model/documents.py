@@ -85,10 +85,17 @@ class StatusDocument(Document):
     rollback: DeploymentId | None
     """Where ``rollback`` would go."""
     reboot_required: bool
+    reboot_helps: bool = False
+    """A reboot starts what is staged or queued, as far as anybody can know."""
     available: AvailableImage | None
     held_by: str | None
     finalize_failure: str | None
     """Why the last shutdown did not make the staged deployment bootable."""
+    did_not_boot: str | None = None
+    """What was to boot when the machine started last and was not started, with the cause if it is
+    known. That is no verdict on the image."""
+    overridden: str | None = None
+    """What overrides the boot order, so that updates do not boot, and how to lift it."""
     last_fallback: Denial | None
     """The newest digest that failed here, with its cause; a rollback by hand is no failure."""
     deployments: list[DeploymentStatus]
@@ -96,7 +103,8 @@ class StatusDocument(Document):
     """A digest of what this machine changed in its ``/etc``; the same on machines that are set up
     alike, whichever version they run. None: it was not asked for by root, or is not known."""
     problems: list[str] = Field(default_factory=list)
-    """Records that cannot be read, each named."""
+    """Whatever is not as it should be, each in a sentence: records that cannot be read, and what
+    keeps an update from booting."""
 
 
 class CheckDocument(Document):
@@ -287,6 +295,10 @@ class Reason(StrEnum):
     """Somebody holds automatic upgrades."""
     FINALIZE_FAILED = "finalize-failed"
     """The last shutdown could not make the staged deployment bootable."""
+    DID_NOT_BOOT = "did-not-boot"
+    """What was to boot when the machine started last was not started."""
+    OVERRIDDEN = "overridden"
+    """An EFI variable, ``loader.conf`` or another system's entry overrides the boot order."""
     AUTOMATIC_OFF = "automatic-off"
     """The timer is told to do nothing."""
     AUTOMATIC_ONLY_CHECKS = "automatic-only-checks"
@@ -316,6 +328,8 @@ class ExplanationDocument(Document):
     """Of the available digest."""
     last_fallback: Denial | None
     finalize_failure: str | None
+    did_not_boot: str | None = None
+    overridden: str | None = None
     reasons: list[Reason]
     """Those that hold, the strongest first."""
 

@@ -5,8 +5,9 @@ that no kept deployment has; then kernel folders, deployments, images and layer 
 last, by mark and sweep over what is left. So a cut leaves leftovers, which the next collect
 removes, and never an entry whose deployment is gone.
 
-Kept are: the booted, the staged and the next deployment, where a rollback would go, what is pinned,
-and beyond those the newest up to ``keep_deployments``.
+Kept are: the booted, the staged and the next deployment, the one that would be next if nothing
+overrode the boot order, where a rollback would go, what is pinned, and beyond those the newest up
+to ``keep_deployments``.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def deployments_to_keep(found: Survey, keep: int) -> set[DeploymentId]:
         found: the machine.
         keep: how many bootable ones at least, if there are as many.
     """
-    needed = {found.booted, found.staged, found.next_boot, found.rollback_target()}
+    needed = {found.booted, found.staged, found.next_boot, found.settled, found.rollback_target()}
     kept = {key for key in needed if key in found.records}
     kept |= {key for key, record in found.records.items() if record.pinned}
     kept |= found.unreadable & found.records.keys()

@@ -20,6 +20,7 @@ from bootd.model.deployment import DeploymentRecord
 from bootd.model.documents import FinalizeDocument
 from bootd.model.errors import BootdError
 from bootd.operations.arguments import merge_machine_arguments
+from bootd.operations.awaited import await_boot
 from bootd.operations.boot_room import install_with_room
 from bootd.operations.etc_merge import Merged, merge_into
 from bootd.operations.etc_moment import write_edits
@@ -68,7 +69,7 @@ def _finalize_locked(host: Host, found: Survey, record: DeploymentRecord) -> Fin
     commit_entry(host.sysroot, entry)
     # Not earlier: until the commit the record says what was edited when it was staged.
     write_edits(host.sysroot, host.sysroot.deployment(record.id), merged.edits)
-    forget_staged(host.sysroot)
+    await_boot(host.sysroot, record.id)
     return FinalizeDocument(
         deployment=record.id, entry=entry.file_name, etc=merged.report, given_up=given_up
     )

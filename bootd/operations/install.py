@@ -23,8 +23,9 @@ from typing import Final
 from bootd.boot.block_device import DiskPartition, is_removable
 from bootd.boot.entries import DEFAULT_PATTERN, remove_entry
 from bootd.boot.firmware import Firmware
-from bootd.boot.listing import boots_next, default_pattern, list_entries
+from bootd.boot.listing import default_pattern, list_entries
 from bootd.boot.loader_install import find_loader, install_loader
+from bootd.boot.next_boot import next_boot
 from bootd.boot.places import loader_configuration, read_text
 from bootd.durable import TEMPORARY_PREFIX, Disk, temporary_name
 from bootd.etc.merge import first_var
@@ -256,7 +257,7 @@ def _default_of_others(sysroot: Sysroot) -> list[str]:
     pattern = default_pattern(read_text(configuration) or b"")
     if pattern == DEFAULT_PATTERN:
         return []
-    first = boots_next(sysroot)
+    first = next_boot(sysroot).later.name
     change = f"s/^[ \\t]*default[ \\t].*/default {DEFAULT_PATTERN}/"
     warning = (
         f"The default of another system, {pattern}, stays in {configuration}; {first} boots "

@@ -13,6 +13,7 @@ from pathlib import Path
 from bootd.boot.entries import heal_entries
 from bootd.durable import TEMPORARY_PREFIX
 from bootd.model.deployment import StagedMarker
+from bootd.operations.awaited import Miss, await_boot, settle_awaited
 from bootd.operations.fallback import Fallback, settle_fallbacks
 from bootd.operations.host import Host
 from bootd.operations.staged import forget_staged
@@ -27,10 +28,12 @@ class Recovery:
     Attributes:
         messages: in words, for the journal.
         fallbacks: deployments that the machine went back from by itself; news, told once.
+        miss: a deployment that was to boot and was not started; news, told once.
     """
 
-    messages: tuple[str, ...]
-    fallbacks: tuple[Fallback, ...]
+    messages: tuple[str, ...] = ()
+    fallbacks: tuple[Fallback, ...] = ()
+    miss: Miss | None = None
 
 
 def recover(host: Host) -> Recovery:
@@ -43,7 +46,8 @@ def recover(host: Host) -> Recovery:
         host.sysroot.name_installation()
         healed = [f"removed the stale boot entry {name}" for name in heal_entries(host.sysroot)]
         done = [*healed, *_remove_temporaries(host.sysroot), *_settle_intent(host.sysroot)]
-        return Recovery(tuple(done), tuple(settle_fallbacks(host)))
+        fallbacks = tuple(settle_fallbacks(host))
+        return Recovery(tuple(done), fallbacks, settle_awaited(host.sysroot))
 
 
 def _settle_intent(sysroot: Sysroot) -> list[str]:
@@ -55,7 +59,7 @@ def _settle_intent(sysroot: Sysroot) -> list[str]:
             sysroot.clear_staged()
         return []
     if found.entry(staged) is not None:
-        forget_staged(sysroot)
+        await_boot(sysroot, staged)
         return [f"{staged} was made bootable before"]
     if staged not in found.records:
         forget_staged(sysroot)

@@ -21,6 +21,7 @@ from bootd.model.documents import RollbackDocument
 from bootd.model.errors import BootdError, NoRollbackError
 from bootd.model.etc_change import MAX_PATHS
 from bootd.model.state import DeploymentState
+from bootd.operations.awaited import await_boot
 from bootd.operations.boot_room import install_with_room, last_entry
 from bootd.operations.deny import ROLLED_BACK, allow_locked, deny_locked
 from bootd.operations.etc_carry import carry, left_behind
@@ -73,6 +74,7 @@ def rollback(
         denied = _judge(host, found, record)
         record = _give_up_settings(host, found, record)
         entry = _commit(host, found, record)
+        await_boot(host.sysroot, record.id)
         return RollbackDocument(
             deployment=chosen,
             entry=entry.file_name,

@@ -17,7 +17,7 @@ def mark_staged(sysroot: Sysroot, deployment: DeploymentId, reference: str | Non
         reference: the image to follow from now on; None leaves it as it is.
     """
     intent = sysroot.read_intent()
-    changes: dict[str, object] = {"staged": deployment, "finalize_failure": None}
+    changes: dict[str, object] = {"staged": deployment, "finalize_failure": None, "awaited": None}
     if reference is not None:
         changes["image"] = reference
     sysroot.write_intent(intent.model_copy(update=changes))

@@ -6,11 +6,13 @@ from bootd import __version__
 from bootd.model.deployment import DeploymentRecord
 from bootd.model.documents import DeploymentStatus, StatusDocument
 from bootd.model.errors import BootdError, NoImageConfiguredError
+from bootd.operations.awaited import did_not_boot
 from bootd.operations.deny import ROLLED_BACK
 from bootd.operations.etc_reports import read_report
 from bootd.operations.etc_undecided import read_undecided
 from bootd.operations.host import Host
 from bootd.operations.last_check import read_last_check
+from bootd.operations.overrides import override, reboot_helps
 from bootd.operations.survey import Survey, survey
 
 
@@ -22,7 +24,8 @@ def status(host: Host) -> StatusDocument:
             be read; damage of a single deployment is in `problems`.
     """
     found = survey(host.sysroot)
-    problems = list(found.problems)
+    unexpected = (did_not_boot(found), override(found))
+    problems = [*found.problems, *(told for told in unexpected if told)]
     denied = [one for one in host.sysroot.read_denied().denied if one.cause != ROLLED_BACK]
     last = read_last_check(host.sysroot)
     return StatusDocument(
@@ -33,10 +36,13 @@ def status(host: Host) -> StatusDocument:
         staged=found.staged,
         queued=found.queued,
         rollback=found.rollback_target(),
+        reboot_helps=reboot_helps(found),
         reboot_required=found.staged is not None or found.queued is not None,
         available=None if last is None else last.available(host.sysroot),
         held_by=found.intent.held_by,
         finalize_failure=found.intent.finalize_failure,
+        did_not_boot=unexpected[0],
+        overridden=unexpected[1],
         last_fallback=denied[-1] if denied else None,
         deployments=[_describe(host, found, record, problems) for record in found.kept()],
         problems=problems,

@@ -1,8 +1,9 @@
 """One look at the machine: which deployments there are and what each of them is.
 
-Nothing here is stored. A deployment's state is read off the boot entries, the kernel command line
-and the intent, so it cannot disagree with what the boot loader will do. No lock is taken: each
-record is replaced atomically, and a deployment that vanishes meanwhile is left out.
+Nothing here is stored. A deployment's state is read off the boot entries, the loader's settings,
+the kernel command line and the intent, so it cannot disagree with what the boot loader will do. No
+lock is taken: each record is replaced atomically, and a deployment that vanishes meanwhile is left
+out.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from functools import cached_property
 
 from bootd.boot.entry import BootEntry, is_own_name
 from bootd.boot.entry_lines import line_problems
-from bootd.boot.listing import boots_next, list_entries
-from bootd.boot.order import boot_order
+from bootd.boot.listing import EntryListing, list_entries
+from bootd.boot.next_boot import NextBoot, next_boot
+from bootd.boot.order import boot_order, identifier_of
 from bootd.model.deployment import DeploymentId, DeploymentRecord, Intent
 from bootd.model.digest import Digest
 from bootd.model.errors import BootdError, NoSuchDeploymentError
@@ -28,8 +30,9 @@ class Survey:
     Attributes:
         booted: the deployment that runs, None on a foreign system.
         intent: what the machine wants to be on.
-        entries: this installation's own boot entries, the one that boots next first.
+        entries: this installation's own boot entries, in boot order.
         neighbours: boot entries of other installations of bootd on the same ``$BOOT``.
+        loader: what the boot loader starts, whatever stands first in that order.
         records: every deployment whose record can be read.
         unreadable: deployments that entries name which cannot be parsed; they must stay.
         problems: what cannot be read, each named.
@@ -39,19 +42,25 @@ class Survey:
     intent: Intent
     entries: tuple[BootEntry, ...]
     neighbours: tuple[BootEntry, ...]
+    loader: NextBoot
     records: dict[DeploymentId, DeploymentRecord]
     unreadable: frozenset[DeploymentId]
     problems: tuple[str, ...]
 
     @cached_property
     def next_boot(self) -> DeploymentId | None:
-        """The deployment the boot loader starts next."""
+        """The deployment the boot loader starts next; None: it starts something else."""
+        return self.named(self.loader.now.name)
+
+    @property
+    def first(self) -> DeploymentId | None:
+        """The deployment that is first in boot order: the next boot's unless that is overridden."""
         return self.entries[0].deployment if self.entries else None
 
     @property
     def current(self) -> DeploymentId | None:
         """The deployment whose ``/etc`` and arguments are the machine's: booted, else next."""
-        return self.booted or self.next_boot
+        return self.booted or self.next_boot or self.first
 
     @property
     def staged(self) -> DeploymentId | None:
@@ -61,21 +70,25 @@ class Survey:
 
     @property
     def queued(self) -> DeploymentId | None:
-        """What boots next, and is meant to, although it is not what runs."""
-        return self.settled if self.settled != self.booted else None
+        """What boots next, and is meant to, although it is not what runs.
+
+        Or after the next boot, if that one was given to another entry.
+        """
+        meant = self.settled if self.settled != self.booted else None
+        return meant if meant == self.named(self.loader.later.name) else None
 
     @property
     def settled(self) -> DeploymentId | None:
         """What the machine is on, or was told to be on, but for what is staged.
 
-        That is what boots next. Only when a trial is on its last try another one sorts first
-        already, although nobody chose it.
+        That is what is first in boot order. Only when a trial is on its last try another one sorts
+        first already, although nobody chose it.
         """
         entry = self.entry(self.booted)
         newest = max((one.serial for one in self.entries), default=0)
         if entry is not None and entry.tries_left == 0 and entry.serial == newest:
             return self.booted
-        return self.next_boot or self.booted
+        return self.first or self.booted
 
     @property
     def heading_for(self) -> Digest | None:
@@ -92,6 +105,10 @@ class Survey:
     def entry(self, deployment: DeploymentId | None) -> BootEntry | None:
         """Return the entry of a deployment that sorts first, or None."""
         return next((entry for entry in self.entries if entry.deployment == deployment), None)
+
+    def named(self, name: str | None) -> DeploymentId | None:
+        """Return the deployment that the entry of a name, without counter, boots, or None."""
+        return next((one.deployment for one in self.entries if one.plain_name == name), None)
 
     def kept(self) -> list[DeploymentRecord]:
         """Return the deployments that are staged, booted or bootable, in boot order.
@@ -134,7 +151,7 @@ class Survey:
             return DeploymentState.GOOD if entry.tries_left is None else DeploymentState.TRIAL
         if entry.tries_left == 0:
             return DeploymentState.FAILED
-        if deployment == self.next_boot:
+        if deployment in (self.next_boot, self.queued):
             return DeploymentState.QUEUED
         return DeploymentState.GOOD if entry.tries_left is None else DeploymentState.TRIAL
 
@@ -190,10 +207,11 @@ def survey(sysroot: Sysroot) -> Survey:
     sysroot.check_format(for_writing=False)
     listing = list_entries(sysroot)
     records: dict[DeploymentId, DeploymentRecord] = {}
+    loader = next_boot(sysroot)
     problems = [
         *listing.problems,
         *line_problems(sysroot, listing.entries),
-        *_usurper(sysroot, listing.foreign),
+        *_usurper(listing, loader),
     ]
     for identifier in sysroot.deployment_ids():
         try:
@@ -207,15 +225,20 @@ def survey(sysroot: Sysroot) -> Survey:
         intent=sysroot.read_intent(),
         entries=tuple(boot_order(listing.entries)),
         neighbours=listing.neighbours,
+        loader=loader,
         records=records,
         unreadable=frozenset(one.deployment for one in listing.damaged if one.deployment),
         problems=tuple(problems),
     )
 
 
-def _usurper(sysroot: Sysroot, foreign: tuple[str, ...]) -> list[str]:
-    name = boots_next(sysroot)
-    if name is None or name not in foreign:
+def _usurper(listing: EntryListing, loader: NextBoot) -> list[str]:
+    """Tell of what sorts first although it is another's, or not as bootd writes it."""
+    name = loader.later.name
+    known = {entry.plain_name for entry in listing.entries}
+    if name is None or name in known or loader.later.setting is not None:
         return []
+    if name not in {identifier_of(foreign) for foreign in listing.foreign}:
+        return [f"{name}, an entry that bootd did not write, boots next"]
     whose = "another installation of bootd" if is_own_name(name) else "another system"
     return [f"{name}, an entry of {whose}, boots next"]

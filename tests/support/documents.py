@@ -103,6 +103,9 @@ DENIAL = Denial(
     digest=BAD, cause="boot failed three times", when=PAST, evidence="sshd.service\nfailed"
 )
 
+MISSED = f"{NEW_ID} was to boot and was not started: something else was"
+OVERRIDDEN = f"{OLD_ID} boots next, and not {NEW_ID}: an EFI variable says so"
+
 OLD_DEPLOYMENT = DeploymentStatus(
     id=OLD_ID,
     image=IMAGE,
@@ -144,14 +147,21 @@ STATUS = StatusDocument(
     queued=None,
     rollback=OLD_ID,
     reboot_required=True,
+    reboot_helps=True,
     available=AvailableImage(
         image=IMAGE, digest=NEW, image_version="1.1", checked=LATER, download_bytes=0
     ),
     held_by="operator: rack move",
     finalize_failure="no space left on $BOOT",
+    did_not_boot=MISSED,
+    overridden=OVERRIDDEN,
     last_fallback=DENIAL,
     deployments=[OLD_DEPLOYMENT, NEW_DEPLOYMENT],
-    problems=["/sysroot/bootd/deployments/0000000000000000.1/deployment.json is not JSON"],
+    problems=[
+        "/sysroot/bootd/deployments/0000000000000000.1/deployment.json is not JSON",
+        MISSED,
+        OVERRIDDEN,
+    ],
 )
 
 SAMPLES: dict[str, BaseModel] = {
@@ -390,6 +400,8 @@ SAMPLES: dict[str, BaseModel] = {
         denial=DENIAL,
         last_fallback=DENIAL,
         finalize_failure="no space left on $BOOT",
+        did_not_boot=MISSED,
+        overridden=OVERRIDDEN,
         reasons=list(Reason),
     ),
     "Lint": LintDocument(

@@ -106,16 +106,16 @@ class Machine:
         assert deployment is not None
         return deployment
 
-    def reboot(self, *, healthy: bool = True) -> DeploymentId:
+    def reboot(self, *, healthy: bool = True, chosen: str | None = None) -> DeploymentId:
         """Shut down, start what the loader picks, let the daemon recover, bless."""
         finalize(self.host, Silent())
-        return self.power_on(healthy=healthy)
+        return self.power_on(healthy=healthy, chosen=chosen)
 
-    def power_on(self, *, healthy: bool = True) -> DeploymentId:
-        """Start after a power cut or a shutdown."""
+    def power_on(self, *, healthy: bool = True, chosen: str | None = None) -> DeploymentId:
+        """Start after a power cut or a shutdown; `chosen` is picked in the loader's menu."""
         shutil.rmtree(self.folder / "run", ignore_errors=True)
         (self.folder / "proc/boot_id").unlink(missing_ok=True)
-        booted = boot(self.sysroot)
+        booted = boot(self.sysroot, chosen)
         recover(self.host)
         if healthy:
             bless(self.host)

@@ -13,7 +13,6 @@ from bootd.boot.order import (
     LoaderEntry,
     boot_order,
     compare_versions,
-    default_entry,
     loader_entry,
 )
 
@@ -128,25 +127,6 @@ def test_counter(name, tries_left):
 def test_a_foreign_entry_is_read_as_a_loader_does():
     text = b"# comment\n\ntitle X\n  sort-key  debian \nversion 6.1\xff\nlinux /k\nmachine-id\tab\n"
     assert loader_entry("x.conf", text) == LoaderEntry("x.conf", "debian", "ab", "6.1\ufffd")
-
-
-FOREIGN = LoaderEntry("debian.conf", "aaa", None, "99")
-
-
-@pytest.mark.parametrize(
-    ("entries", "pattern", "expected"),
-    [
-        ([FOREIGN, boot_entry(7)], None, FOREIGN),
-        ([FOREIGN, boot_entry(7)], "bootd-*", boot_entry(7)),
-        ([FOREIGN, boot_entry(7, tries=3)], "BOOTD-*.conf", boot_entry(7, tries=3)),
-        ([FOREIGN, boot_entry(7, tries=0, done=3), boot_entry(6)], "bootd-*", boot_entry(6)),
-        ([FOREIGN, boot_entry(7, tries=0, done=3)], "bootd-*", boot_entry(7, tries=0, done=3)),
-        ([FOREIGN], "bootd-*", FOREIGN),
-        ([], "bootd-*", None),
-    ],
-)
-def test_default(entries, pattern, expected):
-    assert default_entry(entries, pattern) == expected
 
 
 serials = st.lists(st.integers(1, 20_000), min_size=1, max_size=8, unique=True)

@@ -15,6 +15,8 @@ _SENTENCES: Final[dict[Reason, str]] = {
     Reason.DENIED: "The available image failed here before: 'bootctl-py denied allow' lifts that.",
     Reason.HELD: "Automatic upgrades are held: 'bootctl-py release' lets them go on.",
     Reason.FINALIZE_FAILED: "The last shutdown could not make the staged deployment bootable.",
+    Reason.DID_NOT_BOOT: "What was to boot when the machine started last was not started.",
+    Reason.OVERRIDDEN: "Something overrides the boot order, so that updates do not boot.",
     Reason.AUTOMATIC_OFF: "Automatic upgrades are switched off in bootd.toml.",
     Reason.AUTOMATIC_ONLY_CHECKS: "The timer only checks, as bootd.toml says.",
     Reason.NEVER_CHECKED: "The registry has not been asked yet: 'bootctl-py check' does.",
@@ -31,6 +33,8 @@ def render_explanation(document: ExplanationDocument, style: Style) -> str:
     parts.append("\n".join(f"- {_SENTENCES[reason]}" for reason in document.reasons))
     if document.finalize_failure:
         parts.append(style.warning(f"At shutdown: {printable(document.finalize_failure)}"))
+    notes = (document.did_not_boot, document.overridden)
+    parts += [style.warning(f"{printable(note)}.") for note in notes if note]
     found = (document.denial, document.last_fallback)
     denials = {denial.digest: denial for denial in found if denial is not None}
     parts += [render_denial(denial, style) for denial in denials.values()]

@@ -100,7 +100,9 @@ def next_steps(document: StatusDocument) -> Iterator[tuple[str, str]]:
         yield "bootctl-py etc conflicts", "see which changes in /etc clashed"
     if document.last_fallback:
         yield "bootctl-py why", "see what failed"
-    if document.problems:
+    elif document.did_not_boot or document.overridden:
+        yield "bootctl-py why", "see what keeps updates from booting"
+    if set(document.problems) - {document.did_not_boot, document.overridden}:
         yield "bootctl-py fsck", "find out what else is damaged"
 
 
@@ -167,7 +169,7 @@ def _notes(document: StatusDocument) -> Iterator[str]:
     if document.finalize_failure:
         yield f"The last shutdown could not finish: {printable(document.finalize_failure)}"
     for problem in document.problems:
-        yield f"Damaged: {printable(problem)}"
+        yield f"Problem: {printable(problem)}"
 
 
 def _named(version: str, digest: str) -> str:
