@@ -6,6 +6,7 @@ several. Without passwd and group as regular files on each side the whole-file r
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import Final
 
@@ -55,6 +56,49 @@ def settle_accounts(
     for name, data in merged.contents.items():
         _put(plan, versions[name], name.encode(), data, (read[1][name], read[2][name]))
     return _tell(plan, merged, versions)
+
+
+def accounts_to_come(
+    base: Directory, mine: int, theirs: Directory, contents: Contents
+) -> dict[str, bytes]:
+    """Return the account databases that a merge would leave, as far as they can be read.
+
+    Args:
+        base: the defaults that the machine runs with.
+        mine: a descriptor of the machine's ``/etc``.
+        theirs: the new defaults.
+        contents: where image files come from.
+
+    Raises:
+        DamagedObjectError: a content of an image is missing.
+    """
+    before, there = (databases_in(defaults, contents) for defaults in (base, theirs))
+    here = _databases_of(mine)
+    if before == there or not all({PASSWD, GROUP} <= side.keys() for side in (before, here, there)):
+        return here
+    absent = dict.fromkeys(there.keys() - here.keys() - before.keys(), b"")
+    return {**here, **merge_accounts(before, {**here, **absent}, there).contents}
+
+
+def databases_in(defaults: Directory, contents: Contents) -> dict[str, bytes]:
+    """Return the account databases of an image's ``/etc``, as far as they can be read.
+
+    Raises:
+        DamagedObjectError: a content of the image is missing.
+    """
+    nodes = {name: defaults.entries.get(name.encode()) for name in DATABASES}
+    read = {name: _read(name.encode(), node, None, contents) for name, node in nodes.items()}
+    return {name: data for name, data in read.items() if data is not None}
+
+
+def _databases_of(etc: int) -> dict[str, bytes]:
+    """Return the account databases in an open ``/etc``, but for those that are too large."""
+    read = {}
+    for name in DATABASES:
+        with closing(open_file(name.encode(), etc)) as descriptor:
+            if descriptor is not None and os.fstat(descriptor).st_size <= MAX_DATABASE:
+                read[name] = b"".join(chunks_of(descriptor, MAX_DATABASE))
+    return read
 
 
 def _put(

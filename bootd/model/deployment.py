@@ -130,6 +130,12 @@ class DeploymentRecord(_Record):
     """What was changed by hand since it was staged, or is carried over from what was staged."""
     erofs: str = Field(pattern=r"^[0-9a-f]{64}$")
     """fs-verity digest of ``root.erofs``."""
+    accounts: str = Field(default="", max_length=64)
+    """A digest of the users and groups that the owners in ``root.erofs`` follow."""
+    mapped_files: int = Field(default=0, ge=0)
+    """How many files have another owner or group there than in the image, by the numbers here."""
+    ownerless_files: int = Field(default=0, ge=0)
+    """How many of them are root's alone, because their owner is nobody here."""
     sealed: bool = False
     """Whether the kernel guards all its files, and its entry demands that."""
     pinned: bool = False

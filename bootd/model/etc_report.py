@@ -105,6 +105,8 @@ class NoteKind(StrEnum):
     """It is immutable or may only be added to (chattr(1)); it is carried over without that."""
     UNLOCKED = "unlocked"
     """The lock of the account databases could not be had; they were read without it."""
+    OWNERS = "owners"
+    """Files of the image have other owners than its numbers say; the detail tells how many."""
 
 
 class EtcSide(BaseModel):

@@ -11,6 +11,7 @@ from typing import Final
 from bootd.boot.arguments import ARGUMENT_FOLDER, image_arguments
 from bootd.boot.kernel import MODULES, find_kernel, kernel_files
 from bootd.durable import temporary_name
+from bootd.etc.report import with_notes
 from bootd.model.config import Integrity
 from bootd.model.deployment import ArgumentChange, DeploymentId, DeploymentRecord
 from bootd.model.etc_report import EtcReport
@@ -22,6 +23,7 @@ from bootd.operations.etc_merge import trial_merge
 from bootd.operations.etc_moment import write_edits
 from bootd.operations.etc_reports import write_report
 from bootd.operations.host import Host
+from bootd.operations.owners import OwnersHere, owner_notes, owners_here, write_owners
 from bootd.operations.survey import Survey
 from bootd.store.image import EROFS_NAME, StoredImage
 from bootd.store.sealing import seal
@@ -61,6 +63,7 @@ def deploy(
     if sealed:
         seal(host.sysroot, image.erofs)
     identifier = _new_identifier(host, found, resolved)
+    owners = owners_here(host, found, image.erofs) or OwnersHere()
     record = DeploymentRecord(
         id=identifier,
         image=resolved.reference,
@@ -72,10 +75,11 @@ def deploy(
         configured_arguments=host.configuration.kernel_arguments,
         kernel_arguments=machine_arguments(found, asked, change),
         argument_change=change,
-        erofs=image.erofs_verity,
+        erofs=owners.verity(image.erofs_verity),
         sealed=sealed,
     )
-    return record, _publish(host, found, record, image)
+    record = owners.noted(record)
+    return record, _publish(host, found, record, owners, image)
 
 
 def requested_arguments(image: StoredImage) -> list[str]:
@@ -92,19 +96,26 @@ def _read_tree(image: StoredImage, *paths: str) -> Directory:
     return image.tree(*(path.strip("/").encode() for path in paths), levels=_LEVELS)
 
 
-def _publish(host: Host, found: Survey, record: DeploymentRecord, image: StoredImage) -> EtcReport:
+def _publish(
+    host: Host,
+    found: Survey,
+    record: DeploymentRecord,
+    owners: OwnersHere,
+    image: StoredImage,
+) -> EtcReport:
     disk = host.sysroot.disk
     target = host.sysroot.deployment(record.id)
     building = temporary_name(target)
     disk.remove_tree(building)
     disk.make_directory(building)
-    disk.link_file(image.erofs, building / EROFS_NAME)
+    write_owners(host, owners, image.erofs, building / EROFS_NAME, sealed=record.sealed)
     host.sysroot.write_deployment(building, record)
     trial = trial_merge(host, found, building / EROFS_NAME)
-    write_report(host.sysroot, building, trial.report)
+    report = with_notes(trial.report, owner_notes(owners.mapped, owners.unknown))
+    write_report(host.sysroot, building, report)
     write_edits(host.sysroot, building, trial.edits)
     disk.publish_directory(building, target)
-    return trial.report
+    return report
 
 
 def _new_identifier(host: Host, found: Survey, resolved: ResolvedImage) -> DeploymentId:

@@ -49,13 +49,20 @@ class Sides:
 
 
 @contextmanager
-def defaults_in(erofs: Path) -> Iterator[Directory]:
+def defaults_in(erofs: Path, content: bytes | None = None) -> Iterator[Directory]:
     """Yield the ``/usr/etc`` of an image; one without has an empty one.
+
+    Args:
+        erofs: its EROFS file.
+        content: what to read in place of the file, which is then for messages only.
 
     Raises:
         DamagedImageError: the EROFS file is damaged, or ``/usr/etc`` is not a folder.
     """
-    with ErofsImage.open(erofs) as image:
+    opened = (
+        ErofsImage.open(erofs) if content is None else ErofsImage.from_bytes(content, str(erofs))
+    )
+    with opened as image:
         node = image.lookup(DEFAULTS)
         if node is None:
             node = Directory(Metadata())
@@ -82,13 +89,16 @@ def image_rules(erofs: Path, contents: StoreContents) -> tuple[EtcRules, str]:
 
 
 @contextmanager
-def sides(host: Host, found: Survey, erofs: Path) -> Iterator[Sides | None]:
+def sides(
+    host: Host, found: Survey, erofs: Path, content: bytes | None = None
+) -> Iterator[Sides | None]:
     """Yield the three sides of a merge, or None where the machine has no ``/etc`` yet.
 
     Args:
         host: the machine.
         found: what is on it.
         erofs: the new image's EROFS file.
+        content: see `defaults_in`.
     """
     sysroot, current = host.sysroot, found.current
     mine = None if current is None else sysroot.deployment(current) / "etc"
@@ -97,7 +107,7 @@ def sides(host: Host, found: Survey, erofs: Path) -> Iterator[Sides | None]:
         return
     contents = StoreContents(sysroot)
     booted_erofs = sysroot.deployment(current) / EROFS_NAME
-    with defaults_in(booted_erofs) as base, defaults_in(erofs) as theirs:
+    with defaults_in(booted_erofs) as base, defaults_in(erofs, content) as theirs:
         rules, problem = image_rules(erofs, contents)
         policies = EtcPolicies.of(host.configuration.etc, rules, problem)
         yield Sides(current, base, mine, theirs, contents, policies)
@@ -131,9 +141,9 @@ class Merged:
     edits: Edits
 
 
-def trial_merge(host: Host, found: Survey, erofs: Path) -> Trial:
-    """Return what merging now would do; nothing is written."""
-    with sides(host, found, erofs) as three:
+def trial_merge(host: Host, found: Survey, erofs: Path, content: bytes | None = None) -> Trial:
+    """Return what merging now would do; nothing is written. `content`: see `defaults_in`."""
+    with sides(host, found, erofs, content) as three:
         if three is None:
             return Trial(EtcReport(), Edits())
         now = preview_merge(three.base, three.mine, three.theirs, three.contents, three.policies)

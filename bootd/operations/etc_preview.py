@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from bootd.etc.report import with_notes
 from bootd.model.digest import Digest
 from bootd.model.errors import NothingStagedError
 from bootd.model.etc_report import EtcReport
 from bootd.operations.etc_merge import trial_merge
 from bootd.operations.fetch import fetched_image
 from bootd.operations.host import Host
+from bootd.operations.owners import OwnersHere, owner_notes, owners_here
 from bootd.operations.progress import Phase, Progress
 from bootd.operations.survey import survey
 from bootd.store.image import EROFS_NAME
@@ -32,7 +34,10 @@ def preview(host: Host, progress: Progress, *, digest: str | None = None) -> Etc
         wanted = Digest(digest)
         with host.sysroot.lock(exclusive=True):
             erofs = fetched_image(host, wanted, progress).erofs
-            return trial_merge(host, survey(host.sysroot), erofs).report
+            found = survey(host.sysroot)
+            owners = owners_here(host, found, erofs) or OwnersHere()
+            trial = trial_merge(host, found, erofs, owners.content)
+            return with_notes(trial.report, owner_notes(owners.mapped, owners.unknown))
     with host.sysroot.lock(exclusive=False):
         progress.report(Phase.VERIFYING)
         found = survey(host.sysroot)
@@ -43,4 +48,6 @@ def preview(host: Host, progress: Progress, *, digest: str | None = None) -> Etc
                 "none.",
             )
         erofs = host.sysroot.deployment(found.staged) / EROFS_NAME
-        return trial_merge(host, found, erofs).report
+        record = found.records[found.staged]
+        notes = owner_notes(record.mapped_files, record.ownerless_files)
+        return with_notes(trial_merge(host, found, erofs).report, notes)

@@ -11,11 +11,13 @@ A failure is written into the intent, so that the next boot can tell.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from bootd.boot.entries import commit_entry
 from bootd.boot.entry_lines import with_added_lines
 from bootd.durable import temporary_name
+from bootd.etc.report import with_notes
 from bootd.model.deployment import DeploymentRecord
 from bootd.model.documents import FinalizeDocument
 from bootd.model.errors import BootdError
@@ -28,6 +30,7 @@ from bootd.operations.etc_reports import write_report
 from bootd.operations.etc_undecided import write_undecided
 from bootd.operations.host import Host
 from bootd.operations.next_entry import keep_fallback_next, next_entry
+from bootd.operations.owners import follow_accounts, owner_notes
 from bootd.operations.progress import Phase, Progress
 from bootd.operations.staged import forget_staged
 from bootd.operations.survey import Survey, survey
@@ -60,6 +63,7 @@ def finalize(host: Host, progress: Progress) -> FinalizeDocument:
 
 
 def _finalize_locked(host: Host, found: Survey, record: DeploymentRecord) -> FinalizeDocument:
+    record = follow_accounts(host, found, record)
     merged = _install_etc(host, found, record)
     given_up = install_with_room(host, found, record)
     record = merge_machine_arguments(host, found, record)
@@ -84,6 +88,8 @@ def _install_etc(host: Host, found: Survey, record: DeploymentRecord) -> Merged:
     merged = merge_into(host, found, record.id, building)
     disk.remove_tree(finished)
     disk.publish_directory(building, finished)
+    notes = owner_notes(record.mapped_files, record.ownerless_files)
+    merged = replace(merged, report=with_notes(merged.report, notes))
     write_report(host.sysroot, folder, merged.report)
     write_undecided(host.sysroot, folder, merged.undecided)
     return merged

@@ -9,6 +9,7 @@ from support.account_databases import Databases, three_databases
 from support.effort import examples
 
 from bootd.etc.accounts.merge import Merged, merge_accounts
+from bootd.etc.accounts.owners import Numbers, owners_of
 
 EXAMPLES = examples(200)
 Three = tuple[Databases, Databases, Databases]
@@ -87,14 +88,14 @@ def test_every_local_account_can_still_log_in(three: Three) -> None:
 @given(THREE)
 def test_no_id_changes_and_no_lock_opens(three: Three) -> None:
     base, mine, theirs = three
-    if mine == base:
-        return  # All of the image's own is taken, and what moved is reported.
     merged = merge_accounts(base, mine, theirs).contents
     for database in ("passwd", "group"):
         after = rows(merged, database)
         for name, row in rows(mine, database).items():
             if name in after:
                 assert after[name][2] == row[2]
+    if mine == base:
+        return  # What the image locks or unlocks is taken where nothing was changed here.
     after = rows(merged, "shadow")
     for name, row in rows(mine, "shadow").items():
         if name in after and name in rows(mine, "passwd"):
@@ -123,3 +124,19 @@ def test_what_goes_was_removed_by_the_image_or_told(three: Three) -> None:
         for name in rows(mine, database):
             removed = name in rows(base, database) and name not in rows(theirs, database)
             assert name in after or removed, (database, name)
+
+
+@EXAMPLES
+@given(THREE)
+def test_a_file_of_the_image_belongs_to_a_name_that_the_image_gave_it(three: Three) -> None:
+    base, mine, theirs = three
+    merged = merge_accounts(base, mine, theirs).contents
+    owners = owners_of(Numbers.of(theirs), Numbers.of(merged))
+    for database, target in (("passwd", owners.user), ("group", owners.group)):
+        here, there = rows(merged, database), rows(theirs, database)
+        for number in {0, 5, 999, *(int(row[2]) for row in there.values())} - {0}:
+            names = {name for name, row in there.items() if int(row[2]) == number}
+            held = {int(here[name][2]) for name in names if name in here}
+            taken = {int(row[2]) for row in here.values()}
+            wanted = held or {None} if names or number in taken else {number}
+            assert target(number) in wanted, (database, number, names)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.etc_trees import MemoryContents, folder, lay_out
 
-from bootd.etc.accounts.merge import merge_accounts, moved_ids
+from bootd.etc.accounts.merge import merge_accounts
 from bootd.etc.merge import merge, preview_merge
 
 BASE = {
@@ -51,15 +51,25 @@ CASES: dict[str, tuple[list[Edit], list[Edit], dict[str, bytes], list[str]]] = {
     "members as sets": ([], [("group", b"27:", b"27:old")], {"group": b"27:alice,old\n"}, []),
     "an id that is taken": (
         [], [("passwd", b"", b"redis:x:999:9::/:/n\n"), ("group", b"27:", b"27:redis")],
-        {"group": b"27:alice\n"}, ["user 'redis': left out, because its id 999 belongs to 'alice'"],
+        {"group": b"27:alice,redis\n", "passwd": b"redis:x:998:9:"}, [],
+    ),
+    "the ids of a user and its group that are taken": (
+        [], [("passwd", b"", b"redis:x:999:999::/:/n\n"), ("group", b"", b"redis:x:999:\n")],
+        {"group": b"redis:x:998:\n", "passwd": b"redis:x:998:998:"}, [],
+    ),
+    "an id that is taken and one that the image has for another": (
+        [], [("passwd", b"", b"redis:x:999:9::/:/n\nkea:x:998:9::/:/n\n")],
+        {"passwd": b"redis:x:997:9::/:/n\nkea:x:998:9:"}, [],
+    ),
+    "an id of a person that is taken": (
+        [("passwd", b"", b"bob:x:1000:9::/:/n\n")], [("passwd", b"", b"pi:x:1000:9::/:/n\n")],
+        {"passwd": b"pi:x:1001:9:"}, [],
     ),
     "a number of a group that moved": (
-        [("group", b"", b"kea:x:500:\n")], NEW_USER, {"passwd": b"kea:x:997:500:"},
-        ["group 'kea': id '500' here, '996' in the image"],
+        [("group", b"", b"kea:x:500:\n")], NEW_USER, {"passwd": b"kea:x:997:500:"}, [],
     ),
     "an id that the image moved": (
-        [], [("passwd", b"old:x:9:", b"old:x:8:")], {"passwd": b"old:x:9:9"},
-        ["user 'old': id '9' here, '8' in the image"],
+        [], [("passwd", b"old:x:9:", b"old:x:8:")], {"passwd": b"old:x:9:9"}, [],
     ),
     "no unlocking": (
         [], [("shadow", b"root:*:1:", b"root:$y$z:2:")], {"shadow": b"root:*:1:"},
@@ -112,9 +122,25 @@ def test_one_sided_changes_are_taken_as_they_are() -> None:
     assert merge_accounts(BASE, MINE, MINE).contents == MINE
 
 
-def test_ids_that_move_on_an_untouched_machine_are_reported() -> None:
-    theirs = edited(BASE, ("passwd", b"old:x:9:", b"old:x:8:"))
-    assert [finding.conflict for finding in moved_ids(BASE, theirs)] == [True]
+def test_ids_stay_on_an_untouched_machine_too() -> None:
+    theirs = edited(BASE, ("passwd", b"old:x:9:9:old", b"old:x:8:9:older"), *NEW_USER)
+    merged = merge_accounts(BASE, BASE, theirs)
+    assert b"old:x:9:9:older:" in merged.contents["passwd"]
+    assert b"kea:x:997:996:" in merged.contents["passwd"]
+    [finding] = merged.findings
+    assert not finding.conflict
+    assert "id '9' here, '8' in the image; it keeps its id" in finding.text
+    assert merge_accounts(BASE, merged.contents, theirs).contents == merged.contents
+
+
+def test_where_no_id_is_free_a_user_is_left_out() -> None:
+    full = b"".join(b"u%d:x:%d:9::/:/n\n" % (number, number) for number in range(100, 1000))
+    mine = edited(BASE, ("passwd", b"", full))
+    theirs = edited(BASE, ("passwd", b"", b"redis:x:500:9::/:/n\n"))
+    merged = merge_accounts(BASE, mine, theirs)
+    assert b"redis" not in merged.contents["passwd"]
+    [text] = [finding.text for finding in merged.findings if finding.conflict]
+    assert text.startswith("user 'redis': left out, because its id 500 belongs to 'u500' here")
 
 
 @pytest.mark.parametrize(
@@ -145,5 +171,5 @@ def test_the_merge_of_etc_uses_it(tmp_path: Path) -> None:
 
     expected = merge_accounts(BASE, MINE, theirs).contents
     assert {name: (tmp_path / "target" / name).read_bytes() for name in BASE} == expected
-    assert [(one.path, one.kind) for one in report.conflicts] == [("/etc/passwd", "account")]
+    assert ("/etc/passwd", "account") in [(one.path, one.kind) for one in report.notes]
     assert preview == report

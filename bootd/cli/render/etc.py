@@ -62,6 +62,7 @@ _REMARKS: Final[dict[NoteKind, str]] = {
     NoteKind.POLICY: "changed on both sides",
     NoteKind.RULES: "what the image says about its /etc is ignored",
     NoteKind.IMMUTABLE: "it is carried over, but not that it is immutable (chattr)",
+    NoteKind.OWNERS: "files of the image belong to whom it names, by the numbers of here",
     NoteKind.UNLOCKED: "the users and groups were read without this lock",
 }
 

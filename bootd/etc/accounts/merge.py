@@ -1,9 +1,9 @@
 """The merge of all account databases at once, since their rows belong together.
 
 Which users go is decided first, then groups, whose members they were, then users, then what depends
-on either. Of theirs, new rows arrive unless
-their id is taken here by another name: then the name is left out everywhere and reported. A user
-whose primary group does not arrive does not arrive either; group numbers of arriving users follow
+on either. Of theirs, new rows arrive; one whose id is taken here by another name gets a free one,
+which its files have too (`bootd.operations.owners`). Only where there is none, or its primary group
+does not arrive, a name is left out everywhere and reported; group numbers of arriving users follow
 the group's name. What the image removed goes where nothing of it was changed here.
 """
 
@@ -43,6 +43,11 @@ _WAY_OUT: Final = {
     PASSWD: "once it runs, 'useradd --system NAME' gives it a free id",
     GROUP: "once it runs, 'groupadd --system NAME' gives it a free id",
 }
+_SYSTEM_IDS: Final = range(999, 99, -1)
+"""Where accounts of programs get a number, the highest first (systemd, SYSTEM_UID_MAX; Debian
+Policy, section 9.2.2, has the lower ones for itself)."""
+_LOGIN_IDS: Final = range(1_000, 60_000)
+"""Where accounts of people have theirs (Debian Policy, section 9.2.2)."""
 _LOCKED_ROW: Final = {SHADOW: b":!*:::::::", GSHADOW: b":!*::"}
 
 
@@ -66,43 +71,34 @@ class Merged:
 def merge_accounts(base: Databases, mine: Databases, theirs: Databases) -> Merged:
     """Merge the databases that mine and theirs have; passwd and group have to be among them.
 
-    Where one side changed none of them the other's are the result, byte for byte.
+    Where one side changed none of them the other's are the result, byte for byte; but that ids
+    never change holds even where the machine changed nothing.
     """
     names = [name for name in DATABASES if name in mine and name in theirs]
     before = {name: base.get(name, b"") for name in names}
     here, there = ({name: side[name] for name in names} for side in (mine, theirs))
     if there in (before, here):
         return Merged(here, [])
-    if here == before:
-        return Merged(there, moved_ids(before, there))
+    if here == before and not _has_moved_ids(before, there):
+        return Merged(there, [])
     sides = before, here, there
     tables = [{name: read_table(name, side[name]) for name in names} for side in sides]
     merged = _Merging(tables[0], tables[1], tables[2]).run(before, here, there)
-    if merged.contents == before:
+    if merged.contents == before and not _has_moved_ids(before, there):
         # Healed, mine is as the defaults were; a merge of that would take theirs, so this one does.
-        merged = Merged(there, merged.findings + moved_ids(before, there))
+        merged = Merged(there, merged.findings)
     return merged
 
 
-def moved_ids(base: Databases, theirs: Databases) -> list[Finding]:
-    """Return which names of the defaults have another id in the new ones."""
-    found = []
+def _has_moved_ids(base: Databases, theirs: Databases) -> bool:
+    """Tell whether a name of the defaults has another id in the new ones."""
     for database in (PASSWD, GROUP):
         before, after = (
             read_table(database, side.get(database, b"")).rows for side in (base, theirs)
         )
-        found += [
-            Finding(
-                database,
-                f"{_WORD[database]} {shown(name)}: the image changed id {_text(row[ID])} to "
-                f"{_text(after[name][ID])}, which is taken, as nothing was changed here; files in "
-                "/var that belong to it keep the old number",
-                conflict=True,
-            )
-            for name, row in before.items()
-            if name in after and row[ID] != after[name][ID]
-        ]
-    return found
+        if any(name in after and row[ID] != after[name][ID] for name, row in before.items()):
+            return True
+    return False
 
 
 @dataclass(slots=True)
@@ -175,17 +171,45 @@ class _Merging:
             if other not in theirs or int(theirs[other][ID]) != number
         ]
         arriving = self._with_primary_group(row) if database == PASSWD else row
-        if strangers:
+        why = f"its primary group {_text(row[PRIMARY_GROUP])} is not that of the image here"
+        if strangers and arriving is not None:
             why = f"its id {number} belongs to {shown(strangers[0])} here"
-        elif arriving is None:
-            why = f"its primary group {_text(row[PRIMARY_GROUP])} is not that of the image here"
-        else:
+            arriving = self._with_free_id(database, name, arriving, why)
+        if arriving is not None:
             self.rows[database][name] = arriving
-            owners.setdefault(number, []).append(name)
-            self._tell_taken_over(database, name, number)
+            owners.setdefault(int(arriving[ID]), []).append(name)
+            self._tell_taken_over(database, name, int(arriving[ID]))
             return
         self.left_out[database].add(name)
         self._tell(database, name, f"left out, because {why}; {_WAY_OUT[database]}", conflict=True)
+
+    def _with_free_id(self, database: str, name: bytes, row: Row, why: str) -> Row | None:
+        """Return a row of theirs with a number that nobody has, or None where all are taken."""
+        number = self._free_id(database, name, int(row[ID]))
+        if number is None:
+            return None
+        self._tell(database, name, f"{why}, so it has {number}", conflict=False)
+        return (*row[:ID], str(number).encode(), *row[ID + 1 :])
+
+    def _free_id(self, database: str, name: bytes, wanted: int) -> int | None:
+        """Choose a number as systemd-sysusers(8) does: the group's of that name, or the highest.
+
+        For people it is the lowest, as with useradd(8). What any side has for a user or a group is
+        taken: files may belong to it.
+        """
+        used = {
+            one: {int(row[ID]) for side in self._sides(one) for row in side.values()}
+            for one in (PASSWD, GROUP)
+        }
+        group = self.rows.get(GROUP, {}).get(name)
+        if database == PASSWD and group is not None and int(group[ID]) not in used[PASSWD]:
+            return int(group[ID])
+        ids = _SYSTEM_IDS if wanted in _SYSTEM_IDS or wanted < min(_SYSTEM_IDS) else _LOGIN_IDS
+        taken = used[PASSWD] | used[GROUP]
+        return next((one for one in ids if one not in taken), None)
+
+    def _sides(self, database: str) -> tuple[dict[bytes, Row], ...]:
+        return (*self._rows(database), self.rows.get(database, {}))
 
     def _with_primary_group(self, row: Row) -> Row | None:
         """Return a user's row of theirs with the number its primary group has here."""
@@ -219,9 +243,12 @@ class _Merging:
                 number = mine[PRIMARY_GROUP] if follows is None else follows[PRIMARY_GROUP]
                 theirs = (*theirs[:PRIMARY_GROUP], number, *theirs[PRIMARY_GROUP + 1 :])
         clashes: list[str] = []
-        merged = RowMerge(database, base, mine, theirs, clashes).merged()
-        for clash in clashes:
-            self._tell(database, name, clash, conflict=True)
+        remarks: list[str] = []
+        merged = RowMerge(database, base, mine, theirs, clashes, remarks).merged()
+        for text in clashes:
+            self._tell(database, name, text, conflict=True)
+        for text in remarks:
+            self._tell(database, name, text, conflict=False)
         return merged
 
     def _changed_here(self, database: str, name: bytes) -> bool:

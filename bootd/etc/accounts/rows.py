@@ -56,13 +56,18 @@ def lock_of(password: bytes) -> Lock:
 
 @dataclass(slots=True)
 class RowMerge:
-    """Merges one row; `clashes` are sentences about the fields where mine stands against theirs."""
+    """Merges one row.
+
+    `clashes` are sentences about the fields where mine stands against theirs, `remarks` such as
+    need no decision.
+    """
 
     database: str
     base: Row | None
     mine: Row
     theirs: Row
     clashes: list[str]
+    remarks: list[str]
 
     def merged(self) -> Row:
         """Return the merged row."""
@@ -85,11 +90,19 @@ class RowMerge:
         base, mine, theirs = (self._at(row, index) for row in (self.base, self.mine, self.theirs))
         if theirs in (mine, base):
             return mine or b""
-        fixed = index == ID and self.database in (PASSWD, GROUP)
-        if mine == base and not fixed:
+        if index == ID and self.database in (PASSWD, GROUP):
+            self._remark_id(mine, theirs)
+        elif mine == base:
             return theirs or b""
-        self._clash(index, mine, theirs)
+        else:
+            self._clash(index, mine, theirs)
         return mine or b""
+
+    def _remark_id(self, mine: bytes | None, theirs: bytes | None) -> None:
+        self.remarks.append(
+            f"id {shown(mine or b'')} here, {shown(theirs or b'')} in the image; it keeps its id, "
+            "and files of the image that belong to it have that one too"
+        )
 
     def _list(self, index: int) -> bytes:
         before = members(self.base, index) if self.base is not None else []
@@ -129,11 +142,8 @@ class RowMerge:
     def _clash(self, index: int, mine: bytes | None, theirs: bytes | None) -> None:
         names = _NAMES[self.database]
         name = names[index] if index < len(names) else f"field {index + 1}"
-        fixed = index == ID and self.database in (PASSWD, GROUP)
-        why = ", because files here belong to it" if fixed else ""
         self.clashes.append(
-            f"{name} {shown(mine or b'')} here, {shown(theirs or b'')} in the image; "
-            f"yours stays{why}"
+            f"{name} {shown(mine or b'')} here, {shown(theirs or b'')} in the image; yours stays"
         )
 
 
