@@ -33,10 +33,11 @@ MAX_COMMAND_LINE: Final = 2_047
 PANIC_SECONDS: Final = 30
 """Long enough to read the last lines on a screen."""
 
+ARGUMENTS_END: Final = "--"
 _PANIC: Final = "panic"
-_OWN: Final = frozenset({KERNEL_ARGUMENT, INTEGRITY_ARGUMENT})
+OWN_KEYS: Final = frozenset({KERNEL_ARGUMENT, INTEGRITY_ARGUMENT})
 """What the boot entry of a deployment says by itself."""
-_NOT_THE_IMAGES: Final = _OWN | {"root"}
+_NOT_THE_IMAGES: Final = OWN_KEYS | {"root"}
 """For the machine to say: which deployment boots, how strictly, and from which disk."""
 _ARCHITECTURES: Final = {
     "ppc64": "powerpc64",
@@ -110,8 +111,8 @@ class Contents(Protocol):
 
 def image_arguments(
     tree: Directory, contents: Contents, architecture: str | None = None
-) -> list[str]:
-    """Return what an image asks for.
+) -> dict[str, list[str]]:
+    """Return what an image asks for, by the path of the file that does.
 
     Args:
         tree: the image's root.
@@ -135,8 +136,10 @@ def image_arguments(
     return parse_argument_files(files, architecture or platform.machine())
 
 
-def parse_argument_files(files: Iterable[tuple[str, bytes]], architecture: str) -> list[str]:
-    """Return what an image asks for, file by file in the order of their names.
+def parse_argument_files(
+    files: Iterable[tuple[str, bytes]], architecture: str
+) -> dict[str, list[str]]:
+    """Return what an image asks for, by path, file by file in the order of their names.
 
     Args:
         files: (name, content) of each ``*.toml`` in `ARGUMENT_FOLDER`; other names are left out.
@@ -145,15 +148,21 @@ def parse_argument_files(files: Iterable[tuple[str, bytes]], architecture: str) 
     Raises:
         InvalidKernelArgumentsError: naming the file and the key.
     """
-    found: list[str] = []
+    found: dict[str, list[str]] = {}
     for name, content in sorted(files):
         if name.endswith(ARGUMENT_SUFFIX):
-            found += _parse_file(f"{ARGUMENT_FOLDER}/{name}", content, architecture)
-    if len(found) > MAX_ARGUMENTS:
-        raise InvalidKernelArgumentsError(f"{ARGUMENT_FOLDER} asks for {len(found)} arguments")
-    for argument in (argument for argument in found if key_of(argument) in _NOT_THE_IMAGES):
+            path = f"{ARGUMENT_FOLDER}/{name}"
+            found[path] = _parse_file(path, content, architecture)
+    number = sum(map(len, found.values()))
+    if number > MAX_ARGUMENTS:
+        raise InvalidKernelArgumentsError(f"{ARGUMENT_FOLDER} asks for {number} arguments")
+    return {path: _without_the_machines(arguments) for path, arguments in found.items()}
+
+
+def _without_the_machines(arguments: list[str]) -> list[str]:
+    for argument in (argument for argument in arguments if key_of(argument) in _NOT_THE_IMAGES):
         _log.warning("not taking %s from the image: the machine decides that", argument)
-    return [argument for argument in found if key_of(argument) not in _NOT_THE_IMAGES]
+    return [argument for argument in arguments if key_of(argument) not in _NOT_THE_IMAGES]
 
 
 def with_restart_after_panic(arguments: Sequence[str]) -> list[str]:
@@ -163,12 +172,23 @@ def with_restart_after_panic(arguments: Sequence[str]) -> list[str]:
     would never use up its tries.
     """
     said = any(key_of(argument) == _PANIC for argument in arguments)
-    return [*arguments] if said else [*arguments, f"{_PANIC}={PANIC_SECONDS}"]
+    return list(arguments) if said else with_more(arguments, [f"{_PANIC}={PANIC_SECONDS}"])
+
+
+def with_more(arguments: Sequence[str], more: Sequence[str]) -> list[str]:
+    """Return the arguments with more at their end, which is where init's begin."""
+    end = end_of_arguments(arguments)
+    return [*arguments[:end], *more, *arguments[end:]]
+
+
+def end_of_arguments(arguments: Sequence[str]) -> int:
+    """Return how many of the words are the kernel's; what follows ``--`` is handed to init."""
+    return arguments.index(ARGUMENTS_END) if ARGUMENTS_END in arguments else len(arguments)
 
 
 def without_own(arguments: Sequence[str]) -> list[str]:
     """Return the arguments that are not for bootd alone to say."""
-    return [argument for argument in arguments if key_of(argument) not in _OWN]
+    return [argument for argument in arguments if key_of(argument) not in OWN_KEYS]
 
 
 def merge_arguments(base: Sequence[str], mine: Sequence[str], theirs: Sequence[str]) -> list[str]:

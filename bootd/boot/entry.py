@@ -12,6 +12,7 @@ Source: UAPI.1 Boot Loader Specification, "Type #1 Boot Loader Specification Ent
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -39,6 +40,8 @@ INITRAMFS_NAME: Final = "initrd"
 _MAX_TITLE: Final = 200
 MAX_VALUE: Final = 4_096
 MAX_EXTRA: Final = 100
+SOURCE_KEY: Final = "x-options-source-"
+"""With a program's name: which of the options it owns. Other tools read and write it as well."""
 COMMENT: Final = "#"
 """The key of a comment among the lines of others."""
 _NAME: Final = re.compile(
@@ -146,7 +149,35 @@ def compose_entry(
         initrds=(f"/{KERNEL_FOLDER}/{folder}/{INITRAMFS_NAME}",),
         arguments=(*_integrity(record), *record.kernel_arguments),
         installation=installation,
+        extra=tuple(
+            (f"{SOURCE_KEY}{name}", " ".join(words))
+            for name, words in sorted(record.argument_sources.items())
+        ),
     )
+
+
+def command_line(record: DeploymentRecord) -> str:
+    """Return the options of the entry that boots a deployment.
+
+    Raises:
+        InvalidKernelArgumentsError: the kernel would not take them.
+    """
+    own = f"{KERNEL_ARGUMENT}={record.id}"
+    return join_arguments([own, *_integrity(record), *record.kernel_arguments])
+
+
+def sources_of(entry: BootEntry) -> dict[str, list[str]]:
+    """Return which arguments programs own, by their names, as an entry says it.
+
+    What somebody wrote there and is no list of arguments is owned by nobody.
+    """
+    found: dict[str, list[str]] = {}
+    for key, value in entry.extra:
+        name = key.removeprefix(SOURCE_KEY)
+        if name != key and value:
+            with suppress(InvalidKernelArgumentsError):
+                found[name] = split_arguments(value)
+    return found
 
 
 def _integrity(record: DeploymentRecord) -> list[str]:

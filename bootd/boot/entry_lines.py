@@ -20,7 +20,14 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from bootd.boot.entry import KERNEL_FOLDER, MAX_EXTRA, MAX_VALUE, PATH, BootEntry
+from bootd.boot.entry import (
+    KERNEL_FOLDER,
+    MAX_EXTRA,
+    MAX_VALUE,
+    PATH,
+    SOURCE_KEY,
+    BootEntry,
+)
 from bootd.sysroot import Sysroot
 
 _log = logging.getLogger(__name__)
@@ -56,6 +63,30 @@ def with_added_lines(sysroot: Sysroot, entry: BootEntry, before: BootEntry | Non
     return carried
 
 
+def as_it_was(
+    sysroot: Sysroot, entry: BootEntry, before: BootEntry | None, current: BootEntry | None
+) -> BootEntry:
+    """Return the entry of an older deployment, with what somebody changed in it.
+
+    That is part of what a machine goes back to.
+
+    Args:
+        sysroot: the machine.
+        entry: as bootd composes it.
+        before: the one that the deployment has; None where it was given up to make room.
+        current: the one that the machine runs with; then its lines are all that is known.
+    """
+    if before is None:
+        return with_added_lines(sysroot, entry, current and _without_sources(current))
+    entry = replace(_without_sources(entry), arguments=before.arguments)
+    return with_added_lines(sysroot, entry, before)
+
+
+def _without_sources(entry: BootEntry) -> BootEntry:
+    lines = tuple(line for line in entry.extra if not line[0].startswith(SOURCE_KEY))
+    return replace(entry, extra=lines)
+
+
 def carry_lines(entry: BootEntry, before: BootEntry, is_there: Callable[[str], bool]) -> BootEntry:
     """Return an entry with the lines that others added to another one.
 
@@ -73,6 +104,8 @@ def carry_lines(entry: BootEntry, before: BootEntry, is_there: Callable[[str], b
         for line in (*first, *last, *others)
         if not _is_usable(line, is_there)
     ]
+    said = {key for key, _ in entry.extra if key.startswith(SOURCE_KEY)}
+    kept = [line for line in kept if line[0] not in said]
     keys = {key for key, _ in kept}
     composed = [line for line in entry.extra if line[0] not in keys]
     extra = [*composed, *kept, *(line for line in left_out if len(line[1]) <= MAX_VALUE)]
@@ -128,6 +161,9 @@ def _is_composed(line: _Line) -> bool:
     key, value = line
     if key == LEFT_OUT:
         return value.partition(" ")[0] in _NAMES_FILES
+    if key.startswith(SOURCE_KEY) and not value:
+        # The program that owned some has had its last word.
+        return True
     return key in _NAMES_FILES and _OWN_FILE.fullmatch(value) is not None
 
 

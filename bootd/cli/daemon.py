@@ -7,6 +7,7 @@ the daemon to cancel it and waits until that is done; the second one stops waiti
 from __future__ import annotations
 
 import json
+import os
 import signal
 from argparse import ArgumentParser, Namespace
 from collections.abc import AsyncIterator, Iterator
@@ -17,7 +18,7 @@ from bootd.cli.output import Output
 from bootd.cli.progress import Display, Step, displayed
 from bootd.daemon.client import BusClient, JobView
 from bootd.daemon.event_loop import asyncio
-from bootd.model.errors import BootdError
+from bootd.model.errors import BootdError, DaemonUnreachableError
 
 
 def add_no_wait(parser: ArgumentParser) -> None:
@@ -96,6 +97,25 @@ def run_job(
         return asyncio.run(job())
     except asyncio.CancelledError:
         raise KeyboardInterrupt from None
+
+
+def run_job_or_none(
+    arguments: Namespace, output: Output, member: str, *given: Any, **options: Any
+) -> dict[str, Any] | None:
+    """Let the daemon do a job; None where that is not wanted, or root can do without one.
+
+    Raises:
+        BootdError: see `run_job`.
+    """
+    if arguments.offline or arguments.sysroot is not None:
+        return None
+    try:
+        return run_job(arguments, output, member, *given, **options)
+    except DaemonUnreachableError as error:
+        if os.geteuid() != 0:
+            raise
+        output.note(f"{error.message}; {arguments.verb} works without it")
+        return None
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from bootd.model.deployment import DeploymentId
 from bootd.model.documents import DeploymentStatus, Document
@@ -32,6 +32,11 @@ class KernelArgumentsDocument(Document):
     """None: nothing would boot next."""
     added: list[str]
     removed: list[str]
+    origins: dict[str, str] = Field(default_factory=dict)
+    """Where each argument of either list comes from; see `kernel_argument_origins` of a status."""
+    not_taken: list[str] = Field(default_factory=list)
+    """What the image or ``bootd.toml`` ask for and the next boot is without, because somebody took
+    it away on this machine."""
 
 
 class JobStatus(BaseModel):

@@ -113,7 +113,7 @@ def build() -> Parser:
         parents=[_common_options()],
     )
     parser.add_argument("--version", action="version", version=f"bootd {__version__}")
-    _add_verbs(parser)
+    _add_verbs(parser, required=False)
     return parser
 
 
@@ -121,13 +121,15 @@ def verb_parser(verb: Verb) -> Parser:
     """Return the parser of one verb; its module is loaded for that."""
     parser = _parser(verb.words, verb.summary)
     verb.load().add_arguments(parser)
+    if verb.words in GROUPS:
+        _add_verbs(parser, verb.words, required=False)
     parser.set_defaults(verb=verb.words)
     return parser
 
 
 def _group_parser(group: str) -> Parser:
     parser = _parser(group, GROUPS[group])
-    _add_verbs(parser, group)
+    _add_verbs(parser, group, required=True)
     return parser
 
 
@@ -139,14 +141,15 @@ def _parser(words: str, summary: str) -> Parser:
     )
 
 
-def _add_verbs(parser: Parser, of_group: str = "") -> None:
+def _add_verbs(parser: Parser, of_group: str = "", *, required: bool) -> None:
     """Add the verbs of a group, or those of none, and the groups."""
     # With a name for the program argparse need not find out what it would say.
     verbs: Any = parser.add_subparsers(
         title="verbs",
         metavar="VERB",
+        help="what is done",
         prog=parser.prog,
-        required=bool(of_group),
+        required=required,
         parser_class=cast("type[Parser]", LaterParser),
     )
     for verb in VERBS:

@@ -35,6 +35,7 @@ class Event(Enum):
     FINALIZED = "a31bfb28c6e04123a39194fee6445eb6"
     FINALIZE_FAILED = "bf779673fe434dacacc795d89080cada"
     ROLLED_BACK = "3e0b5d2309ed4844b672ce550e74b8ea"
+    KERNEL_ARGUMENTS_CHANGED = "deff7979adc441558e51041f6982d6f7"
     BLESSED = "264dd28c42534cbea4be407dec4cebfa"
     DENIED = "787772b9b55e4fb3bad51939665c8f2c"
     FALLBACK_SEEN = "88048f747e874c51bcfff00b4ec38dd6"
@@ -51,6 +52,7 @@ FIELDS: Final[Mapping[Event, tuple[str, ...]]] = {
     Event.FINALIZED: ("DEPLOYMENT",),
     Event.FINALIZE_FAILED: ("REASON",),
     Event.ROLLED_BACK: ("DEPLOYMENT",),
+    Event.KERNEL_ARGUMENTS_CHANGED: ("DEPLOYMENT", "ADDED", "REMOVED"),
     Event.BLESSED: ("DEPLOYMENT",),
     Event.DENIED: ("DIGEST", "REASON"),
     Event.FALLBACK_SEEN: ("DEPLOYMENT",),

@@ -116,6 +116,7 @@ class ManagerObject:
             "Cleanup": self._cleanup,
             "Forget": self._forget,
             "GetBootUsage": self._get_boot_usage,
+            "ChangeKernelArguments": self._change_kernel_arguments,
             "Fsck": self._fsck,
             "PreviewEtc": self._preview_etc,
             "EtcConflicts": self._etc_conflicts,
@@ -227,6 +228,15 @@ class ManagerObject:
         await self._authority.require(call, Action.INSPECT)
         document = await asyncio.to_thread(self._machine.look_at_boot, _boot_usage().boot_usage)
         return document.model_dump_json()
+
+    async def _change_kernel_arguments(
+        self, call: IncomingCall, verb: str, words: list[str], options: _Options
+    ) -> str:
+        given = take_options(options, source=str)
+        arguments = {"verb": _checked(verb, "verb"), "words": _checked_words(words), **given}
+        details = {"source": given.get("source", "")}
+        user = await self._authority.require(call, Action.CHANGE_KERNEL_ARGUMENTS, details)
+        return self._start("change-kernel-arguments", arguments, user)
 
     async def _fsck(self, call: IncomingCall, options: _Options) -> str:
         arguments = take_options(options, repair=bool)
@@ -389,6 +399,15 @@ def _checked_list(paths: list[str]) -> list[str]:
     if not 0 < len(paths) <= _MAX_PATHS:
         raise InvalidArgumentError(f"name 1 to {_MAX_PATHS} paths, not {len(paths)}")
     return [_checked(path, "path") for path in paths]
+
+
+def _checked_words(words: list[str]) -> list[str]:
+    # What is no argument is refused by the job; this is so that its request has a bound.
+    if sum(map(len, words)) > _MAX_TEXT or len(words) > _MAX_PATHS:
+        raise InvalidArgumentError(
+            f"kernel arguments of {sum(map(len, words))} characters are more than a kernel takes"
+        )
+    return words
 
 
 def _available(available: AvailableImage | None) -> dict[str, Variant]:

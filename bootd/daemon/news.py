@@ -80,7 +80,8 @@ def _tell_of_stage(staged: Mapping[str, Any]) -> None:
         announce(
             Event.STAGED, f"{image} is staged as {deployment}", image, digest, deployment or ""
         )
-        _tell_of_security(deployment or "", staged["etc"]["counts"]["security"])
+        if staged["etc"] is not None:
+            _tell_of_security(deployment or "", staged["etc"]["counts"]["security"])
 
 
 def _tell_of_security(deployment: str, conflicts: int) -> None:
@@ -108,6 +109,20 @@ def _tell_of_rollback(rolled_back: Mapping[str, Any]) -> None:
         announce(Event.DENIED, f"{denied} is not staged again: {reason}", denied, reason)
 
 
+def _tell_of_kernel_arguments(change: Mapping[str, Any]) -> None:
+    if change["changed"]:
+        added, removed = " ".join(change["added"]), " ".join(change["removed"])
+        parts = [f"with {added}"] if added else []
+        parts += [f"without {removed}"] if removed else []
+        announce(
+            Event.KERNEL_ARGUMENTS_CHANGED,
+            f"{change['deployment']} boots next, {' and '.join(parts) or 'in another order'}",
+            change["deployment"],
+            added,
+            removed,
+        )
+
+
 def _tell_of_fsck(checked: Mapping[str, Any]) -> None:
     damages = checked["damages"]
     if damages:
@@ -120,5 +135,6 @@ _TELLERS = {
     "stage": _tell_of_stage,
     "finalize": _tell_of_finalize,
     "rollback": _tell_of_rollback,
+    "change-kernel-arguments": _tell_of_kernel_arguments,
     "fsck": _tell_of_fsck,
 }

@@ -43,6 +43,7 @@ class Action(StrEnum):
     PIN = "org.bootd1.pin"
     HOLD = "org.bootd1.hold"
     ALLOW = "org.bootd1.allow"
+    CHANGE_KERNEL_ARGUMENTS = "org.bootd1.change-kernel-arguments"
     CHANGE_ETC = "org.bootd1.change-etc"
     INSPECT = "org.bootd1.inspect"
     FSCK = "org.bootd1.fsck"

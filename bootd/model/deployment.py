@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,6 +20,7 @@ from bootd.model.errors import InvalidArgumentError
 RECORD_FORMAT: Final = 1
 _MAX_TEXT: Final = 4_096
 _MAX_LIST: Final = 10_000
+MAX_SOURCES: Final = 100
 _ID: Final = re.compile(r"([0-9a-f]{16})\.([0-9]{1,9})", re.ASCII)
 
 
@@ -82,6 +84,23 @@ class KernelFiles(BaseModel):
     """SHA-256 over both object digests: the folder name under ``$BOOT/bootd``."""
 
 
+class ArgumentOrigin(StrEnum):
+    """Where a kernel argument comes from that no file of the image asks for."""
+
+    SETTINGS = "bootd.toml"
+    """The key ``kernel_arguments``."""
+    BOOTD = "bootd"
+    """It is added where nobody says otherwise."""
+    INSTALLER = "installer"
+    """The installation."""
+    VERB = "kargs"
+    """``bootctl-py kargs``, or the method behind it."""
+    ENTRY = "boot entry"
+    """Somebody wrote it into the boot entry."""
+    UNKNOWN = "unknown"
+    """An older bootd did not write it down."""
+
+
 class ArgumentChange(BaseModel):
     """How a person or a program changed kernel arguments that no boot entry has yet.
 
@@ -93,6 +112,8 @@ class ArgumentChange(BaseModel):
 
     before: list[str] = Field(max_length=_MAX_LIST)
     after: list[str] = Field(max_length=_MAX_LIST)
+    sources: dict[str, list[str]] = Field(default_factory=dict, max_length=MAX_SOURCES)
+    """All of `after` that programs own, by their names."""
 
 
 class GivenUpEntry(BaseModel):
@@ -128,6 +149,11 @@ class DeploymentRecord(_Record):
     """What its boot entry gets besides ``bootd=<id>``."""
     argument_change: ArgumentChange | None = None
     """What was changed by hand since it was staged, or is carried over from what was staged."""
+    argument_sources: dict[str, list[str]] = Field(default_factory=dict, max_length=MAX_SOURCES)
+    """Those of `kernel_arguments` that programs own, by their names; its entry says so, too. A
+    program that owns none any more is named with an empty list."""
+    argument_origins: dict[str, str] = Field(default_factory=dict, max_length=_MAX_LIST)
+    """Who brought an argument: the path of the image's file, or an `ArgumentOrigin`."""
     erofs: str = Field(pattern=r"^[0-9a-f]{64}$")
     """fs-verity digest of ``root.erofs``."""
     accounts: str = Field(default="", max_length=64)

@@ -48,6 +48,13 @@ class DeploymentStatus(BaseModel):
     """Boots left before the loader gives up on it; None: not counted."""
     kernel_version: str
     kernel_arguments: list[str]
+    """As its boot entry has them, if it has one."""
+    kernel_argument_origins: dict[str, str] = Field(default_factory=dict)
+    """Where each comes from: the path of a file of the image's, ``source NAME`` for what a program
+    owns, ``bootd.toml``, ``installer``, ``kargs``, ``boot entry`` for what somebody wrote into it,
+    ``bootd`` for what it adds where nobody says otherwise, else ``unknown``."""
+    kernel_arguments_not_taken: list[str] = Field(default_factory=list)
+    """What the image or ``bootd.toml`` ask for and somebody took away on this machine."""
     etc_conflicts: int
     """Conflicts of the merge that nobody has decided yet; of what is staged, as of staging."""
     etc_security_conflicts: int = 0
@@ -147,6 +154,25 @@ class StageDocument(Document):
     etc: EtcReport | None
     gives_up: list[DeploymentId] = Field(default_factory=list)
     """Deployments whose kernel the next shutdown takes off the boot partition to make room."""
+
+
+class KernelArgumentsChangeDocument(Document):
+    """Result of a change of kernel arguments."""
+
+    kind: Literal["KernelArgumentsChange"] = "KernelArgumentsChange"
+    changed: bool
+    """False: the next boot is as wanted already."""
+    deployment: DeploymentId
+    """What boots next, with these arguments."""
+    arguments: list[str]
+    added: list[str]
+    removed: list[str]
+    absent: list[str] = Field(default_factory=list)
+    """What was to go away and was not there."""
+    sources: dict[str, list[str]] = Field(default_factory=dict)
+    """Which of the arguments programs own, by their names."""
+    other_root: bool = False
+    """The change is one of the root file system, on which the deployments are."""
 
 
 class FinalizeDocument(Document):

@@ -12,7 +12,7 @@ import os
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Final, NamedTuple, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -174,6 +174,20 @@ class ImageConfig(_Wire):
         return Platform(os=self.os, architecture=self.architecture, variant=self.variant)
 
 
+class ImageName(NamedTuple):
+    """What a deployment's record says of its image.
+
+    Attributes:
+        reference: as it was asked for.
+        digest: the manifest's.
+        version: for people.
+    """
+
+    reference: str
+    digest: Digest
+    version: str
+
+
 @dataclass(frozen=True, slots=True)
 class ResolvedImage:
     """An image of this machine's platform whose manifest and configuration were verified.
@@ -195,6 +209,11 @@ class ResolvedImage:
     config: ImageConfig
     config_bytes: bytes
     seen: CachedCheck
+
+    @property
+    def name(self) -> ImageName:
+        """What of it goes into a deployment's record."""
+        return ImageName(self.reference, self.digest, self.version)
 
     @property
     def version(self) -> str:

@@ -40,6 +40,7 @@ _OPERATIONS: Final[Mapping[str, tuple[str, str]]] = {
     "rollback": ("rollback", "rollback"),
     "collect": ("collect", "collect"),
     "forget": ("forget", "forget"),
+    "change-kernel-arguments": ("kernel_arguments", "change_arguments"),
     "fsck": ("fsck", "fsck"),
     "preview": ("etc_preview", "preview"),
     "etc-reset": ("etc_change", "reset"),

@@ -7,33 +7,96 @@ since by ``kargs`` comes on top.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Final
 
-from bootd.boot.arguments import merge_arguments, with_restart_after_panic, without_own
-from bootd.model.deployment import ArgumentChange, DeploymentRecord
+from bootd.boot.arguments import merge_arguments, with_more, with_restart_after_panic, without_own
+from bootd.boot.entry import BootEntry, sources_of
+from bootd.model.deployment import ArgumentChange, ArgumentOrigin, DeploymentRecord
 from bootd.operations.host import Host
 from bootd.operations.survey import Survey
 
+_MACHINES: Final = frozenset(map(str, ArgumentOrigin)) - {ArgumentOrigin.BOOTD}
 
-def asked_arguments(host: Host, requested: Sequence[str]) -> list[str]:
-    """Return what an image's files and today's settings ask for."""
-    return with_restart_after_panic([*requested, *host.configuration.kernel_arguments])
+
+def with_asked(
+    host: Host, record: DeploymentRecord, requested: Mapping[str, Sequence[str]]
+) -> DeploymentRecord:
+    """Return a record with what an image's files, by path, and today's settings ask for."""
+    configured = host.configuration.kernel_arguments
+    files = [word for words in requested.values() for word in words]
+    asked = with_restart_after_panic(with_more(files, configured))
+    origins: dict[str, str] = dict.fromkeys(asked, ArgumentOrigin.BOOTD)
+    origins |= dict.fromkeys(configured, ArgumentOrigin.SETTINGS)
+    origins |= {word: path for path, words in requested.items() for word in words}
+    changes = {
+        "image_arguments": asked,
+        "configured_arguments": configured,
+        "argument_origins": origins,
+    }
+    return record.model_copy(update=changes)
+
+
+def with_machines(
+    found: Survey, record: DeploymentRecord, change: ArgumentChange | None
+) -> DeploymentRecord:
+    """Return a record with the arguments it gets on this machine, for what `with_asked` put in.
+
+    Args:
+        found: a look at the machine.
+        record: of what is, or will be, staged.
+        change: what somebody changed beyond what is merged.
+    """
+    current = current_record(found)
+    origins = {} if current is None else origins_of(current, found.entry(current.id))
+    inherited = {word: origin for word, origin in origins.items() if origin in _MACHINES}
+    sources = current_sources(found)
+    if change is not None:
+        sources = change.sources
+        added = [word for word in change.after if word not in change.before]
+        inherited |= dict.fromkeys(added, ArgumentOrigin.VERB)
+    changes = {
+        "kernel_arguments": machine_arguments(found, record.image_arguments, change),
+        "argument_change": change,
+        "argument_sources": sources,
+        "argument_origins": inherited | record.argument_origins,
+    }
+    return record.model_copy(update=changes)
+
+
+def current_record(found: Survey) -> DeploymentRecord | None:
+    """Return the record of the deployment whose arguments are the machine's, or None."""
+    return found.records.get(found.current) if found.current else None
 
 
 def current_arguments(found: Survey) -> list[str]:
     """Return the arguments of the current deployment, as its boot entry has them."""
-    current = found.records.get(found.current) if found.current else None
+    current = current_record(found)
     if current is None:
         return []
-    entry = found.entry(current.id)
-    return current.kernel_arguments if entry is None else without_own(entry.arguments)
+    return arguments_of(current, found.entry(current.id))
+
+
+def arguments_of(record: DeploymentRecord, entry: BootEntry | None) -> list[str]:
+    """Return the arguments of a deployment: its boot entry's, if it has one."""
+    return record.kernel_arguments if entry is None else without_own(entry.arguments)
+
+
+def current_sources(found: Survey) -> dict[str, list[str]]:
+    """Return which arguments of the current deployment programs own, by their names."""
+    entry = found.entry(found.current)
+    if entry is not None:
+        return sources_of(entry)
+    current = current_record(found)
+    sources = {} if current is None else current.argument_sources
+    return {name: words for name, words in sources.items() if words}
 
 
 def machine_arguments(
     found: Survey, theirs: list[str], change: ArgumentChange | None = None
 ) -> list[str]:
     """Return the merged arguments, without ``bootd=``, for an image that asks for `theirs`."""
-    current = found.records.get(found.current) if found.current else None
+    current = current_record(found)
     merged = theirs
     if current is not None:
         mine = current_arguments(found)
@@ -71,17 +134,24 @@ def settings_differ(host: Host, found: Survey) -> bool:
     return configured != host.configuration.kernel_arguments
 
 
-def with_asked(
-    host: Host, found: Survey, record: DeploymentRecord, asked: list[str]
-) -> DeploymentRecord:
-    """Return the record of a staged deployment with the arguments that are asked for now."""
-    return record.model_copy(
-        update={
-            "image_arguments": asked,
-            "configured_arguments": host.configuration.kernel_arguments,
-            "kernel_arguments": machine_arguments(found, asked, record.argument_change),
-        }
-    )
+def origins_of(record: DeploymentRecord, entry: BootEntry | None) -> dict[str, str]:
+    """Return where each argument of a deployment comes from: a file of the image's, or a word.
+
+    Args:
+        record: the deployment's.
+        entry: its boot entry, if it has one.
+    """
+    sources = record.argument_sources if entry is None else sources_of(entry)
+    owners = {word: f"source {name}" for name, words in sources.items() for word in words}
+    arguments = arguments_of(record, entry)
+    return {word: owners.get(word) or _origin(record, word) for word in arguments}
+
+
+def _origin(record: DeploymentRecord, word: str) -> str:
+    if word in record.argument_origins:
+        return record.argument_origins[word]
+    known = word in record.kernel_arguments and not record.argument_origins
+    return ArgumentOrigin.UNKNOWN if known else ArgumentOrigin.ENTRY
 
 
 def merge_machine_arguments(

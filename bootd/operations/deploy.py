@@ -9,15 +9,16 @@ from __future__ import annotations
 from typing import Final
 
 from bootd.boot.arguments import ARGUMENT_FOLDER, image_arguments
+from bootd.boot.entry import command_line
 from bootd.boot.kernel import MODULES, find_kernel, kernel_files
 from bootd.durable import temporary_name
 from bootd.etc.report import with_notes
 from bootd.model.config import Integrity
 from bootd.model.deployment import ArgumentChange, DeploymentId, DeploymentRecord
 from bootd.model.etc_report import EtcReport
-from bootd.model.image import ResolvedImage
+from bootd.model.image import ImageName
 from bootd.model.tree import Directory
-from bootd.operations.arguments import asked_arguments, machine_arguments
+from bootd.operations.arguments import with_asked, with_machines
 from bootd.operations.boot_room import check_room
 from bootd.operations.etc_merge import trial_merge
 from bootd.operations.etc_moment import write_edits
@@ -35,7 +36,7 @@ _LEVELS: Final = 2
 def deploy(
     host: Host,
     found: Survey,
-    resolved: ResolvedImage,
+    name: ImageName,
     image: StoredImage,
     change: ArgumentChange | None = None,
 ) -> tuple[DeploymentRecord, EtcReport]:
@@ -44,7 +45,7 @@ def deploy(
     Args:
         host: the machine.
         found: a look at it.
-        resolved: the image.
+        name: the image.
         image: the same in the store.
         change: how its kernel arguments are changed beyond what is merged.
 
@@ -56,34 +57,30 @@ def deploy(
     """
     tree = _read_tree(image, MODULES, ARGUMENT_FOLDER)
     kernel = kernel_files(find_kernel(tree))
-    requested = image_arguments(tree, image.contents)
-    check_room(host, found, kernel)
-    asked = asked_arguments(host, requested)
-    sealed = host.configuration.integrity is Integrity.VERITY
-    if sealed:
-        seal(host.sysroot, image.erofs)
-    identifier = _new_identifier(host, found, resolved)
+    identifier = _new_identifier(host, found, name)
     owners = owners_here(host, found, image.erofs) or OwnersHere()
     record = DeploymentRecord(
         id=identifier,
-        image=resolved.reference,
-        digest=resolved.digest,
-        version=resolved.version,
+        image=name.reference,
+        digest=name.digest,
+        version=name.version,
         created=host.clock.now(),
         kernel=kernel,
-        image_arguments=asked,
-        configured_arguments=host.configuration.kernel_arguments,
-        kernel_arguments=machine_arguments(found, asked, change),
-        argument_change=change,
         erofs=owners.verity(image.erofs_verity),
-        sealed=sealed,
+        sealed=host.configuration.integrity is Integrity.VERITY,
     )
-    record = owners.noted(record)
+    record = with_asked(host, record, image_arguments(tree, image.contents))
+    record = owners.noted(with_machines(found, record, change))
+    # What the kernel would not take is refused now, and not at every shutdown from now on.
+    command_line(record)
+    check_room(host, found, kernel)
+    if record.sealed:
+        seal(host.sysroot, image.erofs)
     return record, _publish(host, found, record, owners, image)
 
 
-def requested_arguments(image: StoredImage) -> list[str]:
-    """Return the kernel arguments that the files of an image ask for.
+def requested_arguments(image: StoredImage) -> dict[str, list[str]]:
+    """Return the kernel arguments that the files of an image ask for, by path.
 
     Raises:
         InvalidKernelArgumentsError: naming the file and the key.
@@ -118,9 +115,9 @@ def _publish(
     return report
 
 
-def _new_identifier(host: Host, found: Survey, resolved: ResolvedImage) -> DeploymentId:
-    short = resolved.digest.short
+def _new_identifier(host: Host, found: Survey, name: ImageName) -> DeploymentId:
+    short = name.digest.short
     entries = (*found.entries, *found.neighbours)
     known = [*host.sysroot.deployment_ids(), *(entry.deployment for entry in entries)]
     serials = [identifier.serial for identifier in known if identifier.startswith(short + ".")]
-    return DeploymentId.compose(resolved.digest, max(serials, default=-1) + 1)
+    return DeploymentId.compose(name.digest, max(serials, default=-1) + 1)

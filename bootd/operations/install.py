@@ -20,6 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
+from bootd.boot.arguments import with_more
 from bootd.boot.block_device import DiskPartition, is_removable
 from bootd.boot.entries import DEFAULT_PATTERN, remove_entry
 from bootd.boot.firmware import Firmware
@@ -30,7 +31,7 @@ from bootd.boot.places import loader_configuration, read_text
 from bootd.durable import TEMPORARY_PREFIX, Disk, temporary_name
 from bootd.etc.merge import first_var
 from bootd.model.config import Configuration
-from bootd.model.deployment import DeploymentId
+from bootd.model.deployment import ArgumentOrigin, DeploymentId
 from bootd.model.documents import InstallDocument
 from bootd.model.errors import (
     AlreadyInstalledError,
@@ -311,8 +312,12 @@ def _mark(sysroot: Sysroot) -> Path:
 
 def _add_arguments(sysroot: Sysroot, identifier: DeploymentId, arguments: list[str]) -> None:
     record = sysroot.read_deployment(identifier)
-    both = [*record.image_arguments, *arguments]
-    changed = record.model_copy(update={"kernel_arguments": both})
+    origins = dict.fromkeys(arguments, ArgumentOrigin.INSTALLER)
+    changes = {
+        "kernel_arguments": with_more(record.image_arguments, arguments),
+        "argument_origins": {**origins, **record.argument_origins},
+    }
+    changed = record.model_copy(update=changes)
     sysroot.write_deployment(sysroot.deployment(identifier), changed)
 
 

@@ -7,17 +7,17 @@ rollback undoes the change as it undoes any other.
 
 from __future__ import annotations
 
-from bootd.model.deployment import ArgumentChange, DeploymentId
+from bootd.boot.entry import command_line
+from bootd.model.deployment import ArgumentChange, DeploymentId, DeploymentRecord
 from bootd.model.errors import DeniedDigestError
 from bootd.model.etc_report import EtcReport
-from bootd.model.image import ResolvedImage
+from bootd.model.image import ImageName
 from bootd.operations.arguments import (
-    asked_arguments,
     coming_arguments,
-    machine_arguments,
     may_change,
     settings_differ,
     with_asked,
+    with_machines,
 )
 from bootd.operations.collect import clean_up
 from bootd.operations.deploy import deploy, requested_arguments
@@ -33,7 +33,7 @@ Restaged = tuple[DeploymentId, EtcReport | None]
 def take_up(
     host: Host,
     found: Survey,
-    resolved: ResolvedImage,
+    name: ImageName,
     image: StoredImage,
     change: ArgumentChange | None,
 ) -> Restaged | None:
@@ -42,7 +42,7 @@ def take_up(
     Args:
         host: the machine, locked by the caller.
         found: a look at it.
-        resolved: that image.
+        name: that image.
         image: the same in the store.
         change: what somebody changed in a deployment that was staged instead.
 
@@ -51,30 +51,56 @@ def take_up(
 
     Raises:
         DeniedDigestError: this image failed here, and other arguments may be why.
-        InvalidKernelArgumentsError: the image asks for what is no argument.
+        InvalidKernelArgumentsError: the kernel would not take the arguments.
         StorageError: see `deploy`.
     """
     coming = found.staged or found.current
     if coming is None or not may_change(found):
         return None
     target = found.records[coming]
-    asked = target.image_arguments
-    if settings_differ(host, found):
-        asked = asked_arguments(host, requested_arguments(image))
     change = target.argument_change if found.staged else change
-    if machine_arguments(found, asked, change) == coming_arguments(found):
+    asked = target
+    if settings_differ(host, found):
+        asked = with_asked(host, target, requested_arguments(image))
+    asked = with_machines(found, asked, change)
+    if asked.kernel_arguments == coming_arguments(found):
         return None
-    denial = host.sysroot.read_denied().find(resolved.digest)
+    denial = host.sysroot.read_denied().find(name.digest)
     if denial is not None:
         raise DeniedDigestError(
-            f"the kernel arguments of bootd.toml are not taken up: {resolved.digest} is on the "
+            f"the kernel arguments of bootd.toml are not taken up: {name.digest} is on the "
             f"deny list since {denial.when:%Y-%m-%d}: {denial.cause}"
         )
     if found.staged is not None:
-        changed = with_asked(host, found, target, asked)
-        host.sysroot.write_deployment(host.sysroot.deployment(target.id), changed)
-        return target.id, None
-    record, report = deploy(host, found, resolved, image, change)
+        return replace_staged(host, asked), None
+    return stage_again(host, found, name, image, change)
+
+
+def replace_staged(host: Host, record: DeploymentRecord) -> DeploymentId:
+    """Let what is staged have the arguments of another record of it.
+
+    Raises:
+        InvalidKernelArgumentsError: the kernel would not take them.
+    """
+    command_line(record)
+    host.sysroot.write_deployment(host.sysroot.deployment(record.id), record)
+    return record.id
+
+
+def stage_again(
+    host: Host,
+    found: Survey,
+    name: ImageName,
+    image: StoredImage,
+    change: ArgumentChange | None,
+) -> Restaged:
+    """Deploy the image that runs once more, with changed arguments, and mark it as staged.
+
+    Raises:
+        InvalidKernelArgumentsError: the kernel would not take them.
+        StorageError: see `deploy`.
+    """
+    record, report = deploy(host, found, name, image, change)
     mark_staged(host.sysroot, record.id, None)
     clean_up(host)
     return record.id, report

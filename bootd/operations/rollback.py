@@ -10,11 +10,10 @@ was, but for what was given up.
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 
 from bootd.boot.entries import commit_entry, remove_entry
 from bootd.boot.entry import BootEntry
-from bootd.boot.entry_lines import with_added_lines
+from bootd.boot.entry_lines import as_it_was
 from bootd.model.deployment import DeploymentId, DeploymentRecord
 from bootd.model.digest import Digest
 from bootd.model.documents import RollbackDocument
@@ -138,10 +137,7 @@ def _commit(host: Host, found: Survey, record: DeploymentRecord) -> BootEntry:
     proven = good and (counted is None or counted.tries_left is None)
     tries = None if proven else host.configuration.tries
     entry = next_entry(host, record, tries=tries)
-    if counted is not None:
-        # What somebody changed in its entry is part of what the machine goes back to.
-        entry = replace(entry, arguments=counted.arguments)
-    entry = with_added_lines(host.sysroot, entry, counted)
+    entry = as_it_was(host.sysroot, entry, counted, found.entry(found.current))
     commit_entry(host.sysroot, entry)
     for old in found.entries:
         if old.deployment == record.id:

@@ -111,14 +111,14 @@ def stage(
                 return _document(resolved, there, pulled, None)
             from bootd.operations.restage import take_up  # noqa: PLC0415 - see _load_what_follows
 
-            restaged = take_up(host, found, resolved, image, change)
+            restaged = take_up(host, found, resolved.name, image, change)
             return _document(resolved, there, pulled, None, restaged)
         progress.report(Phase.STAGING)
         from bootd.operations.boot_room import check_room  # noqa: PLC0415 - see _load_what_follows
         from bootd.operations.collect import clean_up  # noqa: PLC0415 - the same
         from bootd.operations.deploy import deploy  # noqa: PLC0415 - the same
 
-        record, report = deploy(host, found, resolved, image, change)
+        record, report = deploy(host, found, resolved.name, image, change)
         mark_staged(host.sysroot, record.id, follow)
         _keep_answer(host, wanted, resolved, checked)
         clean_up(host)

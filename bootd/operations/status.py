@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from bootd import __version__
 from bootd.model.deployment import DeploymentRecord
 from bootd.model.documents import DeploymentStatus, StatusDocument
 from bootd.model.errors import BootdError, NoImageConfiguredError
+from bootd.operations.arguments import arguments_of, origins_of
 from bootd.operations.awaited import did_not_boot
 from bootd.operations.deny import ROLLED_BACK
 from bootd.operations.etc_reports import read_report
@@ -84,6 +87,8 @@ def _describe(
 ) -> DeploymentStatus:
     entry = found.entry(record.id)
     conflicts, security = _etc_counts(host, found, record, problems)
+    arguments = arguments_of(record, entry)
+    not_taken = Counter(record.image_arguments) - Counter(arguments)
     return DeploymentStatus(
         id=record.id,
         image=record.image,
@@ -96,7 +101,9 @@ def _describe(
         pinned=record.pinned,
         tries_left=None if entry is None else entry.tries_left,
         kernel_version=record.kernel.version,
-        kernel_arguments=record.kernel_arguments,
+        kernel_arguments=arguments,
+        kernel_argument_origins=origins_of(record, entry),
+        kernel_arguments_not_taken=list(not_taken.elements()),
         etc_conflicts=conflicts,
         etc_security_conflicts=security,
         given_up=record.id in found.given_up and record.id != found.booted,

@@ -186,6 +186,50 @@ def test_the_disk_says_what_the_daemon_says(client: Client) -> None:
         assert asked == read, words
 
 
+def test_kernel_arguments_are_changed_by_people_and_programs(client: Client) -> None:
+    added = client.document("kargs", "add", "nosmt", 'dyndbg="file a.c +p"')
+    assert (added["kind"], added["changed"]) == ("KernelArgumentsChange", True)
+    assert added["added"] == ["nosmt", 'dyndbg="file a.c +p"']
+    owned = client.document("kargs", "set", "--source", "tuned", "isolcpus=1", "nohz_full=1")
+    assert owned["deployment"] == added["deployment"]
+    assert "1 nohz_full=1" not in client.say("kargs", "remove", "quiet")
+    shown = client.document("kargs")
+    assert shown["removed"] == ["quiet"]
+    assert shown["added"] == [*added["added"], "isolcpus=1", "nohz_full=1"]
+    assert shown["origins"]["isolcpus=1"] == "source tuned"
+    assert shown["origins"]["nosmt"] == "kargs"
+    assert shown["not_taken"] == ["quiet"]
+    assert "There is no quiet." in client.say("kargs", "unset", "quiet")
+    assert client.document("kargs", "add", status=2)["code"] == "invalid-argument"
+    assert client.document("kargs", "add", "x" * 5_000, status=2)["code"] == "invalid-argument"
+    assert client.document("kargs", "add", "bootd=1", status=2)["code"] == "invalid-argument"
+    assert client.document("kargs", "add", "nosmt", "--no-wait")["kind"] == "Job"
+    follow(client.machine, client.machine.reference)
+    assert client.machine.reboot() == added["deployment"]
+    line = client.machine.sysroot.command_line.read_text()
+    assert line.endswith(' nosmt dyndbg="file a.c +p" isolcpus=1 nohz_full=1\n')
+
+
+def test_what_is_staged_gets_new_settings_from_the_daemon(client: Client, tmp_path: Path) -> None:
+    staged = client.document("upgrade")
+    assert staged["cause"] == "image"
+    settings = client.machine.folder / "etc/bootd/bootd.toml"
+    settings.write_text(settings.read_text() + 'kernel_arguments = ["nosmt"]\n')
+    again = client.document("upgrade")
+    assert (again["cause"], again["deployment"]) == ("kernel-arguments", staged["deployment"])
+    assert client.document("kargs")["origins"]["nosmt"] == "bootd.toml"
+    assert f"is staged as {staged['deployment']}" in (tmp_path / "bootd.log").read_text()
+    assert "Traceback" not in (tmp_path / "bootd.log").read_text()
+
+
+def test_kernel_arguments_of_a_machine_in_a_folder(client: Client) -> None:
+    folder = ("--sysroot", str(client.machine.folder))
+    changed = client.document("kargs", "set", "panic=5", *folder)
+    assert (changed["added"], changed["removed"]) == (["panic=5"], ["panic=30"])
+    assert not client.document("kargs", *folder, "set", "panic=5")["changed"]
+    assert client.document(*folder, "kargs")["next"][-1] == "panic=5"
+
+
 def test_a_rollback_denies_and_a_person_may_allow(client: Client) -> None:
     first = client.document("status")["booted"]
     second = client.document("upgrade")["deployment"]

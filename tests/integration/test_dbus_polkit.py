@@ -55,6 +55,10 @@ def test_everybody_may_look(found: Rig):
         (("Forget", "sa{sv}", "0123456789abcdef.0", "0"), "forget"),
         (("GetBootUsage", "a{sv}", "0"), "inspect"),
         (("Fsck", "a{sv}", "0"), "fsck"),
+        (
+            ("ChangeKernelArguments", "sasa{sv}", "add", "1", "nosmt", "0"),
+            "change-kernel-arguments",
+        ),
         (("PreviewEtc", "a{sv}", "0"), "inspect"),
         (("EtcConflicts", "a{sv}", "0"), "inspect"),
         (("EtcDiff", "a{sv}", "0"), "inspect"),

@@ -33,6 +33,7 @@ from bootd.model.documents import (
     FirmwareEntry,
     FsckDocument,
     InstallDocument,
+    KernelArgumentsChangeDocument,
     Reason,
     RollbackDocument,
     StageCause,
@@ -134,6 +135,11 @@ NEW_DEPLOYMENT = DeploymentStatus(
     tries_left=3,
     kernel_version="6.12.50",
     kernel_arguments=["quiet", "rd.shell=0"],
+    kernel_argument_origins={
+        "quiet": "/usr/lib/bootc/kargs.d/10-image.toml",
+        "rd.shell=0": "kargs",
+    },
+    kernel_arguments_not_taken=["splash"],
     etc_conflicts=2,
 )
 
@@ -366,6 +372,22 @@ SAMPLES: dict[str, BaseModel] = {
         next=["quiet", "rd.shell=0"],
         added=["rd.shell=0"],
         removed=["console=ttyS0"],
+        origins={
+            "quiet": "/usr/lib/bootc/kargs.d/10-image.toml",
+            "console=ttyS0": "bootd.toml",
+            "rd.shell=0": "source tuned",
+        },
+        not_taken=["splash"],
+    ),
+    "KernelArgumentsChange": KernelArgumentsChangeDocument(
+        changed=True,
+        deployment=NEW_ID,
+        arguments=["quiet", "root=UUID=2", "nosmt"],
+        added=["root=UUID=2", "nosmt"],
+        removed=["root=UUID=1"],
+        absent=["splash"],
+        sources={"tuned": ["nosmt"]},
+        other_root=True,
     ),
     "Jobs": JobsDocument(
         jobs=[

@@ -21,6 +21,8 @@ from bootd.boot.arguments import (
 from bootd.model.errors import InvalidKernelArgumentsError
 from bootd.model.tree import Directory, Metadata, Symlink
 
+FOLDER = "/usr/lib/bootc/kargs.d"
+
 
 @pytest.mark.parametrize(
     ("text", "words"),
@@ -91,7 +93,7 @@ FILES = {
 @pytest.mark.parametrize(("files", "expected"), FILES.values(), ids=FILES.keys())
 def test_files(files, expected):
     found = parse_argument_files([(name, text.encode()) for name, text in files], "x86_64")
-    assert found == expected
+    assert [word for words in found.values() for word in words] == expected
 
 
 @pytest.mark.parametrize(
@@ -99,7 +101,7 @@ def test_files(files, expected):
 )
 def test_architectures_have_the_names_bootc_uses(machine, name):
     content = f'kargs = ["a"]\nmatch-architectures = ["{name}"]'.encode()
-    assert parse_argument_files([("a.toml", content)], machine) == ["a"]
+    assert parse_argument_files([("a.toml", content)], machine) == {f"{FOLDER}/a.toml": ["a"]}
 
 
 BAD_FILES = {
@@ -126,9 +128,6 @@ def test_bad_files(content, problem):
     assert "/usr/lib/bootc/kargs.d" in caught.value.message
 
 
-FOLDER = "/usr/lib/bootc/kargs.d"
-
-
 def test_an_image_s_files():
     tree = tree_of(
         {
@@ -138,8 +137,9 @@ def test_an_image_s_files():
             f"{FOLDER}/old": Directory(Metadata()),
         }
     )
-    assert image_arguments(tree, InlineContents(), "x86_64") == ["a", "b"]
-    assert image_arguments(tree_of({}), InlineContents()) == []
+    found = image_arguments(tree, InlineContents(), "x86_64")
+    assert list(found.items()) == [(f"{FOLDER}/10-a.toml", ["a"]), (f"{FOLDER}/20-b.toml", ["b"])]
+    assert image_arguments(tree_of({}), InlineContents()) == {}
 
 
 @pytest.mark.parametrize(

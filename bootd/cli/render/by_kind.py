@@ -43,6 +43,7 @@ from bootd.cli.render.results import (
     render_finalize,
     render_fsck,
     render_install,
+    render_kernel_arguments_change,
     render_rollback,
     render_stage,
 )
@@ -58,6 +59,7 @@ from bootd.model.documents import (
     FinalizeDocument,
     FsckDocument,
     InstallDocument,
+    KernelArgumentsChangeDocument,
     RollbackDocument,
     StageDocument,
     StatusDocument,
@@ -102,6 +104,7 @@ RENDERINGS: Final[dict[str, Rendering[Any]]] = {
         Rendering(StageDocument, render_stage),
         Rendering(FinalizeDocument, render_finalize),
         Rendering(InstallDocument, render_install),
+        Rendering(KernelArgumentsChangeDocument, render_kernel_arguments_change),
         Rendering(RollbackDocument, render_rollback),
         Rendering(CollectDocument, render_collect),
         Rendering(BootUsageDocument, render_boot_usage),

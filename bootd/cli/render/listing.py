@@ -56,10 +56,15 @@ def render_done(document: DoneDocument, style: Style) -> str:
 
 
 def render_kernel_arguments(document: KernelArgumentsDocument, style: Style) -> str:
-    """Return the arguments of this boot and what the next one changes."""
+    """Return the arguments of this boot, what the next one changes, and where each is from."""
     lines = [f"Booted: {_words(document.booted)}", f"Next:   {_words(document.next)}"]
     lines += [style.good(f"  + {printable(word)}") for word in document.added]
     lines += [style.warning(f"  - {printable(word)}") for word in document.removed]
+    if document.origins:
+        rows = [(printable(word), printable(origin)) for word, origin in document.origins.items()]
+        lines += ["", table(("ARGUMENT", "FROM"), rows, style)]
+    if document.not_taken:
+        lines += ["", f"Asked for, and taken away on this machine: {_words(document.not_taken)}"]
     return "\n".join(lines)
 
 

@@ -12,6 +12,7 @@ from bootd.model.documents import (
     FinalizeDocument,
     FsckDocument,
     InstallDocument,
+    KernelArgumentsChangeDocument,
     RollbackDocument,
     StageCause,
     StageDocument,
@@ -50,6 +51,21 @@ def render_stage(document: StageDocument, style: Style) -> str:
     if document.etc is not None:
         lines.append(render_report(document.etc, style))
     return "\n".join(lines)
+
+
+def render_kernel_arguments_change(document: KernelArgumentsChangeDocument, style: Style) -> str:
+    """Return what the next boot does with and without, and what was not there to go away."""
+    lines = [style.good(f"  + {printable(word)}") for word in document.added]
+    lines += [style.warning(f"  - {printable(word)}") for word in document.removed]
+    lines += [f"There is no {printable(word)}." for word in document.absent]
+    if document.other_root:
+        lines.append(
+            style.warning("This is about the root file system: where it is not the deployments', ")
+            + style.warning("the next boot fails and the machine falls back.")
+        )
+    if not document.changed:
+        return "\n".join([*lines, "Nothing to change: the next boot is so already."])
+    return "\n".join([f"{style.good(document.deployment)} boots next:", *lines])
 
 
 def render_finalize(document: FinalizeDocument, style: Style) -> str:

@@ -32,7 +32,7 @@ class Verb(NamedTuple):
     """One thing ``bootctl-py`` can do.
 
     Attributes:
-        words: what is typed: one word, or a group and a word.
+        words: what is typed: one word, or a group and a word; a group may be a verb, too.
         module: the module in this folder.
         summary: one line for the help and the manual.
         offline: whether it can work on a folder (``--sysroot``), without a daemon.
@@ -51,6 +51,7 @@ class Verb(NamedTuple):
 
 GROUPS: Final[dict[str, str]] = {
     "etc": "See what this machine changed in /etc and what an upgrade makes of it",
+    "kargs": "Show the kernel arguments, booted and next, and where each comes from",
     "denied": "See and change the list of images that failed here",
     "install": "Install a machine from an image",
 }
@@ -75,7 +76,13 @@ VERBS: Final[tuple[Verb, ...]] = (
     Verb("etc reset", "etc_reset", "Put files in /etc back to what the image ships"),
     Verb("etc copies", "etc_copies", "List the copies of files that were replaced", offline=True),
     Verb("etc restore", "etc_restore", "Put a copy of files back into /etc"),
-    Verb("kargs", "kargs", "Show the kernel arguments, booted and next", offline=True),
+    Verb("kargs", "kargs", GROUPS["kargs"], offline=True),
+    Verb("kargs add", "kargs_change", "Add kernel arguments from the next boot on", offline=True),
+    Verb("kargs remove", "kargs_change", "Take kernel arguments away", offline=True),
+    Verb(
+        "kargs set", "kargs_change", "Replace all arguments that have the same keys", offline=True
+    ),
+    Verb("kargs unset", "kargs_change", "Take all arguments away that have a key", offline=True),
     Verb("denied list", "denied_list", "List the images that failed here, and why", offline=True),
     Verb("denied allow", "denied_allow", "Let an image that failed here be tried again"),
     Verb("why", "why", "Explain why the machine is where it is", offline=True),

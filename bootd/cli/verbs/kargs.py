@@ -7,7 +7,6 @@ from argparse import ArgumentParser, Namespace
 from bootd.cli.documents import KernelArgumentsDocument
 from bootd.cli.look import add_offline, look
 from bootd.cli.output import Output
-from bootd.model.deployment import DeploymentId
 from bootd.model.documents import StatusDocument
 
 
@@ -23,17 +22,18 @@ def run(arguments: Namespace, output: Output) -> int:
 
 
 def compare(status: StatusDocument) -> KernelArgumentsDocument:
-    """Return both lists and what the next boot changes."""
+    """Return both lists, what the next boot changes, and where each argument comes from."""
     following = status.staged or next((one.id for one in status.deployments if one.next_boot), None)
-    booted = _arguments(status, status.booted)
-    coming = _arguments(status, following)
+    deployments = {one.id: one for one in status.deployments}
+    running, coming = (deployments.get(one) if one else None for one in (status.booted, following))
+    booted = None if running is None else running.kernel_arguments
+    after = None if coming is None else coming.kernel_arguments
+    origins = {} if running is None else running.kernel_argument_origins
     return KernelArgumentsDocument(
         booted=booted,
-        next=coming,
-        added=[word for word in coming or () if booted is not None and word not in booted],
-        removed=[word for word in booted or () if coming is not None and word not in coming],
+        next=after,
+        added=[word for word in after or () if booted is not None and word not in booted],
+        removed=[word for word in booted or () if after is not None and word not in after],
+        origins=origins if coming is None else origins | coming.kernel_argument_origins,
+        not_taken=[] if coming is None else coming.kernel_arguments_not_taken,
     )
-
-
-def _arguments(status: StatusDocument, wanted: DeploymentId | None) -> list[str] | None:
-    return next((one.kernel_arguments for one in status.deployments if one.id == wanted), None)

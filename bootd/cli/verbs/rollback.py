@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from argparse import ArgumentParser, Namespace
 from typing import Any
 
 from bootd import process
-from bootd.cli.daemon import add_no_wait, ask, run_job
+from bootd.cli.daemon import add_no_wait, ask, run_job_or_none
 from bootd.cli.output import Output
 from bootd.cli.progress import displayed
-from bootd.model.errors import DaemonUnreachableError, NotTheRunningMachineError
+from bootd.model.errors import NotTheRunningMachineError
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -41,7 +40,7 @@ def run(arguments: Namespace, output: Output) -> int:
         raise NotTheRunningMachineError(
             f"{arguments.sysroot} is a folder, so there is nothing to restart"
         )
-    document = None if arguments.offline or arguments.sysroot else _ask(arguments, output)
+    document = _ask(arguments, output)
     offline = document is None
     document = document or _do(arguments, output)
     output.show(document)
@@ -63,13 +62,7 @@ def _ask(arguments: Namespace, output: Output) -> dict[str, Any] | None:
     options: dict[str, Any] = {"carry_etc": True} if arguments.carry_etc else {}
     if arguments.deployment:
         options["deployment"] = arguments.deployment
-    try:
-        return run_job(arguments, output, "Rollback", **options)
-    except DaemonUnreachableError as error:
-        if os.geteuid() != 0:
-            raise
-        output.note(f"{error.message}; rolling back without it")
-        return None
+    return run_job_or_none(arguments, output, "Rollback", **options)
 
 
 def _do(arguments: Namespace, output: Output) -> dict[str, Any]:

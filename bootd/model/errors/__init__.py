@@ -16,6 +16,7 @@ from bootd.model.errors.base import (
 )
 from bootd.model.errors.boot_chain import (
     BootChainError,
+    FixedKernelArgumentsError,
     InvalidBootEntryError,
     InvalidTransitionError,
     KernelTooOldError,
@@ -124,6 +125,7 @@ __all__ = [
     "DiffIdMismatchError",
     "DigestMismatchError",
     "EtcTooLargeError",
+    "FixedKernelArgumentsError",
     "HeldError",
     "HostUnknownError",
     "ImageNotFoundError",

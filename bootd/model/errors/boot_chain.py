@@ -45,6 +45,12 @@ class NothingStagedError(BootChainError):
     default_hint = "'bootctl-py upgrade' stages one."
 
 
+class FixedKernelArgumentsError(BootChainError):
+    """The kernel arguments of what boots next cannot be changed now."""
+
+    default_hint = "'bootctl-py status' shows what runs and what boots next."
+
+
 class UnhealthyError(BootChainError):
     """The running deployment is not well, or not known to be."""
 
