@@ -41,6 +41,7 @@ from bootd.model.errors import (
     UnknownFormatError,
 )
 from bootd.model.loader import LoaderRecord
+from bootd.model.noted_entry import NotedEntries
 
 LAYOUT_VERSION: Final = 1
 KERNEL_ARGUMENT: Final = "bootd"
@@ -155,6 +156,11 @@ class Sysroot:
     def loader_file(self) -> Path:
         """``loader.json``."""
         return self.store / "loader.json"
+
+    @property
+    def noted_entries_file(self) -> Path:
+        """``entries.json``."""
+        return self.store / "entries.json"
 
     @property
     def staged_file(self) -> Path:
@@ -318,6 +324,14 @@ class Sysroot:
     def write_loader(self, record: LoaderRecord) -> None:
         """Replace what is known of bootd's loader, durably."""
         self._write(self.loader_file, record)
+
+    def read_noted_entries(self) -> NotedEntries:
+        """Return the boot entries as they were seen last; none where none was ever noted."""
+        return self._read(self.noted_entries_file, NotedEntries) or NotedEntries()
+
+    def write_noted_entries(self, noted: NotedEntries) -> None:
+        """Replace what is noted of the boot entries, durably."""
+        self._write(self.noted_entries_file, noted)
 
     def read_staged(self) -> StagedMarker | None:
         """Return this boot's staged deployment, or None."""

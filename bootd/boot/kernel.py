@@ -142,8 +142,13 @@ def check_boot_space(sysroot: Sysroot, files: KernelFiles) -> None:
         )
 
 
-def install_kernel(sysroot: Sysroot, files: KernelFiles) -> Path:
+def install_kernel(sysroot: Sysroot, files: KernelFiles, folder: Path | None = None) -> Path:
     """Copy a kernel and its initramfs from the store to ``$BOOT``, durably; what is whole stays.
+
+    Args:
+        sysroot: the machine.
+        files: the kernel.
+        folder: where on ``$BOOT`` an entry expects it; None: where the next entry would.
 
     Returns:
         The folder on ``$BOOT``.
@@ -153,7 +158,7 @@ def install_kernel(sysroot: Sysroot, files: KernelFiles) -> Path:
         DamagedObjectError: an object is missing or has another size.
         WriteFailedError: the kernel refused.
     """
-    folder = kernel_folder(sysroot, files.digest)
+    folder = folder or kernel_folder(sysroot, files.digest)
     sources = [(name, _object(sysroot, *content)) for name, content in _contents(files)]
     check_boot_space(sysroot, files)
     sysroot.disk.make_directory(folder, 0o755)
@@ -179,9 +184,18 @@ def _copy(sysroot: Sysroot, source: Path, target: Path) -> None:
         raise BootPartitionFullError(error.message) from error
 
 
-def kernel_damage(sysroot: Sysroot, files: KernelFiles) -> str | None:
-    """Say what is wrong with a kernel's copy on ``$BOOT``, or None; every byte is compared."""
-    folder = kernel_folder(sysroot, files.digest)
+def kernel_damage(
+    sysroot: Sysroot, files: KernelFiles, folder: Path | None = None, *, compare: bool = True
+) -> str | None:
+    """Say what is wrong with a kernel's copy on ``$BOOT``, or None.
+
+    Args:
+        sysroot: the machine.
+        files: the kernel.
+        folder: where on ``$BOOT`` an entry expects it; None: where the next entry would.
+        compare: compare every byte with the store; otherwise only sizes are looked at.
+    """
+    folder = folder or kernel_folder(sysroot, files.digest)
     for name, (digest, size) in _contents(files):
         copy, original = folder / name, _object_path(sysroot, digest)
         found = _size(copy)
@@ -189,9 +203,14 @@ def kernel_damage(sysroot: Sysroot, files: KernelFiles) -> str | None:
             return f"{copy} is missing"
         if found != size:
             return f"{copy} has {found} bytes and not {size}"
-        if _size(original) == size and not _same_content(original, copy):
+        if compare and _size(original) == size and not _same_content(original, copy):
             return f"{copy} is not what the image has"
     return None
+
+
+def kernel_copies(files: KernelFiles, folder: Path) -> list[tuple[Path, str]]:
+    """Return the files of a kernel in a folder on ``$BOOT``, each with the name of its object."""
+    return [(folder / name, digest) for name, (digest, _) in _contents(files)]
 
 
 def _find_initramfs(path: str, folder: Directory) -> RegularFile:

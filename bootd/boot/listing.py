@@ -105,10 +105,14 @@ def own_names(sysroot: Sysroot) -> dict[str, Identity]:
 def next_serial(sysroot: Sysroot) -> int:
     """Return a serial that sorts before every entry there is, anybody's and damaged ones included.
 
+    What was noted of entries that are lost counts, too: they may be put back.
+
     Raises:
         InvalidBootEntryError: there is no higher serial.
     """
-    found = 1 + highest_serial(path.name for path in entry_files(sysroot))
+    names = [path.name for path in entry_files(sysroot)]
+    names += [entry.name for entry in sysroot.read_noted_entries().entries]
+    found = 1 + highest_serial(names)
     if found > MAX_SERIAL:
         raise InvalidBootEntryError(f"an entry has the serial {found - 1}, the last there is")
     return found

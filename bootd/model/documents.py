@@ -274,11 +274,13 @@ class Damage(BaseModel):
     model_config = ConfigDict(frozen=True, defer_build=True)
 
     what: str
-    """``object``, ``layer``, ``image``, ``deployment``, ``kernel``, ``entry`` or ``record``."""
+    """``object``, ``layer``, ``image``, ``deployment``, ``kernel``, ``entry``, ``loader`` or
+    ``record``."""
     path: str
     problem: str
     repaired: bool
-    """It was taken away, so that the next upgrade brings it back."""
+    """A kernel, an entry or a loader was put back; anything else was taken away, so that the next
+    upgrade brings it back."""
 
 
 class FsckDocument(Document):

@@ -28,6 +28,7 @@ from bootd.operations.etc_edits import keep_edits
 from bootd.operations.fallback import settle_fallbacks
 from bootd.operations.health import forget_health
 from bootd.operations.host import Host
+from bootd.operations.noted_entries import note_entries
 from bootd.operations.progress import Phase, Progress
 from bootd.operations.survey import Survey, survey
 from bootd.store.collect import sweep
@@ -149,6 +150,7 @@ def _drop_deployments(
     host: Host, found: Survey, kept: set[DeploymentId]
 ) -> tuple[list[DeploymentId], list[str]]:
     """Drop all but the kept ones; return which went, and the copies of their edits."""
+    note_entries(host.sysroot, found, without=found.records.keys() - kept)
     for entry in doomed_entries(host, found, kept):
         remove_entry(host.sysroot, entry)
     # A folder with a damaged record has no digest to keep an image by; fsck says what to do.

@@ -2,14 +2,16 @@
 
 With repair, what is damaged and can be fetched again is taken away: the object, the layer indexes
 and images that need it. The next upgrade then brings it back from the registry, even when the
-image's digest is the one the machine is on. Deployments and their ``/etc`` are never touched.
+image's digest is the one the machine is on. What ``$BOOT`` lost is put back from the store.
+Deployments and their ``/etc`` are never touched.
 """
 
 from __future__ import annotations
 
-from bootd.boot.kernel import kernel_damage
 from bootd.model.documents import Damage, FsckDocument
+from bootd.operations.boot_repair import repair_boot
 from bootd.operations.host import Host
+from bootd.operations.noted_entries import try_to_note
 from bootd.operations.progress import Phase, Progress
 from bootd.operations.survey import Survey, survey
 from bootd.store.fsck import check_store
@@ -21,7 +23,8 @@ def fsck(host: Host, progress: Progress, *, repair: bool = True) -> FsckDocument
     Args:
         host: the machine.
         progress: told how many bytes of how many were measured.
-        repair: take damaged content away, so that an upgrade repairs it.
+        repair: put back what ``$BOOT`` lost, and take damaged content of the store away, so that
+            an upgrade brings it back.
 
     Raises:
         NoVerityError, WriteFailedError: something cannot be read though it may be sound.
@@ -29,16 +32,19 @@ def fsck(host: Host, progress: Progress, *, repair: bool = True) -> FsckDocument
     """
     with host.sysroot.lock(exclusive=repair):
         found = survey(host.sysroot)
+        mended = repair_boot(host, found, thorough=True, repair=repair)
+        if repair:
+            try_to_note(host.sysroot, survey(host.sysroot))
         checked = check_store(
             host.sysroot,
             repair=repair,
             report=lambda done, total: progress.report(Phase.VERIFYING, done, total),
         )
+        told = {damage.problem for damage in mended if damage.repaired}
         records = [
-            Damage(what="record", path="", problem=problem, repaired=False)
-            for problem in found.problems
+            _damage("record", "", problem) for problem in found.problems if problem not in told
         ]
-        damages = [*records, *_missing_parts(host, found), *checked.damages]
+        damages = [*records, *_missing_parts(host, found), *mended, *checked.damages]
         return FsckDocument(
             objects=checked.objects, bytes=checked.bytes, images=checked.images, damages=damages
         )
@@ -55,9 +61,6 @@ def _missing_parts(host: Host, found: Survey) -> list[Damage]:
         folder = host.sysroot.deployment(record.id)
         if not (folder / "etc").is_dir():
             damages.append(_damage("deployment", str(folder), "it has no etc folder"))
-        found_wrong = kernel_damage(host.sysroot, record.kernel)
-        if found_wrong is not None:
-            damages.append(_damage("kernel", record.kernel.digest, found_wrong))
     return damages
 
 

@@ -2,7 +2,8 @@
 
 It takes up where the disk says: an intent that was carried out is forgotten, one that was not gets
 this boot's marker back (a power cut cleared ``/run``), and temporary names of a writer that is gone
-are removed. What the boot loader gave up goes on the deny list.
+are removed. What the boot loader gave up goes on the deny list. What ``$BOOT`` is seen to have lost
+is put back.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from bootd.boot.entries import heal_entries
 from bootd.durable import TEMPORARY_PREFIX
 from bootd.model.deployment import StagedMarker
 from bootd.operations.awaited import Miss, await_boot, settle_awaited
+from bootd.operations.boot_repair import mend_boot
 from bootd.operations.fallback import Fallback, settle_fallbacks
 from bootd.operations.host import Host
 from bootd.operations.staged import forget_staged
@@ -47,7 +49,9 @@ def recover(host: Host) -> Recovery:
         healed = [f"removed the stale boot entry {name}" for name in heal_entries(host.sysroot)]
         done = [*healed, *_remove_temporaries(host.sysroot), *_settle_intent(host.sysroot)]
         fallbacks = tuple(settle_fallbacks(host))
-        return Recovery(tuple(done), fallbacks, settle_awaited(host.sysroot))
+        missed = settle_awaited(host.sysroot)
+        _, mended = mend_boot(host, survey(host.sysroot))
+        return Recovery((*done, *mended), fallbacks, missed)
 
 
 def _settle_intent(sysroot: Sysroot) -> list[str]:

@@ -26,6 +26,7 @@ from bootd.operations.deny import ROLLED_BACK, allow_locked, deny_locked
 from bootd.operations.etc_carry import carry, left_behind
 from bootd.operations.host import Host
 from bootd.operations.next_entry import next_entry
+from bootd.operations.noted_entries import try_to_note
 from bootd.operations.progress import Phase, Progress
 from bootd.operations.staged import forget_staged
 from bootd.operations.survey import Survey, survey
@@ -74,6 +75,7 @@ def rollback(
         record = _give_up_settings(host, found, record)
         entry = _commit(host, found, record)
         await_boot(host.sysroot, record.id)
+        try_to_note(host.sysroot, survey(host.sysroot))
         return RollbackDocument(
             deployment=chosen,
             entry=entry.file_name,

@@ -9,6 +9,7 @@ check, unless another image than the followed one was asked for.
 
 from __future__ import annotations
 
+import logging
 from contextlib import closing
 from datetime import datetime
 from importlib import import_module
@@ -21,6 +22,7 @@ from bootd.model.errors import DeniedDigestError, HeldError, NoSpaceError
 from bootd.model.etc_report import EtcReport
 from bootd.model.image import ResolvedImage
 from bootd.operations.arguments import settings_differ
+from bootd.operations.boot_repair import mend_boot
 from bootd.operations.fallback import settle_fallbacks
 from bootd.operations.host import Host
 from bootd.operations.last_check import LastCheck, write_last_check
@@ -41,6 +43,8 @@ from bootd.store.space import check_space, needed_space
 
 if TYPE_CHECKING:
     from bootd.operations.restage import Restaged
+
+_log = logging.getLogger(__name__)
 
 LOCK_WAIT_SECONDS: Final = 2.0
 _composed: list[GrowingTree] = []
@@ -82,7 +86,7 @@ def stage(
     with host.sysroot.lock(exclusive=True, wait_seconds=LOCK_WAIT_SECONDS):
         host.sysroot.name_installation()
         settle_fallbacks(host)
-        found = survey(host.sysroot)
+        found = _mend_boot(host)
         if automatic and found.intent.held_by is not None:
             raise HeldError(f"updates are held: {found.intent.held_by}")
         progress.report(Phase.RESOLVING)
@@ -103,6 +107,7 @@ def stage(
         if not is_new:
             # What fsck took away because it was damaged is back now.
             _mend_deployments(host, found, image)
+            found = _mend_boot(host)
             _follow(host, found, follow)
             _keep_answer(host, wanted, resolved, checked)
             there = found.staged or found.settled
@@ -161,6 +166,14 @@ def _keep_answer(host: Host, reference: str, resolved: ResolvedImage, checked: d
 def _follow(host: Host, found: Survey, reference: str | None) -> None:
     if reference is not None and found.intent.image != reference:
         host.sysroot.write_intent(found.intent.model_copy(update={"image": reference}))
+
+
+def _mend_boot(host: Host) -> Survey:
+    """Put back what ``$BOOT`` lost; a kernel of what runs may come before room for a new one."""
+    found, mended = mend_boot(host, survey(host.sysroot))
+    for message in mended:
+        _log.warning("%s", message)
+    return found
 
 
 def _mend_deployments(host: Host, found: Survey, image: StoredImage) -> None:

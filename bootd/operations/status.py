@@ -10,6 +10,7 @@ from bootd.model.documents import DeploymentStatus, StatusDocument
 from bootd.model.errors import BootdError, NoImageConfiguredError
 from bootd.operations.arguments import arguments_of, origins_of
 from bootd.operations.awaited import did_not_boot
+from bootd.operations.boot_repair import boot_losses
 from bootd.operations.deny import ROLLED_BACK
 from bootd.operations.etc_reports import read_report
 from bootd.operations.etc_undecided import read_undecided
@@ -29,6 +30,7 @@ def status(host: Host) -> StatusDocument:
     found = survey(host.sysroot)
     unexpected = (did_not_boot(found), override(found))
     problems = [*found.problems, *(told for told in unexpected if told)]
+    problems += boot_losses(host, found)
     denied = [one for one in host.sysroot.read_denied().denied if one.cause != ROLLED_BACK]
     last = read_last_check(host.sysroot)
     return StatusDocument(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from bootd.cli.render.etc import render_report
 from bootd.cli.render.text import count, printable, short_digest, size, table
 from bootd.cli.style import Style
@@ -9,6 +11,7 @@ from bootd.model.deployment import DeploymentId
 from bootd.model.documents import (
     CheckDocument,
     CollectDocument,
+    Damage,
     FinalizeDocument,
     FsckDocument,
     InstallDocument,
@@ -17,6 +20,9 @@ from bootd.model.documents import (
     StageCause,
     StageDocument,
 )
+
+_PUT_BACK: Final = frozenset({"entry", "kernel", "loader"})
+"""What fsck puts back itself; other damage it takes away, for an upgrade to bring back."""
 
 
 def render_check(document: CheckDocument, style: Style) -> str:
@@ -156,12 +162,15 @@ def render_fsck(document: FsckDocument, style: Style) -> str:
     )
     if not document.damages:
         return f"{measured}: {style.good('no damage')}."
-    rows = [
-        (one.what, one.path, one.problem, "removed" if one.repaired else "still there")
-        for one in document.damages
-    ]
+    rows = [(one.what, one.path, one.problem, _now(one)) for one in document.damages]
     found = style.bad(count(len(document.damages), "damage"))
     return f"{measured}: {found}.\n{table(('WHAT', 'WHERE', 'PROBLEM', 'NOW'), rows, style)}"
+
+
+def _now(damage: Damage) -> str:
+    if not damage.repaired:
+        return "still there"
+    return "put back" if damage.what in _PUT_BACK else "removed"
 
 
 def _image(reference: str, version: str, digest: str) -> str:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from typing import Any
+from typing import Any, Final
 
 from bootd.cli.look import add_offline
 from bootd.cli.output import Output
 from bootd.cli.progress import displayed
 from bootd.model.errors import FAILED, DaemonUnreachableError
+
+_FETCHED: Final = frozenset({"object", "layer", "image"})
+"""What an upgrade fetches again once fsck has taken it away."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -17,7 +20,8 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--no-repair",
         dest="repair",
         action="store_false",
-        help="only look; otherwise what is damaged is removed, so that an upgrade fetches it anew",
+        help="only look; otherwise what the boot partition lost is put back, and what is damaged "
+        "in the store is removed, so that an upgrade fetches it anew",
     )
     add_offline(parser)
 
@@ -28,7 +32,7 @@ def run(arguments: Namespace, output: Output) -> int:
     output.show(document)
     if not document["damages"]:
         return 0
-    if any(damage["repaired"] for damage in document["damages"]):
+    if any(one["repaired"] and one["what"] in _FETCHED for one in document["damages"]):
         output.note("'bootctl-py upgrade' fetches what was removed.")
     return FAILED
 
