@@ -314,6 +314,36 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str, str, str]] = {
         "fatal",
         "/etc/ssh/ssh_host_rsa_key",
     ),
+    "a key that a package made": (
+        lambda root: put(root, "etc/ssl/private/ssl-cert-snakeoil.key", "-----BEGIN PRIVATE KEY"),
+        "identity",
+        "fatal",
+        "/etc/ssl/private/ssl-cert-snakeoil.key",
+    ),
+    "a key of the name server": (
+        lambda root: put(root, "etc/bind/rndc.key", 'key "rndc-key" { secret "x"; };\n'),
+        "identity",
+        "fatal",
+        "/etc/bind/rndc.key",
+    ),
+    "a key somewhere": (
+        lambda root: put(root, "etc/app/tls.pem", "x\n-----BEGIN EC PRIVATE KEY-----\n"),
+        "identity",
+        "warning",
+        "/etc/app/tls.pem",
+    ),
+    "a name on a storage network": (
+        lambda root: put(root, "etc/nvme/hostnqn", "nqn.2014-08.org.nvmexpress:uuid:1\n"),
+        "identity",
+        "fatal",
+        "/etc/nvme/hostnqn",
+    ),
+    "an initiator's name": (
+        lambda root: put(root, "etc/iscsi/initiatorname.iscsi", "# x\nInitiatorName=iqn.1\n"),
+        "identity",
+        "fatal",
+        "/etc/iscsi/initiatorname.iscsi",
+    ),
     "a root in fstab": (
         lambda root: put(root, "etc/fstab", "# comment\nLABEL=x / ext4 defaults\n"),
         "file-system-table",
@@ -373,6 +403,14 @@ def test_one_more_lint_is_one_file(
     assert (finding.lint, finding.path) == ("poetry", "/etc/motd")
     assert lint(image, skip=["poetry"]).skipped == ["poetry"]
     del sys.modules[f"{lints.__name__}.poetry"]
+
+
+@pytest.mark.parametrize("name", ["random-seed", "credential.secret"])
+def test_what_a_host_draws_for_itself_is_in_no_image(image: Path, name: str) -> None:
+    path = f"var/lib/systemd/{name}"
+    put(image, path)
+    found = [(one.lint, str(one.severity), one.path) for one in lint(image).findings]
+    assert ("identity", "fatal", f"/{path}") in found
 
 
 def test_device_nodes_and_links_in_dev_are_nobodys_loss(image: Path) -> None:

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from typing import Final
 
 from bootd.model.lint import LintRule, LintSeverity
 from bootd.operations.image_root import ImageRoot
 from bootd.operations.lint import Found, Lint
 
-_SEED: Final = "var/lib/systemd/random-seed"
+_SECRETS: Final = {
+    "ssh/ssh_host_*_key": "is a private key",
+    "ssl/private/ssl-cert-snakeoil.key": "is a private key",
+    "bind/rndc.key": "is a key that rules the name server",
+    "nvme/hostid": "names one machine on a storage network",
+    "nvme/hostnqn": "names one machine on a storage network",
+}
+"""What packages make when they are installed, by patterns of paths in ``/etc``."""
+_INITIATOR: Final = "iscsi/initiatorname.iscsi"
+_IN_VAR: Final = {
+    "var/lib/systemd/random-seed": "would be the same randomness everywhere",
+    "var/lib/systemd/credential.secret": "would open the credentials of every host",
+}
+_KEY: Final = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY-----")
 
 
 def _look(image: ImageRoot) -> Iterator[Found]:
@@ -17,11 +32,25 @@ def _look(image: ImageRoot) -> Iterator[Found]:
         path = f"{tree}/machine-id"
         if image.text(path).strip() not in ("", "uninitialized"):
             yield Found(path, "has the ID of one machine", LintSeverity.WARNING)
-        for name in image.names(f"{tree}/ssh"):
-            if name.startswith("ssh_host_") and name.endswith("_key"):
-                yield Found(f"{tree}/ssh/{name}", "is a private key")
-    if image.kind(_SEED) == "file":
-        yield Found(_SEED, "would be the same randomness everywhere")
+        yield from _secrets(image, tree)
+    for path, problem in _IN_VAR.items():
+        if image.kind(path) == "file":
+            yield Found(path, problem)
+
+
+def _secrets(image: ImageRoot, tree: str) -> Iterator[Found]:
+    for path in image.leaves(tree):
+        if image.kind(path) != "file":
+            continue
+        name = path.removeprefix(f"{tree}/")
+        known = next((text for one, text in _SECRETS.items() if fnmatchcase(name, one)), None)
+        if known is not None:
+            yield Found(path, known)
+        elif name == _INITIATOR:
+            if re.search(r"(?m)^InitiatorName=", image.text(path)):
+                yield Found(path, "names one machine on a storage network")
+        elif _KEY.search(image.text(path)):
+            yield Found(path, "holds a private key, which every host has", LintSeverity.WARNING)
 
 
 LINT = Lint(
@@ -30,11 +59,12 @@ LINT = Lint(
         severity=LintSeverity.FATAL,
         reason=(
             "Every host would have it in common: the machine ID decides about addresses and "
-            "logs, and whoever has the image has the private keys."
+            "logs, whoever has the image has the private keys, and hosts of the same name on a "
+            "storage network write over each other's data."
         ),
         mend=(
-            "Leave /etc/machine-id empty and remove host keys at the end of the build; hosts "
-            "make their own."
+            "Leave /etc/machine-id empty and remove such files at the end of the build; hosts make "
+            "their own if a unit does so where one is missing."
         ),
     ),
     look=_look,
