@@ -262,6 +262,24 @@ def make_root(device: Path, filesystem: str) -> None:
     run([*FORMATS[filesystem], device], timeout=_PATIENCE_SECONDS)
 
 
+def check_esp_size(needed: int, size: int) -> None:
+    """Refuse more than an EFI system partition can take.
+
+    Args:
+        needed: what it will hold, in bytes.
+        size: of the partition.
+
+    Raises:
+        BootPartitionFullError: that is too much.
+    """
+    if needed > size - _FAT_OVERHEAD:
+        raise BootPartitionFullError(
+            f"kernel, initramfs and boot loader have {needed / 1e6:,.0f} MB; the EFI system "
+            f"partition has {size / 1e6:,.0f} MB",
+            hint="Make the image's initramfs smaller.",
+        )
+
+
 def make_esp(device: Path, size: int, contents: Path) -> None:
     """Make the EFI system partition's file system, and copy a folder's content to it.
 
@@ -274,13 +292,7 @@ def make_esp(device: Path, size: int, contents: Path) -> None:
         BootPartitionFullError: that is too much.
         ProcessFailedError: mkfs.vfat(8) or mcopy(1) failed.
     """
-    needed = sum(path.stat().st_size for path in contents.rglob("*"))
-    if needed > size - _FAT_OVERHEAD:
-        raise BootPartitionFullError(
-            f"kernel, initramfs and boot loader have {needed / 1e6:,.0f} MB; the EFI system "
-            f"partition has {size / 1e6:,.0f} MB",
-            hint="Make the image's initramfs smaller.",
-        )
+    check_esp_size(sum(path.stat().st_size for path in contents.rglob("*")), size)
     run([*_ESP_FORMAT, device], timeout=_PATIENCE_SECONDS)
     names = sorted(contents.iterdir())
     run(["mcopy", "-i", device, "-s", "-Q", *names, "::/"], timeout=_PATIENCE_SECONDS)

@@ -24,6 +24,7 @@ from bootd.boot.arguments import with_more
 from bootd.boot.block_device import DiskPartition, is_removable
 from bootd.boot.entries import DEFAULT_PATTERN, remove_entry
 from bootd.boot.firmware import Firmware
+from bootd.boot.kernel import needed_boot_space
 from bootd.boot.listing import default_pattern, list_entries
 from bootd.boot.loader_install import find_loader, install_loader
 from bootd.boot.next_boot import next_boot
@@ -41,9 +42,10 @@ from bootd.model.errors import (
 )
 from bootd.model.tree import Directory
 from bootd.operations import disk_device as devices
-from bootd.operations.disk_layout import ESP_NUMBER, ROOT_NUMBER, ROOT_TYPES, check_size
+from bootd.operations.disk_layout import ESP_BYTES, ESP_NUMBER, ROOT_NUMBER, ROOT_TYPES, check_size
 from bootd.operations.finalize import finalize
 from bootd.operations.host import Host
+from bootd.operations.image_preview import preview
 from bootd.operations.install_settings import Settings, add_root_keys, write_identity
 from bootd.operations.install_target import (
     MORE_ROOM,
@@ -80,9 +82,9 @@ def install_to_disk(
 ) -> InstallDocument:
     """Install a machine on a whole disk, or into a disk image.
 
-    The image is asked for before the disk is touched. Whether it has a kernel and a boot loader is
-    known only when its layers are there, and they go to the disk: what has none leaves a disk that
-    was formatted.
+    The image is asked for before the disk is touched. Whether it has a kernel and a boot loader may
+    be known then (see `image_preview`). Else it is when its layers are there, and they go to the
+    disk: what has none leaves a disk that was formatted.
 
     Args:
         device: the disk, or a file that is as large as the disk shall be.
@@ -118,8 +120,11 @@ def install_to_disk(
             devices.refuse_contents(device)
         progress.report(Phase.RESOLVING)
         with closing(open_source(settings.image, registry, Path(work), disk)) as source:
-            layers = [descriptor for descriptor, _ in source.resolve().layers]
-        needed = needed_space(layers).bytes
+            resolved = source.resolve()
+            coming = preview(source, resolved, architecture)
+        if coming is not None:
+            devices.check_esp_size(coming.together, ESP_BYTES)
+        needed = needed_space([descriptor for descriptor, _ in resolved.layers]).bytes
         check_size(str(device), size, needed)
         devices.check_file_room(device, needed)
         progress.report(Phase.FORMATTING)
@@ -184,6 +189,8 @@ def install_to_filesystem(
         host = _host(root, esp, Path(work), Disk(), registry or RegistrySettings())
         again = host.sysroot.store.exists()
         target = look_at(root, esp, architecture, settings.kernel_arguments, again=again)
+        if not again:
+            _expect(host, settings.image, architecture)
         document = install(host, target.root, settings, progress)
     stack = target.stack_warnings(document.kernel_arguments)
     warnings = [*target.warnings, *stack, *document.warnings]
@@ -225,7 +232,10 @@ def install(
         layout.root.entries[b"var"] = layout.var
         now = int(host.clock.now().timestamp())
         add_root_keys(layout.root, settings.root_keys, image.contents, now)
-    warnings = check_boot_room(sysroot, sysroot.read_deployment(identifier).kernel, loader.size)
+    kernel = sysroot.read_deployment(identifier).kernel
+    needed = needed_boot_space(sysroot, kernel) + 2 * loader.size
+    size = kernel.kernel_size + kernel.initramfs_size
+    warnings = check_boot_room(sysroot.boot, needed, size)
     _add_arguments(sysroot, identifier, settings.machine_arguments(root.arguments))
     finalized = finalize(host, _Installing(progress))
     assert finalized.entry is not None
@@ -250,6 +260,16 @@ def install(
         loader=next(iter(places.names), None),
         warnings=warnings,
     )
+
+
+def _expect(host: Host, reference: str, architecture: str) -> None:
+    """Refuse what an image will not do on ``$BOOT``, if that can be known before it is fetched."""
+    sysroot = host.sysroot
+    work = sysroot.run.parent
+    with closing(open_source(reference, host.registry, work, sysroot.disk)) as source:
+        coming = preview(source, source.resolve(), architecture)
+    if coming is not None:
+        check_boot_room(sysroot.boot, coming.together, coming.kernel)
 
 
 def _default_of_others(sysroot: Sysroot) -> list[str]:

@@ -24,14 +24,11 @@ from bootd.boot.block_device import (
     partitions_of,
     probe,
 )
-from bootd.boot.kernel import needed_boot_space
 from bootd.boot.loader_install import EFI_NAMES
 from bootd.durable import storage_errors
-from bootd.model.deployment import KernelFiles
 from bootd.model.errors import BootPartitionFullError, InvalidArgumentError
 from bootd.operations.root_stack import stack_warnings
 from bootd.process import run
-from bootd.sysroot import Sysroot
 
 _READ_BY_SOME_FIRMWARE: Final = frozenset({"ext2", "ext3", "ext4"})
 _WITHOUT_OWNERS: Final = frozenset(
@@ -161,37 +158,33 @@ def filesystem_uuid(device: Path) -> str:
     return probe(device).get("UUID", "")
 
 
-def check_boot_room(sysroot: Sysroot, kernel: KernelFiles, loader: int) -> list[str]:
+def check_boot_room(boot: Path, needed: int, kernel: int) -> list[str]:
     """Refuse an EFI system partition that has no room for a kernel and a loader.
 
     Args:
-        sysroot: the machine; its ``$BOOT`` is that partition.
-        kernel: what will be installed.
-        loader: the size of the loader, which is there twice.
+        boot: where it is mounted.
+        needed: the bytes that will be written.
+        kernel: the size of a kernel with its initramfs.
 
     Returns:
         A warning if no second kernel will fit, as upgrades need it.
 
     Raises:
-        BootPartitionFullError: with the numbers; nothing was written there.
+        BootPartitionFullError: with the numbers.
         WriteFailedError: the file system cannot be asked.
     """
-    with storage_errors("measure", sysroot.boot):
-        found = os.statvfs(sysroot.boot)
-    free, size = found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
-    whole = kernel.kernel_size + kernel.initramfs_size
-    needed = needed_boot_space(sysroot, kernel) + 2 * loader
+    free, size = _room(boot)
     if needed > free:
         raise BootPartitionFullError(
             f"kernel, initramfs and boot loader of the image need {needed / 1e6:,.1f} MB; the EFI "
             f"system partition has {free / 1e6:,.1f} MB of {size / 1e6:,.1f} MB free",
             hint=MORE_ROOM,
         )
-    if free - needed > whole:
-        return []
     left = free - needed
+    if left > kernel:
+        return []
     warning = (
-        f"The EFI system partition has room for this kernel ({whole / 1e6:,.0f} MB with its "
+        f"The EFI system partition has room for this kernel ({kernel / 1e6:,.0f} MB with its "
         f"initramfs) and no second one: {left / 1e6:,.0f} MB of {size / 1e6:,.0f} MB are left. An "
         "upgrade that brings another kernel will be refused."
     )
@@ -265,15 +258,20 @@ def _require_writable(folder: Path) -> None:
 
 
 def _check_room(esp: Path) -> None:
-    with storage_errors("measure", esp):
-        found = os.statvfs(esp)
-    free, size = found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
+    free, size = _room(esp)
     if free < _SMALLEST_BOOT:
         raise BootPartitionFullError(
             f"{esp} has {free / 1e6:,.0f} MB of {size / 1e6:,.0f} MB free; no kernel with its "
             f"initramfs and boot loader takes less than {_SMALLEST_BOOT / 1e6:,.0f} MB",
             hint=MORE_ROOM,
         )
+
+
+def _room(folder: Path) -> tuple[int, int]:
+    """Return the free bytes and all bytes of a file system."""
+    with storage_errors("measure", folder):
+        found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
 
 
 def _type_warnings(esp: Path, partition: DiskPartition) -> list[str]:

@@ -363,15 +363,28 @@ def test_an_image_that_cannot_be_had_leaves_the_disk_alone(full: Path) -> None:
             NoBootLoaderError,
         ),
         ({"usr/lib/modules/6.12.0-test/vmlinuz": ""}, NoKernelError),
-        ({"root": None}, InvalidTreeError),
     ],
 )
-def test_a_failure_leaves_an_unfinished_disk_that_can_be_taken_again(
+def test_an_image_that_cannot_boot_leaves_everything_alone(
     tmp_path: Path, settings: Settings, missing: dict[str, str], error: type[BootdError]
 ) -> None:
-    disk = disk_image(tmp_path / "disk.img")
     installable_image(tmp_path / "image", **missing)
+    disk = disk_image(tmp_path / "disk.img")
     with pytest.raises(error):
+        install_to_disk(disk, settings, Silent())
+    assert disk.stat().st_blocks == 0
+    with two_file_systems(tmp_path, ("mkfs.ext4", "-q"), "defaults") as (root, esp, _):
+        with pytest.raises(error):
+            install_to_filesystem(root, esp, settings, Silent())
+        assert [path.name for path in (*root.iterdir(), *esp.iterdir())] == ["lost+found"] * 2
+
+
+def test_a_failure_leaves_an_unfinished_disk_that_can_be_taken_again(
+    tmp_path: Path, settings: Settings
+) -> None:
+    disk = disk_image(tmp_path / "disk.img")
+    installable_image(tmp_path / "image", root=None)
+    with pytest.raises(InvalidTreeError):
         install_to_disk(disk, settings, Silent())
     assert 'name="bootd-unfinished"' in tool("sfdisk", "--dump", disk)
     assert tool("losetup", "--noheadings", "--associated", disk) == ""
