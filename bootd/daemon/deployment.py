@@ -40,6 +40,7 @@ class DeploymentObject:
             "Created": microseconds(status.created),
             "State": status.state.value,
             "Pinned": status.pinned,
+            "GivenUp": status.given_up,
             "Booted": status.booted,
             "NextBoot": status.next_boot,
             "TriesLeft": _NOT_COUNTED if status.tries_left is None else status.tries_left,

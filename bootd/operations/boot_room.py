@@ -14,6 +14,7 @@ boots next has its entry and its kernel.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from bootd.boot.entries import remove_entry
@@ -26,7 +27,7 @@ from bootd.boot.kernel_folders import (
 )
 from bootd.boot.usage import measure_room
 from bootd.model.deployment import DeploymentId, DeploymentRecord, GivenUpEntry, KernelFiles
-from bootd.model.errors import BootPartitionFullError
+from bootd.model.errors import BootPartitionFullError, InvalidBootEntryError
 from bootd.operations.boot_refusal import Held, Shortage, needed_space, refusal
 from bootd.operations.boot_usage import freed_without
 from bootd.operations.host import Host
@@ -164,11 +165,14 @@ def _candidates(
     host: Host, found: Survey, held: Mapping[DeploymentId, Held], *, newest_first: bool
 ) -> list[BootEntry]:
     """Return the entries that may be given up, the first one first."""
-    failed, others = [], []
+    failed, others, empty = [], [], []
+    there = {*host.sysroot.deployment_ids()}
     for entry in found.entries:
         if entry.deployment in held:
             continue
-        if entry.tries_left == 0:
+        if entry.deployment not in there:
+            empty.append(entry)
+        elif entry.tries_left == 0:
             failed.append(entry)
         elif entry.deployment in found.records:
             others.append(entry)
@@ -182,12 +186,12 @@ def _candidates(
             if one.deployment in records and denied.find(records[one.deployment].digest) is not None
         ]
     others.sort(key=lambda one: one.serial, reverse=newest_first)
-    return [*failed, *others]
+    return [*empty, *failed, *others]
 
 
 def _give_up(host: Host, found: Survey, entry: BootEntry) -> None:
-    record = found.records[entry.deployment]
-    if entry.tries_left is None and found.entry(record.id) == entry:
+    record = found.records.get(entry.deployment)
+    if record and entry.tries_left is None and found.entry(record.id) == entry:
         text = render_entry(entry).decode()
         kept = GivenUpEntry(serial=entry.serial, name=entry.file_name, text=text)
         noted = record.model_copy(update={"given_up": kept})
@@ -196,13 +200,13 @@ def _give_up(host: Host, found: Survey, entry: BootEntry) -> None:
 
 
 def last_entry(found: Survey, record: DeploymentRecord) -> BootEntry | None:
-    """Return the boot entry that a deployment has, or had until it was given up; else None.
-
-    Raises:
-        InvalidBootEntryError: what its record keeps is none.
-    """
+    """Return the boot entry that a deployment has, or had until it was given up; else None."""
     entry, kept = found.entry(record.id), record.given_up
-    return parse_entry(kept.name, kept.text.encode()) if entry is None and kept else entry
+    if entry is None and kept is not None:
+        # Without it the deployment can go by what its record says.
+        with suppress(InvalidBootEntryError):
+            return parse_entry(kept.name, kept.text.encode())
+    return entry
 
 
 def _kept_kernels(found: Survey, kernel: KernelFiles | None) -> set[str]:

@@ -9,24 +9,35 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from support.machine import Machine, publish
+from support.small_boot import limit_boot, release
 
 from bootd.boot.kernel import kernel_damage
 from bootd.model.deployment import DeploymentId
-from bootd.model.errors import DeniedDigestError, NoRollbackError
+from bootd.model.errors import (
+    BootPartitionFullError,
+    DeniedDigestError,
+    DeploymentNeededError,
+    NoRollbackError,
+)
 from bootd.model.state import DeploymentState
 from bootd.operations.bless import bless
 from bootd.operations.collect import collect
 from bootd.operations.deny import allow, denied
+from bootd.operations.forget import forget
 from bootd.operations.fsck import fsck
 from bootd.operations.pin import pin
 from bootd.operations.progress import Silent
 from bootd.operations.rollback import rollback
 from bootd.operations.staged import unstage
 from bootd.operations.survey import Survey, survey
+
+_SMALL_BOOT = 700 << 10
+_SIZES = (200 << 10, 100 << 10, 400 << 10)
 
 
 class LifeOfAMachine(RuleBasedStateMachine):
@@ -181,10 +192,91 @@ class LifeOfAMachine(RuleBasedStateMachine):
             self.edits[booted] = set(self.edits[before.booted])
 
 
-LifeOfAMachine.TestCase.settings = settings(
-    max_examples=25,
-    stateful_step_count=20,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
+class LifeOnASmallBoot(LifeOfAMachine):
+    """The same with a ``$BOOT`` for two kernels, of which each version has one of its own size.
+
+    What does not fit is refused and changes nothing; what fits by giving up a fallback goes on.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch = pytest.MonkeyPatch()
+        limit_boot(self.patch, _SMALL_BOOT)
+
+    def teardown(self) -> None:
+        self.patch.undo()
+        super().teardown()
+
+    @rule(size=st.sampled_from(_SIZES), shared=st.booleans())
+    def publish(self, size: int = _SIZES[0], *, shared: bool = False) -> None:
+        self.version += 1
+        release(self.machine, f"v{self.version}", size, same_as="shared" if shared else "")
+
+    @rule()
+    def upgrade(self) -> None:
+        before = self.found
+        try:
+            super().upgrade()
+        except BootPartitionFullError:
+            assert self.found.entries == before.entries
+            assert self.found.intent == before.intent
+
+    @rule(healthy=st.booleans())
+    def reboot(self, healthy: bool) -> None:
+        before = self.found
+        try:
+            super().reboot(healthy)
+        except BootPartitionFullError:
+            assert self.found.staged == before.staged
+            assert self.found.intent.finalize_failure
+            self._inherit(before, self.machine.power_on(healthy=healthy))
+
+    @rule()
+    def roll_back(self) -> None:
+        before = self.found
+        try:
+            super().roll_back()
+        except BootPartitionFullError:
+            assert self.found == before
+
+    @precondition(lambda self: len(self.found.kept()) > 1)
+    @rule()
+    def roll_back_twice(self) -> None:
+        before = self.found
+        try:
+            super().roll_back_twice()
+        except BootPartitionFullError:
+            assert self.found.next_boot == before.next_boot
+
+    @rule(data=st.data())
+    def forget(self, data: st.DataObject) -> None:
+        before = self.found
+        chosen = data.draw(st.sampled_from(sorted(before.records)))
+        try:
+            forget(self.machine.host, Silent(), deployment=chosen)
+        except DeploymentNeededError:
+            assert self.found.entries == before.entries
+        else:
+            assert chosen not in self.found.records
+            assert chosen not in (before.booted, before.staged)
+            assert chosen not in self.pinned
+
+    @invariant()
+    def something_good_boots(self) -> None:
+        if self.machine.sysroot.store.is_dir():
+            found = self.found
+            assert found.entry(found.booted) is not None
+            assert (
+                any(entry.tries_left is None for entry in found.entries) or len(found.records) == 1
+            )
+
+
+for _life in (LifeOfAMachine, LifeOnASmallBoot):
+    _life.TestCase.settings = settings(
+        max_examples=25,
+        stateful_step_count=20,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
 TestLifeOfAMachine = LifeOfAMachine.TestCase
+TestLifeOnASmallBoot = LifeOnASmallBoot.TestCase

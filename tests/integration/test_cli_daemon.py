@@ -158,6 +158,7 @@ def test_every_verb_speaks_json(client: Client) -> None:
         "hold me": "Done",
         "release": "Done",
         "cleanup": "Collect",
+        "cleanup --boot": "BootUsage",
         "unstage": "Done",
         "config": "Configuration",
     }
@@ -281,6 +282,17 @@ def test_pins(client: Client) -> None:
     assert "pinned" not in client.say("deployments")
     other = "0123456789abcdef.0"
     assert client.document("pin", other, status=2)["code"] == "no-such-deployment"
+
+
+def test_a_deployment_is_forgotten(client: Client) -> None:
+    first = client.document("status")["booted"]
+    second = client.document("upgrade")["deployment"]
+    client.say("finalize", "--sysroot", str(client.machine.folder))
+    refused = client.document("forget", first, status=4)
+    assert (refused["code"], refused["message"]) == ("deployment-needed", f"{first} is what runs")
+    assert client.document("forget", second)["deployments"] == [second]
+    left = [one["id"] for one in client.document("deployments")["deployments"]]
+    assert left == [first]
 
 
 def test_a_job_that_nobody_waits_for(client: Client) -> None:

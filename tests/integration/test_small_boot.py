@@ -381,6 +381,18 @@ def test_what_a_cut_copy_left_counts_as_free(machine: Machine) -> None:
     assert _kernels(machine) == 2
 
 
+def test_an_entry_that_boots_nothing_goes_first(machine: Machine) -> None:
+    first = machine.sysroot.booted()
+    assert first is not None
+    second = _upgrade(machine, "v2")
+    shutil.rmtree(machine.sysroot.deployment(first))
+    release(machine, "v3")
+    third = machine.upgrade()
+    assert _bootable(machine) == [second]
+    assert machine.reboot() == third
+    assert _bootable(machine) == [third, second]
+
+
 class _FillsUp(Disk):
     """Somebody else fills the partition while the initramfs is copied."""
 

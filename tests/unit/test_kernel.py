@@ -27,6 +27,7 @@ from bootd.boot.kernel import (
     kernel_damage,
     kernel_files,
     needed_boot_space,
+    needed_entry_space,
 )
 from bootd.boot.kernel_folders import kernel_folder, remove_kernel, unreferenced_kernels
 from bootd.model.errors import (
@@ -201,6 +202,30 @@ def test_a_kernel_that_does_not_fit(sysroot, files):
         check_boot_space(sysroot, large)
     install_kernel(sysroot, files)
     check_boot_space(sysroot, files)
+
+
+def test_room_is_counted_in_whole_clusters(sysroot, files, monkeypatch):
+    before = needed_boot_space(sysroot, files)
+    found = os.statvfs(sysroot.boot)
+    cluster = 1 << 15
+    coarse = os.statvfs_result((cluster, cluster, 100, 50, 50, *found[5:]))
+    monkeypatch.setattr(os, "statvfs", lambda _path: coarse)
+    rounded = -(-len(KERNEL) // cluster) * cluster + -(-len(INITRAMFS) // cluster) * cluster
+    assert needed_boot_space(sysroot, files) == rounded + (256 << 10)
+    assert rounded > len(KERNEL) + len(INITRAMFS)
+    assert before < needed_boot_space(sysroot, files)
+    assert needed_entry_space(sysroot) == 2 * cluster
+
+
+def test_what_is_copied_already_is_not_asked_for_again(sysroot, files):
+    whole = needed_boot_space(sysroot, files)
+    folder = kernel_folder(sysroot, DIGEST)
+    folder.mkdir(parents=True)
+    (folder / "vmlinuz").write_bytes(KERNEL)
+    assert needed_boot_space(sysroot, files) <= whole - len(KERNEL)
+    # A copy of another size makes room for its successor.
+    (folder / "initrd").write_bytes(INITRAMFS[:400_000])
+    assert needed_boot_space(sysroot, files) < 400_000
 
 
 def test_what_nobody_names_may_go(sysroot, files):
