@@ -148,8 +148,11 @@ def _held(
         good = (one.deployment for one in found.entries if _is_proven(found, one))
         fallbacks = {found.predecessor, next(good, None)} - {None, found.booted}
         held |= {key: Held.FALLBACK for key in fallbacks if key is not None}
-    if found.next_boot is not None and (running is None or not going_back):
-        held[found.next_boot] = Held.NEXT
+    coming = set() if going_back and running else {found.next_boot}
+    if running is None:
+        # Then that is the one deployment that is sure to boot, whatever is overridden.
+        coming.add(found.first)
+    held |= {key: Held.NEXT for key in coming if key is not None}
     if found.booted is not None:
         held[found.booted] = Held.RUNNING
     if target is not None:
