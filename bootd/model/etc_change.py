@@ -76,6 +76,10 @@ class EtcChangeDocument(BaseModel):
     """Paths that are another now."""
     more_changed: int = 0
     """How many beyond those."""
+    removed: list[str] = Field(default_factory=list, max_length=MAX_PATHS)
+    """Paths at which nothing stands any more."""
+    skipped: list[str] = Field(default_factory=list, max_length=MAX_PATHS)
+    """User databases that a copy has and that were not put back, because users would be gone."""
     kept_as: str | None
     """The copy that has what stood there before; None: nothing was lost, or none are kept."""
     not_kept: list[str] = Field(default_factory=list, max_length=MAX_PATHS)

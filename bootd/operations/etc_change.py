@@ -67,7 +67,8 @@ def reset(host: Host, progress: Progress, *, paths: Sequence[str]) -> EtcChangeD
         paths: absolute, as reports print them; a folder stands for all that is in it.
 
     Raises:
-        InvalidArgumentError: a path is not below ``/etc``, or is ``/etc``, or a user database.
+        InvalidArgumentError: a path is not below ``/etc``, or is ``/etc``, or a user database, or
+            below a symbolic link or file that would have to make room.
         NoSuchDeploymentError: no deployment runs or is next.
         NoSpaceError, WriteFailedError, DamagedObjectError: nothing, or not all, was changed.
         BusyError: another process changes the store.
@@ -101,7 +102,7 @@ def restore(
         host: the machine.
         progress: told what is done.
         copy: its name.
-        paths: only these, with what is below them; none for all.
+        paths: only these, with what is below them; none for all but the user databases.
 
     Raises:
         InvalidArgumentError: there is no such copy, or it has nothing at a path.
@@ -122,7 +123,9 @@ def restore(
             changes = [Change(path, lookup(live, path), node) for path, node in chosen.items()]
             changes = _with_parents(changes, live, Directory(Metadata()))
             _refuse_immutable(changes, snapshot)
-            return _change(host, current, CopyReason.RESTORED, changes, archive)
+            document = _change(host, current, CopyReason.RESTORED, changes, archive)
+            skipped = [] if paths else sorted(etc_path(one) for one in held.keys() & _ACCOUNTS)
+            return document.model_copy(update={"skipped": skipped})
 
 
 def resolve(
@@ -154,20 +157,22 @@ def resolve(
                 f"nothing is undecided at {path[:200]}",
                 hint="'bootctl-py etc conflicts' lists what is; what is staged has to run first.",
             )
-        document = EtcChangeDocument(changed=[], kept_as=None)
-        if chosen is not Choice.MINE:
-            document = _decide(host, current, here, edited)
+        document = _decide(host, current, here, chosen, edited)
         rest = [one for one in undecided.conflicts if one.conflict.path != path]
         write_undecided(host.sysroot, host.sysroot.deployment(current), rest)
         return document
 
 
 def _decide(
-    host: Host, current: DeploymentId, undecided: Sequence[Undecided], edited: bytes | None
+    host: Host,
+    current: DeploymentId,
+    undecided: Sequence[Undecided],
+    choice: Choice,
+    edited: bytes | None,
 ) -> EtcChangeDocument:
     path = unescape(undecided[0].conflict.path).removeprefix(b"/etc/").removeprefix(b"/etc")
     kinds = {one.conflict.kind for one in undecided}
-    if ConflictKind.ACCOUNT in kinds:
+    if ConflictKind.ACCOUNT in kinds and choice is not Choice.MINE:
         raise InvalidArgumentError(
             "users and groups are decided with useradd, usermod, groupmod and their like",
             hint=f"Then 'bootctl-py etc resolve {undecided[0].conflict.path} mine'.",
@@ -179,12 +184,12 @@ def _decide(
         live = snapshot.root
         there = lookup(live, path)
         default = lookup(defaults, path)
-        wanted = (
-            _theirs(there, default, kinds)
-            if edited is None
-            else _edited(path, there, edited, host.clock.now().timestamp())
-        )
-        changes = [*changes_to(path, there, wanted)]
+        wanted = there
+        if choice is Choice.THEIRS:
+            wanted = _theirs(there, default, kinds)
+        elif edited is not None:
+            wanted = _edited(path, there, edited, host.clock.now().timestamp())
+        changes = [] if choice is Choice.MINE else [*changes_to(path, there, wanted)]
         beside = lookup(live, path + NEW_SUFFIX)
         if beside is not None:
             changes.append(Change(path + NEW_SUFFIX, beside, None))
@@ -243,8 +248,16 @@ def _change(
     etc = host.sysroot.deployment(current) / "etc"
     apply_changes(host.sysroot.disk, etc, temporary_name(etc), changes, contents)
     paths = [etc_path(change.path) for change in changes]
+    removed = {
+        etc_path(path)
+        for change in changes
+        if not isinstance(change.wanted, Directory)
+        for path, _ in _standing(change)
+        if change.wanted is None or path != change.path
+    }
     return EtcChangeDocument(
         changed=paths[:MAX_PATHS],
+        removed=sorted(removed)[:MAX_PATHS],
         more_changed=max(0, len(paths) - MAX_PATHS),
         kept_as=None if kept is None else kept.name,
         not_kept=[] if kept is None else kept.left_out,
@@ -273,7 +286,11 @@ def _standing(change: Change) -> list[tuple[bytes, Node]]:
 
 
 def _with_parents(changes: Iterable[Change], live: Directory, defaults: Directory) -> list[Change]:
-    """Let the folders come first that a path is in and that are not there."""
+    """Let the folders come first that a path is in and that are not there.
+
+    Raises:
+        InvalidArgumentError: something else is in a folder's place, which nobody asked to replace.
+    """
     made: dict[bytes, Change] = {}
     for change in changes:
         parts = change.path.split(b"/")
@@ -282,7 +299,14 @@ def _with_parents(changes: Iterable[Change], live: Directory, defaults: Director
             if change.wanted is None or path in made:
                 continue
             there = lookup(live, path)
-            if not isinstance(there, Directory):
+            if there is not None and not isinstance(there, Directory):
+                what = "a symbolic link" if isinstance(there, Symlink) else "no folder"
+                raise InvalidArgumentError(
+                    f"{etc_path(path)} is {what} here, so {etc_path(change.path)} is not in /etc; "
+                    "nothing was changed",
+                    hint=f"Change it where it is, or name {etc_path(path)} itself.",
+                )
+            if there is None:
                 default = lookup(defaults, path)
                 dress = default.metadata if isinstance(default, Directory) else Metadata()
                 made[path] = Change(path, there, Directory(dress))
@@ -292,7 +316,8 @@ def _with_parents(changes: Iterable[Change], live: Directory, defaults: Director
 
 def _chosen(held: dict[bytes, Node | None], paths: Sequence[bytes]) -> dict[bytes, Node | None]:
     if not paths:
-        return held
+        # As when one of them is named: the users of today would be gone.
+        return {one: node for one, node in held.items() if one not in _ACCOUNTS}
     for path in paths:
         if not any(_is_within(one, path) for one in held):
             raise InvalidArgumentError(f"the copy has nothing at {etc_path(path)}")

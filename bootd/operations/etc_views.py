@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 
 from bootd.etc.diff import diff as compare
 from bootd.etc.lines import marked_lines
@@ -12,7 +13,7 @@ from bootd.model.errors import (
     InvalidArgumentError,
     NoSuchDeploymentError,
 )
-from bootd.model.etc_change import EtcVersionsDocument, OpenConflict
+from bootd.model.etc_change import EtcVersionsDocument, OpenConflict, Undecided
 from bootd.model.etc_report import EtcDiff, EtcReport
 from bootd.model.tree import lookup
 from bootd.operations.etc_merge import (
@@ -121,12 +122,18 @@ def _open_there(host: Host, found: Survey) -> list[OpenConflict]:
         return []
     erofs = host.sysroot.deployment(found.staged) / EROFS_NAME
     with sides(host, found, erofs) as three:
-        return [] if three is None else _would_open(host, found.staged, three)
+        if three is None or found.current is None:
+            return []
+        before = read_undecided(host.sysroot, found.current).conflicts
+        return _would_open(host, found.staged, three, before)
 
 
-def _would_open(host: Host, staged: DeploymentId, three: Sides) -> list[OpenConflict]:
+def _would_open(
+    host: Host, staged: DeploymentId, three: Sides, before: Sequence[Undecided]
+) -> list[OpenConflict]:
     report = read_report(host.sysroot, staged) or EtcReport()
-    undecided = undecided_after(report, three.base, three.contents, ())
+    # One that is undecided since an older version is about what both came from then.
+    undecided = undecided_after(report, three.base, three.contents, before)[: len(report.conflicts)]
     return list(with_diffs(undecided, staged, three.mine, three.theirs, three.contents))
 
 

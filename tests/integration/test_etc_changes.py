@@ -13,6 +13,8 @@ import pytest
 from support.images import build_oci_layout, tar_layer
 from support.machine import Machine, image_files, installed, publish
 
+from bootd.cli.render.etc import render_change, render_conflicts
+from bootd.cli.style import Style
 from bootd.clock import Clock
 from bootd.model.config import Configuration, EtcSettings
 from bootd.model.deployment import DeploymentId
@@ -215,9 +217,8 @@ def test_users_are_not_decided_as_files(machine: Machine) -> None:
     publish(machine.image, "v1b", **more)
     machine.upgrade()
     machine.reboot()
-    with (etc_of(machine) / "passwd").open("ab") as stream:
-        stream.write(b"me:x:999:0::/:/bin/sh\n")
-    more["etc/passwd"] = passwd + b"redis:x:999:0::/:/bin/sh\n"
+    (etc_of(machine) / "passwd").write_bytes(passwd.replace(b"/bin/sh", b"/bin/mine"))
+    more["etc/passwd"] = passwd.replace(b"/bin/sh", b"/bin/theirs")
     publish(machine.image, "v2", **more)
     machine.upgrade()
     machine.reboot()
@@ -307,10 +308,90 @@ def test_nothing_is_put_back_through_a_link(machine: Machine, tmp_path: Path) ->
     outside.mkdir()
     shutil.rmtree(etc / "d")
     (etc / "d").symlink_to(outside)
-    done = reset(machine.host, Silent(), paths=["/etc/d/a"])
+    with pytest.raises(InvalidArgumentError, match="/etc/d is a symbolic link here"):
+        reset(machine.host, Silent(), paths=["/etc/d/a"])
+    assert (etc / "d").is_symlink()
+    done = reset(machine.host, Silent(), paths=["/etc/d"])
     assert list(outside.iterdir()) == []
     assert (etc / "d/a").read_text() == "a\n"
-    assert done.changed == ["/etc/d", "/etc/d/a"]
+    assert done.changed == ["/etc/d"]
+    (etc / "d/a").write_text("mine\n")
+    kept = reset(machine.host, Silent(), paths=["/etc/d/a"]).kept_as
+    assert kept is not None
+    shutil.rmtree(etc / "d")
+    (etc / "d").write_text("a file\n")
+    with pytest.raises(InvalidArgumentError, match="/etc/d is no folder here"):
+        restore(machine.host, Silent(), copy=kept)
+    assert (etc / "d").read_text() == "a file\n"
+
+
+def test_what_a_change_removes_is_named(machine: Machine) -> None:
+    publish(machine.image, "v2", **{"etc/d/": None, "etc/d/a": b"a\n"})
+    machine.upgrade()
+    etc = machine.etc(machine.reboot())
+    (etc / "d/key").write_text("only here\n")
+    (etc / "d/below").mkdir()
+    (etc / "d/below/file").write_text("only here\n")
+    (etc / "d/a").write_text("mine\n")
+    done = reset(machine.host, Silent(), paths=["/etc/d"])
+    assert done.removed == ["/etc/d/below", "/etc/d/below/file", "/etc/d/key"]
+    assert "Removed /etc/d/key" in render_change(done, Style())
+    assert "Changed /etc/d/key" not in render_change(done, Style())
+
+
+def test_a_whole_copy_brings_no_old_users_back(machine: Machine) -> None:
+    users = {"etc/passwd": b"root:x:0:0::/:/bin/sh\n"}
+    publish(machine.image, "v2", **users)
+    machine.upgrade()
+    etc = machine.etc(machine.reboot())
+    with (etc / "passwd").open("a") as stream:
+        stream.write("old:x:1000:1000::/:/bin/sh\n")
+    (etc / "note").write_text("then\n")
+    rollback(machine.host, Silent())
+    machine.power_on()
+    publish(machine.image, "v3", **users)
+    machine.upgrade()
+    etc = machine.etc(machine.reboot())
+    with (etc / "passwd").open("a") as stream:
+        stream.write("new:x:1001:1001::/:/bin/sh\n")
+    collect(machine.host, Silent())
+    [copy] = copies(machine.host).copies
+    done = restore(machine.host, Silent(), copy=copy.name)
+    assert done.skipped == ["/etc/passwd"]
+    assert "/etc/passwd was not put back" in render_change(done, Style())
+    assert (etc / "note").read_text() == "then\n"
+    assert "new:x:1001" in (etc / "passwd").read_text()
+    assert "old:x:1000" not in (etc / "passwd").read_text()
+
+
+@pytest.mark.parametrize("choice", ["mine", "theirs"])
+def test_the_image_s_version_beside_mine_goes_with_the_decision(machine: Machine, choice) -> None:
+    settings = EtcSettings.model_validate({"policy": {"/etc/app.conf": "keep-both"}})
+    machine.configuration = machine.configuration.model_copy(update={"etc": settings})
+    second = clashing(machine)
+    beside = machine.etc(second) / "app.conf.bootd-new"
+    assert beside.read_text() == "setting = v2\n"
+    done = resolve(machine.host, Silent(), path="/etc/app.conf", choice=choice)
+    assert not beside.exists()
+    assert done.removed == ["/etc/app.conf.bootd-new"]
+
+
+def test_what_is_staged_is_compared_with_what_both_sides_came_from(machine: Machine) -> None:
+    clashing(machine, **{"etc/app.conf": b"setting = v2\nroot = no\n"})
+    publish(machine.image, "v3", **{"etc/app.conf": b"setting = v3\nroot = no\n"})
+    new = machine.upgrade()
+    [staged] = [one for one in conflicts(machine.host).open if one.deployment == new]
+    assert "-setting = v1\n+setting = mine\n" in staged.diff_mine
+    assert "root" not in staged.diff_mine
+
+
+def test_line_ends_are_visible(machine: Machine) -> None:
+    (etc_of(machine) / "app.conf").write_bytes(b"setting = v1\r\nother\x0cword\n")
+    machine.upgrade()
+    machine.reboot()
+    text = render_conflicts(conflicts(machine.host), Style())
+    assert "+setting = v1\\r" in text
+    assert "+other\\x0cword" in text
 
 
 def three_versions(machine: Machine) -> tuple[Path, DeploymentId]:
@@ -502,14 +583,14 @@ def test_an_immutable_file_does_not_keep_its_deployment(machine: Machine) -> Non
 
 def test_each_row_of_users_is_a_question_of_its_own(machine: Machine) -> None:
     group = b"root:x:0:\n"
-    passwd = b"root:x:0:0::/:/bin/sh\n"
+    passwd = b"root:x:0:0::/:/bin/sh\nredis:x:9:0::/:/bin/sh\nkea:x:8:0::/:/bin/sh\n"
     publish(machine.image, "v1b", **{"etc/passwd": passwd, "etc/group": group})
     machine.upgrade()
     machine.reboot()
-    with (etc_of(machine) / "passwd").open("ab") as stream:
-        stream.write(b"me:x:999:0::/:/bin/sh\nyou:x:998:0::/:/bin/sh\n")
-    for name, number in ((b"redis", 999), (b"kea", 998)):
-        passwd += b"%s:x:%d:0::/:/bin/sh\n" % (name, number)
+    (etc_of(machine) / "passwd").write_bytes(passwd.replace(b"/bin/sh", b"/bin/mine"))
+    for name in (b"redis", b"kea"):
+        start, row, rest = passwd.partition(name)
+        passwd = start + row + rest.replace(b"/bin/sh", b"/bin/" + name, 1)
         publish(machine.image, "v" + name.decode(), **{"etc/passwd": passwd, "etc/group": group})
         machine.upgrade()
         machine.reboot()

@@ -340,6 +340,8 @@ SAMPLES: dict[str, BaseModel] = {
     "EtcChange": EtcChangeDocument(
         changed=["/etc/hosts", "/etc/new\\x0a"],
         more_changed=1,
+        removed=["/etc/new\\x0a"],
+        skipped=["/etc/passwd"],
         kept_as=f"{NEW_ID}-1",
         not_kept=["/etc/hosts"],
     ),

@@ -118,8 +118,14 @@ def render_copies(document: EtcCopiesDocument, style: Style) -> str:
 def render_change(document: EtcChangeDocument, style: Style) -> str:
     """Return what is another now."""
     if not document.changed:
-        return "Nothing in /etc had to be changed."
-    lines = [f"Changed {style.bold(printable(path))}" for path in document.changed]
+        return "\n".join(["Nothing in /etc had to be changed.", *_skipped(document, style)])
+    removed = set(document.removed)
+    lines = [
+        f"Changed {style.bold(printable(path))}" for path in document.changed if path not in removed
+    ]
+    lines += [
+        f"{style.warning('Removed')} {style.bold(printable(path))}" for path in document.removed
+    ]
     if document.more_changed:
         lines.append(f"… and {document.more_changed} more")
     if document.kept_as is not None:
@@ -127,7 +133,14 @@ def render_change(document: EtcChangeDocument, style: Style) -> str:
     lines += [
         style.warning(f"{printable(path)} was too large to be kept.") for path in document.not_kept
     ]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_skipped(document, style)])
+
+
+def _skipped(document: EtcChangeDocument, style: Style) -> list[str]:
+    return [
+        style.warning(f"{printable(path)} was not put back: users of today would be gone.")
+        for path in document.skipped
+    ]
 
 
 def render_versions(document: EtcVersionsDocument, style: Style) -> str:
@@ -147,7 +160,8 @@ def _named(paths: list[str], more: int) -> str:
 
 def _diff_lines(diff: str, style: Style) -> list[str]:
     colours = {"+": style.good, "-": style.bad, "@": style.faint}
-    lines = (printable(line) for line in diff.splitlines())
+    # Not splitlines(), which takes a carriage return for the end of a line, and so hides it.
+    lines = (printable(line) for line in diff.removesuffix("\n").split("\n")) if diff else ()
     return [f"    {colours.get(line[:1], str)(line)}" for line in lines]
 
 
