@@ -12,6 +12,7 @@ Source: UAPI.1 Boot Loader Specification, "Type #1 Boot Loader Specification Ent
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -36,6 +37,8 @@ INSTALLATION_KEY: Final = "x-bootd-installation"
 """The line that says which installation of bootd an entry belongs to; boot loaders skip it."""
 KERNEL_NAME: Final = "vmlinuz"
 INITRAMFS_NAME: Final = "initrd"
+DEVICETREE_NAME: Final = "devicetree"
+"""The file beside the kernel, and the key of the line that names it."""
 
 _MAX_TITLE: Final = 200
 MAX_VALUE: Final = 4_096
@@ -149,11 +152,15 @@ def compose_entry(
         initrds=(f"/{KERNEL_FOLDER}/{folder}/{INITRAMFS_NAME}",),
         arguments=(*_integrity(record), *record.kernel_arguments),
         installation=installation,
-        extra=tuple(
-            (f"{SOURCE_KEY}{name}", " ".join(words))
-            for name, words in sorted(record.argument_sources.items())
-        ),
+        extra=tuple(_own_lines(record, folder)),
     )
+
+
+def _own_lines(record: DeploymentRecord, folder: str) -> Iterator[tuple[str, str]]:
+    if record.kernel.devicetree_object is not None:
+        yield DEVICETREE_NAME, f"/{KERNEL_FOLDER}/{folder}/{DEVICETREE_NAME}"
+    for name, words in sorted(record.argument_sources.items()):
+        yield f"{SOURCE_KEY}{name}", " ".join(words)
 
 
 def command_line(record: DeploymentRecord) -> str:

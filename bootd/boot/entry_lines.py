@@ -21,7 +21,10 @@ from functools import partial
 from typing import Final
 
 from bootd.boot.entry import (
+    DEVICETREE_NAME,
+    INITRAMFS_NAME,
     KERNEL_FOLDER,
+    KERNEL_NAME,
     MAX_EXTRA,
     MAX_VALUE,
     PATH,
@@ -37,8 +40,10 @@ LEFT_OUT: Final = "x-bootd-left-out"
 
 _INITRD: Final = "initrd"
 _SEVERAL: Final = "devicetree-overlay"
-_NAMES_FILES: Final = frozenset({_INITRD, "devicetree", _SEVERAL, "efi", "uki"})
-_OWN_FILE: Final = re.compile(rf"/{KERNEL_FOLDER}/[^/]+/(?:vmlinuz|initrd|devicetree)")
+_NAMES_FILES: Final = frozenset({_INITRD, DEVICETREE_NAME, _SEVERAL, "efi", "uki"})
+_OWN_FILE: Final = re.compile(
+    rf"/{KERNEL_FOLDER}/[^/]+/(?:{KERNEL_NAME}|{INITRAMFS_NAME}|{DEVICETREE_NAME})"
+)
 """What bootd itself puts on ``$BOOT``, for one kernel; the next entry names its own."""
 
 _Line = tuple[str, str]

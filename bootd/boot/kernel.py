@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bootd.boot.entry import INITRAMFS_NAME, KERNEL_NAME
+from bootd.boot.entry import DEVICETREE_NAME, INITRAMFS_NAME, KERNEL_NAME
 from bootd.boot.kernel_folders import kernel_folder
 from bootd.boot.places import leftovers
 from bootd.boot.usage import allocated, measure_room
@@ -93,18 +93,27 @@ def find_kernel(tree: Directory) -> KernelFound:
     return KernelFound(version, _regular(kernel), _find_initramfs(path, folder))
 
 
-def kernel_files(found: KernelFound) -> KernelFiles:
-    """Return what a deployment's record says about its kernel."""
+def kernel_files(found: KernelFound, devicetree: RegularFile | None = None) -> KernelFiles:
+    """Return what a deployment's record says about its kernel.
+
+    Args:
+        found: the kernel.
+        devicetree: what describes the board to it, if it does not do so itself; it has an object.
+    """
     kernel, initramfs = found.kernel.verity, found.initramfs.verity
     assert kernel is not None
     assert initramfs is not None
+    described = b"" if devicetree is None else devicetree.verity
+    assert described is not None
     return KernelFiles(
         version=found.version,
         kernel_object=kernel.hex(),
         initramfs_object=initramfs.hex(),
         kernel_size=found.kernel.size,
         initramfs_size=found.initramfs.size,
-        digest=hashlib.sha256(kernel + initramfs).hexdigest(),
+        devicetree_object=described.hex() or None,
+        devicetree_size=0 if devicetree is None else devicetree.size,
+        digest=hashlib.sha256(kernel + initramfs + described).hexdigest(),
     )
 
 
@@ -143,7 +152,7 @@ def check_boot_space(sysroot: Sysroot, files: KernelFiles) -> None:
 
 
 def install_kernel(sysroot: Sysroot, files: KernelFiles, folder: Path | None = None) -> Path:
-    """Copy a kernel and its initramfs from the store to ``$BOOT``, durably; what is whole stays.
+    """Copy a kernel's files from the store to ``$BOOT``, durably; what is whole stays.
 
     Args:
         sysroot: the machine.
@@ -236,12 +245,15 @@ def _regular(node: Node) -> RegularFile:
     return node
 
 
-def _contents(files: KernelFiles) -> tuple[tuple[str, tuple[str, int]], ...]:
-    """Return the name on ``$BOOT``, the object and the size of both files."""
-    return (
+def _contents(files: KernelFiles) -> list[tuple[str, tuple[str, int]]]:
+    """Return the name on ``$BOOT``, the object and the size of each file."""
+    found = [
         (KERNEL_NAME, (files.kernel_object, files.kernel_size)),
         (INITRAMFS_NAME, (files.initramfs_object, files.initramfs_size)),
-    )
+    ]
+    if files.devicetree_object is not None:
+        found.append((DEVICETREE_NAME, (files.devicetree_object, files.devicetree_size)))
+    return found
 
 
 def _object_path(sysroot: Sysroot, name: str) -> Path:

@@ -80,8 +80,16 @@ class KernelFiles(BaseModel):
     initramfs_object: str = Field(pattern=r"^[0-9a-f]{64}$")
     kernel_size: int = Field(ge=0)
     initramfs_size: int = Field(ge=0)
+    devicetree_object: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    """Of the board's devicetree, where the image brings one for it."""
+    devicetree_size: int = Field(default=0, ge=0)
     digest: str = Field(pattern=r"^[0-9a-f]{64}$")
-    """SHA-256 over both object digests: the folder name under ``$BOOT/bootd``."""
+    """SHA-256 over the object digests: the folder name under ``$BOOT/bootd``."""
+
+    @property
+    def size(self) -> int:
+        """The bytes of all its files."""
+        return self.kernel_size + self.initramfs_size + self.devicetree_size
 
 
 class ArgumentOrigin(StrEnum):

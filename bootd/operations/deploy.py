@@ -20,6 +20,7 @@ from bootd.model.image import ImageName
 from bootd.model.tree import Directory
 from bootd.operations.arguments import with_asked, with_machines
 from bootd.operations.boot_room import check_room
+from bootd.operations.devicetree import find_devicetree
 from bootd.operations.etc_merge import trial_merge
 from bootd.operations.etc_moment import write_edits
 from bootd.operations.etc_reports import write_report
@@ -56,7 +57,7 @@ def deploy(
         StorageError: the disk is in the way; no deployment appears.
     """
     tree = _read_tree(image, MODULES, ARGUMENT_FOLDER)
-    kernel = kernel_files(find_kernel(tree))
+    kernel = find_kernel(tree)
     identifier = _new_identifier(host, found, name)
     owners = owners_here(host, found, image.erofs) or OwnersHere()
     record = DeploymentRecord(
@@ -65,7 +66,7 @@ def deploy(
         digest=name.digest,
         version=name.version,
         created=host.clock.now(),
-        kernel=kernel,
+        kernel=kernel_files(kernel, find_devicetree(host, found, image, kernel.version)),
         erofs=owners.verity(image.erofs_verity),
         sealed=host.configuration.integrity is Integrity.VERITY,
     )
@@ -73,7 +74,7 @@ def deploy(
     record = owners.noted(with_machines(found, record, change))
     # What the kernel would not take is refused now, and not at every shutdown from now on.
     command_line(record)
-    check_room(host, found, kernel)
+    check_room(host, found, record.kernel)
     if record.sealed:
         seal(host.sysroot, image.erofs)
     return record, _publish(host, found, record, owners, image)

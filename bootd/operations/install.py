@@ -234,7 +234,7 @@ def install(
         add_root_keys(layout.root, settings.root_keys, image.contents, now)
     kernel = sysroot.read_deployment(identifier).kernel
     needed = needed_boot_space(sysroot, kernel) + 2 * loader.size
-    size = kernel.kernel_size + kernel.initramfs_size
+    size = kernel.size
     warnings = check_boot_room(sysroot.boot, needed, size)
     _add_arguments(sysroot, identifier, settings.machine_arguments(root.arguments))
     finalized = finalize(host, _Installing(progress))

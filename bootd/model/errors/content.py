@@ -81,6 +81,15 @@ class NoInitramfsError(InvalidImageError):
     )
 
 
+class NoDevicetreeError(InvalidImageError):
+    """An image does not have the devicetree that is named for the board."""
+
+    default_hint = (
+        "Name one that the image has, in /etc/kernel/devicetree (kernel-install(8)), or leave "
+        "that file empty where the firmware brings one."
+    )
+
+
 class NoBootLoaderError(InvalidImageError):
     """An image has no boot loader that could be put on a disk."""
 
