@@ -50,6 +50,8 @@ _MAX_RECORD: Final = 16 << 20
 _MAX_COMMAND_LINE: Final = 1 << 20
 _MAX_DEPLOYMENTS: Final = 1_000
 _LOCK_POLL_SECONDS: Final = 0.05
+_BOOT_LOCK_SECONDS: Final = 60.0
+"""A change of an entry is a few writes; a slow stick needs seconds for them."""
 _STORE_FOLDERS: Final = (
     "objects",
     "layers",
@@ -250,6 +252,30 @@ class Sysroot:
                 descriptor, exclusive=exclusive, deadline=SYSTEM_CLOCK.monotonic() + wait_seconds
             )
             self.check_format(for_writing=exclusive)
+            yield
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def boot_lock(self) -> Iterator[None]:
+        """Hold the lock under which boot entries change (flock on ``$BOOT``).
+
+        Each change takes it for the moment that it lasts. It is apart from the store's, which a
+        download holds for hours: what a boot proved must not wait for that. Whoever holds both took
+        the store's first.
+
+        Raises:
+            BusyError: another process changes boot entries and does not end.
+            WriteFailedError: ``$BOOT`` cannot be opened.
+        """
+        if not self.boot.is_dir():
+            yield
+            return
+        with storage_errors("open", self.boot):
+            descriptor = os.open(self.boot, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            deadline = SYSTEM_CLOCK.monotonic() + _BOOT_LOCK_SECONDS
+            _flock(descriptor, exclusive=True, deadline=deadline)
             yield
         finally:
             os.close(descriptor)

@@ -1,4 +1,4 @@
-"""Changes of the boot entries on ``$BOOT``: commit, bless, mark bad, remove.
+"""Changes of the boot entries on ``$BOOT``: commit, bless, give a try back, remove.
 
 Invariants: an entry of another system, or of another installation of bootd, is never touched; an
 entry is whole and durable under a new name before its old name goes, so at every cut the loader
@@ -106,11 +106,12 @@ def commit_entry(sysroot: Sysroot, entry: BootEntry) -> str:
     for name, (serial, deployment) in names.items():
         if serial == entry.serial and deployment != entry.deployment:
             raise InvalidBootEntryError(f"serial {serial} is taken by {name}")
-    prepare_loader(sysroot)
-    with _boot_partition_errors():
-        _discard_leftovers(sysroot)
-        _put(sysroot, entries_folder(sysroot) / entry.file_name, data)
-    _remove_twins(sysroot, entry.file_name)
+    with sysroot.boot_lock():
+        prepare_loader(sysroot)
+        with _boot_partition_errors():
+            _discard_leftovers(sysroot)
+            _put(sysroot, entries_folder(sysroot) / entry.file_name, data)
+        _remove_twins(sysroot, entry.file_name)
     return entry.file_name
 
 
@@ -121,38 +122,42 @@ def bless_entry(sysroot: Sysroot, entry: BootEntry) -> BootEntry:
         InvalidBootEntryError: it is gone.
         WriteFailedError: the kernel refused.
     """
-    return _rename(sysroot, replace(entry, tries_left=None, tries_done=0))
+    with sysroot.boot_lock():
+        return _rename(sysroot, replace(entry, tries_left=None, tries_done=0))
 
 
-def return_try(sysroot: Sysroot, entry: BootEntry) -> BootEntry:
-    """Grant a counted entry one more boot; the boots that were tried stay counted.
+def return_try(sysroot: Sysroot, entry: BootEntry, *, uncounted: bool = False) -> BootEntry:
+    """Grant a counted entry one more boot.
+
+    Args:
+        sysroot: the machine.
+        entry: as it stands now.
+        uncounted: the last boot was none; else it stays among those that were tried.
 
     Raises:
         InvalidBootEntryError: it is gone.
         WriteFailedError: the kernel refused.
     """
     assert entry.tries_left is not None
-    return _rename(sysroot, replace(entry, tries_left=entry.tries_left + 1))
-
-
-def mark_entry_bad(sysroot: Sysroot, entry: BootEntry) -> BootEntry:
-    """Put an entry behind all that are not bad: the loader starts it only if nothing else is left.
-
-    Raises:
-        InvalidBootEntryError: it is gone.
-        WriteFailedError: the kernel refused.
-    """
-    return _rename(sysroot, replace(entry, tries_left=0))
+    done = entry.tries_done - 1 if uncounted else entry.tries_done
+    with sysroot.boot_lock():
+        return _rename(sysroot, replace(entry, tries_left=entry.tries_left + 1, tries_done=done))
 
 
 def remove_entry(sysroot: Sysroot, entry: BootEntry) -> None:
     """Remove an entry under whatever counter it stands, durably; a missing one is fine."""
-    for name in _names_of(sysroot, entry):
-        sysroot.disk.remove_file(entries_folder(sysroot) / name)
+    with sysroot.boot_lock():
+        for name in _names_of(sysroot, entry):
+            sysroot.disk.remove_file(entries_folder(sysroot) / name)
 
 
 def heal_entries(sysroot: Sysroot) -> list[str]:
     """Remove stale second names and a cut-off write's leftovers; return the names removed."""
+    with sysroot.boot_lock():
+        return _heal(sysroot)
+
+
+def _heal(sysroot: Sysroot) -> list[str]:
     removed: list[str] = []
     names = own_names(sysroot)
     for identity in sorted(set(names.values())):
@@ -222,9 +227,6 @@ def _rename(sysroot: Sysroot, target: BootEntry) -> BootEntry:
             f"the boot entry {target.plain_name} is gone",
             hint="'bootctl-py status' shows the rest.",
         )
-    if target.tries_left is not None:
-        # The loader may have counted since the caller read the entry.
-        target = replace(target, tries_done=parse_name(names[0])[3])
     folder = entries_folder(sysroot)
     if names[0] != target.file_name:
         _copy(sysroot, folder / names[0], folder / target.file_name)

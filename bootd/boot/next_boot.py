@@ -96,6 +96,11 @@ def selected_entry(sysroot: Sysroot) -> str | None:
     return None if name is None else identifier_of(name)
 
 
+def loader_counted(sysroot: Sysroot) -> bool:
+    """Return whether the loader says that it counted this boot: what runs is on trial."""
+    return read_variable(sysroot, "LoaderBootCountPath") is not None
+
+
 def _read_settings(
     sysroot: Sysroot, configuration: bytes, entries: Iterable[LoaderEntry]
 ) -> LoaderSettings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from argparse import Namespace
 from collections.abc import Callable
@@ -13,9 +14,13 @@ from pydantic import BaseModel
 
 from bootd.cli.progress import Display, Step
 from bootd.daemon.explain import explain
+from bootd.model.errors import BootdError, InvalidConfigurationError
 from bootd.operations import boot_usage, deny, etc_copies, etc_views, status
 from bootd.operations.host import Host, open_host, opened_host, with_boot
 from bootd.operations.progress import Phase, overall
+from bootd.operations.survey import Survey, blind_survey, survey
+
+_log = logging.getLogger(__name__)
 
 
 def _explain(machine: Host) -> BaseModel:
@@ -67,6 +72,24 @@ def mounted(arguments: Namespace) -> AbstractContextManager[Host]:
         NoBootPartitionError: ``$BOOT`` was not found or cannot be mounted.
     """
     return opened_host(arguments.sysroot)
+
+
+def look(arguments: Namespace) -> Survey:
+    """Look at that machine; where that cannot be, return no more than what runs.
+
+    It is for verdicts on an image, which is not to be blamed for the partition or the store.
+
+    Raises:
+        InvalidConfigurationError: its configuration cannot be used.
+    """
+    try:
+        with mounted(arguments) as machine:
+            return survey(machine.sysroot)
+    except InvalidConfigurationError:
+        raise
+    except BootdError as error:
+        _log.warning("the boot entries are not known: %s", error.message)
+        return blind_survey(host(arguments).sysroot)
 
 
 def root(arguments: Namespace) -> Path:

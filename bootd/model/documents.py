@@ -316,7 +316,7 @@ class Reason(StrEnum):
     NO_IMAGE = "no-image"
     """Nobody said which image to follow."""
     UNREADABLE = "unreadable"
-    """Records cannot be read; `status` names them."""
+    """Records cannot be read, or something else is not as it should be; `status` names it."""
     DENIED = "denied"
     """What is available failed on this machine before."""
     HELD = "held"

@@ -2,22 +2,34 @@
 
 Or it was shut down before anybody could know, which is not its fault, and gets its try back. That
 ends when all its boots together would be more than nine: an image that reboots in good order before
-it is judged must not do so for ever, and a counter of one digit keeps names on VFAT in length.
+it is judged must not do so for ever, and a counter of one digit keeps names on VFAT in length. A
+boot in which the checks passed, and which ended before the soak did, is not counted at all.
+
+Neither needs the store's lock. What is in the way of a write on ``$BOOT`` is no verdict on the
+image: that it is good is written in the store first, and from then on it is not blamed, whatever
+the loader counted. Its entry is changed as soon as that can be.
 """
 
 from __future__ import annotations
 
+import json
+import logging
+from pathlib import Path
 from typing import Final
+
+from pydantic import BaseModel, ConfigDict
 
 from bootd.boot.entries import bless_entry, return_try
 from bootd.model.deployment import DeploymentId
+from bootd.model.errors import BootdError, NotBlessedYetError
 from bootd.model.health import Verdict
 from bootd.operations.health import this_boots_health
 from bootd.operations.host import Host
-from bootd.operations.survey import survey
+from bootd.operations.record import read_record
+from bootd.operations.survey import Survey, survey
+from bootd.sysroot import Sysroot
 
-LOCK_WAIT_SECONDS: Final = 6 * 3_600.0
-"""A download that began early in the boot holds the lock; it is ended after six hours."""
+_log = logging.getLogger(__name__)
 
 FAILURE_MARKER: Final = "trial-failed"
 """A file in bootd's folder for this boot, made by the units that give a trial up."""
@@ -25,8 +37,21 @@ FAILURE_MARKER: Final = "trial-failed"
 BLESSED_MARKER: Final = "blessed"
 """Another one; with it no later failure in this boot restarts the machine."""
 
-_UNDECIDED_WAIT_SECONDS: Final = 60.0
+_RETURNED_MARKER: Final = "try-returned"
+"""Another one: this boot's try was given back."""
+
+_RECORD: Final = "blessed.json"
+_MAX_RECORD: Final = 4_096
 _MOST_BOOTS: Final = 9
+
+
+class Blessing(BaseModel):
+    """``blessed.json``: the deployment that came up last while it was on trial."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
+
+    format: int = 1
+    deployment: DeploymentId
 
 
 def bless(host: Host) -> DeploymentId | None:
@@ -36,17 +61,77 @@ def bless(host: Host) -> DeploymentId | None:
         The deployment that was on trial, or None when nothing was.
 
     Raises:
-        BusyError: another process changed the store for six hours.
+        NotBlessedYetError: it was, and its entry could not be changed; that it is good is known.
     """
-    with host.sysroot.lock(exclusive=True, wait_seconds=LOCK_WAIT_SECONDS):
+    try:
         found = survey(host.sysroot)
         entry = found.entry(found.booted)
-        if entry is None or entry.tries_left is None:
+        if found.booted is None or entry is None or entry.tries_left is None:
             return None
+        remember_blessing(host.sysroot, found.booted)
         bless_entry(host.sysroot, entry)
-        host.sysroot.disk.make_directory(host.sysroot.run, 0o755)
-        host.sysroot.disk.replace_file(host.sysroot.run / BLESSED_MARKER, b"")
-        return found.booted
+    except BootdError as error:
+        raise NotBlessedYetError(
+            f"the boot entry of what runs cannot be changed: {error.message}"
+        ) from error
+    return found.booted
+
+
+def remember_blessing(sysroot: Sysroot, deployment: DeploymentId) -> None:
+    """Write down that a deployment on trial came up; for this boot, and until its entry says so.
+
+    What cannot be written is logged: the entry may be changed all the same.
+    """
+    text = json.dumps(Blessing(deployment=deployment).model_dump(mode="json"))
+    try:
+        sysroot.disk.make_directory(sysroot.run, 0o755)
+        sysroot.disk.replace_file(sysroot.run / BLESSED_MARKER, b"")
+        sysroot.disk.replace_file(_record(sysroot), text.encode() + b"\n")
+    except BootdError as error:
+        _log.warning("that %s came up is not remembered: %s", deployment, error.message)
+
+
+def read_blessing(sysroot: Sysroot) -> DeploymentId | None:
+    """Return what was blessed last, or None; a record that cannot be read is as good as none."""
+    try:
+        found = read_record(_record(sysroot), Blessing, _MAX_RECORD)
+    except BootdError as error:
+        _log.warning("%s", error.message)
+        return None
+    return None if found is None else found.deployment
+
+
+def settle_blessing(host: Host) -> list[str]:
+    """Make the entries of what was blessed say so, if they do not yet.
+
+    Returns:
+        What was done, or was in the way of it, in words.
+    """
+    blessed = read_blessing(host.sysroot)
+    if blessed is None:
+        return []
+    told = []
+    try:
+        found = survey(host.sysroot)
+        for entry in found.entries:
+            if entry.deployment == blessed and entry.tries_left is not None:
+                bless_entry(host.sysroot, entry)
+                told = [f"{blessed} came up before, and is kept for good now"]
+        host.sysroot.disk.remove_file(_record(host.sysroot))
+    except BootdError as error:
+        return [f"{blessed} came up, and its boot entry cannot be changed: {error.message}"]
+    return told
+
+
+def not_blessed_yet(sysroot: Sysroot, found: Survey) -> str | None:
+    """Return the sentence on a deployment that came up and whose entry is counted all the same."""
+    entry = found.entry(read_blessing(sysroot))
+    if entry is None or entry.tries_left is None:
+        return None
+    return (
+        f"{entry.deployment} came up, but its boot entry could not be changed to say so; this is "
+        f"tried again when the daemon starts"
+    )
 
 
 def leave_undecided(host: Host) -> DeploymentId | None:
@@ -56,19 +141,27 @@ def leave_undecided(host: Host) -> DeploymentId | None:
         The deployment that got it, or None.
 
     Raises:
-        BusyError: another process changes the store.
+        InvalidBootEntryError, WriteFailedError: its entry cannot be changed.
+        BusyError: another process changes boot entries and does not end.
     """
-    health = this_boots_health(host.sysroot)
+    sysroot = host.sysroot
+    health = this_boots_health(sysroot)
     if health is not None and health.verdict is Verdict.UNHEALTHY:
         return None
-    if (host.sysroot.run / FAILURE_MARKER).exists():
+    if any((sysroot.run / marker).exists() for marker in (FAILURE_MARKER, _RETURNED_MARKER)):
         return None
-    with host.sysroot.lock(exclusive=True, wait_seconds=_UNDECIDED_WAIT_SECONDS):
-        found = survey(host.sysroot)
-        entry = found.entry(found.booted)
-        if entry is None or entry.tries_left is None or entry.tries_done == 0:
-            return None
-        if entry.tries_left + 1 + entry.tries_done > _MOST_BOOTS:
-            return None
-        return_try(host.sysroot, entry)
-        return found.booted
+    found = survey(sysroot)
+    entry = found.entry(found.booted)
+    if entry is None or entry.tries_left is None or entry.tries_done == 0:
+        return None
+    passed = health is not None and health.deployment == found.booted
+    if not passed and entry.tries_left + 1 + entry.tries_done > _MOST_BOOTS:
+        return None
+    return_try(sysroot, entry, uncounted=passed)
+    sysroot.disk.make_directory(sysroot.run, 0o755)
+    sysroot.disk.replace_file(sysroot.run / _RETURNED_MARKER, b"")
+    return found.booted
+
+
+def _record(sysroot: Sysroot) -> Path:
+    return sysroot.store / _RECORD

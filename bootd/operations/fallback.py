@@ -5,26 +5,29 @@ whose digest is not on the list is a fallback that was not taken note of. Only a
 has a counter, so an old and good one is never blamed. What is on the list stays there after the
 entry and the deployment are collected and after ``/etc`` went back (design D9).
 
-A loader or a person may start another deployment before the tries are used up. If a try of the next
-deployment was counted and yet another one runs, the rest of its tries is taken away; a deployment
-that was never started is not blamed for anything.
+A loader or a person may start another deployment before the tries are used up. That is no verdict:
+a boot that was counted and did not come up is one try, and the rest of the tries stays. Neither is
+blamed what came up once and whose entry could not be changed to say so.
 """
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
-from bootd.boot.entries import mark_entry_bad
 from bootd.boot.entry import BootEntry
 from bootd.model.deployment import Denial, DeploymentId, DeploymentRecord
 from bootd.model.health import Verdict
+from bootd.operations.bless import read_blessing, settle_blessing
 from bootd.operations.deny import BOOT_FAILED, HEALTH_FAILED, deny_locked
 from bootd.operations.evidence import gather
 from bootd.operations.health import read_health
 from bootd.operations.host import Host
 from bootd.operations.message_of_the_day import show_fallbacks
-from bootd.operations.survey import Survey, survey
+from bootd.operations.survey import survey
 from bootd.sysroot import Sysroot
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,28 +50,23 @@ def settle_fallbacks(host: Host) -> list[Fallback]:
         What was not on it before; nothing on a foreign system, a rescue system say, whose running
         is no sign of a fallback.
     """
+    blessed = read_blessing(host.sysroot)
+    for told in settle_blessing(host):
+        _log.info("%s", told)
     found = survey(host.sysroot)
     if found.booted is None:
         return []
-    passed_over = _passed_over(found)
-    if passed_over is not None:
-        mark_entry_bad(host.sysroot, passed_over)
-        found = survey(host.sysroot)
     denied = host.sysroot.read_denied()
-    failed = [(entry, found.records[entry.deployment]) for entry in found.failed_entries()]
+    failed = [
+        (entry, found.records[entry.deployment])
+        for entry in found.failed_entries()
+        if entry.deployment != blessed
+    ]
     news = [
         _deny(host, entry, record) for entry, record in failed if denied.find(record.digest) is None
     ]
     show_fallbacks(host.sysroot, [record for _, record in failed])
     return news
-
-
-def _passed_over(found: Survey) -> BootEntry | None:
-    """Return the entry that boots next if it was tried before and another one runs now."""
-    entry = next(iter(found.entries), None)
-    if entry is None or entry.deployment == found.booted or not entry.tries_left:
-        return None
-    return entry if entry.tries_done > 0 else None
 
 
 def _deny(host: Host, entry: BootEntry, record: DeploymentRecord) -> Fallback:

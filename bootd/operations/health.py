@@ -18,6 +18,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
+from bootd.boot.next_boot import loader_counted
 from bootd.model.deployment import DeploymentId
 from bootd.model.errors import BootdError, UnhealthyError
 from bootd.model.health import HealthDocument, Verdict, judge, mark_old
@@ -65,13 +66,13 @@ def soak(host: Host, root: Path, found: Survey) -> None:
     Args:
         host: the machine; its ``$BOOT`` need not be mounted.
         root: as for `run_health`.
-        found: likewise.
+        found: likewise; of a trial that it does not know, the boot loader tells.
 
     Raises:
         UnhealthyError: it is not well any more.
     """
     seconds = host.configuration.soak_seconds
-    if seconds == 0 or not found.on_trial:
+    if seconds == 0 or not (found.on_trial or loader_counted(host.sysroot)):
         return
     host.clock.sleep(seconds)
     document = run_health(host, root, found)

@@ -47,7 +47,7 @@ def recover(host: Host) -> Recovery:
     with host.sysroot.lock(exclusive=True):
         host.sysroot.name_installation()
         healed = [f"removed the stale boot entry {name}" for name in heal_entries(host.sysroot)]
-        done = [*healed, *_remove_temporaries(host.sysroot), *_settle_intent(host.sysroot)]
+        done = [*healed, *_remove_leftovers(host.sysroot), *_settle_intent(host.sysroot)]
         fallbacks = tuple(settle_fallbacks(host))
         missed = settle_awaited(host.sysroot)
         _, mended = mend_boot(host, survey(host.sysroot))
@@ -72,6 +72,12 @@ def _settle_intent(sysroot: Sysroot) -> list[str]:
         sysroot.write_staged(StagedMarker(deployment=staged))
         return [f"{staged} is staged again after an unclean shutdown"]
     return []
+
+
+def _remove_leftovers(sysroot: Sysroot) -> list[str]:
+    # A blessing needs no more than this lock, and its temporary names are no leftovers.
+    with sysroot.boot_lock():
+        return _remove_temporaries(sysroot)
 
 
 def _remove_temporaries(sysroot: Sysroot) -> list[str]:

@@ -10,6 +10,7 @@ from bootd.model.documents import DeploymentStatus, StatusDocument
 from bootd.model.errors import BootdError, NoImageConfiguredError
 from bootd.operations.arguments import arguments_of, origins_of
 from bootd.operations.awaited import did_not_boot
+from bootd.operations.bless import not_blessed_yet
 from bootd.operations.boot_repair import boot_losses
 from bootd.operations.deny import ROLLED_BACK
 from bootd.operations.etc_reports import read_report
@@ -29,7 +30,8 @@ def status(host: Host) -> StatusDocument:
     """
     found = survey(host.sysroot)
     unexpected = (did_not_boot(found), override(found))
-    problems = [*found.problems, *(told for told in unexpected if told)]
+    told = (*unexpected, not_blessed_yet(host.sysroot, found))
+    problems = [*found.problems, *(problem for problem in told if problem)]
     problems += boot_losses(host, found)
     denied = [one for one in host.sysroot.read_denied().denied if one.cause != ROLLED_BACK]
     last = read_last_check(host.sysroot)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from bootd.boot.choice import Choice
 from bootd.boot.entry import BootEntry, is_own_name
 from bootd.boot.entry_lines import line_problems
 from bootd.boot.listing import EntryListing, list_entries
@@ -229,6 +230,21 @@ def survey(sysroot: Sysroot) -> Survey:
         records=records,
         unreadable=frozenset(one.deployment for one in listing.damaged if one.deployment),
         problems=tuple(problems),
+    )
+
+
+def blind_survey(sysroot: Sysroot) -> Survey:
+    """Return what is known of a machine whose ``$BOOT`` or store cannot be read: what runs."""
+    nothing = Choice(None)
+    return Survey(
+        booted=sysroot.booted(),
+        intent=Intent(),
+        entries=(),
+        neighbours=(),
+        loader=NextBoot(now=nothing, later=nothing, update=nothing, update_name=""),
+        records={},
+        unreadable=frozenset(),
+        problems=(),
     )
 
 

@@ -17,11 +17,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.boot_tree import boot_entry, entry_names, install_test_kernel, snapshot, store_kernel
+from support.loader import use_up_tries
 
 from bootd.boot.entries import (
     bless_entry,
     commit_entry,
-    mark_entry_bad,
     prepare_loader,
     remove_entry,
 )
@@ -137,7 +137,7 @@ def test_on_a_full_partition_nothing_is_lost_and_entries_still_change(small_boot
         commit_entry(small_boot, boot_entry(2))
     assert snapshot(small_boot.boot / "loader") == before
     bless_entry(small_boot, old)
-    mark_entry_bad(small_boot, old)
+    use_up_tries(small_boot, old)
     assert list_entries(small_boot).entries[0].tries_left == 0
     (small_boot.boot / "loader/loader.conf").write_bytes(b"")
     _fill(small_boot.boot)

@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.loader import set_variable, use_up_tries
 from support.machine import Machine, installed, publish
 
-from bootd.boot.entries import mark_entry_bad
+from bootd.boot.entry import BootEntry
 from bootd.boot.listing import list_entries
 from bootd.model.deployment import DeploymentId
 from bootd.model.errors import DeniedDigestError
@@ -155,15 +156,78 @@ def test_a_trial_on_its_last_try_is_where_the_machine_is(machine: Machine) -> No
     assert machine.power_on() == good
 
 
-def test_a_loader_that_starts_another_one_early_is_believed(machine: Machine) -> None:
+def entry_of(machine: Machine, deployment: DeploymentId) -> BootEntry:
+    [entry] = [one for one in list_entries(machine.sysroot).entries if one.deployment == deployment]
+    return entry
+
+
+def test_an_older_entry_chosen_by_hand_is_no_verdict(machine: Machine) -> None:
+    """The power key in the first boot of a new deployment, and the older entry in the menu."""
     good = booted(machine)
+    older = entry_of(machine, good).plain_name
+    new = machine.upgrade()
+    assert machine.reboot(healthy=False) == new
+    for _ in range(3):
+        assert machine.power_on(chosen=older) == good
+        assert not denied(machine.host).denied
+        assert entry_of(machine, new).tries_left == 2
+        assert status(machine.host).queued == new
+    assert machine.power_on() == new
+    assert status(machine.host).state == "idle"
+
+
+def test_an_older_entry_chosen_after_a_try_was_given_back_is_no_verdict(machine: Machine) -> None:
+    good = booted(machine)
+    older = entry_of(machine, good).plain_name
+    new = machine.upgrade()
+    machine.reboot(healthy=False)
+    assert leave_undecided(machine.host) == new
+    assert leave_undecided(machine.host) is None, "one try a boot"
+    set_variable(machine.sysroot, "LoaderEntryOneShot", older)
+    assert machine.power_on() == good
+    collect(machine.host, Silent())
+    assert not denied(machine.host).denied
+    assert machine.power_on() == new
+
+
+def test_an_older_deployment_in_rescue_mode_is_no_verdict(machine: Machine) -> None:
+    good = booted(machine)
+    new = machine.upgrade()
+    machine.reboot(healthy=False)
+    machine.sysroot.command_line.write_text(f"bootd={good} systemd.unit=rescue.target\n")
+    assert not recover(machine.host).fallbacks
+    assert not stage(machine.host, Silent(), automatic=True).changed
+    assert not denied(machine.host).denied
+    assert machine.power_on() == new
+
+
+def test_each_boot_that_is_cut_off_is_one_try(machine: Machine) -> None:
+    """A person in between does not make them fewer, nor more."""
+    good = booted(machine)
+    older = entry_of(machine, good).plain_name
     bad = machine.upgrade()
     machine.reboot(healthy=False)
-    machine.sysroot.command_line.write_text(f"quiet bootd={good}\n")
-    [fallback] = recover(machine.host).fallbacks
-    assert (fallback.deployment, fallback.denial.cause) == (bad, BOOT_FAILED)
-    assert survey(machine.sysroot).next_boot == good
+    for left in (2, 1):
+        assert entry_of(machine, bad).tries_left == left
+        assert machine.power_on(chosen=older) == good
+        assert machine.power_on(healthy=False) == bad
+    assert not denied(machine.host).denied
     assert machine.power_on() == good
+    assert [one.cause for one in denied(machine.host).denied] == [BOOT_FAILED]
+
+
+def test_a_boot_that_passed_its_checks_and_ended_before_the_soak_is_not_counted(
+    machine: Machine,
+) -> None:
+    new = machine.upgrade()
+    machine.reboot(healthy=False)
+    for _ in range(20):
+        run_health(machine.host, machine.folder, survey(machine.sysroot))
+        assert leave_undecided(machine.host) == new
+        assert entry_of(machine, new).file_name.endswith("+3-0.conf")
+        assert machine.power_on(healthy=False) == new
+    assert bless(machine.host) == new
+    assert not denied(machine.host).denied
 
 
 def test_a_deployment_that_was_never_started_is_not_blamed(machine: Machine) -> None:
@@ -198,7 +262,7 @@ def test_a_fallback_that_no_daemon_saw_is_noted_before_staging(machine: Machine)
     good = booted(machine)
     bad = machine.reboot(healthy=False)
     [entry] = [one for one in list_entries(machine.sysroot).entries if one.deployment == bad]
-    mark_entry_bad(machine.sysroot, entry)
+    use_up_tries(machine.sysroot, entry)
     machine.sysroot.command_line.write_text(f"bootd={good}\n")
     with pytest.raises(DeniedDigestError):
         stage(machine.host, Silent(), automatic=True)

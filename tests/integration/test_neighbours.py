@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 from support.boot_tree import snapshot
-from support.loader import counted_down
+from support.loader import counted_down, use_up_tries
 from support.machine import KERNEL, Machine, publish
 
-from bootd.boot.entries import mark_entry_bad
 from bootd.boot.listing import list_entries
 from bootd.model.deployment import DeploymentId
 from bootd.operations.bless import bless
@@ -152,7 +151,7 @@ def test_a_neighbour_that_failed_is_not_denied_nor_collected(systems):
     first, second = systems
     second.upgrade("v2")
     failed = list_entries(second.machine.sysroot).entries[0]
-    mark_entry_bad(second.machine.sysroot, failed)
+    use_up_tries(second.machine.sysroot, failed)
     before = second.own()
     first.upgrade("v2")
     collect(first.machine.host, Silent())

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bootd.daemon.journal import Event
+from bootd.model.errors import NotBlessedYetError, UnhealthyError
 from bootd.operations.bless import BLESSED_MARKER, FAILURE_MARKER
 
 _SYSTEMD = Path(__file__).parents[2] / "systemd"
@@ -57,6 +58,7 @@ def test_there_is_every_unit():
         "bootd-deadline.timer",
         "bootd-finalize.service",
         "bootd-health.service",
+        "bootd-rescue.service",
         "bootd-trial-failed.service",
         "bootd-upgrade.service",
         "bootd-upgrade.timer",
@@ -117,6 +119,7 @@ def test_preset_enables_what_is_to_run(root: Path):
         "bootd-deadline.service": "static",
         "bootd-deadline.timer": "enabled",
         "bootd-health.service": "enabled",
+        "bootd-rescue.service": "enabled",
         "bootd-trial-failed.service": "static",
         "bootd-upgrade.timer": "enabled",
         "bootd-upgrade.service": "static",
@@ -172,6 +175,31 @@ def test_units_and_code_agree_on_the_markers():
     assert (
         f"!/run/bootd/{BLESSED_MARKER}\n" in (_SYSTEMD / "bootd-trial-failed.service").read_text()
     )
+
+
+def _settings(unit: str, key: str) -> list[str]:
+    return re.findall(rf"^{key}=(.*)$", (_SYSTEMD / unit).read_text(), re.MULTILINE)
+
+
+def test_only_a_check_that_failed_fails_the_unit_that_blesses():
+    """What is in the way of a write has an exit status of its own; see `bootd.cli.verbs.bless`."""
+    assert UnhealthyError.exit_status != NotBlessedYetError.exit_status
+    assert _settings("bootd-bless.service", "OnFailure") == ["bootd-trial-failed.service"]
+    for unit in ("bootd-bless.service", "bootd-rescue.service"):
+        assert _settings(unit, "SuccessExitStatus") == [str(NotBlessedYetError.exit_status)]
+    [after] = _settings("bootd-health.service", "ExecStopPost")
+    assert after.startswith("-"), "its failure would be the unit's"
+
+
+@pytest.mark.parametrize(
+    "words", ["systemd.unit=rescue.target", "systemd.unit=emergency.target", "single", "1"]
+)
+def test_a_boot_that_is_asked_for_a_shell_has_no_deadline_and_gets_its_try_back(words: str):
+    for line, unit in (("|", "bootd-rescue.service"), ("!", "bootd-deadline.timer")):
+        assert f"{line}{words}" in _settings(unit, "ConditionKernelCommandLine")
+    given = {one[1:] for one in _settings("bootd-rescue.service", "ConditionKernelCommandLine")}
+    barred = {one[1:] for one in _settings("bootd-deadline.timer", "ConditionKernelCommandLine")}
+    assert given == barred
 
 
 def test_tmpfiles_makes_our_folder(tmp_path: Path):

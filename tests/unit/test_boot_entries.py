@@ -11,16 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.boot_tree import boot_entry, deployment_id, entry_names, install_test_kernel
-from support.loader import counted_down, next_entry, plain
+from support.loader import counted_down, next_entry, plain, use_up_tries
 from support.power import LOSSES, CutDisk, PowerCut
 
 from bootd.boot.entries import (
     bless_entry,
     commit_entry,
     heal_entries,
-    mark_entry_bad,
     prepare_loader,
     remove_entry,
+    return_try,
     with_default,
 )
 from bootd.boot.entry import parse_entry, render_entry
@@ -77,8 +77,6 @@ def test_the_life_of_an_entry(sysroot):
     assert bless_entry(sysroot, entry) == replace(entry, tries_left=None)
     assert entry_names(sysroot) == ["bootd-0001-000000000000000a.0.conf"]
     assert bless_entry(sysroot, entry) == replace(entry, tries_left=None)
-    mark_entry_bad(sysroot, entry)
-    assert entry_names(sysroot) == ["bootd-0001-000000000000000a.0+0-0.conf"]
     remove_entry(sysroot, entry)
     remove_entry(sysroot, entry)
     assert entry_names(sysroot) == []
@@ -114,13 +112,6 @@ def test_blessing_needs_no_room(sysroot):
     assert list_entries(sysroot).entries == (replace(entry, tries_left=None),)
 
 
-def test_marking_bad_keeps_what_the_loader_counted(sysroot):
-    entry = boot_entry(1, tries=3)
-    _write(sysroot, "bootd-0001-000000000000000a.0+1-2.conf", render_entry(entry))
-    assert mark_entry_bad(sysroot, entry).tries_done == 2
-    assert entry_names(sysroot) == ["bootd-0001-000000000000000a.0+0-2.conf"]
-
-
 def test_foreign_and_damaged_files_are_told_apart_and_left_alone(sysroot):
     _write(sysroot, "debian.conf", FOREIGN)
     _write(sysroot, "bootd-0009-000000000000000b.0.conf", "title broken\n")
@@ -149,7 +140,7 @@ def test_foreign_entries_do_not_win_and_bad_ones_lose(sysroot):
     commit_entry(sysroot, boot_entry(1, deployment=1))
     commit_entry(sysroot, boot_entry(2, deployment=2, tries=1))
     assert boots_next(sysroot) == boot_entry(2, deployment=2).file_name
-    mark_entry_bad(sysroot, boot_entry(2, deployment=2, tries=1))
+    use_up_tries(sysroot, boot_entry(2, deployment=2, tries=1))
     assert boots_next(sysroot) == boot_entry(1, deployment=1).file_name
 
 
@@ -174,7 +165,7 @@ def test_of_two_names_the_later_one_is_true(sysroot, names, true):
 
 @pytest.mark.parametrize("names", [["+3-0", "+2-1"], ["", "+3-0"], ["+0-3", ""]])
 @pytest.mark.parametrize(
-    ("action", "left"), [(bless_entry, ""), (mark_entry_bad, "+0"), (remove_entry, None)]
+    ("action", "left"), [(bless_entry, ""), (return_try, "+4-0"), (remove_entry, None)]
 )
 def test_a_change_leaves_one_name(sysroot, names, action, left):
     text = render_entry(boot_entry(5))
@@ -309,7 +300,7 @@ OLD, NEW = boot_entry(1, deployment=1), boot_entry(2, deployment=2, tries=3)
 CHANGES = {
     "commit": (partial(commit_entry, entry=NEW), [], (OLD, NEW)),
     "bless": (partial(bless_entry, entry=NEW), [NEW], (NEW, NEW)),
-    "mark bad": (partial(mark_entry_bad, entry=NEW), [NEW], (NEW, OLD)),
+    "return a try": (partial(return_try, entry=NEW), [NEW], (NEW, NEW)),
     "remove": (partial(remove_entry, entry=NEW), [NEW], (NEW, OLD)),
 }
 

@@ -11,7 +11,7 @@ from bootd.model.documents import ExplanationDocument, Reason
 
 _SENTENCES: Final[dict[Reason, str]] = {
     Reason.NO_IMAGE: "It follows no image: 'bootctl-py switch REFERENCE' sets one.",
-    Reason.UNREADABLE: "Some records cannot be read: 'bootctl-py status' names them.",
+    Reason.UNREADABLE: "Something is not as it should be: 'bootctl-py status' names it.",
     Reason.DENIED: "The available image failed here before: 'bootctl-py denied allow' lifts that.",
     Reason.HELD: "Automatic upgrades are held: 'bootctl-py release' lets them go on.",
     Reason.FINALIZE_FAILED: "The last shutdown could not make the staged deployment bootable.",

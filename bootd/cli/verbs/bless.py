@@ -6,12 +6,18 @@ import os
 from argparse import ArgumentParser, Namespace
 from typing import Final
 
+from bootd.boot.next_boot import loader_counted
 from bootd.cli.documents import DoneDocument
-from bootd.cli.offline import mounted, root
+from bootd.cli.offline import host, look, mounted, root
 from bootd.cli.output import Output
-from bootd.operations.bless import bless, leave_undecided
+from bootd.model.errors import (
+    BootdError,
+    NoBootPartitionError,
+    NotBlessedYetError,
+    UnhealthyError,
+)
+from bootd.operations.bless import bless, leave_undecided, remember_blessing
 from bootd.operations.health import soak
-from bootd.operations.survey import survey
 
 _SERVICE_RESULT: Final = "SERVICE_RESULT"
 """How a unit ended, for its ExecStopPost= (systemd.exec(5))."""
@@ -33,18 +39,28 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace, output: Output) -> int:
     """Take the counter off the booted deployment's entry."""
-    message = _leave_undecided(arguments) if arguments.undecided else _bless(arguments)
+    try:
+        message = _leave_undecided(arguments) if arguments.undecided else _bless(arguments)
+    except (UnhealthyError, NotBlessedYetError):
+        raise
+    except BootdError as error:
+        # Only a check that failed is a verdict on the image; the unit tells by the exit status.
+        raise NotBlessedYetError(error.message) from error
     output.show(DoneDocument(verb=arguments.verb, message=message))
     return 0
 
 
 def _bless(arguments: Namespace) -> str:
     if arguments.soak:
+        soak(host(arguments), root(arguments), look(arguments))
+    try:
         with mounted(arguments) as machine:
-            found = survey(machine.sysroot)
-        soak(machine, root(arguments), found)
-    with mounted(arguments) as machine:
-        blessed = bless(machine)
+            blessed = bless(machine)
+    except NoBootPartitionError:
+        sysroot = host(arguments).sysroot
+        if (booted := sysroot.booted()) is not None and loader_counted(sysroot):
+            remember_blessing(sysroot, booted)
+        raise
     return "Nothing was on trial." if blessed is None else f"{blessed} is kept for good."
 
 

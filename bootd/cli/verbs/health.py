@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from bootd.cli.offline import host, mounted, root
+from bootd.cli.offline import host, look, root
 from bootd.cli.output import Output
 from bootd.model.errors import FAILED
 from bootd.model.health import HealthDocument, Verdict
 from bootd.operations.health import last_health, run_health
-from bootd.operations.survey import survey
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -31,6 +30,4 @@ def run(arguments: Namespace, output: Output) -> int:
 
 
 def _run_checks(arguments: Namespace) -> HealthDocument:
-    with mounted(arguments) as machine:
-        found = survey(machine.sysroot)
-    return run_health(machine, root(arguments), found)
+    return run_health(host(arguments), root(arguments), look(arguments))

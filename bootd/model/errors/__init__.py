@@ -23,6 +23,7 @@ from bootd.model.errors.boot_chain import (
     NoBootPartitionError,
     NoFirmwareError,
     NoRollbackError,
+    NotBlessedYetError,
     NothingStagedError,
     UnhealthyError,
 )
@@ -159,6 +160,7 @@ __all__ = [
     "NoVerityError",
     "NotASysrootError",
     "NotAuthorizedError",
+    "NotBlessedYetError",
     "NotDeniedError",
     "NotTheRunningMachineError",
     "NothingStagedError",

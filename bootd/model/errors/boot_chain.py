@@ -1,6 +1,6 @@
 """Boot loader, entries or kernel are in the way."""
 
-from bootd.model.errors.base import BootdError
+from bootd.model.errors.base import TRY_AGAIN, BootdError
 
 
 class BootChainError(BootdError, family=True):
@@ -55,6 +55,13 @@ class UnhealthyError(BootChainError):
     """The running deployment is not well, or not known to be."""
 
     default_hint = "'bootctl-py health' shows which check failed, and what it said."
+
+
+class NotBlessedYetError(BootChainError):
+    """A deployment may be good, but its boot entry could not be changed to say so."""
+
+    exit_status = TRY_AGAIN
+    default_hint = "The entry is changed when the daemon starts, or by 'bootctl-py bless'."
 
 
 class InvalidTransitionError(BootChainError):
