@@ -160,7 +160,8 @@ class Service:
     async def _settle(self, job: Job) -> None:
         await self._machine.read()
         self._show()
-        if job.kind == "stage":
+        # Whatever the job was for: a change of kernel arguments stages a deployment, too.
+        if job.kind == "stage" or self._machine.status.staged is not None:
             await self._ask_systemd()
 
     def _show(self) -> None:
