@@ -290,10 +290,21 @@ def _default_of_others(sysroot: Sysroot) -> list[str]:
 def _enter(
     document: InstallDocument, firmware: Firmware, partitions: Sequence[DiskPartition]
 ) -> InstallDocument:
-    """Let this machine's firmware start what was installed, from any member of a RAID array."""
+    """Let this machine's firmware start what was installed, from any member of a RAID array.
+
+    A partition in a file or of a removable disk gets no entry: it is for another machine.
+    """
     if document.loader is None:
         return document
-    entries = [firmware.enter(partition, document.loader) for partition in partitions]
+    if not partitions:
+        warning = (
+            "The EFI system partition is on no partition of a disk: no firmware entry was made."
+        )
+        return document.model_copy(update={"warnings": [*document.warnings, warning]})
+    lasting = [
+        one for one in partitions if one.disk.is_block_device() and not is_removable(one.disk)
+    ]
+    entries = [firmware.enter(partition, document.loader) for partition in lasting]
     return document.model_copy(update={"firmware_entries": entries})
 
 

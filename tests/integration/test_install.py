@@ -232,12 +232,33 @@ def test_firmware_that_takes_no_entry_is_told_and_the_machine_is_there(
     tmp_path: Path, settings: Settings, firmware: Firmware, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     efibootmgr_in(tmp_path, monkeypatch).change(broken=True)
-    with two_file_systems(tmp_path, ("mkfs.ext4", "-q"), "defaults") as (root, esp, _):
-        document = install_to_filesystem(root, esp, settings, Silent(), firmware=firmware)
+    boot = disk_image(tmp_path / "boot.img", 1 << 30)
+    table = f"label: gpt\nsize=512MiB, type={ESP_TYPE}\n".encode()
+    subprocess.run(["sfdisk", "--quiet", boot], input=table, check=True)
+    with (
+        two_file_systems(tmp_path, ("mkfs.ext4", "-q"), "defaults") as (root, _, _),
+        loop_device(boot) as disk,
+    ):
+        tool("partx", "--add", disk)
+        tool("mkfs.ext4", "-q", f"{disk}p1")
+        with mounted_device(Path(f"{disk}p1"), tmp_path / "efi-partition") as esp:
+            document = install_to_filesystem(root, esp, settings, Silent(), firmware=firmware)
+            check_tree(esp, document)
         [entry] = document.firmware_entries
         assert entry.problem is not None
         assert "No space left on device" in entry.problem
-        check_tree(esp, document)
+        assert entry.partition == tool("sfdisk", "--part-uuid", disk, "1").strip().lower()
+        assert f"--disk {disk} --part 1" in entry.command
+
+
+def test_a_partition_in_a_file_is_for_another_machine(
+    tmp_path: Path, settings: Settings, firmware: Firmware, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    efibootmgr = efibootmgr_in(tmp_path, monkeypatch)
+    with two_file_systems(tmp_path, ("mkfs.ext4", "-q"), "defaults") as (root, esp, _):
+        document = install_to_filesystem(root, esp, settings, Silent(), firmware=firmware)
+    assert (document.firmware_entries, document.warnings) == ([], [])
+    assert efibootmgr.state["calls"] == []
 
 
 def test_a_disk_for_another_machine_leaves_the_firmware_alone(
