@@ -14,21 +14,18 @@ from __future__ import annotations
 import logging
 import os
 import platform
-from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
 from bootd.boot.arguments import with_more
-from bootd.boot.block_device import DiskPartition, is_removable
-from bootd.boot.entries import DEFAULT_PATTERN, remove_entry
+from bootd.boot.block_device import is_removable
+from bootd.boot.entries import remove_entry
 from bootd.boot.firmware import Firmware
 from bootd.boot.kernel import needed_boot_space
-from bootd.boot.listing import default_pattern, list_entries
+from bootd.boot.listing import list_entries
 from bootd.boot.loader_install import find_loader, install_loader
-from bootd.boot.next_boot import next_boot
-from bootd.boot.places import loader_configuration, read_text
 from bootd.durable import TEMPORARY_PREFIX, Disk, temporary_name
 from bootd.etc.merge import first_var
 from bootd.model.config import Configuration
@@ -46,6 +43,7 @@ from bootd.operations.disk_layout import ESP_BYTES, ESP_NUMBER, ROOT_NUMBER, ROO
 from bootd.operations.finalize import finalize
 from bootd.operations.host import Host
 from bootd.operations.image_preview import preview
+from bootd.operations.install_beside import default_of_others, enter
 from bootd.operations.install_settings import Settings, add_root_keys, write_identity
 from bootd.operations.install_target import (
     MORE_ROOM,
@@ -148,7 +146,7 @@ def install_to_disk(
     document = document.model_copy(update={"device": str(device)})
     if firmware is None:
         return document
-    return _enter(document, firmware, [devices.esp_partition(device)])
+    return enter(document, firmware, [devices.esp_partition(device)])
 
 
 def install_to_filesystem(
@@ -195,7 +193,7 @@ def install_to_filesystem(
     stack = target.stack_warnings(document.kernel_arguments)
     warnings = [*target.warnings, *stack, *document.warnings]
     document = document.model_copy(update={"warnings": warnings})
-    return document if firmware is None else _enter(document, firmware, target.partitions)
+    return document if firmware is None else enter(document, firmware, target.partitions)
 
 
 def install(
@@ -245,7 +243,7 @@ def install(
     _fill_var(sysroot, layout.var, image.contents)
     places = install_loader(sysroot, image.contents.read(loader), architecture)
     warnings += [f"{other}." for other in places.others]
-    warnings += _default_of_others(sysroot)
+    warnings += default_of_others(sysroot)
     sysroot.disk.remove_file(_mark(sysroot))
     return InstallDocument(
         image=staged.image,
@@ -270,42 +268,6 @@ def _expect(host: Host, reference: str, architecture: str) -> None:
         coming = preview(source, source.resolve(), architecture)
     if coming is not None:
         check_boot_room(sysroot.boot, coming.together, coming.kernel)
-
-
-def _default_of_others(sysroot: Sysroot) -> list[str]:
-    """Say so if another system's default stays, and what the loader starts by itself then."""
-    configuration = loader_configuration(sysroot)
-    pattern = default_pattern(read_text(configuration) or b"")
-    if pattern == DEFAULT_PATTERN:
-        return []
-    first = next_boot(sysroot).later.name
-    change = f"s/^[ \\t]*default[ \\t].*/default {DEFAULT_PATTERN}/"
-    warning = (
-        f"The default of another system, {pattern}, stays in {configuration}; {first} boots "
-        f"next. To boot this system by default: sed -i '{change}' {configuration}"
-    )
-    return [warning]
-
-
-def _enter(
-    document: InstallDocument, firmware: Firmware, partitions: Sequence[DiskPartition]
-) -> InstallDocument:
-    """Let this machine's firmware start what was installed, from any member of a RAID array.
-
-    A partition in a file or of a removable disk gets no entry: it is for another machine.
-    """
-    if document.loader is None:
-        return document
-    if not partitions:
-        warning = (
-            "The EFI system partition is on no partition of a disk: no firmware entry was made."
-        )
-        return document.model_copy(update={"warnings": [*document.warnings, warning]})
-    lasting = [
-        one for one in partitions if one.disk.is_block_device() and not is_removable(one.disk)
-    ]
-    entries = [firmware.enter(partition, document.loader) for partition in lasting]
-    return document.model_copy(update={"firmware_entries": entries})
 
 
 class _Installing:
