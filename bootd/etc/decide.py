@@ -166,7 +166,7 @@ class _Decision:
         time = _modified(theirs if _modified(mine) == _modified(base) else mine)
         side = self._source(mine)
         content = mine if side is Side.MINE else theirs
-        return Outcome(content, side, _dressed(theirs.metadata, time, mine.metadata))
+        return Outcome(content, side, dressed(theirs.metadata, time, mine.metadata))
 
     def _source(self, mine: Node | None) -> Side:
         """Return the side to read from what both have."""
@@ -254,7 +254,7 @@ class _Decision:
         alike = Versions(*(node if same_type(node, content) else None for node in versions))
         chosen = self._metadata(path, alike)
         labelled = alike.mine.metadata if alike.mine else chosen
-        metadata = _dressed(chosen, _time(alike, content), labelled)
+        metadata = dressed(chosen, _time(alike, content), labelled)
         return Outcome(content, side, metadata, children)
 
     def _metadata(self, path: bytes, alike: Versions) -> Metadata:
@@ -294,8 +294,10 @@ class _Decision:
 
     def _tally(self, path: bytes, versions: Versions, outcome: Outcome | None) -> None:
         way = _way(versions, stands=outcome is not None)
-        # A path's own conflict is the last one found: those below it came before.
-        if way is Tally.MERGED and self.conflicts and self.conflicts[-1].path == path:
+        # A path's own conflict is the last one found: those below it came before. Of a folder that
+        # only holds something of mine the image's would be taken.
+        is_asked = bool(self.conflicts) and self.conflicts[-1].path == path
+        if way in (Tally.MERGED, Tally.TAKEN) and is_asked:
             way = Tally.KEPT
         if way is not None:
             self.tallies[way] += 1
@@ -345,7 +347,7 @@ def _time_of(metadata: Metadata) -> tuple[int, int]:
     return metadata.mtime_seconds, metadata.mtime_nanoseconds
 
 
-def _dressed(chosen: Metadata, time: tuple[int, int], labelled: Metadata) -> Metadata:
+def dressed(chosen: Metadata, time: tuple[int, int], labelled: Metadata) -> Metadata:
     """Return what was chosen with a time, and the labels of `labelled`."""
     if time == _time_of(chosen) and not chosen.xattrs and not labelled.xattrs:
         return chosen

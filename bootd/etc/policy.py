@@ -15,7 +15,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from bootd.model.errors import InvalidConfigurationError
-from bootd.model.etc_policy import EtcPolicy, EtcRules
+from bootd.model.etc_policy import OWN_PATHS, EtcPolicy, EtcRules
 from bootd.model.etc_report import etc_path
 
 _WILD: Final = re.compile(r"\*\*|\*|\?|\[!?[^]/]+\]|.", re.DOTALL)
@@ -30,11 +30,13 @@ class EtcPolicies:
     Attributes:
         ranks: of the machine, then of the image; each in the order they count.
         security: patterns of paths that matter for security.
+        own: patterns of paths that are each machine's own.
         problem: why the image's own rules are not among them; empty if they are.
     """
 
     ranks: tuple[tuple[tuple[re.Pattern[str], EtcPolicy], ...], ...] = ()
     security: tuple[re.Pattern[str], ...] = ()
+    own: tuple[re.Pattern[str], ...] = ()
     problem: str = ""
 
     @classmethod
@@ -42,7 +44,8 @@ class EtcPolicies:
         """Return the policies of a machine and of the image it is to take."""
         ranks = tuple(_ranked(rules.policy) for rules in (machine, image))
         security = compiled([*machine.security, *image.security])
-        return cls(ranks, security, problem)
+        own = compiled([*OWN_PATHS, *machine.own, *image.own])
+        return cls(ranks, security, own, problem)
 
     def policy(self, path: bytes) -> EtcPolicy:
         """Return the policy of a path, which is relative to ``/etc``."""
@@ -56,6 +59,10 @@ class EtcPolicies:
     def matters_for_security(self, path: bytes) -> bool:
         """Tell whether a conflict at a path, relative to ``/etc``, is to be loud."""
         return matches(self.security, path)
+
+    def is_own(self, path: bytes) -> bool:
+        """Tell whether a path, relative to ``/etc``, is each machine's own."""
+        return matches(self.own, path)
 
 
 NO_POLICIES: Final = EtcPolicies()

@@ -1,7 +1,8 @@
-"""Where a policy says what becomes of a file that both sides changed.
+"""Where a policy says what becomes of a path that both sides changed.
 
 It runs after the account databases were settled, which no policy touches: a user is a row in
-several of them. What cannot be done as a policy says stays the conflict it was, and says why.
+several of them. What is each machine's own is no conflict. What cannot be done as a policy says
+stays the conflict it was, and says why.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Final
 
 from bootd.etc.accounts.records import DATABASES
 from bootd.etc.contents import Contents
-from bootd.etc.decide import Conflict, Outcome, Plan, Side, Tally
+from bootd.etc.decide import Conflict, Outcome, Plan, Side, Tally, dressed
 from bootd.etc.descriptors import chunks_of, closing, open_file, open_parent
 from bootd.etc.lines import MAX_TEXT, LinesClashError, merge_lines
 from bootd.etc.policy import EtcPolicies
@@ -23,8 +24,6 @@ NEW_SUFFIX: Final = b".bootd-new"
 MAX_MERGED: Final = 32 << 20
 """Most bytes of merged text that one merge holds in memory."""
 _ACCOUNTS: Final = frozenset(name.encode() for name in DATABASES)
-_BACKUPS: Final = frozenset(name + b"-" for name in _ACCOUNTS)
-"""What useradd(8) and its kin leave of the last change; there is nothing in it to decide."""
 
 
 def settle_text(plan: Plan, mine: int, contents: Contents, policies: EtcPolicies) -> list[EtcNote]:
@@ -40,8 +39,8 @@ def settle_text(plan: Plan, mine: int, contents: Contents, policies: EtcPolicies
         DamagedObjectError: a content of an image is missing.
     """
     settling = _Settling(plan, mine, contents)
-    for conflict in [one for one in plan.conflicts if one.kind is ConflictKind.CONTENT]:
-        if conflict.path in _BACKUPS:
+    for conflict in [one for one in plan.conflicts if one.kind is not ConflictKind.ACCOUNT]:
+        if policies.is_own(conflict.path):
             plan.conflicts.remove(conflict)
         elif conflict.path not in _ACCOUNTS:
             settling.apply(policies.policy(conflict.path), conflict)
@@ -57,20 +56,45 @@ class _Settling:
     notes: list[EtcNote] = field(default_factory=list)
 
     def apply(self, policy: EtcPolicy, conflict: Conflict) -> None:
-        folder, name = _place(self.plan.root, conflict.path)
-        outcome = folder.children[name]
+        if policy is EtcPolicy.KEEP_MINE:
+            return
+        place = _place(self.plan.root, conflict.path)
+        if place is None:
+            self._explain(conflict, "its folder was deleted here, so the policy is not followed")
+            return
+        folder, name = place
         theirs = conflict.versions.theirs
-        assert theirs is not None
-        match policy:
-            case EtcPolicy.KEEP_MINE:
-                return
-            case EtcPolicy.TAKE_THEIRS:
-                _replace(outcome, theirs, Side.THEIRS)
-                self._settled(conflict, Tally.TAKEN, "the image's was taken, yours given up")
-            case EtcPolicy.KEEP_BOTH:
+        if policy is EtcPolicy.TAKE_THEIRS:
+            self._take(conflict, folder, name)
+        elif policy is EtcPolicy.KEEP_BOTH and theirs is not None:
+            if conflict.kind is not ConflictKind.METADATA and not isinstance(theirs, Directory):
                 self._keep_both(conflict, folder, name + NEW_SUFFIX, theirs)
-            case EtcPolicy.MERGE:
-                self._merge(conflict, outcome)
+        elif policy is EtcPolicy.MERGE and conflict.kind is ConflictKind.CONTENT:
+            self._merge(conflict, folder.children[name])
+
+    def _take(self, conflict: Conflict, folder: Outcome, name: bytes) -> None:
+        """Let the image's stand, be it nothing."""
+        there, theirs = folder.children.get(name), conflict.versions.theirs
+        kept = 0 if there is None else _count(there)
+        if conflict.kind is ConflictKind.METADATA:
+            assert there is not None
+            assert theirs is not None
+            time = there.metadata.mtime_seconds, there.metadata.mtime_nanoseconds
+            there.metadata = dressed(theirs.metadata, time, there.metadata)
+        elif conflict.kind is ConflictKind.CONTENT:
+            assert there is not None
+            assert theirs is not None
+            _replace(there, theirs, Side.THEIRS)
+        elif theirs is None:
+            del folder.children[name]
+        else:
+            folder.children[name] = _outcome_of(theirs)
+        if conflict.kind in (ConflictKind.DELETED_THERE, ConflictKind.TYPE):
+            # Of a folder all that is in it was kept, and goes now.
+            self.plan.tallies[Tally.KEPT] -= kept - 1
+            self.plan.tallies[Tally.REMOVED] += kept - 1
+        way = Tally.REMOVED if theirs is None else Tally.TAKEN
+        self._settled(conflict, way, "the image's was taken, yours given up")
 
     def _keep_both(self, conflict: Conflict, folder: Outcome, name: bytes, theirs: Node) -> None:
         where = etc_path(conflict.path + NEW_SUFFIX)
@@ -136,8 +160,10 @@ class _Settling:
 
     def _settled(self, conflict: Conflict, tally: Tally, detail: str) -> None:
         self.plan.conflicts.remove(conflict)
-        self.plan.tallies[Tally.KEPT] -= 1
-        self.plan.tallies[tally] += 1
+        if not any(one.path == conflict.path for one in self.plan.conflicts):
+            was_deleted = conflict.kind is ConflictKind.DELETED_HERE
+            self.plan.tallies[Tally.DELETED if was_deleted else Tally.KEPT] -= 1
+            self.plan.tallies[tally] += 1
         path = etc_path(conflict.path)
         self.notes.append(EtcNote(path=path, kind=NoteKind.POLICY, detail=detail))
 
@@ -146,13 +172,24 @@ class _Settling:
         self.plan.conflicts[index] = replace(conflict, detail=detail)
 
 
-def _place(root: Outcome, path: bytes) -> tuple[Outcome, bytes]:
-    """Return the folder of a path in the plan, and the name in it."""
+def _place(root: Outcome, path: bytes) -> tuple[Outcome, bytes] | None:
+    """Return the folder of a path in the plan, and the name in it; None: no such folder stands."""
     *folders, name = path.split(b"/")
-    here = root
+    here: Outcome | None = root
     for folder in folders:
-        here = here.children[folder]
-    return here, name
+        here = None if here is None else here.children.get(folder)
+    return None if here is None or not isinstance(here.content, Directory) else (here, name)
+
+
+def _outcome_of(theirs: Node) -> Outcome:
+    """Return the outcome in which a node of the image stands with all that is below it."""
+    entries = theirs.entries if isinstance(theirs, Directory) else {}
+    children = {name: _outcome_of(node) for name, node in entries.items()}
+    return Outcome(theirs, Side.THEIRS, theirs.metadata, children)
+
+
+def _count(outcome: Outcome) -> int:
+    return 1 + sum(map(_count, outcome.children.values()))
 
 
 def _replace(outcome: Outcome, content: Node, side: Side) -> None:

@@ -58,30 +58,6 @@ _Argument = Annotated[
 ]
 
 
-DRIFT_IGNORE: Final = (
-    "/etc/machine-id",
-    "/etc/hostname",
-    "/etc/adjtime",
-    "/etc/resolv.conf",
-    "/etc/ld.so.cache",
-    "/etc/.pwd.lock",
-    "/etc/passwd-",
-    "/etc/group-",
-    "/etc/shadow-",
-    "/etc/gshadow-",
-    "/etc/subuid-",
-    "/etc/subgid-",
-    "/etc/ssh/ssh_host_*",
-    "/etc/ssl/certs/ssl-cert-snakeoil.pem",
-    "/etc/ssl/private/ssl-cert-snakeoil.key",
-    "/etc/iscsi/initiatorname.iscsi",
-    "/etc/nvme/host*",
-    "/etc/udev/hwdb.bin",
-    "/etc/**.bootd-new",
-)
-"""What differs between machines that are set up alike, or is made from other files."""
-
-
 class EtcSettings(EtcRules):
     """The table ``etc``."""
 
@@ -93,9 +69,10 @@ class EtcSettings(EtcRules):
     keep_mib: int = Field(default=256, ge=0, le=1_048_576)
     """How many MiB all those copies may take; beyond that the oldest go."""
     drift_ignore: list[Pattern] = Field(
-        default_factory=lambda: list(DRIFT_IGNORE), max_length=MAX_PATTERNS
+        default_factory=lambda: ["/etc/**.bootd-new"], max_length=MAX_PATTERNS
     )
-    """Paths that the digest of this machine's own changes leaves out."""
+    """Paths that the digest of this machine's own changes leaves out, besides those that are each
+    machine's own."""
 
 
 class Configuration(BaseModel):

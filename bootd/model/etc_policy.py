@@ -33,6 +33,30 @@ Policies = Annotated[
 ]
 
 
+OWN_PATHS: Final = (
+    "/etc/machine-id",
+    "/etc/hostname",
+    "/etc/hosts",
+    "/etc/adjtime",
+    "/etc/resolv.conf",
+    "/etc/ld.so.cache",
+    "/etc/.pwd.lock",
+    "/etc/passwd-",
+    "/etc/group-",
+    "/etc/shadow-",
+    "/etc/gshadow-",
+    "/etc/subuid-",
+    "/etc/subgid-",
+    "/etc/ssh/ssh_host_*",
+    "/etc/ssl/certs/ssl-cert-snakeoil.pem",
+    "/etc/ssl/private/ssl-cert-snakeoil.key",
+    "/etc/iscsi/initiatorname.iscsi",
+    "/etc/nvme/host*",
+    "/etc/udev/hwdb.bin",
+)
+"""What each machine has of its own, or is made from other files: what stands here is right."""
+
+
 class EtcRules(BaseModel):
     """``/usr/lib/bootd/etc.toml``: what an image says about its own ``/etc``."""
 
@@ -42,3 +66,6 @@ class EtcRules(BaseModel):
     """By pattern."""
     security: list[Pattern] = Field(default_factory=list, max_length=MAX_PATTERNS)
     """Paths at which a conflict may leave the machine open to attack."""
+    own: list[Pattern] = Field(default_factory=list, max_length=MAX_PATTERNS)
+    """Paths that each machine has of its own, besides `OWN_PATHS`: what it changed there stands,
+    and is no conflict."""

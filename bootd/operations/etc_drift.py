@@ -5,8 +5,8 @@ from version to version: of each path only what differs from its default counts,
 content, mode, owner or attributes; of a user database the rows that differ, and of passwords only
 whether they are locked, since equal ones look different; of a text that policy merges the lines
 that differ.
-Paths that name a machine, such as ``/etc/machine-id``, are left out; `drift_ignore` lists them.
-Times never count.
+Paths that are each machine's own, such as ``/etc/machine-id``, are left out, and so is what
+`drift_ignore` lists. Times never count.
 
 It says something about files that only root may read, so it is for root.
 """
@@ -63,7 +63,7 @@ class _Drift:
     def __init__(self, host: Host, defaults: Directory, etc: Path, contents: Contents) -> None:
         settings = host.configuration.etc
         self._policies = EtcPolicies.of(settings, EtcRules())
-        self._ignored = compiled(settings.drift_ignore)
+        self._ignored = (*self._policies.own, *compiled(settings.drift_ignore))
         self._defaults, self._etc, self._contents = defaults, etc, contents
 
     def facts(self) -> Iterator[tuple[str, ...]]:

@@ -53,6 +53,7 @@ security = ["/etc/ssh/**"]
 keep_days = 0
 keep_mib = 1
 drift_ignore = []
+own = ["/etc/mine"]
 [etc.policy]
 "/etc/ssh/sshd_config" = "merge"
 """
@@ -78,6 +79,7 @@ drift_ignore = []
             keep_days=0,
             keep_mib=1,
             drift_ignore=[],
+            own=["/etc/mine"],
         ),
     )
     below = {f"etc.{name}" for name in EtcSettings.model_fields}

@@ -230,3 +230,80 @@ def test_a_program_gets_the_files_it_is_given(tmp_path: Path) -> None:
         stream.flush()
         command = ["cat", f"/proc/self/fd/{stream.fileno()}"]
         assert process.run(command, descriptors=[stream.fileno()]).stdout == b"text"
+
+
+KINDS = {
+    "deleted here": (text(BASE), None, text(THEIRS), ConflictKind.DELETED_HERE),
+    "deleted there": (text(BASE), text(MINE), None, ConflictKind.DELETED_THERE),
+    "a folder deleted there": (
+        folder({"a": text("a")}), folder({"a": text("a"), "m": text("m")}), None,
+        ConflictKind.DELETED_THERE,
+    ),
+    "another type": (text(BASE), link("x"), text(THEIRS), ConflictKind.TYPE),
+    "a folder there": (text(BASE), text(MINE), folder({"x": text("x")}), ConflictKind.TYPE),
+    "a link there": (
+        folder({"a": text("a")}), folder({"a": text("a"), "m": text("m")}), link("x"),
+        ConflictKind.TYPE,
+    ),
+    "modes": (text(BASE), text(BASE, 0o600), text(BASE, 0o640), ConflictKind.METADATA),
+}  # fmt: skip
+
+
+def sides_of(kind: str) -> tuple[Directory, Directory, Directory]:
+    base, mine, theirs, _ = KINDS[kind]
+    return tuple(folder({} if node is None else {"f": node}) for node in (base, mine, theirs))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_theirs_is_taken_whatever_the_conflict(tmp_path: Path, kind: str) -> None:
+    for name in ("without", "with"):
+        (tmp_path / name).mkdir()
+    sides = sides_of(kind)
+    _, without = merged(tmp_path / "without", sides, EtcPolicies())
+    assert [one.kind for one in without.conflicts] == [KINDS[kind][3]]
+    _, report = merged(tmp_path / "with", sides, under(EtcPolicy.TAKE_THEIRS))
+    assert report.conflicts == []
+    assert [note.kind for note in report.notes] == [NoteKind.POLICY]
+    expected = lay_out(sides[2], tmp_path / "theirs", CONTENTS)
+    found = read_back(tmp_path / "with/target", times=False)
+    assert found == read_back(expected, times=False)
+    counts = report.counts
+    assert min(counts.model_dump().values()) >= 0
+    assert counts.kept == 0
+
+
+@pytest.mark.parametrize("kind", ["deleted here", "another type"])
+def test_the_image_s_is_put_beside_whatever_the_conflict(tmp_path: Path, kind: str) -> None:
+    found, report = merged(tmp_path, sides_of(kind), under(EtcPolicy.KEEP_BOTH))
+    assert found[b"f.bootd-new"] == THEIRS.encode()
+    assert [one.kind for one in report.conflicts] == [KINDS[kind][3]]
+
+
+def test_below_a_folder_that_was_deleted_here_a_policy_says_why_not(tmp_path: Path) -> None:
+    base, theirs = folder({"d": folder({"f": text("a")})}), folder({"d": folder({"f": text("b")})})
+    policies = EtcPolicies.of(EtcRules(policy={"/etc/d/*": EtcPolicy.TAKE_THEIRS}), NOTHING)
+    _, report = merged(tmp_path, (base, folder(), theirs), policies)
+    [conflict] = report.conflicts
+    assert "deleted here" in conflict.detail
+
+
+@pytest.mark.parametrize("name", ["hostname", "hosts", "machine-id", "resolv.conf", "ld.so.cache"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_each_machine_s_own_is_no_conflict(tmp_path: Path, name: str, kind: str) -> None:
+    sides = [
+        folder(dict.fromkeys([name] * len(side.entries), side.entries.get(b"f")))
+        for side in sides_of(kind)
+    ]
+    policies = EtcPolicies.of(rules(**{name: EtcPolicy.TAKE_THEIRS}), NOTHING)
+    _, report = merged(tmp_path, tuple(sides), policies)
+    assert report.conflicts == []
+    expected = lay_out(sides[1], tmp_path / "expected", CONTENTS)
+    assert read_back(tmp_path / "target", times=False) == read_back(expected, times=False)
+
+
+def test_machine_and_image_can_say_what_else_is_each_machine_s_own(tmp_path: Path) -> None:
+    sides = (folder({"f": text("a")}), folder({"f": text("b")}), folder({"f": text("c")}))
+    own = EtcRules(own=["/etc/f"])
+    for number, policies in enumerate((EtcPolicies.of(own, NOTHING), EtcPolicies.of(NOTHING, own))):
+        (tmp_path / str(number)).mkdir()
+        assert merged(tmp_path / str(number), sides, policies)[1].conflicts == []
