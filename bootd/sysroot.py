@@ -15,7 +15,7 @@ import json
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar
@@ -35,6 +35,7 @@ from bootd.model.deployment import (
 from bootd.model.errors import (
     BusyError,
     DamagedRecordError,
+    InternalError,
     InvalidArgumentError,
     NoSuchDeploymentError,
     NotASysrootError,
@@ -280,6 +281,21 @@ class Sysroot:
         finally:
             os.close(descriptor)
 
+    def exclusive_lock(self) -> int:
+        """Return the open file by which this process holds the lock exclusively.
+
+        A child that has it holds the lock, too, as long as it lives. Source: proc(5), fdinfo.
+
+        Raises:
+            InternalError: this process does not hold it.
+        """
+        with suppress(FileNotFoundError):
+            lock = (self.store / "lock").stat()
+            for opened in Path("/proc/self/fd").iterdir():
+                if _is_exclusive_lock(int(opened.name), lock):
+                    return int(opened.name)
+        raise InternalError(f"what writes to {self.store} does not hold its lock")
+
     def booted(self) -> DeploymentId | None:
         """Return the deployment this kernel was started for, or None on a foreign system."""
         try:
@@ -429,6 +445,19 @@ def _open_lock(path: Path, *, exclusive: bool) -> int:
             raise
         # A rescue system may have mounted the disk read-only to look at it.
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _is_exclusive_lock(descriptor: int, lock: os.stat_result) -> bool:
+    """Return whether an open file is this one, and locked by flock(2) for writing."""
+    try:
+        if not os.path.samestat(os.fstat(descriptor), lock):
+            return False
+        text = Path(f"/proc/self/fdinfo/{descriptor}").read_text(encoding="ascii")
+    except OSError:
+        # Another thread has closed it since.
+        return False
+    locks = [line.split() for line in text.splitlines() if line.startswith("lock:")]
+    return any({"FLOCK", "WRITE"} <= set(words) for words in locks)
 
 
 def _flock(descriptor: int, *, exclusive: bool, deadline: float) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +29,9 @@ MAX_LINE: Final = 32 << 20
 """Bytes of the longest line: a result with a full ``/etc`` report."""
 KILL_AFTER_SECONDS: Final = 10.0
 _CHUNK: Final = 1 << 16
+_LAST_WORDS_SECONDS: Final = 1.0
+"""How long the output of a dead child is read, if somebody else holds it open."""
+_POLL_SECONDS: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,7 @@ class Worker:
         assert child.stdin is not None
         child.stdin.write(json.dumps(request).encode() + b"\n")
         reading = asyncio.ensure_future(self._read(child, on_step))
+        hanging_up = asyncio.ensure_future(_hang_up(child))
         try:
             return await asyncio.shield(reading)
         except asyncio.CancelledError:
@@ -109,6 +114,8 @@ class Worker:
                     child.kill()
                 await asyncio.wait([reading])
             return _cancelled(reading)
+        finally:
+            hanging_up.cancel()
 
     async def _read(self, child: Process, on_step: Callable[[Step], None]) -> dict[str, Any]:
         assert child.stdout is not None
@@ -121,7 +128,7 @@ class Worker:
                 ) from error
             if not line.endswith(b"\n"):
                 raise InternalError(
-                    f"the worker {_how_it_ended(await child.wait())} without a result"
+                    f"the worker {_how_it_ended(await _status(child))} without a result"
                 )
             event = _parse(line)
             match event.get("event"):
@@ -139,21 +146,58 @@ class Worker:
         """Let go of a child that has nothing more to say."""
         assert child.stdin is not None
         child.stdin.close()
-        with suppress(TimeoutError):
+        # A pipe that nobody empties keeps its end open.
+        draining = asyncio.ensure_future(_drain(child))
+        try:
             async with asyncio.timeout(self._kill_after):
-                await _drain(child)
-                await child.wait()
-        if child.returncode is None:
+                await _status(child)
+        except TimeoutError:
             child.kill()
-            await _drain(child)
-            await child.wait()
+            await _status(child)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_WORDS_SECONDS):
+                await draining
+                await child.wait()
 
 
 async def _drain(child: Process) -> None:
-    # A pipe that nobody empties keeps its end open.
     assert child.stdout is not None
     while await child.stdout.read(_CHUNK):
         pass
+
+
+async def _hang_up(child: Process) -> None:
+    """Let a dead child's output end soon, although somebody else may hold it open."""
+    await _status(child)
+    await asyncio.sleep(_LAST_WORDS_SECONDS)
+    assert child.stdout is not None
+    child.stdout.feed_eof()
+
+
+async def _status(child: Process) -> int:
+    """Wait for a child's end and return its status.
+
+    `Process.wait` may wait until nobody has its pipes open any more.
+    """
+    if child.returncode is None:
+        with suppress(ProcessLookupError):
+            await _readable(os.pidfd_open(child.pid))
+    while child.returncode is None:
+        # The kernel knows, and the loop is about to.
+        await asyncio.sleep(_POLL_SECONDS)
+    return child.returncode
+
+
+async def _readable(descriptor: int) -> None:
+    """Wait until there is something to read, and close the file."""
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_reader(descriptor, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
 
 
 def _cancelled(reading: asyncio.Future[dict[str, Any]]) -> dict[str, Any]:

@@ -5,13 +5,12 @@ The sync of a large layer takes seconds in which both disk and processors have o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from multiprocessing.connection import Connection
-from typing import Any, Self
+import signal
+from typing import Self
 
-from bootd.model.errors import ProcessFailedError, StorageError
-from bootd.operations.child_process import begin_child, child_context
+from bootd.model.errors import CancelledError, ProcessFailedError, StorageError
+from bootd.operations.channel import Channel
+from bootd.operations.child_process import ChildProcess
 from bootd.store.layer_index import WrittenLayer
 from bootd.store.publishing import publish_layers
 from bootd.sysroot import Sysroot
@@ -22,18 +21,22 @@ class LayerPublisher:
 
     What is added during a sync is published together after the next one. Once a sync has failed,
     nothing is published any more: the kernel tells of a lost write only once, and another layer may
-    count on what was lost.
+    count on what was lost. A job that is cancelled or killed waits for no sync: what was added is
+    published nevertheless, under the lock that this process keeps.
     """
 
     def __init__(self, sysroot: Sysroot) -> None:
-        context: Any = child_context()
-        self._pipe, self._childs_end = context.Pipe()
-        ends = (self._childs_end, self._pipe)
-        self._process = context.Process(target=_publish, args=(sysroot, *ends))
+        self._child = ChildProcess(
+            sysroot,
+            "the process that made layers durable",
+            "The journal says more; then try again, layers that were finished are kept.",
+            _publish,
+            sysroot,
+            orphaned=signal.SIGCONT,
+        )
 
     def __enter__(self) -> Self:
-        self._process.start()
-        self._childs_end.close()
+        self._child.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -41,18 +44,23 @@ class LayerPublisher:
 
         Raises:
             NoSpaceError, WriteFailedError: that failed, and nothing else did before.
-            ProcessFailedError: the process was killed, and nothing else went wrong before.
+            ProcessFailedError: the process died, and nothing else went wrong before.
         """
-        failure: StorageError | ProcessFailedError | None
+        if kind is not None and not issubclass(kind, Exception):
+            # Somebody pressed Ctrl-C, and what is written to may be unmounted next.
+            self._child.kill()
+            self._child.end()
+            return
+        self._child.channel.finish()
+        failure: StorageError | ProcessFailedError | None = None
         try:
-            with _alive():
-                self._pipe.send(None)
-                failure = self._pipe.recv()
+            if kind is None or not issubclass(kind, CancelledError):
+                self._child.await_end()
+            failure = next(iter(self._child.channel.received()), None)
         except ProcessFailedError as error:
             failure = error
         finally:
-            self._pipe.close()
-        self._process.join()
+            self._child.leave()
         if kind is None and failure is not None:
             raise failure
 
@@ -60,43 +68,27 @@ class LayerPublisher:
         """Publish a layer soon.
 
         Raises:
-            ProcessFailedError: the process was killed.
+            ProcessFailedError: the process died.
         """
-        with _alive():
-            self._pipe.send(layer)
+        self._child.send(layer)
+
+    def look(self) -> None:
+        """See how the process fares.
+
+        Raises:
+            ProcessFailedError: it died.
+        """
+        self._child.look()
 
 
-@contextmanager
-def _alive() -> Iterator[None]:
-    try:
-        yield
-    except (EOFError, BrokenPipeError, ConnectionResetError) as error:
-        raise ProcessFailedError(
-            "the process that made layers durable was killed",
-            hint="The journal says by whom; then try again, layers that were finished are kept.",
-        ) from error
-
-
-def _publish(sysroot: Sysroot, pipe: Connection, jobs_end: Connection) -> None:
-    """Publish what comes until None does; then tell what went wrong."""
-    begin_child()
-    # It would keep this process from seeing that the job was killed.
-    jobs_end.close()
+def _publish(channel: Channel, sysroot: Sysroot) -> None:
+    """Publish what comes until no more does; then tell what went wrong."""
     failure: StorageError | None = None
-    has_ended = False
-    try:
-        while not has_ended:
-            came = [pipe.recv()]
-            while pipe.poll():
-                came.append(pipe.recv())
-            layers = [one for one in came if one is not None]
-            has_ended = len(layers) < len(came)
-            if layers and failure is None:
-                try:
-                    publish_layers(sysroot, layers)
-                except StorageError as error:
-                    failure = error
-        pipe.send(failure)
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        # The job was killed.
-        return
+    while layers := channel.receive():
+        if failure is None:
+            try:
+                publish_layers(sysroot, layers)
+            except StorageError as error:
+                failure = error
+    if failure is not None:
+        channel.send(failure)

@@ -6,21 +6,29 @@ keep the store's lock.
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
-import signal
 import sys
-import threading
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from typing import Any, Final, Self
+from multiprocessing.connection import Connection
+from struct import Struct
+from typing import Final, Self
 
-from bootd.model.errors import ProcessFailedError
-from bootd.operations.child_process import begin_child, child_context
+from bootd.clock import SYSTEM_CLOCK
+from bootd.model.errors import BootdError, InternalError, ProcessFailedError
+from bootd.operations.channel import Channel
+from bootd.operations.child_process import ChildProcess, wait_for
 from bootd.operations.layer_task import ImportedLayer, LayerTask, import_task
 from bootd.registry.source import ImageSource
 
+_log = logging.getLogger(__name__)
+
+_WHO: Final = "a process that imported a layer"
+_HINT: Final = "The journal says more; if memory was short, lower parallel_layers."
+_TURN: Final = Struct("H")
+"""The number of a task. All of them fit into the smallest pipe, pipe(7): MAX_LAYERS of 2 bytes."""
+_REPORT_SECONDS: Final = 0.1
 _SWITCH_SECONDS: Final = 0.0005
 """How long a thread may keep another waiting that has unpacked something: with the ten times that
 Python gives it, a layer that is imported by two threads takes a tenth longer."""
@@ -30,101 +38,148 @@ class LayerWorkers:
     """A context manager that imports layers in processes, which end when it is left.
 
     Args:
-        tasks: the layers, in the order in which they are begun.
+        tasks: the layers, in the order in which they are begun; at least one.
         workers: how many processes.
     """
 
     def __init__(self, tasks: list[LayerTask], workers: int) -> None:
-        context: Any = child_context()
-        self._done = context.Value("q", 0)
-        self._pool = ProcessPoolExecutor(workers, context, _start_worker, (self._done,))
         self._tasks = tasks
-        self._imports: set[Future[ImportedLayer]] = set()
-        self._others = multiprocessing.active_children()
+        self._workers = workers
+        self._children: list[ChildProcess] = []
+        self._missing = len(tasks)
+        self._bytes_done = 0
 
     def __enter__(self) -> Self:
-        self._imports = {self._pool.submit(_import_in_worker, task) for task in self._tasks}
+        sysroot = self._tasks[0].sysroot
+        turns = _turns(len(self._tasks))
+        try:
+            for _ in range(self._workers):
+                child = ChildProcess(sysroot, _WHO, _HINT, _import_layers, turns, self._tasks)
+                child.start()
+                self._children.append(child)
+        except BaseException:
+            self._end(kill=True)
+            raise
+        finally:
+            turns.close()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None:
-            # One may be waiting for a server that says nothing; what it wrote may be cut anywhere.
-            for child in multiprocessing.active_children():
-                if child not in self._others:
-                    child.terminate()
-        self._pool.shutdown(cancel_futures=True)
+        """See to their end.
+
+        Raises:
+            ProcessFailedError: one died, and nothing else went wrong before.
+        """
+        # One may be waiting for a server that says nothing; what it wrote may be cut anywhere.
+        self._end(kill=kind is not None)
+        if kind is None:
+            self._look()
 
     @property
     def are_busy(self) -> bool:
         """Whether there are layers that `wait` has not returned."""
-        return bool(self._imports)
+        return self._missing > 0
 
     @property
     def bytes_done(self) -> int:
         """How many bytes of the layers' blobs all of them have taken."""
-        done: int = self._done.value
-        return done
+        return self._bytes_done
 
     def wait(self, seconds: float) -> Iterator[ImportedLayer]:
         """Yield the layers that have been imported since, as soon as there is one.
 
         Raises:
             TransportError, ContentError, StorageError: one could not be had; the others came first.
-            ProcessFailedError: a process was killed.
+            ProcessFailedError: a process died.
         """
-        done, self._imports = wait(self._imports, seconds, FIRST_COMPLETED)
+        wait_for(self._children, seconds)
+        all_have_ended = not any(child.is_alive for child in self._children)
+        failures: list[BootdError] = []
+        for said in [one for child in self._children for one in child.channel.received()]:
+            match said:
+                case ImportedLayer():
+                    self._missing -= 1
+                    yield said
+                case BootdError():
+                    failures.append(said)
+                case _:
+                    self._bytes_done += said
+        if failures:
+            raise failures[0]
+        if self._missing:
+            self._look()
+            if all_have_ended:
+                raise ProcessFailedError(f"{_WHO} ended too early", hint=_HINT)
+
+    def _look(self) -> None:
+        for child in self._children:
+            child.look()
+
+    def _end(self, *, kill: bool) -> None:
+        if kill:
+            for child in self._children:
+                child.kill()
+        for child in self._children:
+            child.end()
+
+
+def _turns(count: int) -> Connection:
+    """Return what gives each of the numbers below `count` once, to whichever process asks next.
+
+    The kernel hands them out (pipe(7)), so that nobody holds a lock that could die with them.
+    """
+    turns, giver = multiprocessing.Pipe(duplex=False)
+    with giver:
+        os.write(giver.fileno(), b"".join(_TURN.pack(number) for number in range(count)))
+    return turns
+
+
+def _import_layers(channel: Channel, turns: Connection, tasks: list[LayerTask]) -> None:
+    """Import one layer after the other, until none is left or one cannot be had."""
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    worker = _Worker(channel)
+    while turn := os.read(turns.fileno(), _TURN.size):
+        [number] = _TURN.unpack(turn)
         try:
-            for future in sorted(done, key=lambda one: one.exception() is not None):
-                yield future.result()
-        except BrokenProcessPool as error:
-            raise ProcessFailedError(
-                "a process that imported a layer was killed",
-                hint="The journal says by whom; if memory was short, lower parallel_layers.",
-            ) from error
+            layer = worker.import_layer(tasks[number])
+        except BootdError as error:
+            channel.send(error)
+            return
+        except Exception as error:  # noqa: BLE001 - it becomes the job's
+            _log.exception("layer %s could not be imported", tasks[number].diff_id)
+            channel.send(InternalError(f"{type(error).__name__}: {error}"))
+            return
+        channel.send(layer)
 
 
 class _Worker:
-    """What a worker process keeps from one layer to the next.
+    """What a process keeps from one layer to the next.
 
     Args:
-        done: bytes done by all of them.
+        channel: where it tells how many bytes it took.
     """
 
-    def __init__(self, done: Any) -> None:
-        self._done = done
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
         self._source: ImageSource | None = None
+        self._untold = 0
+        self._told = 0.0
 
     def import_layer(self, task: LayerTask) -> ImportedLayer:
         """Import a layer over the connection that the one before came by, with its token."""
         if self._source is None:
             self._source = task.open_source()
-        return import_task(self._source, task, self._count)
+        layer = import_task(self._source, task, self._count)
+        self._tell()
+        return layer
 
     def _count(self, size: int) -> None:
-        with self._done.get_lock():
-            self._done.value += size
+        self._untold += size
+        if SYSTEM_CLOCK.monotonic() - self._told > _REPORT_SECONDS:
+            self._tell()
 
-
-_worker: _Worker | None = None
-"""Set once in each worker process: neither shared values nor connections travel with a task."""
-
-
-def _start_worker(done: Any) -> None:
-    global _worker  # noqa: PLW0603 - a worker process has no other place to keep it
-    _worker = _Worker(done)
-    begin_child()
-    sys.setswitchinterval(_SWITCH_SECONDS)
-    threading.Thread(target=_end_with_the_job, daemon=True).start()
-
-
-def _end_with_the_job() -> None:
-    """Let no import go on when the job was killed."""
-    job = multiprocessing.parent_process()
-    assert job is not None
-    job.join()
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _import_in_worker(task: LayerTask) -> ImportedLayer:
-    assert _worker is not None
-    return _worker.import_layer(task)
+    def _tell(self) -> None:
+        # The job may be composing; its bytes can wait, the layer's cannot.
+        if self._channel.send(self._untold, wait=False):
+            self._untold = 0
+        self._told = SYSTEM_CLOCK.monotonic()

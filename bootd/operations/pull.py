@@ -104,6 +104,7 @@ def pull(
                         publisher.add(imported.written)
                         tree.arrived(imported.written)
                         fetched += imported.bytes
+                    publisher.look()
                     progress.report(Phase.PULLING, importers.bytes_done, total)
             yield Pulled(len(tasks), fetched, tree)
 

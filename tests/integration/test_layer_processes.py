@@ -6,23 +6,18 @@ that refers to objects that are gone.
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support.images import build_image, tar_layer
+from support.job_processes import children, fetching, last_words, open_files, staging, wait_until
 from support.machine import image_files
 from support.registry import FaultyRegistry, TokenAuth, faulty_registry
 
 from bootd.configuration import Configuration
 
 _LAYERS = 2
-_SECONDS = 60
 
 
 @pytest.fixture
@@ -37,59 +32,14 @@ def registry() -> Iterator[FaultyRegistry]:
         yield found
 
 
-def staging(root: Path, registry: FaultyRegistry) -> subprocess.Popen[bytes]:
-    """The daemon's job, which stages what the registry has, or half of it."""
-    registry.configure(root)
-    arguments = {"reference": registry.reference()}
-    request = {"operation": "stage", "arguments": arguments, "sysroot": str(root)}
-    child = subprocess.Popen(
-        [sys.executable, "-m", "bootd.operations"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
-    )
-    assert child.stdin is not None
-    child.stdin.write(json.dumps(request).encode() + b"\n")
-    child.stdin.flush()
-    return child
-
-
-def importers(pid: int) -> list[int]:
-    """The processes of a job that import layers, and the one that publishes them."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(one) for one in children]
-
-
-def open_files(pid: int) -> list[str]:
-    links = []
-    for link in Path(f"/proc/{pid}/fd").iterdir():
-        with suppress(FileNotFoundError):
-            links.append(str(link.readlink()))
-    return links
-
-
-def is_fetching(pid: int, job: int) -> bool:
-    """Whether a process has a connection of its own."""
-    own = set(open_files(pid)) - set(open_files(job))
-    connections = Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]
-    return not own.isdisjoint(f"socket:[{line.split()[9]}]" for line in connections)
-
-
-def fetching(job: int) -> int:
-    return sum(is_fetching(one, job) for one in importers(job))
-
-
 def test_they_end_with_a_job_that_is_killed(tmp_path: Path, registry: FaultyRegistry) -> None:
     (tmp_path / "root/boot").mkdir(parents=True)
-    job = staging(tmp_path / "root", registry)
-    try:
+    with staging(tmp_path / "root", registry) as job:
         wait_until(lambda: fetching(job.pid) == _LAYERS)
-        found = importers(job.pid)
+        found = children(job.pid)
         # The store is not free while one of them may still write.
         lock = str(tmp_path / "root/bootd/lock")
         assert all(lock in open_files(one) for one in found)
-    finally:
-        job.kill()
-        job.wait()
-        assert job.stdin is not None
-        job.stdin.close()
     wait_until(lambda: not any(Path(f"/proc/{one}").exists() for one in found))
 
 
@@ -99,20 +49,11 @@ def test_each_keeps_its_connection_and_its_token(tmp_path: Path) -> None:
     with faulty_registry() as registry:
         registry.token_auth = TokenAuth()
         registry.add_image(build_image([tar_layer(image_files("v1")), *more], compression="none"))
-        job = staging(tmp_path / "root", registry)
-        assert job.stdin is not None
-        with job, job.stdin:
-            assert job.wait(_SECONDS) == 0
+        with staging(tmp_path / "root", registry) as job:
+            assert last_words(job)["event"] == "result"
         processes = Configuration().parallel_layers + 1
         served = [one for one in registry.requests if "/blobs/" in one.path and one.status == 200]
         assert len(served) == len(more) + 2
         assert registry.token_auth.issued <= processes
         # One of each is the attempt at TLS: the registry is marked insecure.
         assert registry.connections <= processes * 2
-
-
-def wait_until(is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + _SECONDS
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
+from pathlib import Path
 
 import pytest
 from support.worker_script import done, worker
@@ -217,6 +220,39 @@ async def test_child_that_fails(body: str, code: str, message: str):
     assert job.error is not None
     assert job.error.code == code
     assert message in job.error.message
+
+
+_HEIR = (
+    "import subprocess; heir = subprocess.Popen(['sleep', '60']).pid\n"
+    "progress(0.5, done=heir, total=heir)\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("body", "state"),
+    [
+        (_HEIR + "os.kill(os.getpid(), 9)", JobState.FAILED),
+        (_HEIR + done(answer=42), JobState.DONE),
+        (_HEIR + "time.sleep(60)", JobState.CANCELLED),
+    ],
+)
+async def test_child_that_leaves_somebody_with_its_output(body: str, state: JobState):
+    before = _open_files()
+    bench = Bench(body)
+    job = bench.runner.start("check", {}, 0)
+    await bench.listener.until("advanced")
+    if state is JobState.CANCELLED:
+        bench.runner.cancel(job)
+    async with asyncio.timeout(30):
+        await bench.listener.until("ended")
+    assert job.state is state
+    os.kill(job.step.total, signal.SIGKILL)
+    while _open_files() > before:  # noqa: ASYNC110 - nobody tells
+        await asyncio.sleep(0.01)
+
+
+def _open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 async def test_line_without_end_has_a_bound():

@@ -7,7 +7,8 @@ from support.held_disk import HeldDisk
 from support.images import OCI_LAYER, tar_layer
 
 from bootd.model.digest import Digest
-from bootd.model.errors import ProcessFailedError, WriteFailedError
+from bootd.model.errors import BusyError, CancelledError, ProcessFailedError, WriteFailedError
+from bootd.operations import child_process
 from bootd.operations.layer_publisher import LayerPublisher
 from bootd.store.erofs import encode_erofs
 from bootd.store.growing_tree import GrowingTree
@@ -28,7 +29,8 @@ def disk(tmp_path):
 def sysroot(tmp_path, disk):
     made = Sysroot.at(tmp_path / "root", disk)
     made.initialise()
-    return made
+    with made.lock(exclusive=True):
+        yield made
 
 
 def write(sysroot, count):
@@ -116,6 +118,30 @@ def test_the_first_failure_is_the_one_to_report(sysroot, disk):
     with pytest.raises(KeyError):
         publish_and_fail(sysroot, layers)
     assert all_layers(sysroot) == []
+
+
+def publish_and_be_cancelled(sysroot, disk, layer):
+    with sysroot.lock(exclusive=True), LayerPublisher(sysroot) as publisher:
+        publisher.add(layer)
+        disk.await_sync(1)
+        raise CancelledError("no longer wanted")
+
+
+def test_a_job_that_is_cancelled_leaves_the_sync_to_the_process(disk, tmp_path, monkeypatch):
+    """It keeps the store locked until the layer is published."""
+    monkeypatch.setattr(child_process, "_LEAVE_SECONDS", 0.1)
+    sysroot = Sysroot.at(tmp_path / "root", disk)
+    sysroot.initialise()
+    [layer] = write(sysroot, 1)
+    with pytest.raises(CancelledError):
+        publish_and_be_cancelled(sysroot, disk, layer)
+    with pytest.raises(BusyError), sysroot.lock(exclusive=True):
+        pass
+    disk.let(1)
+    with sysroot.lock(exclusive=True, wait_seconds=60):
+        assert all_layers(sysroot) == [A]
+    for process in multiprocessing.active_children():
+        process.join()
 
 
 def publish_and_be_killed(sysroot, disk, layer):
