@@ -40,7 +40,7 @@ def fsck(host: Host, progress: Progress, *, repair: bool = True) -> FsckDocument
             repair=repair,
             report=lambda done, total: progress.report(Phase.VERIFYING, done, total),
         )
-        told = {damage.problem for damage in mended if damage.repaired}
+        told = {damage.problem for damage in mended if damage.repaired} | {found.usurper}
         records = [
             _damage("record", "", problem) for problem in found.problems if problem not in told
         ]

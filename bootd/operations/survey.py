@@ -36,7 +36,8 @@ class Survey:
         loader: what the boot loader starts, whatever stands first in that order.
         records: every deployment whose record can be read.
         unreadable: deployments that entries name which cannot be parsed; they must stay.
-        problems: what cannot be read, each named.
+        problems: what cannot be read, each named; and `usurper`.
+        usurper: that another system's entry boots next, which is told but is no damage.
     """
 
     booted: DeploymentId | None
@@ -47,6 +48,7 @@ class Survey:
     records: dict[DeploymentId, DeploymentRecord]
     unreadable: frozenset[DeploymentId]
     problems: tuple[str, ...]
+    usurper: str | None = None
 
     @cached_property
     def next_boot(self) -> DeploymentId | None:
@@ -209,10 +211,12 @@ def survey(sysroot: Sysroot) -> Survey:
     listing = list_entries(sysroot)
     records: dict[DeploymentId, DeploymentRecord] = {}
     loader = next_boot(sysroot)
+    usurper = _usurper(listing, loader)
     problems = [
         *listing.problems,
         *line_problems(sysroot, listing.entries),
-        *_usurper(listing, loader),
+        *(() if usurper is None else (usurper,)),
+        *_unknown_first(listing, loader),
     ]
     for identifier in sysroot.deployment_ids():
         try:
@@ -230,6 +234,7 @@ def survey(sysroot: Sysroot) -> Survey:
         records=records,
         unreadable=frozenset(one.deployment for one in listing.damaged if one.deployment),
         problems=tuple(problems),
+        usurper=usurper,
     )
 
 
@@ -248,13 +253,24 @@ def blind_survey(sysroot: Sysroot) -> Survey:
     )
 
 
-def _usurper(listing: EntryListing, loader: NextBoot) -> list[str]:
-    """Tell of what sorts first although it is another's, or not as bootd writes it."""
+def _unknown_first(listing: EntryListing, loader: NextBoot) -> list[str]:
+    """Tell of an entry that sorts first and is of the name, and not the kind, that bootd writes."""
+    name = _first_of_others(listing, loader)
+    if name is None or name in {identifier_of(foreign) for foreign in listing.foreign}:
+        return []
+    return [f"{name}, an entry that bootd did not write, boots next"]
+
+
+def _usurper(listing: EntryListing, loader: NextBoot) -> str | None:
+    name = _first_of_others(listing, loader)
+    if name is None or name not in {identifier_of(foreign) for foreign in listing.foreign}:
+        return None
+    whose = "another installation of bootd" if is_own_name(name) else "another system"
+    return f"{name}, an entry of {whose}, boots next"
+
+
+def _first_of_others(listing: EntryListing, loader: NextBoot) -> str | None:
+    """Return what sorts first, with no setting to blame, although it is no entry of one's own."""
     name = loader.later.name
     known = {entry.plain_name for entry in listing.entries}
-    if name is None or name in known or loader.later.setting is not None:
-        return []
-    if name not in {identifier_of(foreign) for foreign in listing.foreign}:
-        return [f"{name}, an entry that bootd did not write, boots next"]
-    whose = "another installation of bootd" if is_own_name(name) else "another system"
-    return [f"{name}, an entry of {whose}, boots next"]
+    return None if name in known or loader.later.setting is not None else name

@@ -18,6 +18,7 @@ from bootd.model.documents import Reason, StatusDocument
 from bootd.operations.collect import collect
 from bootd.operations.deny import denied
 from bootd.operations.finalize import finalize
+from bootd.operations.fsck import fsck
 from bootd.operations.progress import Silent
 from bootd.operations.recover import Recovery, recover
 from bootd.operations.rollback import rollback
@@ -325,6 +326,7 @@ def test_a_neighbour_that_comes_first_is_no_override_and_hinders_no_update(
     found = seen(machine)
     assert (found.overridden, survey(machine.sysroot).next_boot) == (None, None)
     assert found.problems == [f"{neighbour}, an entry of another installation of bootd, boots next"]
+    assert fsck(machine.host, Silent()).damages == []
     new = machine.upgrade()
     assert status(machine.host).reboot_helps
     assert machine.reboot() == new
