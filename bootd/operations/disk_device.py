@@ -94,7 +94,7 @@ def claimed(device: Path) -> Iterator[int]:
     locked, so udevd does not probe it (systemd, "Locking Block Device Access").
 
     Raises:
-        InvalidArgumentError: it is no disk and no file.
+        InvalidArgumentError: it is no disk and no file, or cannot be written to.
         DeviceInUseError: it is in use; who uses it is named.
         WriteFailedError: it cannot be opened.
     """
@@ -312,7 +312,13 @@ def _require_whole_disk(device: Path) -> None:
     if not stat.S_ISBLK(mode):
         raise InvalidArgumentError(f"{device} is neither a disk nor a file")
     number = device.stat().st_rdev
-    if Path(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}/partition").exists():
+    facts = Path(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}")
+    if (facts / "ro").read_text().strip() != "0":
+        raise InvalidArgumentError(
+            f"the kernel says that {device} is read-only",
+            hint="Look for a switch on the disk, or name another one.",
+        )
+    if (facts / "partition").exists():
         raise InvalidArgumentError(
             f"{device} is a partition",
             hint="Name the whole disk; for a file system that is mounted there is "

@@ -368,6 +368,14 @@ def test_what_is_no_disk_is_refused(tmp_path: Path, settings: Settings, path: st
         install_to_disk(tmp_path / path, settings, Silent())
 
 
+def test_a_disk_that_is_read_only_is_refused(tmp_path: Path, settings: Settings) -> None:
+    with (
+        loop_device(disk_image(tmp_path / "disk.img"), "--read-only") as device,
+        pytest.raises(InvalidArgumentError, match="is read-only"),
+    ):
+        install_to_disk(device, settings, Silent())
+
+
 def test_an_image_that_cannot_be_had_leaves_the_disk_alone(full: Path) -> None:
     refused(full, Settings(image="127.0.0.1:1/os:stable"), TransportError)
 

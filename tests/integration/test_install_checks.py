@@ -19,6 +19,7 @@ from support.installing import (
     tool,
 )
 
+from bootd.boot import block_device
 from bootd.boot.block_device import ESP_TYPE
 from bootd.boot.partition import XBOOTLDR_TYPE
 from bootd.model.errors import (
@@ -231,6 +232,42 @@ def test_another_type_of_partition_is_told(tmp_path: Path, root: Path) -> None:
         (boot / "EFI/BOOT/BOOTX64.EFI").write_bytes(b"a loader")
         [warning] = look_at(root, boot, "x86_64", (), again=False).warnings
         assert f"sfdisk --part-type {tmp_path}/boot.img 1 {ESP_TYPE}" in warning
+
+
+def note(sysfs: Path, device: Path, **facts: str) -> Path:
+    """Put into a folder what sysfs says of a device; return that device's folder."""
+    number = device.stat().st_rdev
+    folder = sysfs / f"{os.major(number)}:{os.minor(number)}"
+    for name, text in facts.items():
+        path = folder / name.replace("__", "/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{text}\n")
+    return folder
+
+
+@pytest.mark.parametrize("metadata", ["0.90", "1.0", "1.1", "1.2"])
+def test_an_array_is_what_its_members_are(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch, metadata: str
+) -> None:
+    # An array takes a kernel with md; what is looked at is what such a one says of it.
+    sysfs = tmp_path / "sysfs"
+    with ExitStack() as stack:
+        esp = stack.enter_context(made(tmp_path, "array", EXT4))
+        device = Path(tool("findmnt", "--noheadings", "--output", "SOURCE", esp).strip())
+        array = note(sysfs, device, md__metadata_version=metadata)
+        disks = [disk_image(tmp_path / name, SIZE) for name in ("one.img", "two.img")]
+        for disk in disks:
+            member = stack.enter_context(partition_device(disk, ESP_TYPE))
+            note(sysfs, member, loop__backing_file=str(disk), loop__offset=str(2048 * 512))
+            (array / "slaves" / member.name).mkdir(parents=True)
+        monkeypatch.setattr(block_device, "_DEVICES", sysfs)
+        if metadata in {"1.1", "1.2"}:
+            assert f"an md array with metadata {metadata}" in refused(root, esp).message
+            return
+        found = look_at(root, esp, "x86_64", (), again=False)
+        assert [(one.disk, one.number, one.kind) for one in found.partitions] == [
+            (disk, 1, ESP_TYPE) for disk in disks
+        ]
 
 
 @pytest.mark.parametrize("through_a_loop_device", [False, True])
