@@ -30,6 +30,7 @@ def explain(
         finalize_failure=status.finalize_failure,
         did_not_boot=status.did_not_boot,
         overridden=status.overridden,
+        no_room=status.no_room,
         reasons=[*_obstacles(status, denial, automatic), *_standing(status)],
     )
 
@@ -37,8 +38,11 @@ def explain(
 def _obstacles(status: StatusDocument, denial: Denial | None, automatic: Automatic) -> list[Reason]:
     found = {
         Reason.NO_IMAGE: status.image is None,
-        Reason.UNREADABLE: bool(set(status.problems) - {status.did_not_boot, status.overridden}),
+        Reason.UNREADABLE: bool(
+            set(status.problems) - {status.did_not_boot, status.overridden, status.no_room}
+        ),
         Reason.DENIED: denial is not None,
+        Reason.NO_ROOM: status.no_room is not None,
         Reason.HELD: status.held_by is not None,
         Reason.FINALIZE_FAILED: status.finalize_failure is not None,
         Reason.DID_NOT_BOOT: status.did_not_boot is not None,

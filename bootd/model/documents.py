@@ -103,6 +103,9 @@ class StatusDocument(Document):
     known. That is no verdict on the image."""
     overridden: str | None = None
     """What overrides the boot order, so that updates do not boot, and how to lift it."""
+    no_room: str | None = None
+    """Why the available image was not staged when that was tried last: its kernel has no room on
+    the boot partition. It says what helps."""
     last_fallback: Denial | None
     """The newest digest that failed here, with its cause; a rollback by hand is no failure."""
     deployments: list[DeploymentStatus]
@@ -319,6 +322,8 @@ class Reason(StrEnum):
     """Records cannot be read, or something else is not as it should be; `status` names it."""
     DENIED = "denied"
     """What is available failed on this machine before."""
+    NO_ROOM = "no-room"
+    """The kernel of what is available has no room on the boot partition."""
     HELD = "held"
     """Somebody holds automatic upgrades."""
     FINALIZE_FAILED = "finalize-failed"
@@ -358,6 +363,7 @@ class ExplanationDocument(Document):
     finalize_failure: str | None
     did_not_boot: str | None = None
     overridden: str | None = None
+    no_room: str | None = None
     reasons: list[Reason]
     """Those that hold, the strongest first."""
 

@@ -91,13 +91,16 @@ def _named(folder: BootFolder, held: Mapping[DeploymentId, Held]) -> str:
     users = [f"{one} ({held[one]})" if one in held else one for one in folder.deployments]
     if users:
         return " and ".join(users)
+    path = f"bootd/{folder.folder}"
     match folder.owner:
         case BootOwner.NEIGHBOUR:
-            return f"another installation of bootd ({folder.installation or folder.folder[:8]})"
+            return f"another installation of bootd ({folder.installation or path})"
         case BootOwner.OTHER:
-            return f"bootd/{folder.folder}, which is not bootd's"
-        case _:
-            return f"bootd/{folder.folder}, which nothing needs"
+            return f"{path}, which is not bootd's"
+        case BootOwner.NOBODY:
+            return f"{path}, which nothing needs"
+        case BootOwner.OWN:
+            return f"{path}, for {' and '.join(folder.entries) or 'a deployment in the store'}"
 
 
 def _advice(shortage: Shortage) -> str:

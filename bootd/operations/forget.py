@@ -16,7 +16,7 @@ from bootd.operations.progress import Phase, Progress
 from bootd.operations.survey import Survey, survey
 
 
-def forget(host: Host, progress: Progress, *, deployment: str) -> CollectDocument:
+def forget(host: Host, progress: Progress, deployment: str) -> CollectDocument:
     """Drop a deployment: its boot entry, its kernel, and its part of the store.
 
     Edits of its ``/etc`` that no other deployment has are kept as a copy first.

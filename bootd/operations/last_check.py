@@ -13,12 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bootd.model.digest import Digest
 from bootd.model.documents import AvailableImage
+from bootd.model.errors import BootPartitionFullError
 from bootd.model.image import MAX_LAYERS, CachedCheck, ResolvedImage
 from bootd.store.layers import has_layer
 from bootd.sysroot import Sysroot
 
 _FILE_NAME: Final = "check.json"
 _MAX_BYTES: Final = 1 << 20
+_MAX_TEXT: Final = 4_096
 
 
 class LastCheck(BaseModel):
@@ -31,6 +33,8 @@ class LastCheck(BaseModel):
         checked: when.
         layers: the compressed size of each layer by its diff ID.
         cached: makes the next poll conditional.
+        no_room: why it could not be staged when that was tried last: ``$BOOT`` has no room; else
+            empty.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
@@ -42,6 +46,7 @@ class LastCheck(BaseModel):
     checked: datetime
     layers: Annotated[dict[Digest, int], Field(max_length=MAX_LAYERS)]
     cached: CachedCheck
+    no_room: Annotated[str, Field(max_length=_MAX_TEXT)] = ""
 
     @classmethod
     def of(cls, reference: str, resolved: ResolvedImage, checked: datetime) -> Self:
@@ -74,6 +79,11 @@ def read_last_check(sysroot: Sysroot) -> LastCheck | None:
             return LastCheck.model_validate_json(stream.read(_MAX_BYTES))
     except (FileNotFoundError, ValidationError):
         return None
+
+
+def without_room(last: LastCheck, error: BootPartitionFullError) -> LastCheck:
+    """Return the same with why it was not staged."""
+    return last.model_copy(update={"no_room": f"{error.message}. {error.hint}"[:_MAX_TEXT]})
 
 
 def write_last_check(sysroot: Sysroot, last: LastCheck) -> None:

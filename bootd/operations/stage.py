@@ -18,14 +18,19 @@ from typing import TYPE_CHECKING, Final
 from bootd.durable import temporary_name
 from bootd.model.deployment import DeploymentId
 from bootd.model.documents import StageCause, StageDocument
-from bootd.model.errors import DeniedDigestError, HeldError, NoSpaceError
+from bootd.model.errors import (
+    BootPartitionFullError,
+    DeniedDigestError,
+    HeldError,
+    NoSpaceError,
+)
 from bootd.model.etc_report import EtcReport
 from bootd.model.image import ResolvedImage
 from bootd.operations.arguments import settings_differ
 from bootd.operations.boot_repair import mend_boot
 from bootd.operations.fallback import settle_fallbacks
 from bootd.operations.host import Host
-from bootd.operations.last_check import LastCheck, write_last_check
+from bootd.operations.last_check import LastCheck, without_room, write_last_check
 from bootd.operations.progress import Phase, Progress
 from bootd.operations.pull import Pulled, missing_layers, pull
 from bootd.operations.staged import forget_staged, mark_staged
@@ -101,7 +106,11 @@ def stage(
         is_new = found.heading_for != resolved.digest
         if is_new:
             _refuse_denied(host, resolved)
-        found = _make_room(host, found, resolved)
+        try:
+            found = _make_room(host, found, resolved)
+        except BootPartitionFullError as error:
+            _keep_answer(host, wanted, resolved, checked, error)
+            raise
         pulled, image = _pull_and_compose(host, resolved, progress)
         follow = wanted if remember else None
         if not is_new:
@@ -123,7 +132,11 @@ def stage(
         from bootd.operations.collect import clean_up  # noqa: PLC0415 - the same
         from bootd.operations.deploy import deploy  # noqa: PLC0415 - the same
 
-        record, report = deploy(host, found, resolved.name, image, change)
+        try:
+            record, report = deploy(host, found, resolved.name, image, change)
+        except BootPartitionFullError as error:
+            _keep_answer(host, wanted, resolved, checked, error)
+            raise
         mark_staged(host.sysroot, record.id, follow)
         _keep_answer(host, wanted, resolved, checked)
         clean_up(host)
@@ -157,10 +170,17 @@ def _load_what_follows() -> None:
         import_module(f"bootd.operations.{name}")
 
 
-def _keep_answer(host: Host, reference: str, resolved: ResolvedImage, checked: datetime) -> None:
-    """Spare the next check what is known already."""
+def _keep_answer(
+    host: Host,
+    reference: str,
+    resolved: ResolvedImage,
+    checked: datetime,
+    error: BootPartitionFullError | None = None,
+) -> None:
+    """Spare the next check what is known already, and tell of a refusal until it is tried again."""
     if host.follows(reference):
-        write_last_check(host.sysroot, LastCheck.of(reference, resolved, checked))
+        last = LastCheck.of(reference, resolved, checked)
+        write_last_check(host.sysroot, last if error is None else without_room(last, error))
 
 
 def _follow(host: Host, found: Survey, reference: str | None) -> None:

@@ -35,6 +35,8 @@ def status(host: Host) -> StatusDocument:
     problems += boot_losses(host, found)
     denied = [one for one in host.sysroot.read_denied().denied if one.cause != ROLLED_BACK]
     last = read_last_check(host.sysroot)
+    no_room = None if last is None or last.digest == found.heading_for else last.no_room or None
+    problems += [] if no_room is None else [no_room]
     return StatusDocument(
         bootd=__version__,
         image=_followed(host),
@@ -50,6 +52,7 @@ def status(host: Host) -> StatusDocument:
         finalize_failure=found.intent.finalize_failure,
         did_not_boot=unexpected[0],
         overridden=unexpected[1],
+        no_room=no_room,
         last_fallback=denied[-1] if denied else None,
         deployments=[_describe(host, found, record, problems) for record in found.kept()],
         problems=problems,

@@ -166,7 +166,7 @@ def _back(machine: Machine) -> object:
 
 def _forget(machine: Machine) -> object:
     try:
-        return forget(machine.host, Silent(), deployment=_first(machine))
+        return forget(machine.host, Silent(), _first(machine))
     except NoSuchDeploymentError:
         return None  # The cut came after it was gone.
 

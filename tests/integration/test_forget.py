@@ -49,7 +49,7 @@ def _first(machine: Machine) -> DeploymentId:
 def _refused(machine: Machine, deployment: DeploymentId) -> DeploymentNeededError:
     before = survey(machine.sysroot)
     with pytest.raises(DeploymentNeededError) as caught:
-        forget(machine.host, Silent(), deployment=deployment)
+        forget(machine.host, Silent(), deployment)
     assert survey(machine.sysroot) == before
     return caught.value
 
@@ -60,7 +60,7 @@ def test_a_deployment_goes_wholly_and_its_edits_are_kept(machine: Machine) -> No
     machine.upgrade()
     second = machine.reboot()
     (machine.etc(first) / "only-here").write_text("an edit\n" * 20)
-    done = forget(machine.host, Silent(), deployment=first)
+    done = forget(machine.host, Silent(), first)
     assert (done.deployments, done.images, done.kernels) == ([first], 1, 1)
     assert done.freed_boot_bytes > 0
     assert not machine.sysroot.deployment(first).exists()
@@ -69,7 +69,7 @@ def test_a_deployment_goes_wholly_and_its_edits_are_kept(machine: Machine) -> No
     [copy] = copies(machine.host).copies
     assert copy.paths == ["/etc/only-here"]
     with pytest.raises(NoSuchDeploymentError):
-        forget(machine.host, Silent(), deployment=first)
+        forget(machine.host, Silent(), first)
     assert not fsck(machine.host, Silent(), repair=False).damages
     assert machine.power_on() == second
 
@@ -83,7 +83,7 @@ def test_a_shared_kernel_stays(tmp_path: Path) -> None:
     release(machine, "v2", same_as="v1")
     second = machine.upgrade()
     machine.reboot()
-    done = forget(machine.host, Silent(), deployment=first)
+    done = forget(machine.host, Silent(), first)
     assert (done.deployments, done.kernels, done.freed_boot_bytes) == ([first], 0, 0)
     assert machine.power_on() == second
 
@@ -98,7 +98,7 @@ def test_what_runs_is_staged_or_pinned_stays(machine: Machine) -> None:
     pin(machine.host, first, pinned=True)
     assert f"unpin {first}" in _refused(machine, first).hint
     with pytest.raises(InvalidArgumentError):
-        forget(machine.host, Silent(), deployment="../etc")
+        forget(machine.host, Silent(), "../etc")
 
 
 def test_the_only_fallback_of_a_trial_stays(machine: Machine) -> None:
@@ -118,7 +118,7 @@ def test_one_of_two_fallbacks_of_a_trial_may_go(machine: Machine) -> None:
     publish(machine.image, "v3")
     machine.upgrade()
     third = machine.reboot(healthy=False)
-    forget(machine.host, Silent(), deployment=second)
+    forget(machine.host, Silent(), second)
     assert [entry.deployment for entry in survey(machine.sysroot).entries] == [third, first]
     _refused(machine, first)
 
@@ -127,7 +127,7 @@ def test_what_boots_next_may_go_if_another_good_one_stays(machine: Machine) -> N
     first = _first(machine)
     second = machine.upgrade()
     finalize(machine.host, Silent())
-    forget(machine.host, Silent(), deployment=second)
+    forget(machine.host, Silent(), second)
     assert machine.power_on() == first
 
 
@@ -146,7 +146,7 @@ def test_what_failed_may_go_and_stays_denied(machine: Machine) -> None:
         boot(machine.sysroot)
     # No daemon took note of it yet.
     assert boot(machine.sysroot) == first
-    forget(machine.host, Silent(), deployment=second)
+    forget(machine.host, Silent(), second)
     assert len(machine.sysroot.read_denied().denied) == 1
     with pytest.raises(NoRollbackError):
         rollback(machine.host, Silent())
@@ -164,7 +164,7 @@ def test_without_room_for_its_edits_it_stays_in_the_store(
 
     monkeypatch.setattr(collecting, "keep_edits", full)
     with pytest.raises(NoSpaceError, match="boots no more"):
-        forget(machine.host, Silent(), deployment=first)
+        forget(machine.host, Silent(), first)
     monkeypatch.undo()
     assert machine.etc(first).is_dir()
     assert machine.power_on() == second

@@ -12,11 +12,15 @@ from support.machine import Machine
 from support.small_boot import MIB, release, small_boot
 
 from bootd.boot.kernel import kernel_damage
+from bootd.daemon.explain import explain
 from bootd.durable import Disk
+from bootd.model.config import Automatic
 from bootd.model.deployment import DeploymentId
+from bootd.model.documents import Reason
 from bootd.model.errors import BootPartitionFullError, NoRollbackError
 from bootd.model.state import DeploymentState
 from bootd.operations.bless import bless
+from bootd.operations.check import check
 from bootd.operations.collect import collect
 from bootd.operations.finalize import finalize
 from bootd.operations.fsck import fsck
@@ -193,8 +197,17 @@ def test_room_for_one_kernel_refuses_another_by_name_and_takes_the_same(
         # What was fetched is there, so the next night's refusal costs nothing.
         fetched = stage_refused(machine)
         assert "cleanup --boot" in fetched.hint
+        told = status(machine.host)
+        assert told.no_room == f"{fetched.message}. {fetched.hint}"
+        assert told.no_room in told.problems
+        why = explain(told, None, Automatic.STAGE)
+        assert why.reasons == [Reason.NO_ROOM]
+        # A check that finds the same image knows no better.
+        check(machine.host, Silent())
+        assert status(machine.host).no_room == told.no_room
         second = _upgrade(machine, "v3", same_as="v1")
         assert _bootable(machine) == [second, first]
+        assert status(machine.host).no_room is None
 
 
 def stage_refused(machine: Machine) -> BootPartitionFullError:

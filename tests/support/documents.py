@@ -105,6 +105,10 @@ DENIAL = Denial(
 )
 
 MISSED = f"{NEW_ID} was to boot and was not started: something else was"
+NO_ROOM = (
+    "kernel 6.12.50 needs 49.3 MiB on the boot partition; 3.2 MiB of 123.7 MiB are free. Held by "
+    f"{OLD_ID} (running): 49.1 MiB; EFI/debian: 6.1 MiB. 'bootctl-py cleanup --boot' lists all."
+)
 OVERRIDDEN = f"{OLD_ID} boots next, and not {NEW_ID}: an EFI variable says so"
 
 OLD_DEPLOYMENT = DeploymentStatus(
@@ -161,12 +165,14 @@ STATUS = StatusDocument(
     finalize_failure="no space left on $BOOT",
     did_not_boot=MISSED,
     overridden=OVERRIDDEN,
+    no_room=NO_ROOM,
     last_fallback=DENIAL,
     deployments=[OLD_DEPLOYMENT, NEW_DEPLOYMENT],
     problems=[
         "/sysroot/bootd/deployments/0000000000000000.1/deployment.json is not JSON",
         MISSED,
         OVERRIDDEN,
+        NO_ROOM,
     ],
 )
 
@@ -426,6 +432,7 @@ SAMPLES: dict[str, BaseModel] = {
         finalize_failure="no space left on $BOOT",
         did_not_boot=MISSED,
         overridden=OVERRIDDEN,
+        no_room=NO_ROOM,
         reasons=list(Reason),
     ),
     "Lint": LintDocument(

@@ -13,6 +13,7 @@ _SENTENCES: Final[dict[Reason, str]] = {
     Reason.NO_IMAGE: "It follows no image: 'bootctl-py switch REFERENCE' sets one.",
     Reason.UNREADABLE: "Something is not as it should be: 'bootctl-py status' names it.",
     Reason.DENIED: "The available image failed here before: 'bootctl-py denied allow' lifts that.",
+    Reason.NO_ROOM: "The kernel of the available image has no room on the boot partition.",
     Reason.HELD: "Automatic upgrades are held: 'bootctl-py release' lets them go on.",
     Reason.FINALIZE_FAILED: "The last shutdown could not make the staged deployment bootable.",
     Reason.DID_NOT_BOOT: "What was to boot when the machine started last was not started.",
@@ -35,6 +36,8 @@ def render_explanation(document: ExplanationDocument, style: Style) -> str:
         parts.append(style.warning(f"At shutdown: {printable(document.finalize_failure)}"))
     notes = (document.did_not_boot, document.overridden)
     parts += [style.warning(f"{printable(note)}.") for note in notes if note]
+    if document.no_room:
+        parts.append(style.warning(printable(document.no_room)))
     found = (document.denial, document.last_fallback)
     denials = {denial.digest: denial for denial in found if denial is not None}
     parts += [render_denial(denial, style) for denial in denials.values()]

@@ -102,7 +102,9 @@ def next_steps(document: StatusDocument) -> Iterator[tuple[str, str]]:
         yield "bootctl-py why", "see what failed"
     elif document.did_not_boot or document.overridden:
         yield "bootctl-py why", "see what keeps updates from booting"
-    if set(document.problems) - {document.did_not_boot, document.overridden}:
+    if document.no_room:
+        yield "bootctl-py cleanup --boot", "see what holds the room for an update"
+    if set(document.problems) - {document.did_not_boot, document.overridden, document.no_room}:
         yield "bootctl-py fsck", "find out what else is damaged"
 
 
