@@ -296,6 +296,15 @@ class Sysroot:
                     return int(opened.name)
         raise InternalError(f"what writes to {self.store} does not hold its lock")
 
+    def this_boot(self) -> str:
+        """Return what tells this boot from all others.
+
+        Raises:
+            WriteFailedError: the kernel does not say.
+        """
+        with storage_errors("read", self.boot_id):
+            return self.boot_id.read_text(encoding="ascii", errors="replace").strip()
+
     def booted(self) -> DeploymentId | None:
         """Return the deployment this kernel was started for, or None on a foreign system."""
         try:

@@ -45,7 +45,7 @@ def await_boot(sysroot: Sysroot, deployment: DeploymentId) -> None:
         overridden = found.named(found.loader.now.name) != deployment
         awaited = AwaitedBoot(
             deployment=deployment,
-            since=_this_boot(sysroot),
+            since=sysroot.this_boot(),
             override=_bounded(reason(found.loader.now)) if overridden else "",
             postponed=overridden and found.queued == deployment,
         )
@@ -62,7 +62,7 @@ def settle_awaited(sysroot: Sysroot) -> Miss | None:
     """
     found = survey(sysroot)
     awaited = found.intent.awaited
-    if awaited is None or found.booted is None or awaited.since == _this_boot(sysroot):
+    if awaited is None or found.booted is None or awaited.since == sysroot.this_boot():
         return None
     if not _is_waited_for(found, awaited):
         _write(sysroot, found, None)
@@ -71,7 +71,7 @@ def settle_awaited(sysroot: Sysroot) -> Miss | None:
         return None
     if awaited.postponed:
         _write(
-            sysroot, found, AwaitedBoot(deployment=awaited.deployment, since=_this_boot(sysroot))
+            sysroot, found, AwaitedBoot(deployment=awaited.deployment, since=sysroot.this_boot())
         )
         return None
     cause = _bounded(awaited.override or _cause(sysroot, found, awaited.deployment))
@@ -120,7 +120,3 @@ def _write(sysroot: Sysroot, found: Survey, awaited: AwaitedBoot | None) -> None
 
 def _bounded(text: str) -> str:
     return text[:_MOST_TEXT]
-
-
-def _this_boot(sysroot: Sysroot) -> str:
-    return sysroot.boot_id.read_text(encoding="ascii", errors="replace").strip()

@@ -23,6 +23,7 @@ from bootd.model.etc_report import etc_path
 from bootd.model.tree import Node
 from bootd.operations.host import Host
 from bootd.operations.record import read_record
+from bootd.operations.trusted_time import time_of_expiry, time_of_record
 
 _ARCHIVE: Final = ".tar.gz"
 _RECORD: Final = ".json"
@@ -77,7 +78,7 @@ def keep_copy(
         name=name,
         deployment=deployment,
         reason=reason,
-        created=host.clock.now(),
+        created=time_of_record(host),
         size=archive.stat().st_size,
         paths=paths[:MAX_PATHS],
         more_paths=max(0, len(paths) - MAX_PATHS),
@@ -120,12 +121,14 @@ def read_copy(host: Host, name: str) -> EtcCopy:
 def expire(host: Host, spared: str | None = None) -> None:
     """Remove copies that are too old, then the oldest until all are small enough, and leftovers.
 
+    A clock that is wrong in this boot makes none of them old.
+
     Args:
         host: the machine, locked by the caller.
         spared: one that stays in any case, because it was made just now.
     """
     settings = host.configuration.etc
-    oldest = host.clock.now() - timedelta(days=settings.keep_days)
+    oldest = time_of_expiry(host) - timedelta(days=settings.keep_days)
     room = settings.keep_mib << 20
     known = set()
     for one in copies(host).copies:

@@ -20,6 +20,7 @@ from bootd.operations.fallback import Fallback, settle_fallbacks
 from bootd.operations.host import Host
 from bootd.operations.staged import forget_staged
 from bootd.operations.survey import survey
+from bootd.operations.trusted_time import time_of_record
 from bootd.sysroot import Sysroot
 
 
@@ -50,6 +51,7 @@ def recover(host: Host) -> Recovery:
         done = [*healed, *_remove_leftovers(host.sysroot), *_settle_intent(host.sysroot)]
         fallbacks = tuple(settle_fallbacks(host))
         missed = settle_awaited(host.sysroot)
+        time_of_record(host)
         _, mended = mend_boot(host, survey(host.sysroot))
         return Recovery((*done, *mended), fallbacks, missed)
 

@@ -41,7 +41,7 @@ def importing(sysroot: Sysroot) -> Iterator[None]:
         NoSpaceError, WriteFailedError: the disk is in the way.
     """
     mark = sysroot.store / MARK_NAME
-    boot_id = sysroot.boot_id.read_text(encoding="ascii").strip()
+    boot_id = sysroot.this_boot()
     found = _marked_boot(mark)
     if found not in (None, boot_id):
         count, size = sweep_objects(sysroot, referenced_objects(sysroot))
