@@ -17,7 +17,7 @@ from bootd.etc.decide import Plan, decide
 from bootd.etc.descriptors import opened_folder
 from bootd.etc.policy import NO_POLICIES, EtcPolicies
 from bootd.etc.report import make_report
-from bootd.etc.settle import settle_accounts
+from bootd.etc.settle import Elsewhere, settle_accounts
 from bootd.etc.settle_text import settle_text
 from bootd.etc.snapshot import Snapshot, scan_folder
 from bootd.etc.write import Source, empty_folder, remove_entries, write_tree
@@ -49,6 +49,8 @@ def preview_merge(
     theirs: Directory,
     contents: Contents,
     policies: EtcPolicies = NO_POLICIES,
+    *,
+    elsewhere: Elsewhere | None = None,
 ) -> Preview:
     """Say what `merge` would do now, writing nothing.
 
@@ -58,6 +60,7 @@ def preview_merge(
         theirs: ``/usr/etc`` of the new image.
         contents: how contents are measured, and those of account databases and texts opened.
         policies: what becomes of files that both sides changed.
+        elsewhere: accounts that the images have below ``/usr/lib``.
 
     Raises:
         EtcTooLargeError: see `scan_folder`.
@@ -65,7 +68,8 @@ def preview_merge(
     """
     with opened_folder(mine) as source, account_lock(source) as remarks:
         snapshot = scan_folder(mine, contents, (base, theirs))
-        plan, notes = _plan((base, snapshot.root, theirs), source, contents, policies)
+        trees = base, snapshot.root, theirs
+        plan, notes = _plan(trees, source, contents, policies, elsewhere)
     notes += _fixed(snapshot) + remarks
     return Preview(make_report(plan, mine, contents, notes, policies), snapshot.root)
 
@@ -127,6 +131,7 @@ def merge_trees(
     target: Path,
     *,
     policies: EtcPolicies = NO_POLICIES,
+    elsewhere: Elsewhere | None = None,
 ) -> MergedTrees:
     """Build the merged ``/etc`` in `target`, a new or empty folder; it is not yet durable.
 
@@ -147,7 +152,8 @@ def merge_trees(
         attempt = 1
         while True:
             snapshot = scan_folder(mine, contents, (base, theirs))
-            plan, notes = _plan((base, snapshot.root, theirs), source, contents, policies)
+            trees = base, snapshot.root, theirs
+            plan, notes = _plan(trees, source, contents, policies, elsewhere)
             notes += write_tree(plan.root, descriptor, target, Source(source, contents))
             changing = snapshot.changed(mine)
             if not changing or attempt == MAX_ATTEMPTS:
@@ -166,10 +172,11 @@ def _plan(
     source: int,
     contents: Contents,
     policies: EtcPolicies,
+    elsewhere: Elsewhere | None = None,
 ) -> tuple[Plan, list[EtcNote]]:
     """Decide by whole files, then by records, then by policy."""
     plan = decide(*sides)
-    notes = settle_accounts(plan, sides, source, contents)
+    notes = settle_accounts(plan, sides, source, contents, elsewhere or Elsewhere())
     notes += settle_text(plan, source, contents, policies)
     if policies.problem:
         notes.append(EtcNote(path="/etc", kind=NoteKind.RULES, detail=policies.problem))

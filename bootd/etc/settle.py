@@ -7,10 +7,12 @@ several. Without passwd and group as regular files on each side the whole-file r
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
-from bootd.etc.accounts.merge import Merged, merge_accounts
+from bootd.etc.accounts.elsewhere import clashes_elsewhere
+from bootd.etc.accounts.findings import Finding
+from bootd.etc.accounts.merge import merge_accounts
 from bootd.etc.accounts.records import DATABASES, GROUP, PASSWD
 from bootd.etc.compare import same_content
 from bootd.etc.contents import Contents
@@ -19,12 +21,30 @@ from bootd.etc.descriptors import chunks_of, closing, open_file
 from bootd.model.etc_report import ConflictKind, EtcNote, NoteKind, etc_path
 from bootd.model.tree import Directory, RegularFile
 
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """Accounts that images have below ``/usr/lib``, and not in ``/etc`` (nss-altfiles).
+
+    Attributes:
+        base: passwd and group of the image that the machine runs, where it has such.
+        theirs: those of the new one.
+    """
+
+    base: dict[str, bytes] = field(default_factory=dict)
+    theirs: dict[str, bytes] = field(default_factory=dict)
+
+
 MAX_DATABASE: Final = 16 << 20
 """Largest account database, in bytes, that is merged by record."""
 
 
 def settle_accounts(
-    plan: Plan, sides: tuple[Directory, Directory, Directory], mine: int, contents: Contents
+    plan: Plan,
+    sides: tuple[Directory, Directory, Directory],
+    mine: int,
+    contents: Contents,
+    elsewhere: Elsewhere,
 ) -> list[EtcNote]:
     """Put the merged account databases into a plan, with their conflicts; return the notes.
 
@@ -33,6 +53,7 @@ def settle_accounts(
         sides: base, mine and theirs.
         mine: a descriptor of the machine's ``/etc``.
         contents: where image files come from.
+        elsewhere: accounts that the images have below ``/usr/lib``.
 
     Raises:
         DamagedObjectError: a content of an image is missing.
@@ -40,8 +61,9 @@ def settle_accounts(
     versions = {
         name: Versions(*(side.entries.get(name.encode()) for side in sides)) for name in DATABASES
     }
+    clashes = clashes_elsewhere(_databases_of(mine), elsewhere.base, elsewhere.theirs)
     if all(same_content(one.base, one.theirs) for one in versions.values()):
-        return []
+        return _tell(plan, clashes, versions)
     read: tuple[dict[str, bytes], dict[str, bytes], dict[str, bytes]] = {}, {}, {}
     for name, three in versions.items():
         for side, node, found in zip((None, mine, None), three, read, strict=True):
@@ -51,15 +73,15 @@ def settle_accounts(
         if three.base is None and three.mine is None and name in read[2]:
             read[1][name] = b""
     if not all({PASSWD, GROUP} <= side.keys() for side in read):
-        return []
-    merged = merge_accounts(*read)
+        return _tell(plan, clashes, versions)
+    merged = merge_accounts(*read, elsewhere.theirs)
     for name, data in merged.contents.items():
         _put(plan, versions[name], name.encode(), data, (read[1][name], read[2][name]))
-    return _tell(plan, merged, versions)
+    return _tell(plan, [*merged.findings, *clashes], versions)
 
 
 def accounts_to_come(
-    base: Directory, mine: int, theirs: Directory, contents: Contents
+    base: Directory, mine: int, theirs: Directory, contents: Contents, elsewhere: Elsewhere
 ) -> dict[str, bytes]:
     """Return the account databases that a merge would leave, as far as they can be read.
 
@@ -68,6 +90,7 @@ def accounts_to_come(
         mine: a descriptor of the machine's ``/etc``.
         theirs: the new defaults.
         contents: where image files come from.
+        elsewhere: accounts that the images have below ``/usr/lib``.
 
     Raises:
         DamagedObjectError: a content of an image is missing.
@@ -77,7 +100,7 @@ def accounts_to_come(
     if before == there or not all({PASSWD, GROUP} <= side.keys() for side in (before, here, there)):
         return here
     absent = dict.fromkeys(there.keys() - here.keys() - before.keys(), b"")
-    return {**here, **merge_accounts(before, {**here, **absent}, there).contents}
+    return {**here, **merge_accounts(before, {**here, **absent}, there, elsewhere.theirs).contents}
 
 
 def databases_in(defaults: Directory, contents: Contents) -> dict[str, bytes]:
@@ -133,9 +156,9 @@ def _replace(outcome: Outcome, content: RegularFile, side: Side) -> None:
     )
 
 
-def _tell(plan: Plan, merged: Merged, versions: dict[str, Versions]) -> list[EtcNote]:
+def _tell(plan: Plan, findings: list[Finding], versions: dict[str, Versions]) -> list[EtcNote]:
     notes = []
-    for one in merged.findings:
+    for one in findings:
         path = one.database.encode()
         if one.conflict:
             found = Conflict(path, ConflictKind.ACCOUNT, versions[one.database], one.text)

@@ -23,6 +23,7 @@ from bootd.etc.folder_contents import FolderContents
 from bootd.etc.merge import merge, planned_tree
 from bootd.etc.policy import EtcPolicies
 from bootd.etc.report import describe
+from bootd.etc.settle import Elsewhere
 from bootd.etc.snapshot import scan_folder
 from bootd.model.deployment import DeploymentId
 from bootd.model.etc_change import CopyReason
@@ -30,7 +31,7 @@ from bootd.model.etc_policy import EtcRules
 from bootd.model.etc_report import EtcReport, etc_path, unescape
 from bootd.model.tree import Directory, Node, lookup, walk
 from bootd.operations.etc_copies import keep_copy
-from bootd.operations.etc_merge import Sides, defaults_in
+from bootd.operations.etc_merge import Sides, accounts_elsewhere, defaults_in
 from bootd.operations.etc_moment import Edits, fingerprint, read_edits
 from bootd.operations.host import Host
 from bootd.store.contents import StoreContents
@@ -111,7 +112,9 @@ def _sides(host: Host, left: DeploymentId, target: DeploymentId) -> Iterator[Sid
         theirs = scan_folder(waiting, store, (base, scan_folder(mine).root)).root
         contents = FolderContents(waiting, walk(theirs), store)
         began = _began_with(host, left, base, theirs, waiting)
-        yield Sides(left, began, mine, theirs, contents, policies)
+        known = accounts_elsewhere(host.sysroot.deployment(target) / EROFS_NAME, store)
+        elsewhere = Elsewhere(known, known)
+        yield Sides(left, began, mine, theirs, contents, policies, elsewhere)
 
 
 def _began_with(

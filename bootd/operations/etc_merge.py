@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from bootd.etc.accounts.records import GROUP, PASSWD
 from bootd.etc.contents import Contents
 from bootd.etc.merge import first_etc, merge_trees, preview_merge
 from bootd.etc.policy import EtcPolicies, parse_rules
 from bootd.etc.report import with_notes
+from bootd.etc.settle import MAX_DATABASE, Elsewhere
 from bootd.model.deployment import DeploymentId
 from bootd.model.errors import DamagedImageError, InvalidConfigurationError
 from bootd.model.etc_change import Undecided
@@ -33,6 +35,8 @@ from bootd.store.image import EROFS_NAME
 DEFAULTS: Final = b"usr/etc"
 RULES: Final = b"usr/lib/bootd/etc.toml"
 """What an image says about its own ``/etc``; read out of the image that is to come."""
+_ELSEWHERE: Final = {PASSWD: b"usr/lib/passwd", GROUP: b"usr/lib/group"}
+"""Where images keep accounts that are none of the machine's (nss-altfiles)."""
 _MAX_RULES: Final = 65_536
 
 
@@ -46,6 +50,7 @@ class Sides:
     theirs: Directory
     contents: Contents
     policies: EtcPolicies
+    elsewhere: Elsewhere
 
 
 @contextmanager
@@ -88,6 +93,21 @@ def image_rules(erofs: Path, contents: StoreContents) -> tuple[EtcRules, str]:
             return EtcRules(), f"/{RULES.decode()} of the image: {error.message}"
 
 
+def accounts_elsewhere(erofs: Path, contents: StoreContents) -> dict[str, bytes]:
+    """Return passwd and group below ``/usr/lib`` of an image, where it has such.
+
+    Raises:
+        DamagedImageError, DamagedObjectError: the image cannot be read.
+    """
+    with ErofsImage.open(erofs) as image:
+        nodes = {name: image.lookup(path) for name, path in _ELSEWHERE.items()}
+    return {
+        name: contents.read(node)
+        for name, node in nodes.items()
+        if isinstance(node, RegularFile) and node.size <= MAX_DATABASE
+    }
+
+
 @contextmanager
 def sides(
     host: Host, found: Survey, erofs: Path, content: bytes | None = None
@@ -110,7 +130,10 @@ def sides(
     with defaults_in(booted_erofs) as base, defaults_in(erofs, content) as theirs:
         rules, problem = image_rules(erofs, contents)
         policies = EtcPolicies.of(host.configuration.etc, rules, problem)
-        yield Sides(current, base, mine, theirs, contents, policies)
+        elsewhere = Elsewhere(
+            accounts_elsewhere(booted_erofs, contents), accounts_elsewhere(erofs, contents)
+        )
+        yield Sides(current, base, mine, theirs, contents, policies, elsewhere)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +169,14 @@ def trial_merge(host: Host, found: Survey, erofs: Path, content: bytes | None = 
     with sides(host, found, erofs, content) as three:
         if three is None:
             return Trial(EtcReport(), Edits())
-        now = preview_merge(three.base, three.mine, three.theirs, three.contents, three.policies)
+        now = preview_merge(
+            three.base,
+            three.mine,
+            three.theirs,
+            three.contents,
+            three.policies,
+            elsewhere=three.elsewhere,
+        )
         return Trial(now.report, edits_in(three.base, now.mine, three.mine, three.contents))
 
 
@@ -159,7 +189,13 @@ def merge_into(host: Host, found: Survey, staged: DeploymentId, target: Path) ->
                 first_etc(theirs, StoreContents(host.sysroot), target)
             return Merged(EtcReport(), [], Edits())
         trees = merge_trees(
-            three.base, three.mine, three.theirs, three.contents, target, policies=three.policies
+            three.base,
+            three.mine,
+            three.theirs,
+            three.contents,
+            target,
+            policies=three.policies,
+            elsewhere=three.elsewhere,
         )
         edits = edits_in(three.base, trees.mine, three.mine, three.contents)
         late = late_edits(read_edits(host.sysroot, staged), edits)

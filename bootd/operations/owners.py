@@ -11,30 +11,24 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from bootd.durable import storage_errors, temporary_name
 from bootd.etc.account_lock import account_lock
 from bootd.etc.accounts.owners import Numbers, owners_of
 from bootd.etc.accounts.records import GROUP, PASSWD
 from bootd.etc.descriptors import opened_folder
-from bootd.etc.settle import MAX_DATABASE, accounts_to_come, databases_in
+from bootd.etc.settle import accounts_to_come, databases_in
 from bootd.model.deployment import DeploymentRecord
 from bootd.model.errors import NoVerityError
 from bootd.model.etc_report import EtcNote, NoteKind
-from bootd.model.tree import RegularFile
 from bootd.operations.etc_merge import sides
 from bootd.operations.host import Host
 from bootd.operations.survey import Survey
 from bootd.store.contents import StoreContents
-from bootd.store.erofs import ErofsImage
 from bootd.store.erofs.owners import map_owners
 from bootd.store.image import EROFS_NAME, image_path
 from bootd.store.measuring import measure
 from bootd.store.verity import enable_verity, verity_digest
-
-_ELSEWHERE: Final = {PASSWD: b"usr/lib/passwd", GROUP: b"usr/lib/group"}
-"""Where images keep accounts that are none of the machine's (nss-altfiles)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,19 +171,8 @@ def _numbers(host: Host, found: Survey, erofs: Path) -> tuple[Numbers, Numbers] 
         if three is None:
             return None
         with opened_folder(three.mine) as etc, account_lock(etc):
-            coming = accounts_to_come(three.base, etc, three.theirs, contents)
-        own = databases_in(three.theirs, contents)
-    elsewhere = _databases_elsewhere(erofs, contents)
+            coming = accounts_to_come(three.base, etc, three.theirs, contents, three.elsewhere)
+        own, elsewhere = databases_in(three.theirs, contents), three.elsewhere.theirs
     if PASSWD not in coming or GROUP not in coming:
         return None
     return Numbers.of(own, elsewhere), Numbers.of(coming, elsewhere)
-
-
-def _databases_elsewhere(erofs: Path, contents: StoreContents) -> dict[str, bytes]:
-    with ErofsImage.open(erofs) as image:
-        nodes = {name: image.lookup(path) for name, path in _ELSEWHERE.items()}
-    return {
-        name: contents.read(node)
-        for name, node in nodes.items()
-        if isinstance(node, RegularFile) and node.size <= MAX_DATABASE
-    }

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from support.etc_trees import MemoryContents, folder, lay_out
 
+from bootd.etc.accounts.elsewhere import clashes_elsewhere
 from bootd.etc.accounts.merge import merge_accounts
 from bootd.etc.merge import merge, preview_merge
 
@@ -173,3 +174,40 @@ def test_the_merge_of_etc_uses_it(tmp_path: Path) -> None:
     assert {name: (tmp_path / "target" / name).read_bytes() for name in BASE} == expected
     assert ("/etc/passwd", "account") in [(one.path, one.kind) for one in report.notes]
     assert preview == report
+
+
+LIB = {
+    "passwd": b"gdm:x:42:42::/:/sbin/nologin\noper:x:500:500::/:/bin/sh\n",
+    "group": b"gdm:x:42:\noper:x:500:\n",
+}
+
+
+def test_shadow_rows_of_users_below_usr_stay() -> None:
+    base = edited(
+        BASE, ("shadow", b"", b"gdm:*:1::::::\noper:*:1::::::\n"), ("gshadow", b"", b"oper:*::\n")
+    )
+    mine = edited(base, ("shadow", b"oper:*:1", b"oper:$y$here:2"))
+    theirs = edited(base, ("group", b"", b"new:x:50:\n"), ("shadow", b"", b"late:*:1::::::\n"))
+    lib = {**LIB, "passwd": LIB["passwd"] + b"late:x:501:501::/:/bin/sh\n"}
+    merged = merge_accounts(base, mine, theirs, lib)
+    shadow = merged.contents["shadow"]
+    assert b"gdm:*:1:" in shadow
+    assert b"oper:$y$here:2:" in shadow
+    assert b"late:*:1:" in shadow
+    assert b"oper:*::" in merged.contents["gshadow"]
+    assert merge_accounts(base, merged.contents, theirs, lib).contents == merged.contents
+    without = merge_accounts(base, mine, theirs).contents["shadow"]
+    assert b"gdm" not in without
+
+
+def test_ids_below_usr_that_somebody_else_has_are_told_once() -> None:
+    mine = edited(MINE, ("passwd", b"", b"svc:x:42:9::/:/n\n"), ("group", b"", b"svc:x:500:\n"))
+    found = clashes_elsewhere(mine, {}, LIB)
+    assert [one.conflict for one in found] == [True, True]
+    starts = ("user 'gdm': in /usr/lib/passwd", "group 'oper': in /usr/lib/group")
+    assert all(one.text.startswith(start) for one, start in zip(found, starts, strict=True))
+    assert all("which belongs to 'svc' here" in one.text for one in found)
+    assert clashes_elsewhere(mine, LIB, LIB) == []
+    assert clashes_elsewhere(MINE, {}, LIB) == []
+    # The same name in both places is one account.
+    assert clashes_elsewhere(edited(MINE, ("passwd", b"", b"gdm:x:42:9::/:/n\n")), {}, LIB) == []

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from bootd.etc.accounts.findings import WORD, Finding
 from bootd.etc.accounts.ranges import merge_ranges
 from bootd.etc.accounts.records import (
     DATABASES,
@@ -38,7 +39,6 @@ from bootd.etc.accounts.rows import RowMerge, shown
 Databases = Mapping[str, bytes]
 
 _SHADOWS: Final = {PASSWD: SHADOW, GROUP: GSHADOW}
-_WORD: Final = {PASSWD: "user", SHADOW: "user", GROUP: "group", GSHADOW: "group"}
 _WAY_OUT: Final = {
     PASSWD: "once it runs, 'useradd --system NAME' gives it a free id",
     GROUP: "once it runs, 'groupadd --system NAME' gives it a free id",
@@ -51,15 +51,6 @@ _LOGIN_IDS: Final = range(1_000, 60_000)
 _LOCKED_ROW: Final = {SHADOW: b":!*:::::::", GSHADOW: b":!*::"}
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something to tell about a database; a conflict is what somebody may have to decide."""
-
-    database: str
-    text: str
-    conflict: bool
-
-
 @dataclass(slots=True)
 class Merged:
     """The merged databases and what there is to say."""
@@ -68,8 +59,17 @@ class Merged:
     findings: list[Finding]
 
 
-def merge_accounts(base: Databases, mine: Databases, theirs: Databases) -> Merged:
+def merge_accounts(
+    base: Databases, mine: Databases, theirs: Databases, elsewhere: Databases | None = None
+) -> Merged:
     """Merge the databases that mine and theirs have; passwd and group have to be among them.
+
+    Args:
+        base: the defaults that the machine ran with.
+        mine: what it has.
+        theirs: the new defaults.
+        elsewhere: passwd and group below ``/usr/lib`` of the new image (nss-altfiles); whom they
+            name may have rows of shadow and gshadow in ``/etc``.
 
     Where one side changed none of them the other's are the result, byte for byte; but that ids
     never change holds even where the machine changed nothing.
@@ -83,7 +83,8 @@ def merge_accounts(base: Databases, mine: Databases, theirs: Databases) -> Merge
         return Merged(there, [])
     sides = before, here, there
     tables = [{name: read_table(name, side[name]) for name in names} for side in sides]
-    merged = _Merging(tables[0], tables[1], tables[2]).run(before, here, there)
+    known = {name: set(read_table(name, data).rows) for name, data in (elsewhere or {}).items()}
+    merged = _Merging(tables[0], tables[1], tables[2], known).run(before, here, there)
     if merged.contents == before and not _has_moved_ids(before, there):
         # Healed, mine is as the defaults were; a merge of that would take theirs, so this one does.
         merged = Merged(there, merged.findings)
@@ -106,6 +107,7 @@ class _Merging:
     base: dict[str, Table]
     mine: dict[str, Table]
     theirs: dict[str, Table]
+    elsewhere: dict[str, set[bytes]]
     rows: dict[str, dict[bytes, Row]] = field(default_factory=dict)
     gone: dict[str, set[bytes]] = field(default_factory=dict)
     left_out: dict[str, set[bytes]] = field(default_factory=dict)
@@ -330,17 +332,18 @@ class _Merging:
         """Merge shadow or gshadow: one row for each name that is looked up there, and no other."""
         _, mine, theirs = self._rows(shadow)
         self.rows[shadow] = {}
-        for name, row in self.rows[database].items():
+        known = dict.fromkeys(self.elsewhere.get(database, ())) | self.rows[database]
+        for name, row in known.items():
             if name in mine:
                 merged = self._merge_row(shadow, name) if name in theirs else mine[name]
                 self.rows[shadow][name] = merged
             elif name in theirs:
                 self.rows[shadow][name] = theirs[name]
-            elif row[PASSWORD] == b"x":
+            elif row is not None and row[PASSWORD] == b"x":
                 self.rows[shadow][name] = self._locked_row(shadow, name, row)
                 self._tell(shadow, name, "it had no row; it has a locked one now", conflict=False)
         for name in mine.keys() - self.rows[shadow].keys() - self.gone[database]:
-            text = f"a row without a {_WORD[database]} was dropped"
+            text = f"a row without a {WORD[database]} was dropped"
             self._tell(shadow, name, text, conflict=False)
         for name in self.mine[shadow].doubled:
             self._tell(shadow, name, "a further row was dropped; the first counts", conflict=False)
@@ -392,7 +395,7 @@ class _Merging:
         return self.base[database].rows, self.mine[database].rows, self.theirs[database].rows
 
     def _tell(self, database: str, name: bytes, text: str, *, conflict: bool) -> None:
-        text = f"{_WORD[database]} {shown(name)}: {text}"
+        text = f"{WORD[database]} {shown(name)}: {text}"
         self.findings.append(Finding(database, text, conflict=conflict))
 
 
