@@ -243,6 +243,8 @@ def install(
     _fill_var(sysroot, layout.var, image.contents)
     places = install_loader(sysroot, image.contents.read(loader), architecture)
     warnings += [f"{other}." for other in places.others]
+    if not places.names:
+        warnings.append("No name for a boot loader was free: only one of those can start this.")
     warnings += default_of_others(sysroot)
     sysroot.disk.remove_file(_mark(sysroot))
     return InstallDocument(

@@ -531,6 +531,20 @@ def test_programs_of_others_on_the_esp_are_left_alone(tmp_path: Path, settings: 
         assert settled == b"timeout 3\ndefault bootd-*\neditor no\n"
 
 
+def test_an_esp_without_a_free_name_for_a_loader_is_told(
+    tmp_path: Path, settings: Settings, firmware: Firmware
+) -> None:
+    taken = ("EFI/BOOT/BOOTX64.EFI", "EFI/systemd/systemd-bootx64.efi")
+    with two_file_systems(tmp_path, ("mkfs.ext4", "-q"), "defaults") as (root, esp, _):
+        for name in (*taken, "EFI/bootd/systemd-bootx64.efi"):
+            (esp / name).parent.mkdir(parents=True, exist_ok=True)
+            (esp / name).write_bytes(b"MZ of a machine that was here before")
+        document = install_to_filesystem(root, esp, settings, Silent(), firmware=firmware)
+        assert (document.loader, document.firmware_entries) == (None, [])
+        assert [one.split()[0] for one in document.warnings[:-1]] == list(taken)[::-1]
+        assert document.warnings[-1].startswith("No name for a boot loader was free")
+
+
 def test_folders_that_are_no_mount_points_are_refused(tmp_path: Path, settings: Settings) -> None:
     with two_file_systems(tmp_path, ("mkfs.ext4", "-q"), "defaults") as (root, esp, _):
         (root / "below").mkdir()
