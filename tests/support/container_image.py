@@ -18,8 +18,24 @@ from support.vm_packages import CHECKOUT, debian_packages
 OS = "os"
 _BASE = f"docker.io/library/debian:{SUITE}"
 _RECIPE = CHECKOUT / "packaging/container"
-_MORE = ("attr", "ca-certificates", "fsverity", "iproute2", "nano", "procps")
+_MORE = (
+    *("attr", "ca-certificates", "fsverity", "iproute2", "mdadm", "nano", "procps"),
+    "systemd-boot-tools",
+)
 """What the tests in virtual machines use."""
+_ANYWAY = (
+    *("dbus", "diffutils", "dosfstools", "dracut", "e2fsprogs", "polkitd", "python3-dbus-next"),
+    *(
+        "python3-isal",
+        "python3-pydantic",
+        "python3-requests",
+        "python3-systemd",
+        "python3-zstandard",
+    ),
+    *("systemd-boot-efi", "systemd-sysv"),
+)
+"""What the Containerfile and bootd's packages install in any case: in the base it is installed once
+and not for each change of bootd."""
 _BUILD_SECONDS = 1_800.0
 
 
@@ -34,30 +50,33 @@ def container_image(*packages: str) -> Path:
     """
     recipe = [path for path in sorted(_RECIPE.iterdir()) if path.is_file()]
     wanted = " ".join([*_MORE, *packages])
-    digest = digest_of(debian_packages().name, _base().parent.name, wanted, Path(__file__), *recipe)
-    build = partial(_build, packages=wanted)
+    base = _base(wanted)
+    digest = digest_of(debian_packages().name, base.parent.name, wanted, Path(__file__), *recipe)
+    build = partial(_build, base=base, packages=wanted)
     return cached_folder("container-image", digest, build) / "layout"
 
 
-def _base() -> Path:
-    digest = digest_of(SUITE, architecture())
-    return cached_folder("container-base", digest, _bootstrap) / "base.tar"
+def _base(packages: str) -> Path:
+    wanted = ",".join([kernel_package(), *_ANYWAY, *packages.split()])
+    digest = digest_of(SUITE, architecture(), wanted)
+    build = partial(_bootstrap, packages=wanted)
+    return cached_folder("container-base", digest, build) / "base.tar"
 
 
-def _bootstrap(folder: Path) -> None:
+def _bootstrap(folder: Path, packages: str) -> None:
     # As in published images, nothing is of the machine that built it.
     forget = 'rm -f "$1/etc/hostname" "$1/etc/resolv.conf"'
     options = ("--skip=output/dev", f"--customize-hook={forget}")
-    bootstrap(folder / "base.tar", "ca-certificates", *options)
+    bootstrap(folder / "base.tar", packages, *options)
 
 
-def _build(folder: Path, packages: str) -> None:
+def _build(folder: Path, base: Path, packages: str) -> None:
     context = folder / "context"
     shutil.copytree(_RECIPE, context, ignore=shutil.ignore_patterns("packages"))
     shutil.copytree(debian_packages(), context / "packages")
     storage = folder / "storage"
     container = _buildah(storage, "from", "scratch")
-    _buildah(storage, "add", "--quiet", container, str(_base()))
+    _buildah(storage, "add", "--quiet", container, str(base))
     _buildah(storage, "commit", "--quiet", "--rm", container, _BASE)
     arguments = (f"KERNEL={kernel_package()}", f"PACKAGES={packages}")
     options = ("--isolation=chroot", "--pull=never", f"--tag={OS}")
