@@ -14,6 +14,9 @@ tag           what is in it beyond the operating system and what the tests need
 ``hangs``     a unit before ``multi-user.target`` never ends; the deadline is two minutes
 ``kernel``    another kernel: the initramfs has another digest
 ``kernel2``   the same one in another version
+``k1``…``k5`` a kernel of its own, which no other version has
+``k-panics``  the same, and it panics
+``loader``    a systemd-boot that says it is of a later version
 ``init``      another init, in an object that no other version has
 ``newer``     a later bootd
 ============= ======================================================================================
@@ -21,10 +24,14 @@ tag           what is in it beyond the operating system and what the tests need
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+from bootd.boot.loader_install import LOADER_FOLDER
 from bootd.process import run
 from support.cache import cached_folder, digest_of
 from support.container_image import OS, container_image
@@ -32,6 +39,9 @@ from support.layered_image import LayeredImage, drop_unreachable
 from support.vm import REGISTRY
 
 NEWER_BOOTD = "999.0"
+NEWER_LOADER = "999"
+"""The first number of a later systemd-boot's version; it has three digits."""
+OWN_KERNELS = ("k1", "k2", "k3", "k4", "k5")
 _BUILD_SECONDS = 1_800.0
 _AGENT = Path(__file__).with_name("vm_agent.py")
 _AGENT_UNIT = """\
@@ -101,7 +111,7 @@ class Tree:
 
     def __init__(self, rootfs: Path) -> None:
         self.rootfs = rootfs
-        self._before: dict[Path, bytes | None] = {}
+        self._before: dict[Path, tuple[bytes, os.stat_result] | None] = {}
 
     def read(self, name: str) -> str:
         return (self.rootfs / name).read_text()
@@ -114,14 +124,19 @@ class Tree:
         path.chmod(mode)
 
     def remember(self, path: Path) -> None:
-        self._before.setdefault(path, path.read_bytes() if path.exists() else None)
+        before = (path.read_bytes(), path.stat()) if path.exists() else None
+        self._before.setdefault(path, before)
 
     def undo(self) -> None:
-        for path, content in self._before.items():
-            if content is None:
+        for path, before in self._before.items():
+            if before is None:
                 path.unlink()
-            else:
-                path.write_bytes(content)
+                continue
+            content, status = before
+            path.write_bytes(content)
+            path.chmod(status.st_mode)
+            # Otherwise it would be a change of each version that follows.
+            os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
     @property
     def modules(self) -> str:
@@ -200,6 +215,30 @@ def _change_kernel(tree: Tree) -> None:
     tree.write(name, (tree.rootfs / name).read_bytes() + bytes(4096))
 
 
+def _own_kernel(pages: int, tree: Tree) -> None:
+    name = f"{tree.modules}/vmlinuz"
+    # What follows the sections that a PE header names is loaded by nobody.
+    tree.write(name, (tree.rootfs / name).read_bytes() + bytes(4096 * pages))
+
+
+def _own_kernel_that_panics(tree: Tree) -> None:
+    _own_kernel(len(OWN_KERNELS) + 1, tree)
+    _panic(tree)
+
+
+def _newer_loader(tree: Tree) -> None:
+    for path in (tree.rootfs / LOADER_FOLDER.lstrip("/")).glob("systemd-boot*.efi*"):
+        data = path.read_bytes()
+        said = re.search(rb"#### LoaderInfo: systemd-boot (?P<version>[0-9]{3}[^ ]*) ####", data)
+        assert said is not None, f"{path} names no version"
+        before = said["version"].decode()
+        after = NEWER_LOADER + before[len(NEWER_LOADER) :]
+        # In its own tables it stands as ASCII; what it tells in LoaderInfo is UTF-16.
+        for coding in ("ascii", "utf-16-le"):
+            data = data.replace(before.encode(coding), after.encode(coding))
+        tree.write(str(path.relative_to(tree.rootfs)), data)
+
+
 def _change_init(tree: Tree) -> None:
     name = "usr/lib/systemd/systemd"
     tree.write(name, (tree.rootfs / name).read_bytes() + bytes(4096), 0o755)
@@ -222,6 +261,9 @@ _CHANGES: dict[str, Callable[[Tree], None]] = {
     "hangs": _hang,
     "kernel": _change_kernel,
     "kernel2": _change_kernel,
+    **{tag: partial(_own_kernel, pages) for pages, tag in enumerate(OWN_KERNELS, 1)},
+    "k-panics": _own_kernel_that_panics,
+    "loader": _newer_loader,
     "init": _change_init,
     "newer": _newer_bootd,
 }
