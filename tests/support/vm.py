@@ -1,6 +1,6 @@
 """A virtual machine in QEMU with UEFI firmware, driven over a virtio-serial port.
 
-Its disk and its EFI variables are overlays, the images below them stay as they are. It begins
+Its disks and its EFI variables are overlays, the images below them stay as they are. It begins
 switched off, or goes on from where another one was saved. Its serial console goes to a file, which
 tells of a boot that never gets as far as answering.
 """
@@ -42,6 +42,7 @@ class Saved:
         disk: the disk, as an overlay or a raw image.
         variables: the EFI variables.
         memory: memory and devices; None where the machine was switched off.
+        more: further disks, which appear behind the first one.
         processors: how many it has. Where the host is busy a firmware may wait for ever for its
             second one to wake up (tianocore/edk2, pull request 13164; seen here once).
     """
@@ -49,6 +50,7 @@ class Saved:
     disk: Path
     variables: Path = _VARIABLES
     memory: Path | None = None
+    more: tuple[Path, ...] = ()
     processors: int = 1
 
 
@@ -56,8 +58,8 @@ class VirtualMachine:
     """One machine; `start` and `shut_down` are its power switch.
 
     Attributes:
-        folder: what it leaves behind: its disk, its EFI variables and ``serial.log``.
-        log: what the disk was told, where that is recorded.
+        folder: what it leaves behind: its disks, its EFI variables and ``serial.log``.
+        log: what the first disk was told, where that is recorded.
     """
 
     def __init__(
@@ -69,13 +71,14 @@ class VirtualMachine:
             saved: what to begin with.
             folder: an empty one.
             registry: ``HOST:PORT`` of what the machine sees as `REGISTRY`; empty for none.
-            recorded: write down what the disk is told (`support.vm_power`).
+            recorded: write down what the first disk is told (`support.vm_power`).
         """
         check_tools()
         self.folder = folder
         self.log = folder / "writes.log"
         self._recorded = recorded
         self.disk = folder / "disk.qcow2"
+        self._more = [folder / f"disk-{number}.qcow2" for number in range(2, len(saved.more) + 2)]
         self.variables = folder / "variables.qcow2"
         self._memory = saved.memory
         self._processors = saved.processors
@@ -83,7 +86,9 @@ class VirtualMachine:
         self._process: subprocess.Popen[bytes] | None = None
         self._agent = Agent(folder / "agent", self._fail_if_gone)
         self._monitor = Monitor(folder / "monitor", self._fail_if_gone)
-        for below, overlay in ((saved.disk, self.disk), (saved.variables, self.variables)):
+        images = (saved.disk, saved.variables, *saved.more)
+        overlays = (self.disk, self.variables, *self._more)
+        for below, overlay in zip(images, overlays, strict=True):
             kind = "qcow2" if below.suffix == ".qcow2" else "raw"
             command = ("qemu-img", "create", "-q", "-f", "qcow2", "-F", kind, "-b", str(below))
             subprocess.run([*command, str(overlay)], check=True)
@@ -161,6 +166,22 @@ class VirtualMachine:
             self._process.wait(30)
             self._forget()
 
+    def await_console(self, text: str, since: int, seconds: float = BOOT_SECONDS) -> None:
+        """Wait until the serial console has shown a text after that many characters."""
+        deadline = time.monotonic() + seconds
+        while text not in self.serial[since:]:
+            if time.monotonic() > deadline:
+                pytest.fail(f"no {text!r} on the console\n{self.describe()}")
+            self._fail_if_gone()
+            time.sleep(0.5)
+
+    def press(self, *keys: str) -> None:
+        """Press keys one after the other, by QEMU's names for them (``QKeyCode``)."""
+        for key in keys:
+            self._monitor.execute("send-key", keys=[{"type": "qcode", "data": key}])
+            # An emulated firmware looks at its keyboard only now and then.
+            time.sleep(1.0)
+
     def plug_network(self, *, plugged: bool) -> None:
         """Put the network cable in, or pull it."""
         self._monitor.execute("set_link", name="network", up=plugged)
@@ -171,7 +192,9 @@ class VirtualMachine:
         self._monitor.execute("migrate", uri=f"exec:cat >{memory}")
         self._await_status("postmigrate")
         self.kill()
-        return Saved(self.disk, self.variables, memory, self._processors)
+        return Saved(
+            self.disk, self.variables, memory, tuple(self._more), processors=self._processors
+        )
 
     def take_picture(self, path: Path) -> None:
         """Save what the screen shows, as PNG."""
@@ -197,7 +220,7 @@ class VirtualMachine:
             *("-smp", str(self._processors), "-m", "1280"),
             *("-drive", f"if=pflash,format=raw,readonly=on,file={_FIRMWARE}"),
             *("-drive", f"if=pflash,format=qcow2,file={self.variables}"),
-            *self._drive(),
+            *self._drives(),
             *("-netdev", network, "-device", "virtio-net-pci,netdev=network,romfile="),
             *("-device", "virtio-rng-pci", "-device", "virtio-serial"),
             *("-chardev", f"socket,id=agent,server=on,wait=off,path={self._agent.path}"),
@@ -209,16 +232,18 @@ class VirtualMachine:
             *(("-S", "-incoming", f"exec:cat {self._memory}") if self._memory else ()),
         ]
 
-    def _drive(self) -> list[str]:
-        # Where QEMU alone is killed the host keeps what it was told, flushed or not.
-        image = f"driver=qcow2,node-name=image,cache.no-flush=on,file.filename={self.disk}"
-        blocks = ["-blockdev", f"{image},file.driver=file"]
+    def _drives(self) -> list[str]:
+        blocks = _image("image", self.disk)
         if self._recorded:
             self.log.touch()
             log = f"log.driver=file,log.filename={self.log},log-sector-size=512"
             blocks += ["-blockdev", f"driver=blklogwrites,node-name=log,file=image,{log}"]
         node = "log" if self._recorded else "image"
-        return [*blocks, "-device", f"virtio-blk-pci,drive={node},write-cache=on"]
+        blocks += ["-device", f"virtio-blk-pci,drive={node},write-cache=on"]
+        for number, disk in enumerate(self._more, 2):
+            blocks += _image(f"image-{number}", disk)
+            blocks += ["-device", f"virtio-blk-pci,drive=image-{number},write-cache=on"]
+        return blocks
 
     def _forget(self) -> None:
         self._process = None
@@ -229,6 +254,12 @@ class VirtualMachine:
         if self._process is not None and self._process.poll() is not None:
             log = (self.folder / "qemu.log").read_text(errors="replace")
             pytest.fail(f"QEMU ended with {self._process.returncode}: {log[-2000:]}")
+
+
+def _image(node: str, disk: Path) -> list[str]:
+    # Where QEMU alone is killed the host keeps what it was told, flushed or not.
+    image = f"driver=qcow2,node-name={node},cache.no-flush=on,file.filename={disk}"
+    return ["-blockdev", f"{image},file.driver=file"]
 
 
 def check_tools() -> None:

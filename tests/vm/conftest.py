@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,8 +13,7 @@ import pytest
 from support.cache import cache_directory
 from support.registry import run_docker_registry
 from support.vm import Saved
-from support.vm_debian import carried_machine
-from support.vm_disk import installed_machine, running_machine
+from support.vm_disk import running_machine
 from support.vm_scenario import Scenario
 
 _TEST_SECONDS = 5_400
@@ -43,18 +42,20 @@ def _turn(item: pytest.Item) -> int:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def machines() -> None:
+def machines(request: pytest.FixtureRequest) -> None:
     """Make the machines to begin with, if they are not in the cache.
 
     Before any test, because what Python keeps of the processes that do it is no test's leak.
     """
     running_machine()
+    for make in {_machine(item) for item in request.session.items}:
+        make()
 
 
 @pytest.fixture
 def scenario(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scenario]:
     """A machine and a registry that serves ``v1``; without a mark it is on ``v1``, and well."""
-    saved = _saved(request.node)
+    saved = _machine(request.node)()
     (tmp_path / "registry").mkdir()
     (tmp_path / "machine").mkdir()
     with run_docker_registry(tmp_path / "registry") as registry:
@@ -69,12 +70,9 @@ def scenario(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scenari
             one.machine.kill()
 
 
-def _saved(item: pytest.Item) -> Saved:
-    if item.get_closest_marker("debian") is not None:
-        return carried_machine()
-    if item.get_closest_marker("never_started") is not None:
-        return installed_machine()
-    return running_machine()
+def _machine(item: pytest.Item) -> Callable[[], Saved]:
+    mark = item.get_closest_marker("machine")
+    return running_machine if mark is None else mark.kwargs["make"]
 
 
 def _keep(name: str, one: Scenario, failure: str | None) -> None:

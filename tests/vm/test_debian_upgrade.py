@@ -6,6 +6,7 @@ import json
 
 import pytest
 from support.debian_machine import PASSWORD, USER
+from support.vm_debian import carried_machine
 from support.vm_disk import await_kept
 from support.vm_scenario import Scenario
 
@@ -45,7 +46,7 @@ END
 """Does what a person at the console does."""
 
 
-@pytest.mark.debian
+@pytest.mark.machine(make=carried_machine)
 def test_debian_12_comes_up_as_debian_13(scenario: Scenario) -> None:
     await_kept(scenario.machine)
     assert scenario.status()["problems"] == []

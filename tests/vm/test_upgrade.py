@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
-from support.vm_disk import await_kept
+from support.vm_disk import await_kept, installed_machine
 from support.vm_scenario import MANAGER, UPGRADE, Scenario
 from support.vm_versions import NEWER_BOOTD
 
 
-@pytest.mark.never_started
+@pytest.mark.machine(make=installed_machine)
 def test_installation_boots(scenario: Scenario) -> None:
     await_kept(scenario.machine)
     found = scenario.status()
