@@ -17,8 +17,20 @@ from support.vm_versions import vm_versions
 UPGRADE = "systemctl start bootd-upgrade.service"
 """What the timer starts."""
 MANAGER = "org.bootd1 /org/bootd1 org.bootd1.Manager"
+ESP = "/tmp/esp"
 FALLBACK_SECONDS = 2_400
 """How long all tries of a bad version may take together before the next sign of a boot."""
+
+_SET_ONESHOT = """python3 - <<'END'
+from pathlib import Path
+
+name = "LoaderEntryOneShot-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
+flags = (7).to_bytes(4, "little")
+value = "{pattern}\\0".encode("utf-16-le")
+Path("/sys/firmware/efi/efivars", name).write_bytes(flags + value)
+END
+"""
+"""Non-volatile, for the boot loader and for the system (UEFI 2.10, section 8.2.1)."""
 
 
 class Scenario:
@@ -47,6 +59,18 @@ class Scenario:
     def run(self, command: str, **options: Any) -> str:
         """Run a shell command in the machine."""
         return self.machine.run(command, **options)
+
+    def on_esp(self, command: str) -> str:
+        """Run a shell command while the EFI system partition is mounted on `ESP`."""
+        mount = f"mkdir -p {ESP} && mount /dev/disk/by-partlabel/esp {ESP}"
+        return self.run(f"{mount} && {{ {command}; }}; status=$?; umount {ESP}; exit $status")
+
+    def choose(self, pattern: str) -> None:
+        """Let the boot loader start the entry that a pattern fits, once.
+
+        ``bootctl set-oneshot`` takes whole names only.
+        """
+        self.run(_SET_ONESHOT.format(pattern=pattern))
 
     def status(self) -> dict[str, Any]:
         """What ``bootctl-py status`` says."""

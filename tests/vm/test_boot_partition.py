@@ -2,49 +2,41 @@
 
 from __future__ import annotations
 
-from support.vm_scenario import UPGRADE, Scenario
-
-_WITH_ESP = (
-    "mkdir -p /tmp/esp && mount /dev/disk/by-partlabel/esp /tmp/esp && {{ {}; }}; umount /tmp/esp"
-)
-
-
-def _on_esp(scenario: Scenario, command: str) -> str:
-    return scenario.run(_WITH_ESP.format(command))
+from support.vm_scenario import ESP, UPGRADE, Scenario
 
 
 def test_kernel_is_shared_and_goes_with_its_last_deployment(scenario: Scenario) -> None:
-    (first,) = _on_esp(scenario, "ls /tmp/esp/bootd").split()
+    (first,) = scenario.on_esp(f"ls {ESP}/bootd").split()
     scenario.run("mkdir -p /etc/bootd && echo 'keep_deployments = 3' >/etc/bootd/bootd.toml")
     for version in ("v2", "v3"):
         scenario.upgrade(version)
         scenario.reboot_into(version)
     assert len(scenario.status()["deployments"]) == 3
-    assert _on_esp(scenario, "ls /tmp/esp/bootd").split() == [first]
+    assert scenario.on_esp(f"ls {ESP}/bootd").split() == [first]
     scenario.run("echo 'keep_deployments = 1' >/etc/bootd/bootd.toml; systemctl reload bootd")
     scenario.upgrade("kernel")
     scenario.reboot_into("kernel")
     scenario.run("bootctl-py cleanup")
     # Where a rollback goes is kept in any case.
     assert scenario.version_of("rollback") == "v3"
-    both = _on_esp(scenario, "ls /tmp/esp/bootd").split()
+    both = scenario.on_esp(f"ls {ESP}/bootd").split()
     assert len(both) == 2
     scenario.serve("kernel2")
     scenario.run(UPGRADE, seconds=600)
     scenario.reboot_into("kernel2")
     scenario.run("bootctl-py cleanup")
-    left = _on_esp(scenario, "ls /tmp/esp/bootd").split()
+    left = scenario.on_esp(f"ls {ESP}/bootd").split()
     assert first not in left
     assert len(left) == 1
 
 
 def test_full_boot_partition_is_refused_before_anything_is_written(scenario: Scenario) -> None:
-    _on_esp(scenario, "dd if=/dev/zero of=/tmp/esp/ballast bs=1M 2>/dev/null || :")
-    before = _on_esp(scenario, "cd /tmp/esp; find . -printf '%p %s\\n' | sort; cd /")
+    scenario.on_esp(f"dd if=/dev/zero of={ESP}/ballast bs=1M 2>/dev/null || :")
+    before = scenario.on_esp(f"cd {ESP}; find . -printf '%p %s\\n' | sort; cd /")
     scenario.serve("kernel")
     status, said = scenario.machine.ask("bootctl-py upgrade", 600)
     assert status != 0
     assert "on the boot partition; 0.0 MiB of" in said
-    assert _on_esp(scenario, "cd /tmp/esp; find . -printf '%p %s\\n' | sort; cd /") == before
+    assert scenario.on_esp(f"cd {ESP}; find . -printf '%p %s\\n' | sort; cd /") == before
     assert scenario.version_of("staged") is None
     assert scenario.machine.reboot() == "v1"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import pytest
-from support.vm_scenario import Scenario
+from support.vm_scenario import ESP, Scenario
 
 _TRIES = 3
 """What is granted where nobody says otherwise."""
@@ -61,10 +61,7 @@ def test_denied_version_is_tried_again_when_it_is_allowed(scenario: Scenario) ->
 
 def test_foreign_entry_that_sorts_first_never_boots(scenario: Scenario) -> None:
     foreign = "title Foreign\\nsort-key 000\\nversion 9999\\nlinux /foreign\\n"
-    scenario.run(
-        "mkdir -p /tmp/esp && mount /dev/disk/by-partlabel/esp /tmp/esp && "
-        f"printf '{foreign}' >/tmp/esp/loader/entries/aaa.conf && umount /tmp/esp"
-    )
+    scenario.on_esp(f"printf '{foreign}' >{ESP}/loader/entries/aaa.conf")
     scenario.run("mkdir -p /etc/bootd && echo 'tries = 1' >/etc/bootd/bootd.toml")
     scenario.upgrade("v2")
     scenario.reboot_into("v2")
