@@ -73,7 +73,7 @@ def preview(source: ImageSource, resolved: ResolvedImage, architecture: str) -> 
         ContentError: a layer of a local image is damaged.
     """
     is_local = not isinstance(parse_reference(resolved.reference), RegistryReference)
-    tree = _local_tree(source, resolved) if is_local else _promised_tree(source, resolved)
+    tree = _local_tree(source, resolved) if is_local else promised_tree(source, resolved)
     if tree is None:
         return None
     kernel = find_kernel(tree)
@@ -89,7 +89,11 @@ def _local_tree(source: ImageSource, resolved: ResolvedImage) -> Directory:
     return root
 
 
-def _promised_tree(source: ImageSource, resolved: ResolvedImage) -> Directory | None:
+def promised_tree(source: ImageSource, resolved: ResolvedImage) -> Directory | None:
+    """Return what the tables of a registry's layers say that an image has, without contents.
+
+    None: not every layer has a table, or one cannot be had.
+    """
     root = Directory(Metadata())
     try:
         places = [(layer, find_table(layer)) for layer, _ in resolved.layers]

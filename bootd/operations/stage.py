@@ -81,8 +81,8 @@ def stage(
         DeniedDigestError: the image failed here before.
         HeldError: it was asked for automatically and updates are held.
         NoSpaceError: there is no room in the store; said before anything is fetched.
-        BootPartitionFullError: there is no room for its kernel, whatever may be given up for it. As
-            a rule that is known when the image is there, which stays for the next try.
+        BootPartitionFullError: there is no room for its kernel, whatever may be given up for it. If
+            that is known only when the image is there, it stays for the next try.
         NoVerityError: deployments are to be sealed, and the file system cannot do that.
         TransportError, ContentError, StorageError: see `pull`.
         BusyError: another process changes the store.
@@ -236,10 +236,9 @@ def _check_room(host: Host, found: Survey, resolved: ResolvedImage) -> None:
     layers = missing_layers(host, resolved)
     check_space(host.sysroot.store, needed_space([descriptor for descriptor, _ in layers]))
     if layers:
-        from bootd.operations.boot_room import check_room  # noqa: PLC0415 - as above
+        from bootd.operations.boot_forecast import check_coming_kernel  # noqa: PLC0415 - as above
 
-        # The kernel is not known yet, and may be the one that is there.
-        check_room(host, found, None)
+        check_coming_kernel(host, found, resolved)
 
 
 def _document(

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.chunked import zstd_chunked
 from support.loader import boot
 from support.machine import Machine
+from support.registry import DockerRegistry, docker_registry
 from support.small_boot import MIB, release, small_boot
 
 from bootd.boot.kernel import kernel_damage
@@ -31,6 +33,8 @@ from bootd.operations.rollback import rollback
 from bootd.operations.stage import stage
 from bootd.operations.status import status
 from bootd.operations.survey import survey
+
+__all__ = ["docker_registry"]
 
 FOR_TWO = 2 * MIB + 700 * 1024
 FOR_ONE = MIB + 700 * 1024
@@ -446,6 +450,30 @@ def test_a_partition_without_room_for_an_entry_is_told_of_before_anything_is_fet
         (machine.folder / "boot/filler").unlink()
         machine.upgrade()
         machine.reboot()
+
+
+@pytest.mark.parametrize(
+    ("size", "refused"),
+    [(MIB + 5_000, True), (MIB, False), (MIB // 4, False)],
+    ids=["larger", "as large as today's", "smaller"],
+)
+def test_a_table_tells_of_a_kernel_that_will_not_fit_before_it_is_fetched(
+    tmp_path: Path, docker_registry: DockerRegistry, size: int, *, refused: bool
+) -> None:
+    with small_boot(tmp_path, FOR_ONE) as machine:
+        first = _upgrade(machine, "v1")
+        release(machine, "v2", size, pack=zstd_chunked)
+        reference = docker_registry.push(machine.image, f"small-{size}")
+        docker_registry.configure(machine.folder)
+        layers = len(list(machine.sysroot.layers.iterdir()))
+        if size < MIB:
+            assert stage(machine.host, Silent(), reference=reference).gives_up == []
+            return
+        with pytest.raises(BootPartitionFullError, match=f"{first} \\(running\\)"):
+            stage(machine.host, Silent(), reference=reference)
+        # What may be the kernel that is there is fetched to be looked at.
+        fetched = len(list(machine.sysroot.layers.iterdir())) > layers
+        assert fetched is not refused
 
 
 def _fill(path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from support.installing import tool
-from support.machine import KERNEL, Machine, publish
+from support.machine import KERNEL, Machine, Pack, publish
 
 MIB = 1 << 20
 
@@ -39,10 +39,17 @@ def small_boot(folder: Path, size: int, kind: str = "tmpfs") -> Iterator[Machine
         tool("umount", boot)
 
 
-def release(machine: Machine, version: str, initramfs: int = MIB, *, same_as: str = "") -> None:
+def release(
+    machine: Machine,
+    version: str,
+    initramfs: int = MIB,
+    *,
+    same_as: str = "",
+    pack: Pack = bytes,
+) -> None:
     """Publish a version whose initramfs is its own, or that of another version."""
     content = random.Random(same_as or version).randbytes(initramfs)
-    publish(machine.image, version, **{f"usr/lib/modules/{KERNEL}/initramfs.img": content})
+    publish(machine.image, version, pack, **{f"usr/lib/modules/{KERNEL}/initramfs.img": content})
 
 
 def limit_boot(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
