@@ -22,14 +22,17 @@ from bootd.model.errors import (
     BootPartitionFullError,
     DeniedDigestError,
     DeploymentNeededError,
+    FixedKernelArgumentsError,
     NoRollbackError,
 )
 from bootd.model.state import DeploymentState
+from bootd.operations.arguments import coming_arguments
 from bootd.operations.bless import bless
 from bootd.operations.collect import collect
 from bootd.operations.deny import allow, denied
 from bootd.operations.forget import forget
 from bootd.operations.fsck import fsck
+from bootd.operations.kernel_arguments import change_arguments
 from bootd.operations.pin import pin
 from bootd.operations.progress import Silent
 from bootd.operations.rollback import rollback
@@ -58,6 +61,11 @@ class LifeOfAMachine(RuleBasedStateMachine):
     def found(self) -> Survey:
         return survey(self.machine.sysroot)
 
+    @property
+    def arguments(self) -> set[str]:
+        """Which of those that people change the next boot has."""
+        return set(coming_arguments(self.found)) & set("xyz")
+
     @initialize()
     def install(self) -> None:
         self.machine.folder.mkdir()
@@ -73,10 +81,13 @@ class LifeOfAMachine(RuleBasedStateMachine):
 
     @rule()
     def upgrade(self) -> None:
+        wanted = self.arguments
+        may_be_lost = self.found.queued is not None
         try:
             self.machine.upgrade()
         except DeniedDigestError:
             assert denied(self.machine.host).denied
+        assert may_be_lost or self.arguments == wanted
 
     @rule(name=st.sampled_from("abc"))
     def edit_etc(self, name: str) -> None:
@@ -87,10 +98,11 @@ class LifeOfAMachine(RuleBasedStateMachine):
 
     @rule(healthy=st.booleans())
     def reboot(self, healthy: bool) -> None:
-        before = self.found
+        before, wanted = self.found, self.arguments
         booted = self.machine.reboot(healthy=healthy)
         if before.staged is not None:
             assert booted == before.staged
+            assert set(self.machine.sysroot.command_line.read_text().split()) & set("xyz") == wanted
         self._inherit(before, booted)
 
     @rule(healthy=st.booleans())
@@ -102,6 +114,17 @@ class LifeOfAMachine(RuleBasedStateMachine):
         assert self.found.staged == before.staged
         marker = self.machine.sysroot.read_staged()
         assert (marker and marker.deployment) == before.staged
+
+    @rule(verb=st.sampled_from(["add", "unset"]), words=st.sets(st.sampled_from("xyz"), min_size=1))
+    def change_arguments(self, verb: str, words: set[str]) -> None:
+        wanted = self.arguments
+        try:
+            change_arguments(self.machine.host, Silent(), verb=verb, words=sorted(words))
+        except FixedKernelArgumentsError:
+            assert self.found.queued is not None
+        else:
+            wanted = wanted | words if verb == "add" else wanted - words
+        assert self.arguments == wanted
 
     @rule()
     def bless(self) -> None:

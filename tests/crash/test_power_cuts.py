@@ -26,6 +26,7 @@ from bootd.boot.kernel import kernel_damage
 from bootd.durable import TEMPORARY_PREFIX, Disk
 from bootd.model.deployment import DeploymentId
 from bootd.model.errors import NoSuchDeploymentError
+from bootd.operations.arguments import coming_arguments
 from bootd.operations.bless import bless, leave_undecided
 from bootd.operations.collect import collect
 from bootd.operations.deny import allow, deny
@@ -33,6 +34,7 @@ from bootd.operations.finalize import finalize
 from bootd.operations.forget import forget
 from bootd.operations.fsck import fsck
 from bootd.operations.health import run_health
+from bootd.operations.kernel_arguments import change_arguments
 from bootd.operations.pin import pin
 from bootd.operations.progress import Silent
 from bootd.operations.recover import recover
@@ -82,6 +84,33 @@ def _upgraded_and_staged(folder: Path) -> Machine:
     machine = _upgraded(folder)
     publish(machine.image, "v3")
     machine.upgrade()
+    return machine
+
+
+def _to_be_changed(folder: Path) -> Machine:
+    """The newest version runs, its entry has lines of somebody, and the settings ask for more."""
+    machine = _upgraded(folder)
+    entry = survey(machine.sysroot).entries[0]
+    path = machine.sysroot.boot / "loader/entries" / entry.file_name
+    path.write_text(
+        path.read_text().replace("initrd ", "initrd /ucode.img\ninitrd ", 1) + "x-a b\n"
+    )
+    (machine.sysroot.boot / "ucode.img").write_bytes(b"microcode")
+    settings = {"kernel_arguments": ["console=ttyS0"]}
+    machine.configuration = machine.configuration.model_copy(update=settings)
+    return machine
+
+
+def _changed(folder: Path) -> Machine:
+    """The running version is staged once more, with another argument."""
+    machine = _to_be_changed(folder)
+    _add_argument(machine)
+    return machine
+
+
+def _changed_and_running(folder: Path) -> Machine:
+    machine = _changed(folder)
+    machine.reboot()
     return machine
 
 
@@ -140,6 +169,25 @@ def _stage_parts(machine: Machine) -> object:
     document = stage(machine.host, Silent())
     assert document.fetched_bytes < len(SAME)
     return document
+
+
+def _add_argument(machine: Machine) -> object:
+    return _argument(machine, "add")
+
+
+def _take_argument_back(machine: Machine) -> object:
+    return _argument(machine, "unset")
+
+
+def _argument(machine: Machine, verb: str) -> object:
+    return change_arguments(machine.host, Silent(), verb=verb, words=["nosmt"], source="tuned")
+
+
+def _back_from_argument(machine: Machine) -> object:
+    first, *_ = sorted(
+        record.id for record in survey(machine.sysroot).records.values() if record.version == "v2"
+    )
+    return rollback(machine.host, Silent(), target=first)
 
 
 def _allow_all(machine: Machine) -> object:
@@ -206,6 +254,14 @@ OPERATIONS = {
     "rollback without room": Operation(_full_and_given_up, _back, _FOR_TWO),
     "stage without room": Operation(_full_and_given_up, _stage_another, _FOR_TWO),
     "forget": Operation(_upgraded, _forget),
+    "change kernel arguments": Operation(_to_be_changed, _add_argument),
+    "change those of what is staged": Operation(_upgraded_and_staged, _add_argument),
+    "take a change of them back": Operation(_changed, _take_argument_back),
+    "take up those of the settings": Operation(
+        _to_be_changed, lambda machine: stage(machine.host, Silent())
+    ),
+    "finalize changed ones": Operation(_changed, lambda m: finalize(m.host, Silent())),
+    "rollback from changed ones": Operation(_changed_and_running, _back_from_argument),
 }
 
 
@@ -281,7 +337,9 @@ def _outcome(machine: Machine) -> object:
     bootable = [found.records[entry.deployment] for entry in found.entries]
     return (
         [(record.version, record.pinned) for record in bootable],
+        [(entry.arguments, entry.extra, len(entry.initrds)) for entry in found.entries],
         found.records[found.staged].version if found.staged else None,
+        coming_arguments(found),
         sorted(machine.sysroot.read_denied().model_dump(exclude={"denied": {"__all__": {"when"}}})),
         _fingerprint(machine.etc(bootable[0].id)),
         found.intent.finalize_failure,
