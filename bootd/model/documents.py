@@ -155,6 +155,9 @@ class StageDocument(Document):
     fetched_bytes: int
     fetched_layers: int
     etc: EtcReport | None
+    kernel_arguments_not_taken: list[str] = Field(default_factory=list)
+    """What ``bootd.toml`` asks for and the next boot is without: it was taken away on this machine,
+    or a rollback went back from it."""
     gives_up: list[DeploymentId] = Field(default_factory=list)
     """Deployments whose kernel the next shutdown takes off the boot partition to make room."""
 

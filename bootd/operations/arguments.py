@@ -7,6 +7,7 @@ since by ``kargs`` comes on top.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -23,7 +24,7 @@ def with_asked(
     host: Host, record: DeploymentRecord, requested: Mapping[str, Sequence[str]]
 ) -> DeploymentRecord:
     """Return a record with what an image's files, by path, and today's settings ask for."""
-    configured = host.configuration.kernel_arguments
+    configured = without_own(host.configuration.kernel_arguments)
     files = [word for words in requested.values() for word in words]
     asked = with_restart_after_panic(with_more(files, configured))
     origins: dict[str, str] = dict.fromkeys(asked, ArgumentOrigin.BOOTD)
@@ -31,7 +32,7 @@ def with_asked(
     origins |= {word: path for path, words in requested.items() for word in words}
     changes = {
         "image_arguments": asked,
-        "configured_arguments": configured,
+        "configured_arguments": host.configuration.kernel_arguments,
         "argument_origins": origins,
     }
     return record.model_copy(update=changes)
@@ -132,6 +133,17 @@ def settings_differ(host: Host, found: Survey) -> bool:
         return False
     configured = found.records[target].configured_arguments
     return configured != host.configuration.kernel_arguments
+
+
+def not_taken(found: Survey, configured: Sequence[str]) -> list[str]:
+    """Return what the settings ask for and the next boot is without, because somebody wants it so.
+
+    It was taken away on this machine, or left by a rollback under the same image.
+    """
+    if not may_change(found):
+        return []
+    missing = Counter(without_own(configured)) - Counter(coming_arguments(found))
+    return list(missing.elements())
 
 
 def origins_of(record: DeploymentRecord, entry: BootEntry | None) -> dict[str, str]:

@@ -16,7 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 from bootd.durable import temporary_name
-from bootd.model.deployment import DeploymentId
+from bootd.model.deployment import ArgumentChange, DeploymentId
 from bootd.model.documents import StageCause, StageDocument
 from bootd.model.errors import (
     BootPartitionFullError,
@@ -26,7 +26,7 @@ from bootd.model.errors import (
 )
 from bootd.model.etc_report import EtcReport
 from bootd.model.image import ResolvedImage
-from bootd.operations.arguments import settings_differ
+from bootd.operations.arguments import not_taken, settings_differ
 from bootd.operations.boot_repair import mend_boot
 from bootd.operations.fallback import settle_fallbacks
 from bootd.operations.host import Host
@@ -119,14 +119,10 @@ def stage(
             found = _mend_boot(host)
             _follow(host, found, follow)
             _keep_answer(host, wanted, resolved, checked)
+            restaged = _take_up_arguments(host, found, resolved, image, change)
             there = found.staged or found.settled
-            changed = change is not None and found.staged is None
-            if not changed and not settings_differ(host, found):
-                return _document(resolved, there, pulled, None)
-            from bootd.operations.restage import take_up  # noqa: PLC0415 - see _load_what_follows
-
-            restaged = take_up(host, found, resolved.name, image, change)
-            return _document(resolved, there, pulled, None, restaged)
+            document = _document(resolved, there, pulled, None, restaged)
+            return _with_not_taken(host, document)
         progress.report(Phase.STAGING)
         from bootd.operations.boot_room import check_room  # noqa: PLC0415 - see _load_what_follows
         from bootd.operations.collect import clean_up  # noqa: PLC0415 - the same
@@ -142,7 +138,7 @@ def stage(
         clean_up(host)
         gives_up = check_room(host, survey(host.sysroot), record.kernel)
         document = _document(resolved, record.id, pulled, report)
-        return document.model_copy(update={"gives_up": gives_up})
+        return _with_not_taken(host, document.model_copy(update={"gives_up": gives_up}))
 
 
 def _resolve(host: Host, reference: str) -> ResolvedImage:
@@ -239,6 +235,29 @@ def _check_room(host: Host, found: Survey, resolved: ResolvedImage) -> None:
         from bootd.operations.boot_forecast import check_coming_kernel  # noqa: PLC0415 - as above
 
         check_coming_kernel(host, found, resolved)
+
+
+def _take_up_arguments(
+    host: Host,
+    found: Survey,
+    resolved: ResolvedImage,
+    image: StoredImage,
+    change: ArgumentChange | None,
+) -> Restaged | None:
+    """Stage the image that is there already if its kernel arguments are to change."""
+    if not settings_differ(host, found) and (change is None or found.staged is not None):
+        return None
+    from bootd.operations.restage import take_up  # noqa: PLC0415 - see _load_what_follows
+
+    return take_up(host, found, resolved.name, image, change)
+
+
+def _with_not_taken(host: Host, document: StageDocument) -> StageDocument:
+    configured = host.configuration.kernel_arguments
+    if not configured:
+        return document
+    missing = not_taken(survey(host.sysroot), configured)
+    return document.model_copy(update={"kernel_arguments_not_taken": missing})
 
 
 def _document(

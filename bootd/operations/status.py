@@ -95,7 +95,7 @@ def _describe(
     entry = found.entry(record.id)
     conflicts, security = _etc_counts(host, found, record, problems)
     arguments = arguments_of(record, entry)
-    not_taken = Counter(record.image_arguments) - Counter(arguments)
+    asked = Counter(record.image_arguments) | Counter(record.configured_arguments or ())
     return DeploymentStatus(
         id=record.id,
         image=record.image,
@@ -110,7 +110,7 @@ def _describe(
         kernel_version=record.kernel.version,
         kernel_arguments=arguments,
         kernel_argument_origins=origins_of(record, entry),
-        kernel_arguments_not_taken=list(not_taken.elements()),
+        kernel_arguments_not_taken=list((asked - Counter(arguments)).elements()),
         etc_conflicts=conflicts,
         etc_security_conflicts=security,
         given_up=record.id in found.given_up and record.id != found.booted,

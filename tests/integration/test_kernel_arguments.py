@@ -139,11 +139,25 @@ def test_a_rollback_from_settings_holds_until_they_change(machine: Machine) -> N
     assert not upgrade(machine).changed
     assert machine.reboot() == before
     assert "nosmt" not in line(machine)
-    assert not upgrade(machine, automatic=True).changed
+    again = upgrade(machine, automatic=True)
+    assert (again.changed, again.kernel_arguments_not_taken) == (False, ["nosmt"])
     configure(machine, "nosmt", "noapic")
-    assert upgrade(machine).changed
+    done = upgrade(machine)
+    assert (done.changed, done.kernel_arguments_not_taken) == (True, [])
     assert machine.reboot() not in {before, left}
     assert {"nosmt", "noapic"} <= set(line(machine))
+
+
+def test_what_was_taken_away_here_is_told_and_not_taken_up(machine: Machine) -> None:
+    configure(machine, "nosmt", "bootd=x")
+    assert upgrade(machine).kernel_arguments_not_taken == []
+    machine.reboot()
+    edit_entry(machine, " nosmt", "")
+    publish(machine.image, "v3")
+    assert upgrade(machine).kernel_arguments_not_taken == ["nosmt"]
+    machine.reboot()
+    assert line(machine) == ["quiet", "image=v3", "panic=30"]
+    assert upgrade(machine).kernel_arguments_not_taken == ["nosmt"]
 
 
 def test_settings_that_do_not_boot_are_not_tried_every_night(machine: Machine) -> None:

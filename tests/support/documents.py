@@ -189,6 +189,7 @@ SAMPLES: dict[str, BaseModel] = {
     "Stage": StageDocument(
         changed=True,
         cause=StageCause.IMAGE,
+        kernel_arguments_not_taken=["nosmt"],
         image=IMAGE,
         digest=NEW,
         deployment=NEW_ID,

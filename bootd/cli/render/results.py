@@ -39,8 +39,13 @@ def render_check(document: CheckDocument, style: Style) -> str:
 def render_stage(document: StageDocument, style: Style) -> str:
     """Return what was staged and what it makes of /etc."""
     what = f"{printable(document.image)} ({short_digest(document.digest)})"
+    not_taken = [
+        f"bootd.toml asks for {printable(word)}, which was taken away on this machine or left by a "
+        "rollback; 'bootctl-py kargs add' brings it."
+        for word in document.kernel_arguments_not_taken
+    ]
     if not document.changed:
-        return f"Nothing to do: this machine is, or will be, on {what}."
+        return "\n".join([f"Nothing to do: this machine is, or will be, on {what}.", *not_taken])
     fetched = (
         f"fetched {count(document.fetched_layers, 'layer')}, {size(document.fetched_bytes)}"
         if document.fetched_layers
@@ -54,6 +59,7 @@ def render_stage(document: StageDocument, style: Style) -> str:
         "rollback brings it back."
         for one in document.gives_up
     ]
+    lines += not_taken
     if document.etc is not None:
         lines.append(render_report(document.etc, style))
     return "\n".join(lines)
