@@ -228,6 +228,11 @@ class Disk:
                 with storage_errors("remove", Path(path)):
                     raise error from None
 
+    def discard_directory(self, path: Path) -> None:
+        """Remove an empty folder that nothing relies on, such as a mount point; not synced."""
+        with storage_errors("remove", path):
+            path.rmdir()
+
     def remove_tree(self, path: Path) -> None:
         """Remove a folder tree: its name goes first, durably, then what was in it; not for VFAT."""
         if not path.is_symlink() and not path.exists():

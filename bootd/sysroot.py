@@ -37,6 +37,7 @@ from bootd.model.errors import (
     DamagedRecordError,
     InternalError,
     InvalidArgumentError,
+    NoBootPartitionError,
     NoSuchDeploymentError,
     NotASysrootError,
     UnknownFormatError,
@@ -67,6 +68,21 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
+class BootPartition:
+    """What is known of the partition that ``$BOOT`` is.
+
+    Attributes:
+        name: what people call it, a device say; "": its folder says it.
+        refusal: why no partition is known to be it, so that nothing may be written.
+        remarks: what is wrong with it though it is in use, a sentence each.
+    """
+
+    name: str = ""
+    refusal: NoBootPartitionError | None = None
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Sysroot:
     """Where everything is.
 
@@ -78,6 +94,7 @@ class Sysroot:
         disk: the gateway for durable changes.
         boot_id: the running kernel's ``boot_id``; another one means that the power may have gone.
         efi_variables: where efivarfs is mounted; without EFI there is no such folder.
+        partition: what is known of ``$BOOT`` as a whole.
     """
 
     physical: Path
@@ -87,6 +104,7 @@ class Sysroot:
     disk: Disk = field(default_factory=Disk)
     boot_id: Path = Path("/proc/sys/kernel/random/boot_id")
     efi_variables: Path = Path("/sys/firmware/efi/efivars")
+    partition: BootPartition = BootPartition()
 
     @classmethod
     def at(cls, directory: Path, disk: Disk | None = None) -> Sysroot:

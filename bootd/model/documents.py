@@ -280,8 +280,8 @@ class Damage(BaseModel):
     model_config = ConfigDict(frozen=True, defer_build=True)
 
     what: str
-    """``object``, ``layer``, ``image``, ``deployment``, ``kernel``, ``entry``, ``loader`` or
-    ``record``."""
+    """``object``, ``layer``, ``image``, ``deployment``, ``kernel``, ``entry``, ``loader``,
+    ``record`` or ``boot-partition``."""
     path: str
     problem: str
     repaired: bool

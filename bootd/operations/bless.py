@@ -20,6 +20,8 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict
 
 from bootd.boot.entries import bless_entry, return_try
+from bootd.boot.proof import require_boot
+from bootd.boot.writable import make_writable
 from bootd.model.deployment import DeploymentId
 from bootd.model.errors import BootdError, NotBlessedYetError
 from bootd.model.health import Verdict
@@ -61,14 +63,17 @@ def bless(host: Host) -> DeploymentId | None:
         The deployment that was on trial, or None when nothing was.
 
     Raises:
+        NoBootPartitionError: no partition is proven to be ``$BOOT``.
         NotBlessedYetError: it was, and its entry could not be changed; that it is good is known.
     """
+    require_boot(host.sysroot)
     try:
         found = survey(host.sysroot)
         entry = found.entry(found.booted)
         if found.booted is None or entry is None or entry.tries_left is None:
             return None
         remember_blessing(host.sysroot, found.booted)
+        make_writable(host.sysroot)
         bless_entry(host.sysroot, entry)
     except BootdError as error:
         raise NotBlessedYetError(
@@ -141,6 +146,8 @@ def leave_undecided(host: Host) -> DeploymentId | None:
         The deployment that got it, or None.
 
     Raises:
+        NoBootPartitionError: no partition is proven to be ``$BOOT``.
+        BootPartitionReadOnlyError: it is read-only, and a remount did not change that.
         InvalidBootEntryError, WriteFailedError: its entry cannot be changed.
         BusyError: another process changes boot entries and does not end.
     """
@@ -150,6 +157,7 @@ def leave_undecided(host: Host) -> DeploymentId | None:
         return None
     if any((sysroot.run / marker).exists() for marker in (FAILURE_MARKER, _RETURNED_MARKER)):
         return None
+    require_boot(sysroot)
     found = survey(sysroot)
     entry = found.entry(found.booted)
     if entry is None or entry.tries_left is None or entry.tries_done == 0:
@@ -157,6 +165,7 @@ def leave_undecided(host: Host) -> DeploymentId | None:
     passed = health is not None and health.deployment == found.booted
     if not passed and entry.tries_left + 1 + entry.tries_done > _MOST_BOOTS:
         return None
+    make_writable(sysroot)
     return_try(sysroot, entry, uncounted=passed)
     sysroot.disk.make_directory(sysroot.run, 0o755)
     sysroot.disk.replace_file(sysroot.run / _RETURNED_MARKER, b"")

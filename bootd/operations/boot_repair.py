@@ -24,6 +24,7 @@ from bootd.boot.kernel import install_kernel, kernel_copies, kernel_damage
 from bootd.boot.kernel_folders import kernel_folder
 from bootd.boot.listing import list_entries
 from bootd.boot.places import entries_marker, read_text
+from bootd.boot.proof import boot_refusal
 from bootd.model.deployment import DeploymentId, DeploymentRecord
 from bootd.model.documents import Damage
 from bootd.model.errors import (
@@ -98,6 +99,9 @@ class _Repair:
         self._damages: list[Damage] = []
 
     def run(self) -> list[Damage]:
+        if boot_refusal(self._sysroot) is not None:
+            # Nothing is lost from a partition that is not this machine's.
+            return []
         lost = dict(self._lost_entries())
         for deployment in self._in_order_of_need(lost):
             record = self._found.records[deployment]

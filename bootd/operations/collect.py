@@ -18,6 +18,7 @@ from collections.abc import Callable
 from bootd.boot.entries import remove_entry
 from bootd.boot.entry import BootEntry
 from bootd.boot.kernel_folders import remove_kernel, unreferenced_kernels
+from bootd.boot.proof import require_boot
 from bootd.boot.usage import kernel_holders
 from bootd.model.deployment import DeploymentId
 from bootd.model.documents import CollectDocument
@@ -75,9 +76,11 @@ def collect(host: Host, progress: Progress) -> CollectDocument:
     """Remove what nothing needs.
 
     Raises:
+        NoBootPartitionError: no partition is proven to be ``$BOOT``; what is needed is not known.
         BusyError: another process changes the store.
         DamagedRecordError, DamagedImageError: what is needed cannot be known; nothing more goes.
     """
+    require_boot(host.sysroot)
     with host.sysroot.lock(exclusive=True):
         settle_fallbacks(host)
         return collect_locked(host, lambda: progress.report(Phase.COLLECTING))

@@ -16,6 +16,8 @@ from typing import Final
 
 from bootd.boot.entries import commit_entry
 from bootd.boot.entry_lines import with_added_lines
+from bootd.boot.proof import require_boot
+from bootd.boot.writable import make_writable
 from bootd.durable import temporary_name
 from bootd.etc.report import with_notes
 from bootd.model.deployment import DeploymentRecord
@@ -45,6 +47,8 @@ def finalize(host: Host, progress: Progress) -> FinalizeDocument:
     Nothing staged is fine and changes nothing.
 
     Raises:
+        NoBootPartitionError: no partition is proven to be ``$BOOT``; nothing was written to any.
+        BootPartitionReadOnlyError: it is read-only, and a remount did not change that.
         BootPartitionFullError, NoSpaceError, WriteFailedError: there is no room or the disk failed.
         DamagedRecordError, DamagedImageError, DamagedObjectError: the store is damaged.
         BusyError: another process held the store for two minutes.
@@ -56,6 +60,8 @@ def finalize(host: Host, progress: Progress) -> FinalizeDocument:
             return FinalizeDocument(deployment=None, entry=None, etc=None)
         progress.report(Phase.FINALIZING)
         try:
+            require_boot(host.sysroot)
+            make_writable(host.sysroot)
             return _finalize_locked(host, found, found.records[found.staged])
         except BootdError as error:
             _remember_failure(host, error)

@@ -5,6 +5,7 @@ Order of writes: as for a cleanup, of which it is one that keeps all others.
 
 from __future__ import annotations
 
+from bootd.boot.proof import require_boot
 from bootd.model.deployment import DeploymentId
 from bootd.model.documents import CollectDocument
 from bootd.model.errors import DeploymentNeededError, NoSpaceError
@@ -30,11 +31,13 @@ def forget(host: Host, progress: Progress, deployment: str) -> CollectDocument:
         InvalidArgumentError: that is no ID.
         NoSuchDeploymentError: there is none of that ID.
         DeploymentNeededError: the machine needs it, or somebody pinned it; nothing was changed.
+        NoBootPartitionError: no partition is proven to be ``$BOOT``; what is needed is not known.
         NoSpaceError: it boots no more, but there was no room for that copy, so it is there still.
         DamagedRecordError, DamagedImageError: what the others need cannot be known.
         BusyError: another process changes the store.
     """
     identifier = DeploymentId(deployment)
+    require_boot(host.sysroot)
     with host.sysroot.lock(exclusive=True):
         progress.report(Phase.COLLECTING)
         settle_fallbacks(host)

@@ -8,6 +8,7 @@ Deployments and their ``/etc`` are never touched.
 
 from __future__ import annotations
 
+from bootd.boot.proof import boot_problems
 from bootd.model.documents import Damage, FsckDocument
 from bootd.operations.boot_repair import repair_boot
 from bootd.operations.host import Host
@@ -41,10 +42,14 @@ def fsck(host: Host, progress: Progress, *, repair: bool = True) -> FsckDocument
             report=lambda done, total: progress.report(Phase.VERIFYING, done, total),
         )
         told = {damage.problem for damage in mended if damage.repaired} | {found.usurper}
+        partition = [
+            _damage("boot-partition", str(host.sysroot.partition.name), problem)
+            for problem in boot_problems(host.sysroot)
+        ]
         records = [
             _damage("record", "", problem) for problem in found.problems if problem not in told
         ]
-        damages = [*records, *_missing_parts(host, found), *mended, *checked.damages]
+        damages = [*partition, *records, *_missing_parts(host, found), *mended, *checked.damages]
         return FsckDocument(
             objects=checked.objects, bytes=checked.bytes, images=checked.images, damages=damages
         )

@@ -86,7 +86,6 @@ def opened_host(directory: Path | None) -> Iterator[Host]:
 
     Raises:
         InvalidConfigurationError: a configuration file cannot be used.
-        NoBootPartitionError: the live host's ``$BOOT`` was not found or cannot be mounted.
     """
     with with_boot(open_host(directory)) as host:
         yield host
@@ -96,11 +95,10 @@ def opened_host(directory: Path | None) -> Iterator[Host]:
 def with_boot(host: Host) -> Iterator[Host]:
     """Give the same machine with its ``$BOOT`` mounted for as long as the context lasts.
 
-    Raises:
-        NoBootPartitionError: the live host's ``$BOOT`` was not found or cannot be mounted.
+    Where no partition is proven to be it, what only reads can go on; see `boot_partition`.
     """
     if host.sysroot.physical != PHYSICAL_ROOT:
         yield host
         return
-    with boot_partition(host.sysroot, host.configuration.boot_partition) as boot:
-        yield replace(host, sysroot=replace(host.sysroot, boot=boot))
+    with boot_partition(host.sysroot, host.configuration.boot_partition) as sysroot:
+        yield replace(host, sysroot=sysroot)

@@ -3,15 +3,18 @@
 It takes up where the disk says: an intent that was carried out is forgotten, one that was not gets
 this boot's marker back (a power cut cleared ``/run``), and temporary names of a writer that is gone
 are removed. What the boot loader gave up goes on the deny list. What ``$BOOT`` is seen to have lost
-is put back.
+is put back. Where no partition is proven to be ``$BOOT``, that is told, and only the store is
+brought to rest.
 """
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 from bootd.boot.entries import heal_entries
+from bootd.boot.proof import boot_problems, boot_refusal
 from bootd.durable import TEMPORARY_PREFIX
 from bootd.model.deployment import StagedMarker
 from bootd.operations.awaited import Miss, await_boot, settle_awaited
@@ -22,6 +25,8 @@ from bootd.operations.staged import forget_staged
 from bootd.operations.survey import survey
 from bootd.operations.trusted_time import time_of_record
 from bootd.sysroot import Sysroot
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +52,14 @@ def recover(host: Host) -> Recovery:
     """
     with host.sysroot.lock(exclusive=True):
         host.sysroot.name_installation()
-        healed = [f"removed the stale boot entry {name}" for name in heal_entries(host.sysroot)]
-        done = [*healed, *_remove_leftovers(host.sysroot), *_settle_intent(host.sysroot)]
+        for problem in boot_problems(host.sysroot):
+            _log.warning("%s", problem)
+        folders = _folders_with_temporaries(host.sysroot)
+        healed = []
+        if boot_refusal(host.sysroot) is None:
+            folders += _boot_folders(host.sysroot)
+            healed = [f"removed the stale boot entry {name}" for name in heal_entries(host.sysroot)]
+        done = [*healed, *_remove_leftovers(host.sysroot, folders), *_settle_intent(host.sysroot)]
         fallbacks = tuple(settle_fallbacks(host))
         missed = settle_awaited(host.sysroot)
         time_of_record(host)
@@ -76,16 +87,16 @@ def _settle_intent(sysroot: Sysroot) -> list[str]:
     return []
 
 
-def _remove_leftovers(sysroot: Sysroot) -> list[str]:
+def _remove_leftovers(sysroot: Sysroot, folders: list[Path]) -> list[str]:
     # A blessing needs no more than this lock, and its temporary names are no leftovers.
     with sysroot.boot_lock():
-        return _remove_temporaries(sysroot)
+        return _remove_temporaries(sysroot, folders)
 
 
-def _remove_temporaries(sysroot: Sysroot) -> list[str]:
+def _remove_temporaries(sysroot: Sysroot, folders: list[Path]) -> list[str]:
     removed = [
         path
-        for folder in _folders_with_temporaries(sysroot)
+        for folder in folders
         if folder.is_dir()
         for path in folder.iterdir()
         if path.name.startswith(TEMPORARY_PREFIX)
@@ -99,7 +110,6 @@ def _remove_temporaries(sysroot: Sysroot) -> list[str]:
 
 
 def _folders_with_temporaries(sysroot: Sysroot) -> list[Path]:
-    kernels = sysroot.boot / "bootd"
     return [
         sysroot.store,
         sysroot.layers,
@@ -108,6 +118,13 @@ def _folders_with_temporaries(sysroot: Sysroot) -> list[Path]:
         sysroot.etc_copies,
         sysroot.deployments,
         *(sysroot.deployment(identifier) for identifier in sysroot.deployment_ids()),
+    ]
+
+
+def _boot_folders(sysroot: Sysroot) -> list[Path]:
+    kernels = sysroot.boot / "bootd"
+    return [
+        sysroot.boot,
         sysroot.boot / "loader",
         sysroot.boot / "loader/entries",
         kernels,

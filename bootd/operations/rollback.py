@@ -14,6 +14,8 @@ import logging
 from bootd.boot.entries import commit_entry, remove_entry
 from bootd.boot.entry import BootEntry
 from bootd.boot.entry_lines import as_it_was
+from bootd.boot.proof import require_boot
+from bootd.boot.writable import check_writable
 from bootd.model.deployment import DeploymentId, DeploymentRecord
 from bootd.model.digest import Digest
 from bootd.model.documents import RollbackDocument
@@ -52,12 +54,15 @@ def rollback(
         InvalidArgumentError: the target is not an ID.
         NoRollbackError: there is no other deployment, or the target cannot boot.
         NoSuchDeploymentError: the target is not kept.
+        NoBootPartitionError, BootPartitionReadOnlyError: no partition is proven to be ``$BOOT``, or
+            it takes no writes; nothing was changed.
         BootPartitionFullError: no room for its kernel; nothing was changed.
         NoSpaceError, WriteFailedError, EtcTooLargeError, DamagedImageError, DamagedObjectError: the
             edits could not be brought along; the machine does not go back.
         BusyError: another process changes the store.
     """
     named = None if target is None else DeploymentId(target)
+    require_boot(host.sysroot)
     with host.sysroot.lock(exclusive=True):
         progress.report(Phase.FINALIZING)
         found = survey(host.sysroot)
@@ -66,6 +71,7 @@ def rollback(
             raise NoRollbackError("there is no other deployment to go back to")
         record = host.sysroot.read_deployment(chosen)
         _check_bootable(found, record)
+        check_writable(host.sysroot)
         given_up = install_with_room(host, found, record, going_back=True)
         unstaged = forget_staged(host.sysroot)
         left = found.current

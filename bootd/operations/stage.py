@@ -15,6 +15,8 @@ from datetime import datetime
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
+from bootd.boot.proof import require_boot
+from bootd.boot.writable import check_writable
 from bootd.durable import temporary_name
 from bootd.model.deployment import ArgumentChange, DeploymentId
 from bootd.model.documents import StageCause, StageDocument
@@ -80,6 +82,8 @@ def stage(
     Raises:
         DeniedDigestError: the image failed here before.
         HeldError: it was asked for automatically and updates are held.
+        NoBootPartitionError, BootPartitionReadOnlyError: no partition is proven to be ``$BOOT``, or
+            it takes no writes; said before anything is fetched.
         NoSpaceError: there is no room in the store; said before anything is fetched.
         BootPartitionFullError: there is no room for its kernel, whatever may be given up for it. If
             that is known only when the image is there, it stays for the next try.
@@ -87,7 +91,7 @@ def stage(
         TransportError, ContentError, StorageError: see `pull`.
         BusyError: another process changes the store.
     """
-    host.sysroot.initialise()
+    _begin(host)
     with host.sysroot.lock(exclusive=True, wait_seconds=LOCK_WAIT_SECONDS):
         host.sysroot.name_installation()
         settle_fallbacks(host)
@@ -107,7 +111,7 @@ def stage(
         if is_new:
             _refuse_denied(host, resolved)
         try:
-            found = _make_room(host, found, resolved)
+            found = _make_room(host, found, resolved, is_new=is_new)
         except BootPartitionFullError as error:
             _keep_answer(host, wanted, resolved, checked, error)
             raise
@@ -139,6 +143,11 @@ def stage(
         gives_up = check_room(host, survey(host.sysroot), record.kernel)
         document = _document(resolved, record.id, pulled, report)
         return _with_not_taken(host, document.model_copy(update={"gives_up": gives_up}))
+
+
+def _begin(host: Host) -> None:
+    require_boot(host.sysroot)
+    host.sysroot.initialise()
 
 
 def _resolve(host: Host, reference: str) -> ResolvedImage:
@@ -215,8 +224,23 @@ def _refuse_denied(host: Host, resolved: ResolvedImage) -> None:
         )
 
 
-def _make_room(host: Host, found: Survey, resolved: ResolvedImage) -> Survey:
+def _try_boot(host: Host, found: Survey) -> Survey:
+    """Try whether the shutdown could write to ``$BOOT``, after a collection if no file fits."""
+    try:
+        check_writable(host.sysroot)
+    except BootPartitionFullError:
+        from bootd.operations.collect import collect_locked  # noqa: PLC0415 - as above
+
+        collect_locked(host)
+        found = survey(host.sysroot)
+        check_writable(host.sysroot)
+    return found
+
+
+def _make_room(host: Host, found: Survey, resolved: ResolvedImage, *, is_new: bool) -> Survey:
     """Check that there is room, and collect what nothing needs only if there is not."""
+    if is_new:
+        found = _try_boot(host, found)
     try:
         _check_room(host, found, resolved)
     except NoSpaceError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from bootd import __version__
+from bootd.boot.proof import boot_problems
 from bootd.model.deployment import DeploymentRecord
 from bootd.model.documents import DeploymentStatus, StatusDocument
 from bootd.model.errors import BootdError, NoImageConfiguredError
@@ -31,8 +32,8 @@ def status(host: Host) -> StatusDocument:
     found = survey(host.sysroot)
     unexpected = (did_not_boot(found), override(found))
     told = (*unexpected, not_blessed_yet(host.sysroot, found))
-    problems = [*found.problems, *(problem for problem in told if problem)]
-    problems += boot_losses(host, found)
+    problems = [*boot_problems(host.sysroot), *found.problems]
+    problems += [*(problem for problem in told if problem), *boot_losses(host, found)]
     denied = [one for one in host.sysroot.read_denied().denied if one.cause != ROLLED_BACK]
     last = read_last_check(host.sysroot)
     no_room = None if last is None or last.digest == found.heading_for else last.no_room or None

@@ -74,6 +74,7 @@ from bootd.model.errors.request import (
 )
 from bootd.model.errors.storage import (
     BootPartitionFullError,
+    BootPartitionReadOnlyError,
     DamagedImageError,
     DamagedObjectError,
     DamagedRecordError,
@@ -111,6 +112,7 @@ __all__ = [
     "AlreadyInstalledError",
     "BootChainError",
     "BootPartitionFullError",
+    "BootPartitionReadOnlyError",
     "BootdError",
     "BusyError",
     "CancelledError",

@@ -24,6 +24,12 @@ class BootPartitionFullError(StorageError):
     )
 
 
+class BootPartitionReadOnlyError(StorageError):
+    """``$BOOT`` cannot be written to."""
+
+    default_hint = "Remount the boot partition for writing (mount -o remount,rw)."
+
+
 class WriteFailedError(StorageError):
     """The kernel refused a read or a write."""
 

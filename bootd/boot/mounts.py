@@ -1,0 +1,84 @@
+"""What is mounted where, as this process sees it.
+
+Source: proc_pid_mountinfo(5).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bootd.durable import storage_errors
+
+_MOUNTS: Final = Path("/proc/self/mountinfo")
+_MAX_MOUNTS: Final = 16 << 20
+_FIELDS: Final = 10
+_ESCAPED: Final = re.compile(r"\\([0-7]{3})")
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """One mount.
+
+    Attributes:
+        point: where it is.
+        number: major and minor number of its device, as ``8:1``; of a file system that has none of
+            its own, such as Btrfs, that of the device it was mounted from.
+        source: what it was mounted from, as mount(8) was told.
+    """
+
+    point: Path
+    number: str
+    source: str
+
+
+def mounts() -> list[Mount]:
+    """Return all mounts, a later one above an earlier one at the same place.
+
+    Raises:
+        WriteFailedError: they cannot be read.
+    """
+    with storage_errors("read", _MOUNTS), _MOUNTS.open("rb") as stream:
+        lines = stream.read(_MAX_MOUNTS).decode(errors="surrogateescape").splitlines()
+    fields = (line.split(" ") for line in lines)
+    return [_mount(words) for words in fields if len(words) >= _FIELDS]
+
+
+def mount_of(path: Path) -> Mount | None:
+    """Return the mount that a path lies on, the path itself being resolved.
+
+    Raises:
+        WriteFailedError: the path, or the list of mounts, cannot be read.
+    """
+    with storage_errors("look at", path):
+        real = path.resolve()
+    found = None
+    for mount in mounts():
+        above = found is None or len(mount.point.parts) >= len(found.point.parts)
+        if above and real.is_relative_to(mount.point):
+            found = mount
+    return found
+
+
+def _mount(words: list[str]) -> Mount:
+    source = _unescaped(words[words.index("-") + 2]) if "-" in words[:-2] else ""
+    number = words[2]
+    if number.startswith("0:") and source.startswith("/dev/"):
+        number = device_number(Path(source)) or number
+    return Mount(Path(_unescaped(words[4])), number, source)
+
+
+def device_number(device: Path) -> str | None:
+    """Return major and minor number of a block device, or of what a link to one leads to."""
+    try:
+        found = device.stat().st_rdev
+    except OSError:
+        return None
+    return f"{os.major(found)}:{os.minor(found)}" if found else None
+
+
+def _unescaped(text: str) -> str:
+    return _ESCAPED.sub(lambda found: chr(int(found[1], 8)), text)
