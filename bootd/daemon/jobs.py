@@ -176,7 +176,7 @@ class JobRunner:
             self._listener.job_advanced(job)
 
         async with self._changing:
-            return await self._worker.run(job.kind, job.arguments, advance)
+            return await self._worker.run(job.kind, job.arguments, advance, job.id)
 
     async def _end(self, job: Job, outcome: str | BootdError) -> None:
         try:

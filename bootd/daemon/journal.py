@@ -1,30 +1,17 @@
-"""Log records for the journal: structured where the journal listens, plain lines elsewhere.
+"""What an administrator may want to find again in the journal.
 
-What an administrator may want to find again is an `Event` with a MESSAGE_ID of its own, an entry in
-``systemd/bootd.catalog`` and fields that start with ``BOOTD_``.
+Each is an `Event` with a MESSAGE_ID of its own, an entry in ``systemd/bootd.catalog`` and fields
+that start with ``BOOTD_``.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from enum import Enum
-from typing import Any, Final
+from typing import Final
 
 _log = logging.getLogger("bootd")
-
-_STREAM_VARIABLE: Final = "JOURNAL_STREAM"
-_DEBUG_VARIABLE: Final = "SYSTEMD_LOG_LEVEL"
-_NOTICE: Final = 5
-_PRIORITIES: Final = (
-    (logging.CRITICAL, 2),
-    (logging.ERROR, 3),
-    (logging.WARNING, 4),
-    (logging.INFO, 6),
-)
-_DEBUG_PRIORITY: Final = 7
 
 
 class Event(Enum):
@@ -88,80 +75,4 @@ def announce(event: Event, message: str, *values: str) -> None:
     """
     fields = dict(zip(FIELDS[event], values, strict=True))
     level = logging.WARNING if event in _BAD_NEWS else logging.INFO
-    _log.log(level, "%s", message, extra={"event": event, "fields": fields})
-
-
-def journal_fields(record: logging.LogRecord) -> dict[str, str | int]:
-    """Return what the journal gets of a record besides its message."""
-    fields: dict[str, str | int] = {
-        "PRIORITY": _priority(record),
-        "LOGGER": record.name,
-        "CODE_FILE": record.pathname,
-        "CODE_LINE": record.lineno,
-        "CODE_FUNC": record.funcName or "",
-        "SYSLOG_IDENTIFIER": "bootd",
-    }
-    event = getattr(record, "event", None)
-    if isinstance(event, Event):
-        fields["MESSAGE_ID"] = event.value
-        fields |= {f"BOOTD_{name}": text for name, text in record.__dict__["fields"].items()}
-    return fields
-
-
-def set_up() -> None:
-    """Send log records where they belong: to the journal, or to standard error."""
-    level = logging.DEBUG if os.environ.get(_DEBUG_VARIABLE) in {"debug", "7"} else logging.INFO
-    logging.basicConfig(level=level, handlers=[_handler()])
-
-
-class _JournalHandler(logging.Handler):
-    def __init__(self, send: Callable[..., Any]) -> None:
-        super().__init__()
-        self._send = send
-
-    def emit(self, record: logging.LogRecord) -> None:
-        try:
-            self._send(self.format(record), **journal_fields(record))
-        except OSError:
-            self.handleError(record)
-
-
-class _PriorityFormatter(logging.Formatter):
-    """Lines with the ``<N>`` that the journal reads from a stream (sd-daemon(3))."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        prefix = f"<{_priority(record)}>"
-        return "\n".join(prefix + line for line in super().format(record).splitlines())
-
-
-def _handler() -> logging.Handler:
-    to_journal = _stderr_is_journal()
-    if to_journal:
-        try:
-            from systemd.journal import send  # noqa: PLC0415 - optional, absent on many machines
-        except ImportError:
-            pass
-        else:
-            return _JournalHandler(send)
-    handler = logging.StreamHandler()
-    handler.setFormatter(
-        _PriorityFormatter() if to_journal else logging.Formatter("bootd: %(message)s")
-    )
-    return handler
-
-
-def _stderr_is_journal() -> bool:
-    try:
-        found = os.fstat(sys.stderr.fileno())
-    except (OSError, ValueError):
-        return False
-    return os.environ.get(_STREAM_VARIABLE) == f"{found.st_dev}:{found.st_ino}"
-
-
-def _priority(record: logging.LogRecord) -> int:
-    if record.levelno == logging.INFO and hasattr(record, "event"):
-        return _NOTICE
-    for level, priority in _PRIORITIES:
-        if record.levelno >= level:
-            return priority
-    return _DEBUG_PRIORITY
+    _log.log(level, "%s", message, extra={"message_id": event.value, "fields": fields})

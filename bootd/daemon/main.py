@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from bootd import __version__
-from bootd.daemon import journal
+from bootd import __version__, journal
 from bootd.daemon.event_loop import asyncio, hidden
 from bootd.daemon.names import ADDRESS_VARIABLE
 from bootd.model.errors import BootdError, InvalidConfigurationError

@@ -68,9 +68,13 @@ class Worker:
         self._max_line = max_line
 
     async def run(
-        self, operation: str, arguments: Mapping[str, Any], on_step: Callable[[Step], None]
+        self,
+        operation: str,
+        arguments: Mapping[str, Any],
+        on_step: Callable[[Step], None],
+        job: int | None = None,
     ) -> dict[str, Any]:
-        """Run an operation to its end and return its document.
+        """Run an operation to its end and return its document; what it logs names the job.
 
         Cancelling the task that awaits this stops the child: politely, then by force. A child that
         finished just then wins, and its document is returned.
@@ -83,6 +87,7 @@ class Worker:
             "operation": operation,
             "arguments": dict(arguments),
             "sysroot": None if self._sysroot is None else str(self._sysroot),
+            "job": job,
         }
         try:
             child = await asyncio.create_subprocess_exec(

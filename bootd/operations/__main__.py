@@ -4,6 +4,7 @@ The daemon starts it, writes one request line to its standard input and reads JS
 standard output: any number of ``progress``, then one ``result`` or ``error``. It ends when it is
 told to (SIGTERM) or when its standard input closes, because then nobody listens. Memory that a job
 took is gone with it, and killing it is safe because every operation writes in a crash-safe order.
+It logs where the daemon does, or to standard error where somebody else started it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import fcntl
 import gc
 import json
+import logging
 import os
 import select
 import signal
@@ -23,10 +25,13 @@ from typing import Any, BinaryIO, Final
 
 from pydantic import BaseModel
 
+from bootd import journal
 from bootd.clock import SYSTEM_CLOCK
 from bootd.model.errors import BootdError, CancelledError, InternalError, InvalidArgumentError
 from bootd.operations.host import opened_host
 from bootd.operations.progress import Phase, Progress, overall
+
+_log = logging.getLogger("bootd.operations")
 
 _MAX_REQUEST: Final = 1 << 20
 _REPORT_SECONDS: Final = 0.1
@@ -77,6 +82,8 @@ class _Reporter:
         now = SYSTEM_CLOCK.monotonic()
         if phase is self._phase and now - self._last < _REPORT_SECONDS:
             return
+        if phase is not self._phase:
+            _log.debug("now %s", phase)
         self._phase, self._last = phase, now
         fraction = overall(phase, done, total)
         self.send(event="progress", phase=phase, done=done, total=total, overall=fraction)
@@ -101,7 +108,7 @@ class _Reporter:
 def main() -> int:
     """Run the one request; return the exit status."""
     reporter = _Reporter(sys.stdout.buffer)
-
+    journal.set_up()
     signal.signal(signal.SIGTERM, reporter.cancel)
     request = sys.stdin.buffer.readline(_MAX_REQUEST)
     try:
@@ -109,9 +116,14 @@ def main() -> int:
         document = _run(json.loads(request), reporter)
         reporter.finish()
     except BootdError as error:
+        reporter.finish()
+        _log.debug("it fails with %s", error.code, exc_info=True)
         return _fail(reporter, error)
     except Exception as error:  # noqa: BLE001 - the last frame of a process: report, do not hide
+        reporter.finish()
+        _log.exception("an error that is a fault of bootd's")
         return _fail(reporter, InternalError(f"{type(error).__name__}: {error}"))
+    _log.debug("it is done")
     reporter.send(event="result", document=document.model_dump(mode="json"))
     return 0
 
@@ -135,14 +147,15 @@ def _end_with_the_daemon(reporter: _Reporter) -> None:
 
 
 def _run(request: dict[str, Any], progress: Progress) -> BaseModel:
+    journal.log_as_job(str(request.get("job") or ""))
     operation = _operation(request["operation"])
+    _log.debug("%s begins", request["operation"])
     folder = request.get("sysroot")
     with opened_host(None if folder is None else Path(folder)) as host:
         return operation(host, progress, **request.get("arguments", {}))
 
 
 def _fail(reporter: _Reporter, error: BootdError) -> int:
-    reporter.finish()
     reporter.send(event="error", code=error.code, message=error.message, hint=error.hint)
     return error.exit_status
 

@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from multiprocessing import connection, reduction
 from typing import Any, Final
 
+from bootd import journal
 from bootd.clock import SYSTEM_CLOCK
 from bootd.model.errors import ProcessFailedError
 from bootd.operations.channel import Channel
@@ -98,7 +99,8 @@ class ChildProcess:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.channel = Channel(ours)
         _channels.add(self.channel)
-        begin = _Begin(self._sysroot, lock, os.getpid(), self._orphaned, theirs)
+        job = journal.logged_job()
+        begin = _Begin(self._sysroot, lock, os.getpid(), self._orphaned, theirs, job)
         self._process = context.Process(target=_run, args=(begin, *self._work))
         try:
             self._process.start()
@@ -239,9 +241,10 @@ class _Begin:
 
     sysroot: Sysroot
     lock: _Inherited
-    job: int
+    parent: int
     orphaned: signal.Signals
     end: socket.socket
+    logged_job: str
 
 
 def _run(begin: _Begin, who: str, work: Callable[..., None], arguments: tuple[object, ...]) -> None:
@@ -269,9 +272,12 @@ def _become_a_child(begin: _Begin) -> None:
     for stream in (0, 1):
         os.dup2(nothing, stream)
     _LIBC.prctl(_PR_SET_PDEATHSIG, begin.orphaned)
-    if os.getppid() != begin.job:
+    if os.getppid() != begin.parent:
         sys.exit(1)
     gc.enable()
+    if not journal.is_set_up():
+        journal.set_up()
+    journal.log_as_job(begin.logged_job)
 
 
 def _how_it_ended(status: int) -> str:

@@ -7,6 +7,7 @@ anywhere leaves whole layers and downloads to resume, and nothing that can be re
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from bootd.store.importing import importing
 from bootd.store.known_contents import is_anything_known, was_verified
 from bootd.store.layers import has_layer
 from bootd.store.publishing import publish_layers
+
+_log = logging.getLogger(__name__)
 
 _REPORT_SECONDS: Final = 0.2
 
@@ -88,6 +91,7 @@ def pull(
     workers = min(host.configuration.parallel_layers, len(layers))
     tasks = _tasks(host, resolved, layers, alone=workers == 1)
     total = sum(descriptor.size for descriptor, _ in layers)
+    _log.debug("pulling %d layers of %d bytes, %d at a time", len(layers), total, workers)
     progress.report(Phase.PULLING, 0, total)
     with importing(host.sysroot):
         if host.configuration.parallel_layers == 1:

@@ -153,7 +153,9 @@ def _begin(host: Host) -> None:
 def _resolve(host: Host, reference: str) -> ResolvedImage:
     source = open_source(reference, host.registry, host.sysroot.partial, host.sysroot.disk)
     with closing(source):
-        return source.resolve()
+        resolved = source.resolve()
+    _log.debug("%s is %s", reference, resolved.digest)
+    return resolved
 
 
 def _pull_and_compose(

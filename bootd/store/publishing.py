@@ -5,11 +5,14 @@ Order (design section 5): one syncfs for what all of them wrote, then the name o
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 
 from bootd.store.layer_index import WrittenLayer
 from bootd.store.layers import layer_path
 from bootd.sysroot import Sysroot
+
+_log = logging.getLogger(__name__)
 
 
 def publish_layers(sysroot: Sysroot, layers: Iterable[WrittenLayer]) -> None:
@@ -21,3 +24,4 @@ def publish_layers(sysroot: Sysroot, layers: Iterable[WrittenLayer]) -> None:
     sysroot.disk.sync_filesystem(sysroot.layers)
     for layer in layers:
         sysroot.disk.rename_file(layer.index, layer_path(sysroot, layer.diff_id))
+        _log.debug("layer %s is in the store", layer.diff_id)

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from bootd.daemon.journal import Event, announce, journal_fields
+from bootd.daemon.journal import Event, announce
 from bootd.daemon.notify import ServiceManager, watchdog_interval
 from bootd.daemon.options import take_options
 from bootd.daemon.times import microseconds
 from bootd.daemon.wire import Variant, options
+from bootd.journal import journal_fields
 from bootd.model.errors import InvalidArgumentError
 
 
@@ -131,6 +132,12 @@ def test_event_has_its_id_and_fields(caplog: pytest.LogCaptureFixture):
     assert not [name for name in fields if name != name.upper()]
 
 
+def test_event_of_a_job_is_found_with_what_the_job_logged(caplog: pytest.LogCaptureFixture):
+    announce(Event.JOB_FAILED, "job 7 failed", "7", "stage", "no-space", "Free some.")
+    [record] = caplog.records
+    assert journal_fields(record)["JOB_ID"] == "7"
+
+
 def test_event_takes_exactly_its_fields():
     with pytest.raises(ValueError, match="zip"):
         announce(Event.STAGED, "too few", "one")
@@ -165,7 +172,7 @@ def test_lines_where_the_journal_library_is_absent(
             del environment["JOURNAL_STREAM"]
         script = (
             "import sys; sys.modules['systemd.journal'] = None\n"
-            "import logging; from bootd.daemon import journal; journal.set_up()\n"
+            "import logging; from bootd import journal; journal.set_up()\n"
             "logging.getLogger('x').warning('first\\nsecond')"
         )
         subprocess.run(

@@ -86,6 +86,7 @@ async def test_child_gets_the_request():
         "operation": "stage",
         "arguments": {"reference": "r", "remember": True},
         "sysroot": None,
+        "job": 1,
     }
 
 
