@@ -41,12 +41,9 @@ BY_TESTS_AND_DEMO = (
     used.compression,
     used.dump_tree,
     used.get_property,
-    used.complete,
     used.has_image,
-    used.is_older_than,
     used.mounted_tree,
     used.parse_tree,
-    used.signed,
 )
 
 for names in (

@@ -5,8 +5,9 @@ systemd-boot says who it is in a section of its own, ``#### LoaderInfo: systemd-
 product first, then the version (src/bootctl/bootctl-install.c, ``version_check``). The text is
 looked for anywhere, because loaders older than the section have it, too.
 
-A signature is what the certificate table of a PE file says (Microsoft, "PE Format", "Optional
-Header Data Directories").
+Whether a file is whole is what the section table of a PE file says, and a signature is what its
+certificate table says (Microsoft, "PE Format", "Section Table" and "Optional Header Data
+Directories").
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bootd.boot.order import compare_versions
 from bootd.durable import storage_errors
 
 MAX_LOADER: Final = 16 << 20
 """Bytes; a signed GRUB has 4 MiB, and nothing that firmware starts has as many as this."""
+ANY_PROGRAM: Final = "another program"
+NO_PROGRAM: Final = "no program that firmware starts"
+"""How a file is described that does not say what it is."""
 
 _MARKER: Final = re.compile(rb"#### LoaderInfo: ([\x21-\x7e]{1,100}) ([\x21-\x7e]{1,100}) ####")
 _SYSTEMD_BOOT: Final = "systemd-boot"
@@ -30,7 +33,14 @@ _SHIM: Final = re.compile(rb"\nshim,[0-9]+,|UEFI shim|\Ashim\b")
 _PROGRAM: Final = b"MZ"
 _PE: Final = b"PE\0\0"
 _WHERE_PE_IS: Final = 0x3C
+_SECTIONS: Final = 6
+_OPTIONAL_SIZE: Final = 20
 _OPTIONAL_HEADER: Final = 24
+"""Where, after the beginning of the PE header, the number of sections is, how long the optional
+header is, and that header."""
+_SECTION_BYTES: Final = 40
+_RAW_SIZE: Final = 16
+"""Where in a section's header its size in the file stands; its place there follows."""
 _DIRECTORIES: Final = {0x10B: 96, 0x20B: 112}
 """Where the data directories begin in the optional header, by its magic number."""
 _CERTIFICATE_TABLE: Final = 4
@@ -54,12 +64,6 @@ class LoaderFile:
     version: str | None
     signed: bool | None
     description: str
-
-    def is_older_than(self, other: LoaderFile) -> bool:
-        """Tell whether it is provably older; without a version nothing is."""
-        if self.version is None or other.version is None:
-            return False
-        return compare_versions(self.version, other.version) < 0
 
 
 def look_at(data: bytes) -> LoaderFile:
@@ -94,28 +98,47 @@ def read_loader(path: Path) -> tuple[bytes, LoaderFile] | None:
 
 
 def is_program(data: bytes) -> bool:
-    """Tell whether firmware could take it for a program at all."""
-    return data.startswith(_PROGRAM)
+    """Tell whether it is a PE file with all its sections, as firmware starts them."""
+    header = _pe_header(data)
+    if header is None:
+        return False
+    number, optional = (_number(data, header + at, 2) for at in (_SECTIONS, _OPTIONAL_SIZE))
+    table = header + _OPTIONAL_HEADER + optional
+    if number == 0 or table + number * _SECTION_BYTES > len(data):
+        return False
+    sections = range(table, table + number * _SECTION_BYTES, _SECTION_BYTES)
+    return all(
+        _number(data, at + _RAW_SIZE, 4) + _number(data, at + _RAW_SIZE + 4, 4) <= len(data)
+        for at in sections
+    )
 
 
 def _describe(data: bytes) -> str:
     if _SHIM.search(data):
         return "shim"
-    return "another program" if is_program(data) else "no program that firmware starts"
+    return ANY_PROGRAM if data.startswith(_PROGRAM) else NO_PROGRAM
 
 
 def _is_signed(data: bytes) -> bool | None:
-    at = int.from_bytes(data[_WHERE_PE_IS : _WHERE_PE_IS + 4], "little")
-    if not is_program(data) or data[at : at + len(_PE)] != _PE:
+    at = _pe_header(data)
+    if at is None:
         return None
     header = at + _OPTIONAL_HEADER
-    magic = int.from_bytes(data[header : header + 2], "little")
+    magic = _number(data, header, 2)
     if magic not in _DIRECTORIES:
         return None
     first = header + _DIRECTORIES[magic]
-    number = int.from_bytes(data[first - 4 : first], "little")
-    if number <= _CERTIFICATE_TABLE:
+    if _number(data, first - 4, 4) <= _CERTIFICATE_TABLE:
         return False
     entry = first + _CERTIFICATE_TABLE * _DIRECTORY_BYTES
-    size = int.from_bytes(data[entry + 4 : entry + _DIRECTORY_BYTES], "little")
-    return size > 0
+    return _number(data, entry + 4, 4) > 0
+
+
+def _pe_header(data: bytes) -> int | None:
+    at = _number(data, _WHERE_PE_IS, 4)
+    is_pe = data.startswith(_PROGRAM) and data[at : at + len(_PE)] == _PE
+    return at if is_pe else None
+
+
+def _number(data: bytes, at: int, size: int) -> int:
+    return int.from_bytes(data[at : at + size], "little")

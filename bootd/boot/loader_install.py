@@ -14,12 +14,13 @@ Each name stands for a whole loader at every moment, the old or the new one: see
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from bootd.boot.loader_file import LoaderFile, look_at, read_loader
+from bootd.boot.order import compare_versions
 from bootd.boot.places import leftovers
 from bootd.durable import storage_errors
 from bootd.model.errors import BootPartitionFullError, NoBootLoaderError, NoSpaceError
@@ -135,11 +136,19 @@ def install_loader(sysroot: Sysroot, data: bytes, architecture: str) -> LoaderPl
     return places
 
 
-def put_loader(sysroot: Sysroot, record: LoaderRecord, data: bytes) -> LoaderRecord:
-    """Give all of bootd's names a loader, one after the other, durably; return the new record.
+def put_loader(
+    sysroot: Sysroot, record: LoaderRecord, data: bytes, names: Sequence[str] | None = None
+) -> LoaderRecord:
+    """Give bootd's names a loader, one after the other, durably; return the new record.
 
     What a name held is kept: bootd's own last loader as `previous_name`, anything else as
     `replaced_name`.
+
+    Args:
+        sysroot: the machine.
+        record: what is known of bootd's loader.
+        data: the loader.
+        names: those of the record's names that may be written; None: all.
 
     Raises:
         BootPartitionFullError: there is no room; each name holds what it held, or the new one.
@@ -148,7 +157,8 @@ def put_loader(sysroot: Sysroot, record: LoaderRecord, data: bytes) -> LoaderRec
     boot = sysroot.boot
     new = as_written(look_at(data))
     own = {one.sha256 for one in record.written}
-    changed = [name for name in record.names if _content(boot / name) != data]
+    allowed = record.names if names is None else names
+    changed = [name for name in allowed if _content(boot / name) != data]
     kept = {}
     for name in changed:
         there = read_loader(boot / name)
@@ -186,8 +196,30 @@ def replaced_name(name: str) -> str:
 def as_written(file: LoaderFile) -> WrittenLoader:
     """Return what is noted of a loader."""
     return WrittenLoader(
-        sha256=file.sha256, size=file.size, description=file.description, version=file.version
+        sha256=file.sha256,
+        size=file.size,
+        description=file.description
+        if file.version
+        else f"one without a version, {file.sha256[:12]}",
+        version=file.version,
+        signed=file.signed,
     )
+
+
+def is_newer(offered: WrittenLoader, written: Sequence[WrittenLoader]) -> bool:
+    """Tell whether a loader is to take the place of the one that was written last.
+
+    Args:
+        offered: the loader.
+        written: what bootd wrote, the newest first.
+    """
+    installed = written[0]
+    if any(one.sha256 == offered.sha256 for one in written):
+        # It is the one that is installed, or one that had to make room for a newer one.
+        return False
+    if installed.version is None or offered.version is None:
+        return True
+    return compare_versions(offered.version, installed.version) >= 0
 
 
 def _content(path: Path) -> bytes | None:

@@ -112,6 +112,10 @@ class StatusDocument(Document):
     etc_drift: str | None = None
     """A digest of what this machine changed in its ``/etc``; the same on machines that are set up
     alike, whichever version they run. None: it was not asked for by root, or is not known."""
+    boot_loader: str | None = None
+    """What the boot loader on ``$BOOT`` is: ``systemd-boot 257.8``; None: not known."""
+    image_boot_loader: str | None = None
+    """The boot loader of the running image; None: it has none, or that is not known."""
     problems: list[str] = Field(default_factory=list)
     """Whatever is not as it should be, each in a sentence: records that cannot be read, and what
     keeps an update from booting."""

@@ -22,6 +22,8 @@ class WrittenLoader(BaseModel):
     description: str = Field(default="", max_length=_MAX_TEXT)
     """``systemd-boot 257.8``, for people."""
     version: str | None = Field(default=None, max_length=_MAX_TEXT)
+    signed: bool | None = None
+    """Whether it has a signature for Secure Boot; None: it is no PE file."""
 
 
 class OfferedLoader(BaseModel):

@@ -7,7 +7,8 @@ boot in which the checks passed, and which ended before the soak did, is not cou
 
 Neither needs the store's lock. What is in the way of a write on ``$BOOT`` is no verdict on the
 image: that it is good is written in the store first, and from then on it is not blamed, whatever
-the loader counted. Its entry is changed as soon as that can be.
+the loader counted. Its entry is changed as soon as that can be. The boot loader of an image that
+proved itself is installed after that, if nobody else holds the lock.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from bootd.boot.writable import make_writable
 from bootd.model.deployment import DeploymentId
 from bootd.model.errors import BootdError, NotBlessedYetError
 from bootd.model.health import Verdict
+from bootd.operations.boot_loader import keep_loader
 from bootd.operations.health import this_boots_health
 from bootd.operations.host import Host
 from bootd.operations.record import read_record
@@ -42,6 +44,9 @@ BLESSED_MARKER: Final = "blessed"
 _RETURNED_MARKER: Final = "try-returned"
 """Another one: this boot's try was given back."""
 
+_LOADER_WAIT_SECONDS: Final = 10.0
+"""Whoever holds the store's lock for longer looks after the boot loader, or the next start does."""
+
 _RECORD: Final = "blessed.json"
 _MAX_RECORD: Final = 4_096
 _MOST_BOOTS: Final = 9
@@ -57,7 +62,7 @@ class Blessing(BaseModel):
 
 
 def bless(host: Host) -> DeploymentId | None:
-    """Take the counter off the running deployment's entry, durably.
+    """Take the counter off the running deployment's entry, durably; then renew the boot loader.
 
     Returns:
         The deployment that was on trial, or None when nothing was.
@@ -79,7 +84,20 @@ def bless(host: Host) -> DeploymentId | None:
         raise NotBlessedYetError(
             f"the boot entry of what runs cannot be changed: {error.message}"
         ) from error
+    _renew_loader(host)
     return found.booted
+
+
+def _renew_loader(host: Host) -> None:
+    """Install the image's boot loader, and not before now: nothing falls back from a loader."""
+    try:
+        with host.sysroot.lock(exclusive=True, wait_seconds=_LOADER_WAIT_SECONDS):
+            care = keep_loader(host, survey(host.sysroot), thorough=False, repair=True)
+    except BootdError as error:
+        _log.warning("the boot loader is seen to later: %s", error.message)
+        return
+    for message in care.messages:
+        _log.warning("%s", message)
 
 
 def remember_blessing(sysroot: Sysroot, deployment: DeploymentId) -> None:

@@ -32,14 +32,11 @@ from bootd.model.errors import (
     BootPartitionFullError,
     DamagedObjectError,
 )
-from bootd.operations.bless import BLESSED_MARKER
-from bootd.operations.boot_room import install_with_room
+from bootd.operations.bless import BLESSED_MARKER, read_blessing
 from bootd.operations.host import Host
 from bootd.operations.next_entry import next_entry
 from bootd.operations.noted_entries import read_noted, try_to_note
 from bootd.operations.survey import Survey, survey
-from bootd.store.measuring import measure
-from bootd.store.objects import object_path
 from bootd.sysroot import Sysroot
 
 
@@ -159,6 +156,8 @@ class _Repair:
             usual = kernel_folder(self._sysroot, record.kernel.digest)
             if record.id != self._found.booted or folder != usual:
                 raise
+            from bootd.operations.boot_room import install_with_room  # noqa: PLC0415 - rarely
+
             # What runs comes before what the machine could go back to.
             install_with_room(self._host, self._found, record)
 
@@ -196,8 +195,9 @@ class _Repair:
     ) -> None:
         def put_back() -> None:
             entry = noted or self._composed(record)
-            blessed = self._sysroot.run / BLESSED_MARKER
-            if record.id == self._found.booted and blessed.exists():
+            marked = (self._sysroot.run / BLESSED_MARKER).exists()
+            blessed = self._found.booted if marked else read_blessing(self._sysroot)
+            if record.id == blessed:
                 entry = replace(entry, tries_left=None, tries_done=0)
             commit_entry(self._sysroot, entry)
 
@@ -222,6 +222,8 @@ class _Repair:
 
 def _wrong_content(record: DeploymentRecord, folder: Path) -> str | None:
     """Measure a kernel's files themselves: the store's copy may be the damaged one."""
+    from bootd.store.measuring import measure  # noqa: PLC0415 - a status does without
+
     for copy, verity in kernel_copies(record.kernel, folder):
         if measure(copy).hex() != verity:
             return f"{copy} is not what the image has"
@@ -230,6 +232,9 @@ def _wrong_content(record: DeploymentRecord, folder: Path) -> str | None:
 
 def _check_objects(sysroot: Sysroot, record: DeploymentRecord) -> None:
     """Refuse to put a kernel on ``$BOOT`` that is damaged in the store, too."""
+    from bootd.store.measuring import measure  # noqa: PLC0415 - as above
+    from bootd.store.objects import object_path  # noqa: PLC0415 - as above
+
     for _, verity in kernel_copies(record.kernel, Path()):
         path = object_path(sysroot, bytes.fromhex(verity))
         if not path.is_file() or measure(path).hex() != verity:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from bootd.boot.proof import boot_problems
 from bootd.model.documents import Damage, FsckDocument
+from bootd.operations.boot_loader import keep_loader
 from bootd.operations.boot_repair import repair_boot
 from bootd.operations.host import Host
 from bootd.operations.noted_entries import try_to_note
@@ -34,6 +35,7 @@ def fsck(host: Host, progress: Progress, *, repair: bool = True) -> FsckDocument
     with host.sysroot.lock(exclusive=repair):
         found = survey(host.sysroot)
         mended = repair_boot(host, found, thorough=True, repair=repair)
+        mended += keep_loader(host, found, thorough=True, repair=repair).damages
         if repair:
             try_to_note(host.sysroot, survey(host.sysroot))
         checked = check_store(

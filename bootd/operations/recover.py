@@ -18,6 +18,7 @@ from bootd.boot.proof import boot_problems, boot_refusal
 from bootd.durable import TEMPORARY_PREFIX
 from bootd.model.deployment import StagedMarker
 from bootd.operations.awaited import Miss, await_boot, settle_awaited
+from bootd.operations.boot_loader import keep_loader
 from bootd.operations.boot_repair import mend_boot
 from bootd.operations.fallback import Fallback, settle_fallbacks
 from bootd.operations.host import Host
@@ -63,7 +64,8 @@ def recover(host: Host) -> Recovery:
         fallbacks = tuple(settle_fallbacks(host))
         missed = settle_awaited(host.sysroot)
         time_of_record(host)
-        _, mended = mend_boot(host, survey(host.sysroot))
+        found, mended = mend_boot(host, survey(host.sysroot))
+        mended += keep_loader(host, found, thorough=False, repair=True).messages
         return Recovery((*done, *mended), fallbacks, missed)
 
 

@@ -29,6 +29,7 @@ from bootd.model.errors import (
 from bootd.model.etc_report import EtcReport
 from bootd.model.image import ResolvedImage
 from bootd.operations.arguments import not_taken, settings_differ
+from bootd.operations.boot_loader import keep_loader
 from bootd.operations.boot_repair import mend_boot
 from bootd.operations.fallback import settle_fallbacks
 from bootd.operations.host import Host
@@ -198,7 +199,7 @@ def _follow(host: Host, found: Survey, reference: str | None) -> None:
 def _mend_boot(host: Host) -> Survey:
     """Put back what ``$BOOT`` lost; a kernel of what runs may come before room for a new one."""
     found, mended = mend_boot(host, survey(host.sysroot))
-    for message in mended:
+    for message in (*mended, *keep_loader(host, found, thorough=False, repair=True).messages):
         _log.warning("%s", message)
     return found
 

@@ -12,6 +12,7 @@ from bootd.model.errors import BootdError, NoImageConfiguredError
 from bootd.operations.arguments import arguments_of, origins_of
 from bootd.operations.awaited import did_not_boot
 from bootd.operations.bless import not_blessed_yet
+from bootd.operations.boot_loader import loader_problems, loader_versions
 from bootd.operations.boot_repair import boot_losses
 from bootd.operations.deny import ROLLED_BACK
 from bootd.operations.etc_reports import read_report
@@ -34,6 +35,7 @@ def status(host: Host) -> StatusDocument:
     told = (*unexpected, not_blessed_yet(host.sysroot, found))
     problems = [*boot_problems(host.sysroot), *found.problems]
     problems += [*(problem for problem in told if problem), *boot_losses(host, found)]
+    boot_loader, image_boot_loader = _boot_loaders(host, found, problems)
     denied = [one for one in host.sysroot.read_denied().denied if one.cause != ROLLED_BACK]
     last = read_last_check(host.sysroot)
     no_room = None if last is None or last.digest == found.heading_for else last.no_room or None
@@ -56,6 +58,8 @@ def status(host: Host) -> StatusDocument:
         no_room=no_room,
         last_fallback=denied[-1] if denied else None,
         deployments=[_describe(host, found, record, problems) for record in found.kept()],
+        boot_loader=boot_loader,
+        image_boot_loader=image_boot_loader,
         problems=problems,
     )
 
@@ -88,6 +92,16 @@ def _followed(host: Host) -> str | None:
         return host.followed_image()
     except NoImageConfiguredError:
         return None
+
+
+def _boot_loaders(host: Host, found: Survey, problems: list[str]) -> tuple[str | None, str | None]:
+    """Return what the boot loader on ``$BOOT`` is, and the running image's."""
+    try:
+        problems += loader_problems(host, found)
+        return loader_versions(host, found)
+    except BootdError as error:
+        problems.append(f"the boot loader is not known: {error.message}")
+        return None, None
 
 
 def _describe(

@@ -149,6 +149,8 @@ NEW_DEPLOYMENT = DeploymentStatus(
 
 STATUS = StatusDocument(
     etc_drift="sha256:" + "4d" * 32,
+    boot_loader="systemd-boot 257.8-1~deb13u1",
+    image_boot_loader="systemd-boot 257.8-1~deb13u2",
     bootd="0.1",
     image=IMAGE,
     state=UpgradeState.STAGED,

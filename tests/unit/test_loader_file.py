@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import struct
 from pathlib import Path
 
 import pytest
+from support.loader_program import systemd_boot
 
-from bootd.boot.loader_file import look_at
+from bootd.boot.loader_file import is_program, look_at
 from bootd.boot.loader_install import (
     LoaderPlaces,
+    as_written,
     install_loader,
+    is_newer,
     previous_name,
     put_loader,
     replaced_name,
@@ -21,19 +23,6 @@ from bootd.sysroot import Sysroot
 USUAL = "EFI/systemd/systemd-bootx64.efi"
 REMOVABLE = "EFI/BOOT/BOOTX64.EFI"
 BOOTDS = "EFI/bootd/systemd-bootx64.efi"
-
-
-def systemd_boot(version: str, *, signed: bool = False, product: str = "systemd-boot") -> bytes:
-    """As much of a PE file as says which version it is, and whether it has a signature."""
-    at = 0x80
-    directories = bytearray(16 * 8)
-    if signed:
-        struct.pack_into("<II", directories, 4 * 8, 0x1000, 0x200)
-    optional = struct.pack("<H", 0x20B).ljust(108, b"\0") + struct.pack("<I", 16) + directories
-    head = b"MZ".ljust(0x3C, b"\0") + struct.pack("<I", at)
-    header = b"PE\0\0" + bytes(20) + optional
-    magic = f"#### LoaderInfo: {product} {version} ####".encode()
-    return head.ljust(at, b"\0") + header + magic + bytes(5_000)
 
 
 def sysroot_at(folder: Path) -> Sysroot:
@@ -70,23 +59,42 @@ def test_a_program_says_what_it_is(data: bytes, description: str, version: str |
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "older"),
+    ("offered", "installed", "newer"),
     [
-        ("257.8-1~deb13u2", "257.8-1~deb13u3", True),
-        ("257.8-1~deb13u2", "257.8-1", True),
-        ("257.8", "257.8", False),
-        ("258~rc1", "258", True),
-        ("258", "257.13", False),
-        ("9", "10", True),
+        ("257.8-1~deb13u3", "257.8-1~deb13u2", True),
+        ("257.8-1~deb13u2", "257.8-1", False),
+        ("258~rc1", "258", False),
+        ("257.13", "258", False),
+        ("10", "9", True),
     ],
 )
-def test_versions_compare_as_systemd_compares_them(one: str, other: str, older: bool) -> None:
-    assert look_at(systemd_boot(one)).is_older_than(look_at(systemd_boot(other))) is older
+def test_versions_compare_as_systemd_compares_them(
+    offered: str, installed: str, newer: bool
+) -> None:
+    written = [as_written(look_at(systemd_boot(installed)))]
+    assert is_newer(as_written(look_at(systemd_boot(offered))), written) is newer
 
 
-def test_without_a_version_nothing_is_older() -> None:
-    assert not look_at(b"MZ 1").is_older_than(look_at(systemd_boot("258")))
-    assert not look_at(systemd_boot("1")).is_older_than(look_at(b"MZ 2"))
+def test_what_does_not_say_that_it_is_older_is_taken() -> None:
+    one, other = (as_written(look_at(data)) for data in (b"MZ 1", b"MZ 2"))
+    versioned = as_written(look_at(systemd_boot("258")))
+    rebuilt = as_written(look_at(systemd_boot("258") + b"1"))
+    assert is_newer(one, [other])
+    assert is_newer(one, [versioned])
+    assert is_newer(versioned, [one])
+    assert is_newer(rebuilt, [versioned])
+    assert not is_newer(one, [one])
+    # It had to make room for the other one: a machine that went back to its image keeps that.
+    assert not is_newer(one, [other, one])
+
+
+def test_a_program_is_whole_with_all_its_sections() -> None:
+    data = systemd_boot("258")
+    assert is_program(data)
+    assert not is_program(data[:-1])
+    assert not is_program(data[:0x90])
+    assert not is_program(b"MZ")
+    assert not is_program(b"")
 
 
 def test_a_signature_is_seen() -> None:

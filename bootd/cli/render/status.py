@@ -119,10 +119,18 @@ def _head(document: StatusDocument, style: Style) -> str:
             ("Following", style.bold(printable(document.image or "nothing"))),
             ("State", _state(document, style)),
             ("Available", seen),
+            ("Loader", _boot_loader(document)),
             ("Held by", style.warning(printable(document.held_by or ""))),
             ("Drift", short_digest(document.etc_drift) if document.etc_drift else ""),
         ]
     )
+
+
+def _boot_loader(document: StatusDocument) -> str:
+    there, offered = document.boot_loader, document.image_boot_loader
+    if there is None or offered is None or there == offered:
+        return printable(there or "")
+    return f"{printable(there)} (the image has {printable(offered)})"
 
 
 def _state(document: StatusDocument, style: Style) -> str:
