@@ -27,6 +27,7 @@ from bootd.boot.loader_install import (
     usual_names,
 )
 from bootd.boot.loader_state import LoaderState, loader_states
+from bootd.boot.proof import boot_refusal
 from bootd.model.documents import Damage
 from bootd.model.errors import BootdError, DamagedObjectError, NoBootLoaderError
 from bootd.model.loader import LoaderRecord, OfferedLoader, WrittenLoader
@@ -72,7 +73,8 @@ def keep_loader(host: Host, found: Survey, *, thorough: bool, repair: bool) -> L
     """
     keeper = _Keeper(host, found, thorough=thorough, repair=repair)
     try:
-        if platform.machine() in EFI_NAMES:
+        # Another partition's loader is not this machine's to look after.
+        if platform.machine() in EFI_NAMES and boot_refusal(host.sysroot) is None:
             keeper.keep()
     except BootdError as error:
         keeper.add("", f"the boot loader cannot be looked after: {error.message}")
@@ -103,7 +105,7 @@ def loader_problems(host: Host, found: Survey) -> list[str]:
         DamagedRecordError, WriteFailedError: it cannot be read.
     """
     record = host.sysroot.read_loader()
-    if not record.names:
+    if not record.names or boot_refusal(host.sysroot) is not None:
         return []
     problems = [
         f"{state.problem}; 'bootctl-py fsck' puts it right" if state.free else state.problem
