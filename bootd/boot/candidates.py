@@ -18,7 +18,7 @@ from typing import Final
 from bootd.boot.block_devices import COLUMNS, BlockDevice, BlockDevices
 from bootd.boot.efi_variables import read_variable
 from bootd.boot.loader_devices import boot_device, extended_devices
-from bootd.boot.mounts import device_number, mount_of
+from bootd.boot.mounts import automounted_at, device_number, mount_of
 from bootd.model.errors import BootdError, NoBootPartitionError
 from bootd.process import run
 from bootd.sysroot import Sysroot
@@ -76,13 +76,15 @@ def candidates(sysroot: Sysroot, configured: Path | None, root: Path) -> Candida
         root: where ``/boot``, ``/sys`` and the like are looked up.
     """
     found = Candidates()
-    chosen = [] if configured is None else _configured(found, configured)
-    usual = list(_mounted(found, root))
     partition = None
     try:
         partition = loader_partition(sysroot)
     except NoBootPartitionError as error:
         found.remarks.append(error.message)
+    # Where the loader says which partition it is, nobody has to walk into an automount.
+    enter = partition is None
+    chosen = [] if configured is None else _configured(found, configured, enter=enter)
+    usual = list(_mounted(found, root, enter=enter))
     if partition is not None:
         try:
             read = _read_by_loader(sysroot, partition, root)
@@ -170,8 +172,10 @@ def _degraded(devices: BlockDevices, device: BlockDevice, root: Path) -> tuple[s
     return tuple(found)
 
 
-def _configured(found: Candidates, path: Path) -> list[Place]:
+def _configured(found: Candidates, path: Path, *, enter: bool) -> list[Place]:
     name = f"{path}, which boot_partition names,"
+    if not enter and (there := automounted_at(path)) is not None:
+        return [Place(name, path, one.number) for one in there[-1:]]
     if not path.exists():
         found.remarks.append(f"{name} does not exist")
         return []
@@ -183,8 +187,11 @@ def _configured(found: Candidates, path: Path) -> list[Place]:
     return []
 
 
-def _mounted(found: Candidates, root: Path) -> Iterator[Place]:
+def _mounted(found: Candidates, root: Path, *, enter: bool) -> Iterator[Place]:
     for path in (root / name for name in USUAL_MOUNT_POINTS):
+        if not enter and (there := automounted_at(path)) is not None:
+            yield from (Place(str(path), path, one.number) for one in there[-1:])
+            continue
         for place in _folder(found, str(path), path) if path.is_dir() else ():
             # An empty folder that nothing is mounted on is none of the places people would mean.
             if place.number is not None or (path / "loader/entries").is_dir():

@@ -16,6 +16,7 @@ from bootd.durable import storage_errors
 _MOUNTS: Final = Path("/proc/self/mountinfo")
 _MAX_MOUNTS: Final = 16 << 20
 _FIELDS: Final = 10
+_AUTOMOUNT: Final = "autofs"
 _ESCAPED: Final = re.compile(r"\\([0-7]{3})")
 
 
@@ -28,11 +29,13 @@ class Mount:
         number: major and minor number of its device, as ``8:1``; of a file system that has none of
             its own, such as Btrfs, that of the device it was mounted from.
         source: what it was mounted from, as mount(8) was told.
+        kind: the type of its file system.
     """
 
     point: Path
     number: str
     source: str
+    kind: str
 
 
 def mounts() -> list[Mount]:
@@ -63,12 +66,30 @@ def mount_of(path: Path) -> Mount | None:
     return found
 
 
+def automounted_at(path: Path) -> list[Mount] | None:
+    """Return what is mounted on a path by an automount on it or above it; None: there is none.
+
+    Nobody walks the path for that. While an automount is being left, the kernel lets nobody pass,
+    kill it or not, until the unmount is done; at shutdown that waits for services, which would
+    wait for it.
+
+    Raises:
+        WriteFailedError: the list of mounts cannot be read.
+    """
+    there = mounts()
+    automounts = (one for one in there if one.kind == _AUTOMOUNT)
+    if not any(path.is_relative_to(one.point) for one in automounts):
+        return None
+    return [one for one in there if one.point == path and one.kind != _AUTOMOUNT]
+
+
 def _mount(words: list[str]) -> Mount:
-    source = _unescaped(words[words.index("-") + 2]) if "-" in words[:-2] else ""
+    kind, source = words[words.index("-") + 1 :][:2] if "-" in words[:-2] else ("", "")
+    source = _unescaped(source)
     number = words[2]
     if number.startswith("0:") and source.startswith("/dev/"):
         number = device_number(Path(source)) or number
-    return Mount(Path(_unescaped(words[4])), number, source)
+    return Mount(Path(_unescaped(words[4])), number, source, kind)
 
 
 def device_number(device: Path) -> str | None:

@@ -16,7 +16,7 @@ import pytest
 from support.block_tree import XBOOTLDR_TYPE
 from support.boot_tree import snapshot
 from support.installing import mounted_device, tool
-from support.live_disk import UUIDS, LiveDisk, live_disk
+from support.live_disk import UUIDS, LiveDisk, automount, live_disk
 from support.machine import Machine, installed
 
 from bootd.boot.efi_variables import LOADER_VENDOR
@@ -126,6 +126,23 @@ def test_mounted_partition_of_another_disk_is_passed_over(disk: LiveDisk, name: 
     with disk.opened(where) as host:
         [problem] = status(host).problems
         assert problem.startswith(f"{where}, which boot_partition names, is another partition")
+
+
+@pytest.mark.parametrize("name", ["boot", "efi"])
+def test_nobody_walks_into_an_automount_where_the_loader_says_what_it_is(disk: LiveDisk, name: str):
+    esp = disk.partition("sda")
+    disk.say("LoaderDevicePartUUID", UUIDS[1])
+    disk.fill(esp)
+    folder = disk.folder / name
+    folder.mkdir(exist_ok=True)
+    with automount(folder):
+        # One whose daemon has gone says so to whoever looks.
+        with pytest.raises(FileNotFoundError):
+            next(folder.iterdir())
+        for configured in (None, folder):
+            with disk.opened(configured) as host:
+                assert host.sysroot.boot != folder
+                assert status(host).problems == []
 
 
 def test_where_the_loader_says_nothing_what_is_mounted_may_be(disk: LiveDisk):

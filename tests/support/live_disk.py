@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -124,3 +126,24 @@ def live_disk(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LiveDis
     disk = LiveDisk(machine.folder, machine, tree)
     with disk._stack:
         yield disk
+
+
+@contextmanager
+def automount(folder: Path) -> Iterator[None]:
+    """A real automount on a folder; the daemon that would mount something is gone."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    reading, writing = os.pipe()
+    nobody = subprocess.Popen(["sleep", "infinity"], start_new_session=True)
+    options = f"fd={writing},pgrp={nobody.pid},minproto=5,maxproto=5,direct"
+    try:
+        done = libc.mount(b"automount", bytes(folder), b"autofs", 0, options.encode())
+        assert done == 0, os.strerror(ctypes.get_errno())
+    finally:
+        os.close(reading)
+        os.close(writing)
+        nobody.kill()
+        nobody.wait()
+    try:
+        yield
+    finally:
+        tool("umount", folder)
