@@ -3,6 +3,22 @@
 from __future__ import annotations
 
 from support.vm_scenario import ESP, UPGRADE, Scenario
+from support.vm_versions import OWN_KERNELS
+
+_SHRINK = """
+set -eu
+systemctl stop bootd.service
+mkdir -p {esp} && mount /dev/disk/by-partlabel/esp {esp}
+tar -C {esp} -cf /tmp/esp.tar .
+one=$(du --bytes --summarize {esp}/bootd/* | awk '{{ print $1; exit }}')
+umount {esp}
+# Two kernels, the boot loader under both its names, and what is smaller than a third kernel.
+mkfs.vfat -F 16 /dev/disk/by-partlabel/esp $((one * 5 / 2 / 1024)) >/dev/null
+mount /dev/disk/by-partlabel/esp {esp}
+tar -C {esp} --no-same-owner -xf /tmp/esp.tar
+umount {esp}
+"""
+"""Makes the file system anew, with the same content and room for two kernels only."""
 
 
 def test_kernel_is_shared_and_goes_with_its_last_deployment(scenario: Scenario) -> None:
@@ -40,3 +56,22 @@ def test_full_boot_partition_is_refused_before_anything_is_written(scenario: Sce
     assert scenario.on_esp(f"cd {ESP}; find . -printf '%p %s\\n' | sort; cd /") == before
     assert scenario.version_of("staged") is None
     assert scenario.machine.reboot() == "v1"
+
+
+def test_upgrades_go_on_where_two_kernels_have_room(scenario: Scenario) -> None:
+    scenario.run(_SHRINK.format(esp=ESP), seconds=600)
+    scenario.run("mkdir -p /etc/bootd && echo 'tries = 1' >/etc/bootd/bootd.toml")
+    before = "v1"
+    for version in (*OWN_KERNELS[:3], "k-panics", *OWN_KERNELS[3:]):
+        scenario.upgrade(version)
+        # What runs is never given up; a fallback may be.
+        assert scenario.version_of("booted") == before
+        if version == "k-panics":
+            scenario.await_fallback(before, tries=1)
+            scenario.expect_denied(version, cause="boot-failed")
+        else:
+            scenario.reboot_into(version)
+            before = version
+        assert len(scenario.on_esp(f"ls {ESP}/bootd").split()) <= 2
+        assert scenario.version_of("booted") == before
+    scenario.run("bootctl-py fsck")
