@@ -15,9 +15,9 @@ from enum import StrEnum
 from bootd.boot.arguments import (
     ARGUMENTS_END,
     MAX_ARGUMENTS,
-    OWN_KEYS,
     end_of_arguments,
     key_of,
+    names_own,
     split_arguments,
     with_more,
 )
@@ -68,7 +68,7 @@ def check_words(verb: ArgumentVerb, words: Sequence[str]) -> None:
                 f"{word[:200]!r} is not one kernel argument",
                 hint="Name each as a word of its own; quote spaces with double quotes.",
             )
-        if key_of(word) in OWN_KEYS:
+        if names_own(word):
             raise InvalidArgumentError(f"{word[:200]!r} is for bootd to say")
         if verb is ArgumentVerb.UNSET and "=" in word:
             raise InvalidArgumentError(

@@ -160,9 +160,18 @@ def parse_argument_files(
 
 
 def _without_the_machines(arguments: list[str]) -> list[str]:
-    for argument in (argument for argument in arguments if key_of(argument) in _NOT_THE_IMAGES):
+    def is_the_machines(argument: str) -> bool:
+        return key_of(argument) in _NOT_THE_IMAGES or names_own(argument)
+
+    for argument in filter(is_the_machines, arguments):
         _log.warning("not taking %s from the image: the machine decides that", argument)
-    return [argument for argument in arguments if key_of(argument) not in _NOT_THE_IMAGES]
+    return [argument for argument in arguments if not is_the_machines(argument)]
+
+
+def names_own(argument: str) -> bool:
+    """Tell whether an argument says what is for bootd to say, for whoever does not know quotes."""
+    parts = argument.replace('"', " ").split()
+    return any(key_of(part) in OWN_KEYS for part in (argument, *parts))
 
 
 def with_restart_after_panic(arguments: Sequence[str]) -> list[str]:

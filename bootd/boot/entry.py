@@ -129,8 +129,8 @@ def compose_entry(
     serial: int,
     tries: int | None,
     title: str,
-    folder: str,
-    installation: str | None,
+    folder: str | None = None,
+    installation: str | None = None,
 ) -> BootEntry:
     """Return the entry that boots a deployment.
 
@@ -140,9 +140,10 @@ def compose_entry(
         tries: boots it is granted before the loader falls back; None: not counted.
         title: a name for people, usually ``PRETTY_NAME`` of the image's os-release(5); line breaks
             and other control characters in it do not matter.
-        folder: the name of the kernel's folder below `KERNEL_FOLDER`.
+        folder: the name of the kernel's folder below `KERNEL_FOLDER`; None: its digest.
         installation: the ID of the installation that the deployment is a part of.
     """
+    folder = folder or record.kernel.digest
     return BootEntry(
         serial=serial,
         deployment=record.id,

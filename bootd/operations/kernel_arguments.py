@@ -7,6 +7,7 @@ other difference between the machine and its image is. Nothing is fetched.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -36,6 +37,7 @@ from bootd.operations.arguments import (
     may_change,
     with_machines,
 )
+from bootd.operations.boot_repair import mend_boot
 from bootd.operations.fallback import settle_fallbacks
 from bootd.operations.host import Host
 from bootd.operations.progress import Phase, Progress
@@ -43,6 +45,8 @@ from bootd.operations.restage import replace_staged, stage_again
 from bootd.operations.staged import forget_staged
 from bootd.operations.survey import Survey, survey
 from bootd.store.image import open_image
+
+_log = logging.getLogger(__name__)
 
 _SOURCE: Final = re.compile(r"[A-Za-z0-9_-]{1,40}", re.ASCII)
 _ROOT: Final = "root"
@@ -93,7 +97,9 @@ def change_arguments(
     with host.sysroot.lock(exclusive=True):
         settle_fallbacks(host)
         progress.report(Phase.STAGING)
-        found = survey(host.sysroot)
+        found, mended = mend_boot(host, survey(host.sysroot))
+        for message in mended:
+            _log.warning("%s", message)
         record = _coming_record(found)
         _refuse_denied(host, record, source)
         before = coming_arguments(found)

@@ -31,6 +31,9 @@ from bootd.operations.status import status
 from bootd.operations.survey import survey
 from bootd.sysroot import Sysroot
 
+_NOTES = ("lock", "entries.json", "blessed.json")
+"""What any change may write beside what it changes."""
+
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
@@ -71,7 +74,7 @@ def edit_entry(machine: Machine, old: str, new: str) -> None:
 def write_tree(sysroot: Sysroot) -> dict[str, bytes]:
     roots = (sysroot.boot, sysroot.deployments, sysroot.intent_file.parent)
     paths = {path for root in roots for path in root.rglob("*") if path.is_file()}
-    return {str(path): path.read_bytes() for path in paths if path.name != "lock"}
+    return {str(path): path.read_bytes() for path in paths if path.name not in _NOTES}
 
 
 def test_an_added_argument_is_there_at_the_next_boot_and_gone_after_a_rollback(
@@ -237,6 +240,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"verb": "add", "words": ["--"]}, "not one kernel argument"),
     ({"verb": "add", "words": ["bootd=x"]}, "for bootd to say"),
     ({"verb": "remove", "words": ["bootd.integrity"]}, "for bootd to say"),
+    ({"verb": "add", "words": ['note="a bootd.integrity=off b"']}, "for bootd to say"),
     ({"verb": "unset", "words": ["panic=30"]}, "is an argument and not a key"),
     ({"verb": "add", "words": ["a"] * 1_001}, "at most 1000"),
     ({"verb": "add", "words": ["a"], "source": "../tuned"}, "no name of a program"),
@@ -287,6 +291,18 @@ def test_what_boots_next_by_a_rollback_keeps_its_arguments(machine: Machine) -> 
     assert f"rollback {machine.sysroot.booted()}" in caught.value.hint
     machine.reboot()
     assert kargs(machine, "add", "nosmt").changed
+
+
+def test_an_entry_that_was_lost_is_put_back_first(machine: Machine) -> None:
+    found = survey(machine.sysroot)
+    entry = found.entry(found.booted)
+    assert entry is not None
+    stage(machine.host, Silent())
+    (machine.sysroot.boot / "loader/entries" / entry.file_name).unlink()
+    assert kargs(machine, "add", "nosmt").changed
+    assert survey(machine.sysroot).entry(found.booted) == entry
+    machine.reboot()
+    assert line(machine) == ["quiet", "image=v2", "panic=30", "nosmt"]
 
 
 def test_a_machine_without_a_deployment_has_none_to_change(tmp_path: Path) -> None:

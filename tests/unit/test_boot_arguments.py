@@ -86,6 +86,10 @@ FILES = {
         [("a.toml", 'kargs = ["bootd=x", "root=/dev/x", "rootwait"]')],
         ["rootwait"],
     ),
+    "the machine's own within quotes": (
+        [("a.toml", """kargs = ['note="a bootd.integrity=off b"', 'note="a bootdx=1"']""")],
+        ['note="a bootdx=1"'],
+    ),
     "none": ([("a.toml", "kargs = []")], []),
 }
 
