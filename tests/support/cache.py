@@ -38,6 +38,9 @@ def cached_folder(name: str, digest: str, build: Callable[[Path], None]) -> Path
     parent = cache_directory()
     parent.mkdir(parents=True, exist_ok=True)
     target = parent / f"{name}-{digest}"
+    # It appears whole, and who builds another one must not be waited for.
+    if target.exists():
+        return target
     with _only_one(parent / f".{name}.lock"):
         if not target.exists():
             work = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=parent))
