@@ -244,11 +244,12 @@ def test_a_wait_beyond_the_bound_is_not_waited(
 
 
 def test_refused_connection(machine: Machine) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        host = f"127.0.0.1:{probe.getsockname()[1]}"
-    with pytest.raises(ConnectionFailedError, match="refused"):
-        machine.open(f"{host}/os/image").resolve()
+    # Bound to the end, so that nobody listens there.
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        host = f"127.0.0.1:{held.getsockname()[1]}"
+        with pytest.raises(ConnectionFailedError, match="refused"):
+            machine.open(f"{host}/os/image").resolve()
     assert len(machine.clock.waits) == 2
 
 

@@ -430,6 +430,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
 
+_TCP_LISTEN = "0A"
+"""Of include/net/tcp_states.h."""
+
+
 @dataclass(frozen=True)
 class DockerRegistry:
     """Debian's docker-registry, running; `host` is ``127.0.0.1:port``."""
@@ -473,16 +477,14 @@ def run_docker_registry(folder: Path, *, private: bool = False) -> Iterator[Dock
     for program, package in (("docker-registry", "docker-registry"), ("skopeo", "skopeo")):
         if shutil.which(program) is None:
             pytest.fail(f"{program} is missing: apt-get install {package}")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     storage = folder / "storage"
     configuration = folder / "config.yml"
     configuration.write_text(
         "version: 0.1\n"
         "log: {level: error}\n"
         f"storage: {{filesystem: {{rootdirectory: {storage}}}, delete: {{enabled: true}}}}\n"
-        f"http: {{addr: '127.0.0.1:{port}'}}\n"
+        # One drawn here would be free again until the program binds it, for others to take.
+        "http: {addr: '127.0.0.1:0'}\n"
         + (f"auth: {{htpasswd: {{realm: test, path: {folder}/htpasswd}}}}\n" if private else "")
     )
     (folder / "htpasswd").write_text(_HTPASSWD)
@@ -492,7 +494,7 @@ def run_docker_registry(folder: Path, *, private: bool = False) -> Iterator[Dock
             ["docker-registry", "serve", str(configuration)], stdout=log, stderr=log
         )
         try:
-            _await_port(port, process, folder / "log")
+            port = _await_port(process, folder / "log")
             yield DockerRegistry(f"127.0.0.1:{port}", storage, credentials)
         finally:
             process.terminate()
@@ -506,11 +508,24 @@ def docker_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docker
         yield registry
 
 
-def _await_port(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(200):
+def _await_port(process: subprocess.Popen[bytes], log: Path) -> int:
+    """Wait until a program listens, and return where."""
+    for _ in range(400):
         if process.poll() is not None:
             break
-        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            return
+        with suppress(FileNotFoundError):
+            port = _port_of(process.pid)
+            if port is not None:
+                return port
         time.sleep(0.05)
     pytest.fail(f"docker-registry did not start: {log.read_text(errors='replace')[-2000:]}")
+
+
+def _port_of(pid: int) -> int | None:
+    """Return the port on which a process listens for TCP, as the kernel tells (proc(5))."""
+    own = {str(opened.readlink()) for opened in Path(f"/proc/{pid}/fd").iterdir()}
+    for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]:
+        _, local, _, state, *_, inode = line.split()[:10]
+        if state == _TCP_LISTEN and f"socket:[{inode}]" in own:
+            return int(local.rpartition(":")[2], 16)
+    return None
