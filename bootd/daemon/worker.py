@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable, Mapping, Sequence
@@ -91,7 +92,7 @@ class Worker:
         }
         try:
             child = await asyncio.create_subprocess_exec(
-                *self._command, stdin=PIPE, stdout=PIPE, limit=self._max_line
+                *self._command, stdin=PIPE, stdout=PIPE, limit=self._max_line, process_group=0
             )
         except OSError as error:
             raise InternalError(f"the worker could not be started: {error}") from error
@@ -159,6 +160,9 @@ class Worker:
         except TimeoutError:
             child.kill()
             await _status(child)
+        # Children of its that were stopped must learn that it ended; they would keep the store.
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGCONT)
         with suppress(TimeoutError):
             async with asyncio.timeout(_LAST_WORDS_SECONDS):
                 await draining

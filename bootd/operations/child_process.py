@@ -263,7 +263,8 @@ def _run(begin: _Begin, who: str, work: Callable[..., None], arguments: tuple[ob
 def _become_a_child(begin: _Begin) -> None:
     """Take nothing over from the job that is the job's, and be told when it dies."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    for number in (signal.SIGINT, signal.SIGIO):
+    # The kernel sends SIGHUP where a job left children that were stopped, setpgid(2).
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGIO):
         signal.signal(number, signal.SIG_IGN)
     for channel in _channels:
         channel.close()

@@ -23,7 +23,10 @@ def staging(root: Path, registry: FaultyRegistry) -> Iterator[subprocess.Popen[b
     arguments = {"reference": registry.reference()}
     request = {"operation": "stage", "arguments": arguments, "sysroot": str(root)}
     with subprocess.Popen(
-        [sys.executable, "-m", "bootd.operations"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-m", "bootd.operations"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        process_group=0,
     ) as job:
         assert job.stdin is not None
         job.stdin.write(json.dumps(request).encode() + b"\n")

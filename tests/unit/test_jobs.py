@@ -252,6 +252,35 @@ async def test_child_that_leaves_somebody_with_its_output(body: str, state: JobS
         await asyncio.sleep(0.01)
 
 
+_STOPPED = """
+heir = os.fork()
+if not heir:
+    os.kill(os.getpid(), signal.SIGSTOP)
+    os._exit(0)
+os.waitid(os.P_PID, heir, os.WSTOPPED)
+progress(0.5, done=heir, total=heir)
+"""
+
+
+@pytest.mark.parametrize("end", ["os.kill(os.getpid(), 9)", done(answer=42)])
+async def test_what_a_child_left_stopped_goes_on(end: str):
+    bench = Bench(_STOPPED + end)
+    job = bench.runner.start("check", {}, 0)
+    await bench.listener.until("ended")
+    assert bench.listener.progress
+    async with asyncio.timeout(30):
+        while _is_stopped(job.step.total):  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.01)
+
+
+def _is_stopped(pid: int) -> bool:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return stat.rpartition(")")[2].split()[0] == "T"
+
+
 def _open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
