@@ -38,12 +38,14 @@ class NextBoot:
         later: at the boots after that, when a choice for one boot is used up.
         update: at the boot after a new entry of this installation was made.
         update_name: the name such an entry would have.
+        passed_over: names of bootd's entries without a kernel, which the loader leaves out.
     """
 
     now: Choice
     later: Choice
     update: Choice
     update_name: str
+    passed_over: tuple[str, ...] = ()
 
     @property
     def update_boots(self) -> bool:
@@ -59,7 +61,9 @@ def next_boot(sysroot: Sysroot) -> NextBoot:
         WriteFailedError: it, or ``loader.conf``, cannot be read.
     """
     files = [(path.name, read_text(path)) for path in entry_files(sysroot)]
-    entries = [loader_entry(name, data) for name, data in files if data is not None]
+    texts = {name: data for name, data in files if data is not None}
+    passed_over = {name for name, data in texts.items() if _lacks_kernel(sysroot, name, data)}
+    entries = [loader_entry(name, data) for name, data in texts.items() if name not in passed_over]
     configuration = read_text(loader_configuration(sysroot)) or b""
     settings = _read_settings(sysroot, configuration, entries)
     lasting = settings.but(ONE_SHOT=None)
@@ -74,7 +78,14 @@ def next_boot(sysroot: Sysroot) -> NextBoot:
         later=_choice(entries, lasting),
         update=_choice([*entries, new], following),
         update_name=identifier_of(new.file_name),
+        passed_over=tuple(sorted(identifier_of(name) for name in passed_over)),
     )
+
+
+def _lacks_kernel(sysroot: Sysroot, name: str, data: bytes) -> bool:
+    """Tell whether the loader leaves an entry out; of others' entries it is not looked for."""
+    kernel = dict(text_lines(data)).get("linux", "")
+    return is_own_name(name) and not (sysroot.boot / kernel.lstrip("/")).is_file()
 
 
 def _choice(entries: Iterable[LoaderEntry], settings: LoaderSettings) -> Choice:

@@ -96,6 +96,9 @@ def _is_waited_for(found: Survey, awaited: AwaitedBoot) -> bool:
 
 
 def _cause(sysroot: Sysroot, found: Survey, awaited: DeploymentId) -> str:
+    entry = found.entry(awaited)
+    if entry is not None and entry.plain_name in found.loader.passed_over:
+        return "its kernel is not on the boot partition, so the boot loader left its entry out"
     if found.named(found.loader.later.name) != awaited:
         return reason(found.loader.later)
     selected = selected_entry(sysroot)

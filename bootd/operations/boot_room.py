@@ -148,7 +148,9 @@ def _held(
         good = (one.deployment for one in found.entries if _is_proven(found, one))
         fallbacks = {found.predecessor, next(good, None)} - {None, found.booted}
         held |= {key: Held.FALLBACK for key in fallbacks if key is not None}
-    coming = set() if going_back and running else {found.next_boot}
+    # What the loader starts for want of another one's kernel makes room for that.
+    following = found.first if found.loader.passed_over else found.next_boot
+    coming = set() if going_back and running else {following}
     if running is None:
         # Then that is the one deployment that is sure to boot, whatever is overridden.
         coming.add(found.first)

@@ -300,6 +300,7 @@ def add_neighbour(machine: Machine, serial: int) -> str:
     entry = replace(
         boot_entry(serial, deployment=0xF), installation="ab" * 16, linux="/k", initrds=("/i",)
     )
+    (machine.sysroot.boot / "k").touch()
     path = machine.sysroot.boot / "loader/entries" / entry.file_name
     path.write_bytes(render_entry(entry))
     return entry.plain_name
@@ -352,6 +353,26 @@ def test_a_machine_on_trial_whose_variable_names_the_older_one(machine: Machine)
     assert (found.state, found.queued) == ("trial", None)
     assert f"{old} boots next, and not {new}" in (found.overridden or "")
     assert machine.power_on() == old
+
+
+def test_an_entry_without_its_kernel_is_left_out_by_the_loader(machine: Machine) -> None:
+    """Somebody else's clean-up of the boot partition, say, between two boots."""
+    old = running(machine)
+    publish(machine.image, "v2", **{"usr/lib/modules/6.12.0-test/vmlinuz": b"another kernel " * 99})
+    new = machine.upgrade()
+    finalize(machine.host, Silent())
+    entry = survey(machine.sysroot).entry(new)
+    assert entry is not None
+    (machine.sysroot.boot / entry.linux.lstrip("/")).unlink()
+    found = status(machine.host)
+    assert (survey(machine.sysroot).next_boot, found.queued) == (old, None)
+    assert not found.reboot_helps
+    miss = start(machine, old, selected=entry_of(machine, old)).miss
+    assert miss is not None
+    assert "its kernel is not on the boot partition" in miss.cause
+    # The start of the daemon put it back; a restart by hand is what is left to do.
+    assert status(machine.host).queued == new
+    assert machine.power_on() == new
 
 
 def test_a_rollback_is_awaited_and_undone_without_a_word(machine: Machine) -> None:
