@@ -26,7 +26,7 @@ from bootd.boot.entry import (
 )
 from bootd.boot.places import entry_files, read_text
 from bootd.model.deployment import DeploymentId
-from bootd.model.errors import InvalidBootEntryError
+from bootd.model.errors import InvalidBootEntryError, StorageError
 from bootd.sysroot import Sysroot
 
 _SERIAL: Final = re.compile(rf"{PREFIX}0*([0-9]{{1,9}})(?![0-9])", re.ASCII | re.IGNORECASE)
@@ -111,7 +111,7 @@ def next_serial(sysroot: Sysroot) -> int:
         InvalidBootEntryError: there is no higher serial.
     """
     names = [path.name for path in entry_files(sysroot)]
-    names += [entry.name for entry in sysroot.read_noted_entries().entries]
+    names += _noted_names(sysroot)
     found = 1 + highest_serial(names)
     if found > MAX_SERIAL:
         raise InvalidBootEntryError(f"an entry has the serial {found - 1}, the last there is")
@@ -122,6 +122,14 @@ def highest_serial(names: Iterable[str]) -> int:
     """Return the highest serial that file names have, anybody's and damaged ones'; 0: none has."""
     matches = (_SERIAL.match(name) for name in names)
     return max((int(match[1]) for match in matches if match), default=0)
+
+
+def _noted_names(sysroot: Sysroot) -> list[str]:
+    try:
+        return [entry.name for entry in sysroot.read_noted_entries().entries]
+    except StorageError:
+        # They are a copy: no upgrade has to wait for that.
+        return []
 
 
 def by_age(names: Iterable[str]) -> list[str]:

@@ -29,7 +29,12 @@ from bootd.boot.loader_install import (
 from bootd.boot.loader_state import LoaderState, loader_states
 from bootd.boot.proof import boot_refusal
 from bootd.model.documents import Damage
-from bootd.model.errors import BootdError, DamagedObjectError, NoBootLoaderError
+from bootd.model.errors import (
+    BootdError,
+    DamagedObjectError,
+    DamagedRecordError,
+    NoBootLoaderError,
+)
 from bootd.model.loader import LoaderRecord, OfferedLoader, WrittenLoader
 from bootd.operations.host import Host
 from bootd.operations.image_loader import image_loader, running_record, stored_loader
@@ -130,7 +135,7 @@ class _Keeper:
         self._record = LoaderRecord()
 
     def keep(self) -> None:
-        before = self._sysroot.read_loader()
+        before = self._known()
         self._record = self._with_offer(before)
         if not self._record.names:
             self._record = self._adopted(self._record)
@@ -146,6 +151,17 @@ class _Keeper:
     def add(self, path: str, problem: str, *, repaired: bool = False) -> None:
         damage = Damage(what="loader", path=path, problem=problem, repaired=repaired)
         self.care.damages.append(damage)
+
+    def _known(self) -> LoaderRecord:
+        """Return what is known; fsck begins anew where that cannot be read."""
+        try:
+            return self._sysroot.read_loader()
+        except DamagedRecordError as error:
+            if not (self._thorough and self._repair):
+                raise
+            self._sysroot.write_loader(LoaderRecord())
+            self.add(str(self._sysroot.loader_file), error.message, repaired=True)
+            return LoaderRecord()
 
     def _states(self) -> list[LoaderState]:
         return loader_states(self._sysroot.boot, self._record, thorough=self._thorough)

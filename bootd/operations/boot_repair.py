@@ -194,7 +194,7 @@ class _Repair:
         self, record: DeploymentRecord, noted: BootEntry | None, problem: str
     ) -> None:
         def put_back() -> None:
-            entry = noted or self._composed(record)
+            entry = self._composed(record) if noted is None else self._usable(record, noted)
             marked = (self._sysroot.run / BLESSED_MARKER).exists()
             blessed = self._found.booted if marked else read_blessing(self._sysroot)
             if record.id == blessed:
@@ -203,6 +203,20 @@ class _Repair:
 
         name = record.id if noted is None else noted.plain_name
         self._mend("entry", name, problem, put_back)
+
+    def _usable(self, record: DeploymentRecord, noted: BootEntry) -> BootEntry:
+        """Return a noted entry, without lines of others that name files which are gone, too."""
+        paths = (noted.linux, *noted.initrds)
+        if all((self._sysroot.boot / path.lstrip("/")).is_file() for path in paths):
+            return noted
+        entry = replace(
+            next_entry(self._host, record, tries=None),
+            serial=noted.serial,
+            tries_left=noted.tries_left,
+            tries_done=noted.tries_done,
+            arguments=noted.arguments,
+        )
+        return with_added_lines(self._sysroot, entry, noted)
 
     def _composed(self, record: DeploymentRecord) -> BootEntry:
         """Return an entry for the running deployment, of which none was ever noted."""

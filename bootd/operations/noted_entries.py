@@ -11,7 +11,12 @@ from collections.abc import Collection
 
 from bootd.boot.entry import BootEntry, parse_entry, render_entry
 from bootd.model.deployment import DeploymentId
-from bootd.model.errors import BootdError, InvalidBootEntryError
+from bootd.model.errors import (
+    BootdError,
+    DamagedRecordError,
+    InvalidBootEntryError,
+    StorageError,
+)
 from bootd.model.noted_entry import NotedEntries, NotedEntry
 from bootd.operations.survey import Survey
 from bootd.sysroot import Sysroot
@@ -41,7 +46,12 @@ def note_entries(
             NotedEntry(name=entry.file_name, text=render_entry(entry).decode()) for entry in kept
         ]
     )
-    if record != sysroot.read_noted_entries():
+    try:
+        is_new = record != sysroot.read_noted_entries()
+    except DamagedRecordError as error:
+        _log.warning("the boot entries are noted anew: %s", error.message)
+        is_new = True
+    if is_new:
         sysroot.write_noted_entries(record)
 
 
@@ -55,8 +65,13 @@ def try_to_note(sysroot: Sysroot, found: Survey) -> None:
 
 def read_noted(sysroot: Sysroot) -> dict[DeploymentId, BootEntry]:
     """Return the entries that were noted, by deployment; what cannot be read is left out."""
-    found = {}
-    for noted in sysroot.read_noted_entries().entries:
+    found: dict[DeploymentId, BootEntry] = {}
+    try:
+        record = sysroot.read_noted_entries()
+    except StorageError as error:
+        _log.warning("what was noted of the boot entries is of no use: %s", error.message)
+        return found
+    for noted in record.entries:
         try:
             entry = parse_entry(noted.name, noted.text.encode())
         except InvalidBootEntryError as error:

@@ -329,6 +329,19 @@ def test_what_is_damaged_in_the_store_too_is_told(tmp_path: Path) -> None:
     assert both(machine) == {V257}
 
 
+def test_a_damaged_record_is_made_anew_by_fsck(tmp_path: Path) -> None:
+    machine = installed(tmp_path)
+    machine.sysroot.loader_file.write_bytes(b"\0" * 99)
+    recover(machine.host)
+    [problem] = status(machine.host).problems
+    assert "the boot loader is not known" in problem
+    [damage] = damages(machine)
+    assert damage.repaired
+    assert not damages(machine)
+    upgrade_to(machine, "v2", V258)
+    assert both(machine) == {V258}
+
+
 def test_on_aarch64_it_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.machine", lambda: "aarch64")
     machine = installed(tmp_path)

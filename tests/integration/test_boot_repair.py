@@ -187,6 +187,30 @@ def test_what_somebody_changed_in_an_entry_comes_back_too(machine: Machine) -> N
     assert path.read_text() == text
 
 
+def test_a_line_that_names_a_lost_file_is_left_out(machine: Machine) -> None:
+    path = entry_of(machine, "v2")
+    microcode = machine.sysroot.boot / "microcode.img"
+    microcode.write_bytes(b"microcode")
+    text = path.read_text()
+    path.write_text(text.replace("initrd /bootd", "initrd /microcode.img\ninitrd /bootd"))
+    machine.power_on()
+    path.unlink()
+    microcode.unlink()
+    [damage] = run_fsck(machine)
+    assert damage.repaired
+    assert "x-bootd-left-out initrd /microcode.img\n" in path.read_text()
+    assert survey(machine.sysroot).records[machine.power_on()].version == "v2"
+
+
+def test_damaged_notes_stop_nothing(machine: Machine) -> None:
+    machine.sysroot.noted_entries_file.write_bytes(b"\0" * 99)
+    assert not status(machine.host).problems
+    publish(machine.image, "v3")
+    machine.upgrade()
+    assert survey(machine.sysroot).records[machine.reboot()].version == "v3"
+    assert len(machine.sysroot.read_noted_entries().entries) == len(entries(machine))
+
+
 def test_the_damaged_copy_in_the_store_does_not_replace_a_good_one(machine: Machine) -> None:
     record = survey(machine.sysroot).records[machine.sysroot.booted()]
     name = record.kernel.initramfs_object
