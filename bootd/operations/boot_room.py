@@ -18,13 +18,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from bootd.boot.entries import remove_entry
-from bootd.boot.entry import BootEntry, parse_entry, render_entry
+from bootd.boot.entry import MAX_ENTRY_BYTES, BootEntry, parse_entry
 from bootd.boot.kernel import install_kernel
 from bootd.boot.kernel_folders import (
     discard_copy_leftovers,
     remove_kernel,
     unreferenced_kernels,
 )
+from bootd.boot.places import entries_folder, read_text
 from bootd.boot.usage import measure_room
 from bootd.model.deployment import DeploymentId, DeploymentRecord, GivenUpEntry, KernelFiles
 from bootd.model.errors import BootPartitionFullError, InvalidBootEntryError
@@ -197,8 +198,12 @@ def _candidates(
 def _give_up(host: Host, found: Survey, entry: BootEntry) -> None:
     record = found.records.get(entry.deployment)
     if record and entry.tries_left is None and found.entry(record.id) == entry:
-        text = render_entry(entry).decode()
-        kept = GivenUpEntry(serial=entry.serial, name=entry.file_name, text=text)
+        text = read_text(entries_folder(host.sysroot) / entry.file_name) or b""
+        kept = GivenUpEntry(
+            serial=entry.serial,
+            name=entry.file_name,
+            text=text[:MAX_ENTRY_BYTES].decode(errors="replace"),
+        )
         noted = record.model_copy(update={"given_up": kept})
         host.sysroot.write_deployment(host.sysroot.deployment(record.id), noted)
     remove_entry(host.sysroot, entry)

@@ -10,7 +10,7 @@ check, unless another image than the followed one was asked for.
 from __future__ import annotations
 
 import logging
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import datetime
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from bootd.boot.proof import require_boot
 from bootd.boot.writable import check_writable
 from bootd.durable import temporary_name
-from bootd.model.deployment import ArgumentChange, DeploymentId
+from bootd.model.deployment import ArgumentChange, DeploymentId, DeploymentRecord
 from bootd.model.documents import StageCause, StageDocument
 from bootd.model.errors import (
     BootPartitionFullError,
@@ -129,8 +129,7 @@ def stage(
             document = _document(resolved, there, pulled, None, restaged)
             return _with_not_taken(host, document)
         progress.report(Phase.STAGING)
-        from bootd.operations.boot_room import check_room  # noqa: PLC0415 - see _load_what_follows
-        from bootd.operations.collect import clean_up  # noqa: PLC0415 - the same
+        from bootd.operations.collect import clean_up  # noqa: PLC0415 - see _load_what_follows
         from bootd.operations.deploy import deploy  # noqa: PLC0415 - the same
 
         try:
@@ -141,9 +140,19 @@ def stage(
         mark_staged(host.sysroot, record.id, follow)
         _keep_answer(host, wanted, resolved, checked)
         clean_up(host)
+        document = _with_not_taken(host, _document(resolved, record.id, pulled, report))
+        return _tell_what_goes(host, document, record)
+
+
+def _tell_what_goes(host: Host, document: StageDocument, record: DeploymentRecord) -> StageDocument:
+    """Add what the shutdown will give up on ``$BOOT``, which is known after the cleanup."""
+    from bootd.operations.boot_room import check_room  # noqa: PLC0415 - see _load_what_follows
+
+    with suppress(BootPartitionFullError):
+        # It did fit; if somebody took the room since, the shutdown tells of that.
         gives_up = check_room(host, survey(host.sysroot), record.kernel)
-        document = _document(resolved, record.id, pulled, report)
-        return _with_not_taken(host, document.model_copy(update={"gives_up": gives_up}))
+        return document.model_copy(update={"gives_up": gives_up})
+    return document
 
 
 def _begin(host: Host) -> None:

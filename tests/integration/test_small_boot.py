@@ -293,7 +293,9 @@ def test_what_somebody_wrote_into_an_entry_comes_back_with_it(machine: Machine) 
     machine.configuration = machine.configuration.model_copy(update={"keep_deployments": 3})
     first = machine.sysroot.booted()
     [entry] = (machine.folder / "boot/loader/entries").iterdir()
-    entry.write_text(entry.read_text().replace("quiet", "quiet debug") + "x-mine yes\n")
+    entry.write_text(
+        entry.read_text().replace("quiet", "quiet debug") + "# for tuesday\nx-mine yes\n"
+    )
     _upgrade(machine, "v2")
     _upgrade(machine, "v3")
     rollback(machine.host, Silent(), target=first)
@@ -304,6 +306,7 @@ def test_what_somebody_wrote_into_an_entry_comes_back_with_it(machine: Machine) 
     ]
     assert "quiet debug" in text
     assert "x-mine yes" in text
+    assert "# for tuesday" in text
 
 
 def test_rolling_back_again_and_again(machine: Machine) -> None:
