@@ -21,6 +21,7 @@ from bootd.boot.argument_edit import (
     replace_owned,
 )
 from bootd.boot.arguments import key_of
+from bootd.boot.proof import require_boot
 from bootd.model.deployment import MAX_SOURCES, ArgumentChange, DeploymentRecord
 from bootd.model.documents import KernelArgumentsChangeDocument
 from bootd.model.errors import (
@@ -89,11 +90,13 @@ def change_arguments(
             another root file system, which is not for it to say.
         InvalidKernelArgumentsError: the line would be longer than a kernel takes.
         FixedKernelArgumentsError: no deployment runs, or another one boots next.
+        NoBootPartitionError: no partition is proven to be ``$BOOT``; what boots is not known.
         DeniedDigestError: a program asks, and the image failed here, maybe for such arguments.
         StorageError: the image is damaged, or the disk is in the way; nothing was changed.
         BusyError: another process changes the store.
     """
     chosen = _checked_verb(verb, words, source)
+    require_boot(host.sysroot)
     with host.sysroot.lock(exclusive=True):
         settle_fallbacks(host)
         progress.report(Phase.STAGING)

@@ -29,6 +29,7 @@ from bootd.operations.finalize import finalize
 from bootd.operations.forget import forget
 from bootd.operations.fsck import fsck
 from bootd.operations.host import Host
+from bootd.operations.kernel_arguments import change_arguments
 from bootd.operations.progress import Silent
 from bootd.operations.recover import recover
 from bootd.operations.rollback import rollback
@@ -47,6 +48,9 @@ WRITERS: dict[str, Callable[[Host], object]] = {
     "stage": lambda host: stage(host, Silent()),
     "rollback": lambda host: rollback(host, Silent()),
     "collect": lambda host: collect(host, Silent()),
+    "change kernel arguments": lambda host: change_arguments(
+        host, Silent(), verb="add", words=["nosmt"]
+    ),
     "forget": lambda host: forget(host, Silent(), deployment=str(host.sysroot.booted())),
     "bless": bless,
     "undecided": leave_undecided,
