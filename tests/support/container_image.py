@@ -48,7 +48,8 @@ def container_image(*packages: str) -> Path:
     Raises:
         ProcessFailedError: a tool is missing or failed; its own words are in the message.
     """
-    recipe = [path for path in sorted(_RECIPE.iterdir()) if path.is_file()]
+    folders = (_RECIPE, _RECIPE / "etc")
+    recipe = [path for folder in folders for path in sorted(folder.iterdir()) if path.is_file()]
     wanted = " ".join([*_MORE, *packages])
     base = _base(wanted)
     digest = digest_of(debian_packages().name, base.parent.name, wanted, Path(__file__), *recipe)
@@ -72,7 +73,7 @@ def _bootstrap(folder: Path, packages: str) -> None:
 
 def _build(folder: Path, base: Path, packages: str) -> None:
     context = folder / "context"
-    shutil.copytree(_RECIPE, context, ignore=shutil.ignore_patterns("packages"))
+    shutil.copytree(_RECIPE, context, symlinks=True, ignore=shutil.ignore_patterns("packages"))
     shutil.copytree(debian_packages(), context / "packages")
     storage = folder / "storage"
     container = _buildah(storage, "from", "scratch")
