@@ -15,6 +15,7 @@ from typing import Final
 from pydantic import BaseModel
 
 from bootd import __version__
+from bootd.boot.mounts import automounted_at
 from bootd.boot.next_boot import setting_files
 from bootd.daemon.event_loop import asyncio
 from bootd.model.deployment import DeploymentId
@@ -138,14 +139,20 @@ class Machine:
         return stamp, found, counts
 
     def _take_stamp(self) -> _Stamp:
-        files = setting_files(self.host.sysroot)
+        files = [path for path in setting_files(self.host.sysroot) if self._is_looked_at(path)]
         return tuple(_changed(path) for path in (*self.folders(), *files))
+
+    def _is_looked_at(self, path: Path) -> bool:
+        # An automount would be mounted for each look, and never be left for long.
+        boot = self.host.sysroot.boot
+        return not path.is_relative_to(boot) or automounted_at(boot) is None
 
     def folders(self) -> Iterator[Path]:
         """Yield the folders in which a change may change the status."""
         sysroot = self.host.sysroot
         yield from (sysroot.store, sysroot.deployments, sysroot.run)
-        yield from (sysroot.boot / "loader", sysroot.boot / "loader/entries")
+        on_boot = (sysroot.boot / "loader", sysroot.boot / "loader/entries")
+        yield from (path for path in on_boot if self._is_looked_at(path))
         yield sysroot.efi_variables
         for identifier in sysroot.deployment_ids():
             yield sysroot.deployment(identifier)

@@ -22,6 +22,7 @@ from support.machine import Machine, installed
 from bootd.boot.efi_variables import LOADER_VENDOR
 from bootd.boot.listing import list_entries
 from bootd.boot.mounts import mount_of
+from bootd.daemon.machine import Machine as DaemonMachine
 from bootd.model.errors import NoBootPartitionError
 from bootd.operations.bless import bless, leave_undecided
 from bootd.operations.collect import collect
@@ -147,6 +148,15 @@ def test_nobody_walks_into_an_automount_where_the_loader_says_what_it_is(disk: L
             with disk.opened(configured) as host:
                 assert host.sysroot.boot != folder
                 assert status(host).problems == []
+
+
+def test_the_daemon_does_not_look_into_an_automount(tmp_path: Path):
+    machine = DaemonMachine(tmp_path)
+    machine.host.sysroot.initialise()
+    boot = machine.host.sysroot.boot
+    assert boot / "loader" in machine.folders()
+    with automount(boot):
+        assert [path for path in machine.folders() if path.is_relative_to(boot)] == []
 
 
 def test_where_the_loader_says_nothing_what_is_mounted_may_be(disk: LiveDisk):
