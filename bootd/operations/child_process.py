@@ -23,15 +23,15 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import connection, reduction
 from typing import Any, Final
 
 from bootd import journal
 from bootd.clock import SYSTEM_CLOCK
-from bootd.model.errors import ProcessFailedError
+from bootd.model.errors import CancelledError, ProcessFailedError
 from bootd.operations.channel import Channel
 from bootd.sysroot import Sysroot
 
@@ -40,6 +40,7 @@ _log = logging.getLogger(__name__)
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 _PR_SET_PDEATHSIG: Final = 1
 """Of linux/prctl.h."""
+_PUT_OFF: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGIO)
 _LOOK_SECONDS: Final = 1.0
 """How long the job waits without a look at the child."""
 _STOPPED_SECONDS: Final = 30.0
@@ -103,7 +104,12 @@ class ChildProcess:
         begin = _Begin(self._sysroot, lock, os.getpid(), self._orphaned, theirs, job)
         self._process = context.Process(target=_run, args=(begin, *self._work))
         try:
-            self._process.start()
+            with _undisturbed():
+                self._process.start()
+        except CancelledError:
+            self.kill()
+            self.end()
+            raise
         except OSError as error:
             self._let_go()
             raise ProcessFailedError(
@@ -215,6 +221,16 @@ class ChildProcess:
         return False
 
 
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Put signals off; what their handlers raise in the middle of a fork would be lost."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _PUT_OFF)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def wait_for(children: Iterable[ChildProcess], seconds: float) -> None:
     """Wait until one of them said something or ended, or the time is over."""
     waitables = [one for child in children for one in child.waitables]
@@ -266,6 +282,7 @@ def _become_a_child(begin: _Begin) -> None:
     # The kernel sends SIGHUP where a job left children that were stopped, setpgid(2).
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGIO):
         signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _PUT_OFF)
     for channel in _channels:
         channel.close()
     # Whoever reads what the job writes must see its end, whatever becomes of its children.

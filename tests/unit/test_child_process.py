@@ -14,7 +14,7 @@ import pytest
 from support.images import OCI_LAYER, tar_layer
 
 from bootd.model.digest import Digest
-from bootd.model.errors import BusyError, InternalError, ProcessFailedError
+from bootd.model.errors import BusyError, CancelledError, InternalError, ProcessFailedError
 from bootd.model.image import Descriptor
 from bootd.operations import child_process, layer_workers
 from bootd.operations.channel import Channel
@@ -128,6 +128,29 @@ def test_child_of_a_process_with_threads_holds_the_lock(locked: Sysroot) -> None
         assert holds_the_lock(child.pid, locked)
         publisher.add(written)
     assert all_layers(locked) == [written.diff_id]
+
+
+def test_cancellation_in_the_moment_of_a_fork_is_not_lost(locked: Sysroot) -> None:
+    def cancel(*_: object) -> None:
+        raise CancelledError("no longer wanted")
+
+    child = ChildProcess(locked, "the child", "", idle)
+    before = signal.signal(signal.SIGTERM, cancel)
+    armed = [True]
+
+    def disturb() -> None:
+        if armed:
+            armed.clear()
+            signal.raise_signal(signal.SIGTERM)
+
+    # There is no way to take it back, so it does nothing from the second time on.
+    os.register_at_fork(after_in_parent=disturb)
+    try:
+        with pytest.raises(CancelledError):
+            child.start()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert not child.is_alive
 
 
 def end_with_status(_: Channel) -> None:
