@@ -24,6 +24,7 @@ from pydantic import BaseModel, ValidationError
 
 from bootd.clock import SYSTEM_CLOCK
 from bootd.durable import TEMPORARY_PREFIX, Disk, storage_errors
+from bootd.model.boot_partition import BootPartition
 from bootd.model.deployment import (
     DeniedDigests,
     DeploymentId,
@@ -37,7 +38,6 @@ from bootd.model.errors import (
     DamagedRecordError,
     InternalError,
     InvalidArgumentError,
-    NoBootPartitionError,
     NoSuchDeploymentError,
     NotASysrootError,
     UnknownFormatError,
@@ -54,6 +54,7 @@ _MAX_DEPLOYMENTS: Final = 1_000
 _LOCK_POLL_SECONDS: Final = 0.05
 _BOOT_LOCK_SECONDS: Final = 60.0
 """A change of an entry is a few writes; a slow stick needs seconds for them."""
+_UNKNOWN_PARTITION: Final = BootPartition()
 _STORE_FOLDERS: Final = (
     "objects",
     "layers",
@@ -65,21 +66,6 @@ _STORE_FOLDERS: Final = (
 )
 
 _Model = TypeVar("_Model", bound=BaseModel)
-
-
-@dataclass(frozen=True, slots=True)
-class BootPartition:
-    """What is known of the partition that ``$BOOT`` is.
-
-    Attributes:
-        name: what people call it, a device say; "": its folder says it.
-        refusal: why no partition is known to be it, so that nothing may be written.
-        remarks: what is wrong with it though it is in use, a sentence each.
-    """
-
-    name: str = ""
-    refusal: NoBootPartitionError | None = None
-    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +90,7 @@ class Sysroot:
     disk: Disk = field(default_factory=Disk)
     boot_id: Path = Path("/proc/sys/kernel/random/boot_id")
     efi_variables: Path = Path("/sys/firmware/efi/efivars")
-    partition: BootPartition = BootPartition()
+    partition: BootPartition = _UNKNOWN_PARTITION
 
     @classmethod
     def at(cls, directory: Path, disk: Disk | None = None) -> Sysroot:

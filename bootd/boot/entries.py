@@ -34,6 +34,7 @@ from bootd.boot.listing import (
     own_names,
     ownership,
 )
+from bootd.boot.mirrors import mirrors_first
 from bootd.boot.places import (
     entries_folder,
     entries_marker,
@@ -82,6 +83,7 @@ def prepare_loader(sysroot: Sysroot) -> None:
             _put(sysroot, path, after)
 
 
+@mirrors_first
 def commit_entry(sysroot: Sysroot, entry: BootEntry) -> str:
     """Make a deployment bootable: the commit point.
 
@@ -115,6 +117,7 @@ def commit_entry(sysroot: Sysroot, entry: BootEntry) -> str:
     return entry.file_name
 
 
+@mirrors_first
 def bless_entry(sysroot: Sysroot, entry: BootEntry) -> BootEntry:
     """Take the counter off an entry: its deployment is good. A good one stays as it is.
 
@@ -126,6 +129,7 @@ def bless_entry(sysroot: Sysroot, entry: BootEntry) -> BootEntry:
         return _rename(sysroot, replace(entry, tries_left=None, tries_done=0))
 
 
+@mirrors_first
 def return_try(sysroot: Sysroot, entry: BootEntry, *, uncounted: bool = False) -> BootEntry:
     """Grant a counted entry one more boot.
 
@@ -144,6 +148,7 @@ def return_try(sysroot: Sysroot, entry: BootEntry, *, uncounted: bool = False) -
         return _rename(sysroot, replace(entry, tries_left=entry.tries_left + 1, tries_done=done))
 
 
+@mirrors_first
 def remove_entry(sysroot: Sysroot, entry: BootEntry) -> None:
     """Remove an entry under whatever counter it stands, durably; a missing one is fine."""
     with sysroot.boot_lock():

@@ -15,6 +15,7 @@ from typing import Final
 
 from bootd.boot.entry import DEVICETREE_NAME, INITRAMFS_NAME, KERNEL_NAME
 from bootd.boot.kernel_folders import kernel_folder
+from bootd.boot.mirrors import mirrors_first
 from bootd.boot.places import leftovers
 from bootd.boot.usage import allocated, measure_room
 from bootd.durable import storage_errors
@@ -151,6 +152,7 @@ def check_boot_space(sysroot: Sysroot, files: KernelFiles) -> None:
         )
 
 
+@mirrors_first
 def install_kernel(sysroot: Sysroot, files: KernelFiles, folder: Path | None = None) -> Path:
     """Copy a kernel's files from the store to ``$BOOT``, durably; what is whole stays.
 

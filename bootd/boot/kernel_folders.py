@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from bootd.boot.entry import KERNEL_FOLDER
+from bootd.boot.mirrors import mirrors_first
 from bootd.boot.places import entry_files, leftovers, read_text
 from bootd.durable import TEMPORARY_PREFIX, storage_errors
 from bootd.sysroot import Sysroot
@@ -93,6 +94,7 @@ def unreferenced_kernels(
     ]
 
 
+@mirrors_first
 def remove_kernel(sysroot: Sysroot, name: str) -> None:
     """Remove a folder that `unreferenced_kernels` returned; a missing one is fine."""
     folder = sysroot.boot / KERNEL_FOLDER / name

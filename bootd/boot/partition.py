@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -22,11 +22,13 @@ from typing import Final
 
 from bootd.boot.candidates import Candidates, Place, candidates
 from bootd.boot.loader_devices import boot_device
+from bootd.boot.mounts import device_number, mount_of
 from bootd.boot.proof import Proof, loader_started_us, needs_proof, proof_of, refusal, what_is_there
 from bootd.durable import storage_errors
+from bootd.model.boot_partition import BootMirror, BootPartition
 from bootd.model.errors import BootdError, NoBootPartitionError, ProcessFailedError
 from bootd.process import run
-from bootd.sysroot import BootPartition, Sysroot
+from bootd.sysroot import Sysroot
 
 __all__ = ["boot_device", "boot_partition"]
 
@@ -39,7 +41,11 @@ _NOWHERE: Final = "no-boot-partition"
 
 @contextmanager
 def boot_partition(
-    sysroot: Sysroot, configured: Path | None, *, root: Path = Path("/")
+    sysroot: Sysroot,
+    configured: Path | None,
+    mirrors: Sequence[Path] = (),
+    *,
+    root: Path = Path("/"),
 ) -> Iterator[Sysroot]:
     """Give the machine with its ``$BOOT`` mounted, for as long as the context lasts.
 
@@ -49,6 +55,7 @@ def boot_partition(
     Args:
         sysroot: the machine; the mount point is made in its `run` folder.
         configured: ``boot_partition`` of the configuration: a folder or a block device.
+        mirrors: ``boot_partitions`` of the configuration: devices that are kept like ``$BOOT``.
         root: where ``/boot``, ``/sys`` and the like are looked up.
 
     Raises:
@@ -62,6 +69,8 @@ def boot_partition(
             reasons = [*found.remarks, *found.reasons]
             partition = BootPartition(refusal=refusal(sysroot, reasons, found.hint))
             proven = replace(sysroot, boot=sysroot.run / _NOWHERE, partition=partition)
+        else:
+            proven = _with_mirrors(proven, mirrors, stack)
         yield proven
 
 
@@ -102,8 +111,34 @@ def _opened(sysroot: Sysroot, place: Place, found: Candidates, stack: ExitStack)
     return replace(sysroot, boot=folder, partition=partition)
 
 
+def _with_mirrors(sysroot: Sysroot, devices: Sequence[Path], stack: ExitStack) -> Sysroot:
+    """Mount what else is kept like ``$BOOT``; what cannot be is told of, and holds nothing up."""
+    partition = sysroot.partition
+    mount = mount_of(sysroot.boot)
+    taken = {None if mount is None else mount.number}
+    opened: list[BootMirror] = []
+    remarks = list(partition.remarks)
+    for device in devices:
+        name = f"{device}, which boot_partitions names,"
+        number = device_number(device)
+        if number in taken:
+            continue
+        taken.add(number)
+        if number is None:
+            remarks.append(f"{name} is no block device that is here")
+            continue
+        try:
+            folder = stack.enter_context(_mounted(sysroot, device, f"-{len(opened)}"))
+        except BootdError as error:
+            remarks.append(f"{name} is not written: {error.message}")
+        else:
+            opened.append(BootMirror(str(device), folder))
+    kept = replace(partition, remarks=tuple(remarks), mirrors=tuple(opened))
+    return replace(sysroot, partition=kept)
+
+
 @contextmanager
-def _mounted(sysroot: Sysroot, path: Path) -> Iterator[Path]:
+def _mounted(sysroot: Sysroot, path: Path, suffix: str = "") -> Iterator[Path]:
     if path.is_dir():
         with storage_errors("open", path):
             # An automount is not left while it is open.
@@ -113,7 +148,7 @@ def _mounted(sysroot: Sysroot, path: Path) -> Iterator[Path]:
         finally:
             os.close(opened)
         return
-    target = sysroot.run / f"boot-{threading.get_native_id()}"
+    target = sysroot.run / f"boot-{threading.get_native_id()}{suffix}"
     sysroot.disk.make_directory(target, 0o700)
     try:
         _mount(path, target)

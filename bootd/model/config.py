@@ -10,12 +10,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, StringConstraints
 
 from bootd.model.etc_policy import MAX_PATTERNS, EtcRules, Pattern
 
 _MAX_TEXT: Final = 4_096
 _MAX_ARGUMENTS: Final = 1_000
+_MAX_PARTITIONS: Final = 8
 _MOST_DEFAULT_LAYERS: Final = 4
 
 
@@ -100,6 +101,10 @@ class Configuration(BaseModel):
         default=None, strict=False
     )
     """Where ``$BOOT`` is mounted, or its block device; None: it is looked for."""
+    boot_partitions: list[Annotated[Path, Strict(strict=False), AfterValidator(_absolute)]] = Field(
+        default_factory=list, max_length=_MAX_PARTITIONS
+    )
+    """Devices of EFI system partitions that are all kept alike; one of them is ``$BOOT``."""
     parallel_layers: int = Field(default_factory=_default_layers, ge=1, le=16)
     """How many layers are fetched and unpacked at once; by default one a processor, at most 4."""
     soak_seconds: int = Field(default=0, ge=0, le=604_800)

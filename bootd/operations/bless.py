@@ -22,7 +22,6 @@ from pydantic import BaseModel, ConfigDict
 
 from bootd.boot.entries import bless_entry, return_try
 from bootd.boot.proof import require_boot
-from bootd.boot.writable import make_writable
 from bootd.model.deployment import DeploymentId
 from bootd.model.errors import BootdError, NotBlessedYetError
 from bootd.model.health import Verdict
@@ -78,7 +77,6 @@ def bless(host: Host) -> DeploymentId | None:
         if found.booted is None or entry is None or entry.tries_left is None:
             return None
         remember_blessing(host.sysroot, found.booted)
-        make_writable(host.sysroot)
         bless_entry(host.sysroot, entry)
     except BootdError as error:
         raise NotBlessedYetError(
@@ -165,7 +163,6 @@ def leave_undecided(host: Host) -> DeploymentId | None:
 
     Raises:
         NoBootPartitionError: no partition is proven to be ``$BOOT``.
-        BootPartitionReadOnlyError: it is read-only, and a remount did not change that.
         InvalidBootEntryError, WriteFailedError: its entry cannot be changed.
         BusyError: another process changes boot entries and does not end.
     """
@@ -183,7 +180,6 @@ def leave_undecided(host: Host) -> DeploymentId | None:
     passed = health is not None and health.deployment == found.booted
     if not passed and entry.tries_left + 1 + entry.tries_done > _MOST_BOOTS:
         return None
-    make_writable(sysroot)
     return_try(sysroot, entry, uncounted=passed)
     sysroot.disk.make_directory(sysroot.run, 0o755)
     sysroot.disk.replace_file(sysroot.run / _RETURNED_MARKER, b"")

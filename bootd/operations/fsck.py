@@ -11,6 +11,7 @@ from __future__ import annotations
 from bootd.boot.proof import boot_problems
 from bootd.model.documents import Damage, FsckDocument
 from bootd.operations.boot_loader import keep_loader
+from bootd.operations.boot_mirrors import check_mirrors
 from bootd.operations.boot_repair import repair_boot
 from bootd.operations.host import Host
 from bootd.operations.noted_entries import try_to_note
@@ -48,6 +49,7 @@ def fsck(host: Host, progress: Progress, *, repair: bool = True) -> FsckDocument
             _damage("boot-partition", str(host.sysroot.partition.name), problem)
             for problem in boot_problems(host.sysroot)
         ]
+        partition += check_mirrors(host.sysroot, thorough=True, repair=repair)
         records = [
             _damage("record", "", problem) for problem in found.problems if problem not in told
         ]

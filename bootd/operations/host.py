@@ -100,5 +100,7 @@ def with_boot(host: Host) -> Iterator[Host]:
     if host.sysroot.physical != PHYSICAL_ROOT:
         yield host
         return
-    with boot_partition(host.sysroot, host.configuration.boot_partition) as sysroot:
+    settings = host.configuration
+    chosen = boot_partition(host.sysroot, settings.boot_partition, settings.boot_partitions)
+    with chosen as sysroot:
         yield replace(host, sysroot=sysroot)

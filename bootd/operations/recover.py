@@ -19,6 +19,7 @@ from bootd.durable import TEMPORARY_PREFIX
 from bootd.model.deployment import StagedMarker
 from bootd.operations.awaited import Miss, await_boot, settle_awaited
 from bootd.operations.boot_loader import keep_loader
+from bootd.operations.boot_mirrors import check_mirrors
 from bootd.operations.boot_repair import mend_boot
 from bootd.operations.fallback import Fallback, settle_fallbacks
 from bootd.operations.host import Host
@@ -66,6 +67,9 @@ def recover(host: Host) -> Recovery:
         time_of_record(host)
         found, mended = mend_boot(host, survey(host.sysroot))
         mended += keep_loader(host, found, thorough=False, repair=True).messages
+        alike = check_mirrors(host.sysroot, thorough=False, repair=True)
+        mended += [f"{one.problem}; it was made alike" for one in alike if one.repaired]
+        mended += [one.problem for one in alike if not one.repaired]
         return Recovery((*done, *mended), fallbacks, missed)
 
 

@@ -13,6 +13,7 @@ from bootd.operations.arguments import arguments_of, origins_of
 from bootd.operations.awaited import did_not_boot
 from bootd.operations.bless import not_blessed_yet
 from bootd.operations.boot_loader import loader_problems, loader_versions
+from bootd.operations.boot_mirrors import check_mirrors
 from bootd.operations.boot_repair import boot_losses
 from bootd.operations.deny import ROLLED_BACK
 from bootd.operations.etc_reports import read_report
@@ -36,6 +37,8 @@ def status(host: Host) -> StatusDocument:
     problems = [*boot_problems(host.sysroot), *found.problems]
     problems += [*(problem for problem in told if problem), *boot_losses(host, found)]
     boot_loader, image_boot_loader = _boot_loaders(host, found, problems)
+    mirrors = check_mirrors(host.sysroot, thorough=False, repair=False)
+    problems += [f"{damage.problem}; 'bootctl-py fsck' makes it alike" for damage in mirrors]
     denied = [one for one in host.sysroot.read_denied().denied if one.cause != ROLLED_BACK]
     last = read_last_check(host.sysroot)
     no_room = None if last is None or last.digest == found.heading_for else last.no_room or None

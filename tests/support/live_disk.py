@@ -89,9 +89,9 @@ class LiveDisk:
         (folder / f"{name}-{LOADER_VENDOR}").write_bytes(data)
 
     @contextmanager
-    def opened(self, configured: Path | None = None) -> Iterator[Host]:
+    def opened(self, configured: Path | None = None, *mirrors: Path) -> Iterator[Host]:
         """The machine as a job gets it."""
-        found = boot_partition(self.machine.sysroot, configured, root=self.folder)
+        found = boot_partition(self.machine.sysroot, configured, mirrors, root=self.folder)
         with found as sysroot:
             yield replace(self.machine.host, sysroot=sysroot)
 

@@ -43,6 +43,7 @@ keep_deployments = 3
 tries = 9
 kernel_arguments = ["console=ttyS0", 'name="a b"']
 boot_partition = "/efi"
+boot_partitions = ["/dev/sda1", "/dev/sdb1"]
 parallel_layers = 1
 soak_seconds = 60
 ignore_old_failures = false
@@ -68,6 +69,7 @@ own = ["/etc/mine"]
         tries=9,
         kernel_arguments=["console=ttyS0", 'name="a b"'],
         boot_partition=Path("/efi"),
+        boot_partitions=[Path("/dev/sda1"), Path("/dev/sdb1")],
         parallel_layers=1,
         soak_seconds=60,
         ignore_old_failures=False,
@@ -237,6 +239,7 @@ BAD = {
     "no such policy": ('automatic = "always"', "automatic = 'always'"),
     "an empty image": ('image = ""', "image = ''"),
     "a relative path": ('boot_partition = "efi"', "boot_partition = 'efi'"),
+    "a relative path in a list": ('boot_partitions = ["sda1"]', "boot_partitions = ['sda1']"),
     "a string for a list": ('kernel_arguments = "a"', "kernel_arguments = 'a'"),
     "an argument with a space": ('kernel_arguments = ["a b"]', "kernel_arguments ="),
     "an argument with a line break": ('kernel_arguments = ["a\\n"]', "kernel_arguments ="),
