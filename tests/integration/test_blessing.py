@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -61,15 +60,26 @@ def entry_of(machine: Machine, deployment: DeploymentId) -> BootEntry:
     return found
 
 
+class _Unwritable(Disk):
+    """A disk on which the boot partition takes no write, remounted or not."""
+
+    def copy_file(self, source: Path, target: Path, mode: int = 0o600) -> None:
+        raise WriteFailedError(f"cannot write {target}: Input/output error")
+
+    def remove_file(self, path: Path) -> None:
+        if path.suffix == ".conf":
+            raise WriteFailedError(f"cannot remove {path}: Input/output error")
+        super().remove_file(path)
+
+
 @contextmanager
-def read_only(folder: Path) -> Iterator[None]:
-    """Make a folder one that the kernel writes nothing to."""
-    subprocess.run(["mount", "--bind", folder, folder], check=True)
+def unwritable(machine: Machine) -> Iterator[None]:
+    """Let nothing be written to the machine's boot partition."""
+    machine.disk = _Unwritable()
     try:
-        subprocess.run(["mount", "-o", "remount,bind,ro", folder], check=True)
         yield
     finally:
-        subprocess.run(["umount", folder], check=True)
+        machine.disk = Disk()
 
 
 def test_a_download_that_holds_the_store_is_not_waited_for(machine: Machine) -> None:
@@ -114,7 +124,7 @@ def test_a_partition_that_cannot_be_written_is_no_verdict(machine: Machine) -> N
     new = on_trial(machine)
     for left in (2, 1, 0):
         assert entry_of(machine, new).tries_left == left
-        with read_only(machine.sysroot.boot):
+        with unwritable(machine):
             with pytest.raises(NotBlessedYetError) as caught:
                 bless(machine.host)
             assert caught.value.exit_status == TRY_AGAIN
@@ -136,7 +146,7 @@ def test_a_partition_that_cannot_be_written_is_no_verdict(machine: Machine) -> N
 
 def test_what_the_loader_gave_up_meanwhile_is_not_denied_and_boots_again(machine: Machine) -> None:
     new = on_trial(machine)
-    with read_only(machine.sysroot.boot), pytest.raises(NotBlessedYetError):
+    with unwritable(machine), pytest.raises(NotBlessedYetError):
         bless(machine.host)
     use_up_tries(machine.sysroot, entry_of(machine, new))
     older = machine.power_on()
@@ -150,12 +160,12 @@ def test_what_the_loader_gave_up_meanwhile_is_not_denied_and_boots_again(machine
 
 def test_it_is_not_denied_either_while_nothing_can_be_written(machine: Machine) -> None:
     new = on_trial(machine)
-    with read_only(machine.sysroot.boot), pytest.raises(NotBlessedYetError):
+    with unwritable(machine), pytest.raises(NotBlessedYetError):
         bless(machine.host)
     use_up_tries(machine.sysroot, entry_of(machine, new))
     (older,) = {one.deployment for one in survey(machine.sysroot).entries} - {new}
     machine.sysroot.command_line.write_text(f"bootd={older}\n")
-    with read_only(machine.sysroot.boot):
+    with unwritable(machine):
         assert not recover(machine.host).fallbacks
         assert any(f"{new} came up" in one for one in status(machine.host).problems)
     assert not denied(machine.host).denied
