@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from typing import Any
 
@@ -114,6 +115,12 @@ async def test_machine_that_cannot_be_read_is_a_problem_not_a_crash(tmp_path):
     await machine.recover()
     await machine.read()
     assert "intent.json" in machine.status.problems[0]
+    # Right after a change the next one may leave the same times behind, so it is read again.
+    assert await machine.look()
+    for folder in machine.folders():
+        if folder.exists():
+            os.utime(folder, (1_700_000_000, 1_700_000_000))
+    await machine.read()
     assert not await machine.look()
     (tmp_path / "bootd/new").write_text("")
     assert await machine.look()
