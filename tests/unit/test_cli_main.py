@@ -96,11 +96,12 @@ def test_usage_errors_too(capfd: pytest.CaptureFixture[str]) -> None:
     assert "yaml" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("verb", ["upgrade", "apply", "check", "jobs", "release", "cleanup"])
+@pytest.mark.parametrize("verb", ["upgrade", "apply", "check", "jobs", "release", "pin"])
 def test_what_needs_the_daemon_refuses_a_folder(
     verb: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([verb, "--sysroot", str(tmp_path)]) == 2
+    more = ["0123456789abcdef.0"] if verb == "pin" else []
+    assert main([verb, "--sysroot", str(tmp_path), *more]) == 2
     assert "needs the daemon" in capfd.readouterr().err
 
 
