@@ -29,7 +29,6 @@ from bootd.model.deployment import DeploymentId, DeploymentRecord
 from bootd.model.documents import Damage
 from bootd.model.errors import (
     BootdError,
-    BootPartitionFullError,
     DamagedObjectError,
 )
 from bootd.operations.bless import BLESSED_MARKER, read_blessing
@@ -150,16 +149,9 @@ class _Repair:
 
     def _install(self, record: DeploymentRecord, folder: Path) -> None:
         _check_objects(self._sysroot, record)
-        try:
-            install_kernel(self._sysroot, record.kernel, folder)
-        except BootPartitionFullError:
-            usual = kernel_folder(self._sysroot, record.kernel.digest)
-            if record.id != self._found.booted or folder != usual:
-                raise
-            from bootd.operations.boot_room import install_with_room  # noqa: PLC0415 - rarely
-
-            # What runs comes before what the machine could go back to.
-            install_with_room(self._host, self._found, record)
+        # Nothing is given up for it: what could make room may be all that the machine still boots,
+        # and a power cut before the copy is whole would leave nothing.
+        install_kernel(self._sysroot, record.kernel, folder)
 
     def _lost_entries(self) -> Iterator[tuple[DeploymentId, tuple[BootEntry | None, str]]]:
         """Yield deployments without a usable entry that had one: the entry, and what is wrong.

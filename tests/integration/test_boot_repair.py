@@ -360,7 +360,7 @@ def test_a_folder_of_an_older_bootd_comes_back_under_its_name(machine: Machine) 
     assert contents(machine) == before
 
 
-def test_what_runs_has_room_before_what_does_not(tmp_path: Path) -> None:
+def test_what_still_boots_is_not_given_up_for_what_does_not(tmp_path: Path) -> None:
     with small_boot(tmp_path / "m", 5 * MIB) as machine:
         for version in ("v1", "v2"):
             release(machine, version)
@@ -371,6 +371,11 @@ def test_what_runs_has_room_before_what_does_not(tmp_path: Path) -> None:
         [folder] = (machine.sysroot.boot / "bootd").glob(f"{needed.kernel.digest}*")
         shutil.rmtree(folder)
         (machine.sysroot.boot / "somebody's").write_bytes(b"1" * (3 * MIB))
+        run_recover(machine)
+        assert kernel_damage(machine.sysroot, needed.kernel) is not None
+        assert any("was not put back" in one.problem for one in run_fsck(machine))
+        assert len(list((machine.sysroot.boot / "bootd").iterdir())) == 1
+        (machine.sysroot.boot / "somebody's").unlink()
         run_recover(machine)
         assert kernel_damage(machine.sysroot, needed.kernel) is None
         assert survey(machine.sysroot).records[machine.power_on()].version == "v2"
