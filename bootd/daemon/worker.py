@@ -167,6 +167,8 @@ class Worker:
             async with asyncio.timeout(_LAST_WORDS_SECONDS):
                 await draining
                 await child.wait()
+        # Whoever else holds a pipe of it open keeps ours open no longer; asyncio has no public way.
+        child._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 async def _drain(child: Process) -> None:
