@@ -25,10 +25,10 @@ LAYERS = 4
 CHANGED = FILES // 10
 IMAGE_OBJECTS = 4
 """Files of the lowest layer that are too large to be kept in the image's tree."""
-RECORDS = 21
+RECORDS = 24
 """Renames and syncs of the store's format, what is imported, image, deployment and intent, and of
-what is collected, and of the file by which ``$BOOT`` is tried: a fixed number, however large the
-image is. This is what bootd takes today."""
+what is collected, of the file by which ``$BOOT`` is tried, and of the notes about what is on it: a
+fixed number, however large the image is. This is what bootd takes today."""
 FEW = 10
 DOCUMENT_LIMIT = 2_000
 """More than the bytes of the configuration."""

@@ -59,6 +59,9 @@ def test_lintian_finds_nothing() -> None:
     (changes,) = debian_packages().glob("*.changes")
     # No overrides: there are none in the packages, and a new one has to come through here.
     words = ("--allow-root", "--no-override", "--fail-on", "error,warning")
+    # A unit for boots that end in a shell belongs to the targets of those, unusual as they are.
+    unusual = "systemd-service-file-refers-to-unusual-wantedby-target"
+    words = (*words, "--suppress-tags", unusual)
     assert run(["lintian", *words, changes], timeout=280).stdout == b""
 
 

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from support.block_tree import XBOOTLDR_TYPE
 from support.installing import (
     disk_image,
     installable_image,
@@ -21,7 +22,6 @@ from support.installing import (
 
 from bootd.boot import block_device
 from bootd.boot.block_device import ESP_TYPE
-from bootd.boot.partition import XBOOTLDR_TYPE
 from bootd.model.errors import (
     BootdError,
     BootPartitionFullError,

@@ -204,7 +204,7 @@ def test_processes_fetch_parts_too(registry: FaultyRegistry, puller: Puller) -> 
         "if __name__ == '__main__':\n"
         "    host = open_host(Path(sys.argv[1])); root = host.sysroot\n"
         "    source = open_source(sys.argv[2], host.registry, root.partial, root.disk)\n"
-        "    with pull(host, source.resolve(), Silent()) as pulled:\n"
+        "    with root.lock(exclusive=True), pull(host, source.resolve(), Silent()) as pulled:\n"
         "        print(pulled.bytes)\n"
     )
     folder = puller.host.sysroot.physical

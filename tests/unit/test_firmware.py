@@ -28,6 +28,7 @@ def enter() -> FirmwareEntry:
     return Firmware().enter(PARTITION, LOADER)
 
 
+@pytest.mark.checkout
 def test_an_entry_is_made_once(efibootmgr: StandIn) -> None:
     entry = enter()
     assert (entry.number, entry.label, entry.problem) == ("0002", "bootd", None)
