@@ -139,7 +139,7 @@ def follow_accounts(host: Host, found: Survey, record: DeploymentRecord) -> Depl
     """Let a staged deployment follow accounts that changed since; return its record.
 
     Order of writes: the EROFS file under a temporary name, a sync, its name, the record. A cut in
-    between is mended by the next attempt, since the record still has the accounts of before.
+    between is mended by the next attempt, since the file is not the one of the record then.
 
     Raises:
         NoSpaceError, WriteFailedError, DamagedImageError, DamagedObjectError: nothing, or only the
@@ -148,12 +148,14 @@ def follow_accounts(host: Host, found: Survey, record: DeploymentRecord) -> Depl
     erofs = image_path(host.sysroot, record.digest) / EROFS_NAME
     if not erofs.is_file():
         return record
-    owners = owners_here(host, found, erofs, known=record.accounts)
+    disk, path = host.sysroot.disk, host.sysroot.deployment(record.id) / EROFS_NAME
+    stands = measure(path).hex()
+    known = record.accounts if stands == record.erofs else None
+    owners = owners_here(host, found, erofs, known=known)
     if owners is None:
         return record
-    disk, path = host.sysroot.disk, host.sysroot.deployment(record.id) / EROFS_NAME
     verity = owners.verity(measure(erofs).hex())
-    if verity != record.erofs:
+    if verity != stands:
         fresh = temporary_name(path)
         disk.discard_file(fresh)
         write_owners(host, owners, erofs, fresh, sealed=record.sealed)

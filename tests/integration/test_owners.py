@@ -231,3 +231,20 @@ def test_a_list_of_who_may_has_the_numbers_of_here(machine: Machine) -> None:
     new = machine.upgrade()
     value = in_image(machine, new, "usr/bin/listed").metadata.xattrs[b"system.posix_acl_access"]
     assert struct.unpack("<HHI", value[12:20]) == (2, 4, 101)
+
+
+def test_a_cut_between_file_and_record_is_mended_though_the_accounts_are_as_before(
+    machine: Machine,
+) -> None:
+    start(machine)
+    new = follow(machine)
+    before = record(machine, new)
+    erofs = machine.sysroot.deployment(new) / "root.erofs"
+    # As after a cut: the file follows other accounts than the record says, and these are gone.
+    other = erofs.with_name("other")
+    other.write_bytes((machine.sysroot.images / before.digest / "root.erofs").read_bytes())
+    other.rename(erofs)
+    finalize(machine.host, Silent())
+    assert record(machine, new) == before
+    assert owner(machine, new, "usr/bin/crontab") == (0, 102, "0o2755")
+    assert fsck(machine.host, Silent()).damages == []
