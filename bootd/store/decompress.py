@@ -1,7 +1,8 @@
 """Layer blobs back to tar streams: plain, gzip (several members), zstd (several frames).
 
-Every step yields at most `STEP` bytes however well the input is compressed, and all steps together
-at most a bound. A stream that is damaged, cut off or followed by something else is refused.
+Every step yields little more than `STEP` bytes however well the input is compressed, and all steps
+together at most a bound. A stream that is damaged, cut off, followed by something else or cut into
+very many parts is refused.
 Sources: OCI Image Specification 1.1, layer.md, "+gzip" and "+zstd" media types; RFC 1952
 section 2.2 (a file is a series of members); RFC 8878 sections 3.1 and 3.1.2 (frames, and skippable
 frames, which zstd:chunked layers use).
@@ -21,6 +22,14 @@ STEP: Final = 256 << 10
 UNPACKED_LIMIT: Final = 64 << 30
 """Most bytes a layer may unpack to."""
 
+LEAST_PIECE: Final = 64 << 10
+"""Readers take up a piece at a time, at a cost for what they have of the last one: pieces of a byte
+would make that cost the work of the square of the size."""
+
+_FREE_PARTS: Final = 10_000
+_PART_BYTES: Final = 256
+"""Beyond the first `_FREE_PARTS`, so much has to come of each member or frame on the average, since
+each costs work. Layers with a frame for each file have a header of 512 bytes to each two frames."""
 _INPUT_STEP: Final = 64 << 10
 _ZSTD_WINDOW_LOG: Final = 27
 """128 MiB: what the zstd tool itself accepts unasked."""
@@ -60,7 +69,7 @@ def unpack(
     if media_type not in LAYER_TYPES:
         raise UnknownMediaTypeError(f"a layer has the unknown media type {media_type[:200]!r}")
     compression = LAYER_TYPES[media_type]
-    pieces = iter(chunks) if compression is Compression.NONE else frames(chunks, compression)
+    pieces = joined(chunks) if compression is Compression.NONE else frames(chunks, compression)
     left = limit
     for piece in pieces:
         left -= len(piece)
@@ -72,12 +81,30 @@ def unpack(
 def frames(chunks: Iterable[bytes], compression: Compression) -> Iterator[bytes]:
     """Return the content of gzip members or zstd frames, in pieces; it has no bound.
 
+    However small the members or frames are, the pieces are not: all but the last have at least
+    `LEAST_PIECE` bytes.
+
     Raises:
         UnknownMediaTypeError: nothing here can read them.
         InvalidLayerError: while reading: they are damaged or cut off.
     """
     reader = _zstd() if compression is Compression.ZSTD else _gzip()
-    return inflate(chunks, compression.value, *reader)
+    return joined(inflate(chunks, compression.value, *reader))
+
+
+def joined(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the same bytes in pieces of which all but the last have `LEAST_PIECE` bytes or more."""
+    short: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        short.append(piece)
+        size += len(piece)
+        if size >= LEAST_PIECE:
+            yield b"".join(short)
+            short = []
+            size = 0
+    if short:
+        yield b"".join(short)
 
 
 def inflate(
@@ -92,10 +119,12 @@ def inflate(
         damage: what that raises when the stream is damaged.
 
     Raises:
-        InvalidLayerError: the stream is empty, damaged or cut off.
+        InvalidLayerError: the stream is empty, damaged or cut off, or it is cut into more members
+            or frames than anybody needs.
     """
     part: Part | None = None
     seen = False
+    parts = unpacked = 0
     try:
         for data in _small_steps(chunks):
             seen = True
@@ -105,10 +134,17 @@ def inflate(
                 piece = part.decompress(rest, STEP)
                 rest = b""
                 if piece:
+                    unpacked += len(piece)
                     yield piece
                 if part.eof:
                     rest = part.unused_data
                     part = None
+                    parts += 1
+                    if parts > _FREE_PARTS + unpacked // _PART_BYTES:
+                        raise InvalidLayerError(
+                            f"a {kind} layer has {parts} parts in its first {unpacked} bytes; "
+                            f"parts of at least {_PART_BYTES} bytes on the average are read"
+                        )
     except damage as error:
         raise InvalidLayerError(f"a {kind} layer is damaged: {error}") from error
     if part is not None or not seen:

@@ -198,11 +198,11 @@ def apply_records(entry: TarEntry, records: list[tuple[bytes, bytes]]) -> None:
     """
     for key, value in records:
         if key == b"path":
-            entry.name = _without_nul(value)
+            entry.name = without_nul(value)
         elif key == b"mtime":
             entry.mtime_seconds, entry.mtime_nanoseconds = parse_time(value)
         elif key == b"linkpath":
-            entry.link = _without_nul(value)
+            entry.link = without_nul(value)
         elif key.startswith(_XATTR):
             entry.xattrs[key[len(_XATTR) :]] = value
         elif key == b"uid":
@@ -277,7 +277,12 @@ def _no_digits(text: bytes) -> int:
     return 0
 
 
-def _without_nul(value: bytes) -> bytes:
+def without_nul(value: bytes) -> bytes:
+    """Return a name of an extended header as it is.
+
+    Raises:
+        InvalidLayerError: it has a NUL, which no file system takes.
+    """
     if b"\0" in value:
         raise InvalidLayerError(f"entry {shown(value)} has a NUL in its name")
     return value

@@ -17,6 +17,7 @@ from bootd.store.tar_header import (
     parse_decimal,
     parse_number,
     shown,
+    without_nul,
 )
 
 Segment = tuple[int, int]
@@ -26,6 +27,8 @@ Take = Callable[[int], bytes]
 
 _SEGMENTS_LIMIT: Final = 1_000_000
 _SIZE_LIMIT: Final = (1 << 63) - 1
+_DIGITS_LIMIT: Final = 20
+"""Of a number: what 2**64 has. A longer one would be read again with each block."""
 _HOLE: Final = bytes(64 << 10)
 _NUMBER: Final = 12
 _OLD_SEGMENTS: Final = range(386, 482, 2 * _NUMBER)
@@ -63,7 +66,7 @@ def pax_segments(
         InvalidLayerError: the map is malformed.
     """
     values = dict(records)
-    entry.name = values.get(b"GNU.sparse.name", entry.name)
+    entry.name = without_nul(values.get(b"GNU.sparse.name", entry.name))
     major = values.get(b"GNU.sparse.major")
     if major is not None and major != b"0":
         if (major, values.get(b"GNU.sparse.minor")) != (b"1", b"0"):
@@ -130,13 +133,14 @@ def _numbers_before_data(entry: TarEntry, take: Take) -> list[int]:
         if entry.stored < BLOCK:
             raise InvalidLayerError(f"entry {shown(entry.name)} has its sparse map cut off")
         entry.stored -= BLOCK
-        text += take(BLOCK)
-        *found, text = text.split(b"\n")
+        *found, text = (text + take(BLOCK)).split(b"\n")
         lines += found
         if lines and wanted == 1:
             count = parse_decimal(lines[0])
             _check_count(entry, count)
             wanted = 1 + 2 * count
+        if len(lines) < wanted and len(text) > _DIGITS_LIMIT:
+            raise InvalidLayerError(f"entry {shown(entry.name)} has no number in its sparse map")
     return [parse_decimal(line) for line in lines[1:wanted]]
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bootd.model.errors import InvalidLayerError, UnknownMediaTypeError
-from bootd.store.decompress import STEP, ZlibMember, inflate, unpack, zstd_part
+from bootd.store.decompress import LEAST_PIECE, STEP, ZlibMember, inflate, unpack, zstd_part
 
 OCI = "application/vnd.oci.image.layer.v1.tar"
 TEXT = b"".join(b"%d bottles of beer on the wall\n" % number for number in range(30_000))
@@ -139,6 +139,45 @@ def test_the_callers_bound(suffix, pack):
         sizes.extend(len(piece) for piece in pieces)
     assert sum(sizes) <= 1_000_000
     assert max(sizes, default=0) <= STEP
+
+
+@pytest.mark.parametrize(("suffix", "pack"), [("+gzip", gzip.compress), ("+zstd", zstd_compress)])
+def test_small_parts_come_in_large_pieces(suffix, pack):
+    stream = b"".join(pack(bytes([letter])) for letter in TEXT[:5_000])
+    stream += pack(TEXT) + pack(b"end")
+    pieces = list(unpack(cut(stream, 1000), OCI + suffix))
+    assert b"".join(pieces) == TEXT[:5_000] + TEXT + b"end"
+    assert all(LEAST_PIECE <= len(piece) <= STEP + LEAST_PIECE for piece in pieces[:-1])
+
+
+def test_a_plain_layer_comes_in_large_pieces():
+    pieces = list(unpack(cut(TEXT, 3), OCI))
+    assert b"".join(pieces) == TEXT
+    assert all(len(piece) >= LEAST_PIECE for piece in pieces[:-1])
+
+
+@each_reader
+@pytest.mark.parametrize("content", [b"", b"x"])
+def test_the_number_of_parts_has_a_bound(read, compress, content):
+    part = compress(content)
+    read_parts = 0
+
+    def stream():
+        nonlocal read_parts
+        while read_parts < 30_000:
+            read_parts += 100
+            yield part * 100
+
+    with pytest.raises(InvalidLayerError, match=r"has \d+ parts in its first \d+ bytes"):
+        list(read(stream()))
+    assert read_parts < 12_000
+
+
+@each_reader
+def test_as_many_parts_as_a_layer_of_small_files_has(read, compress):
+    # A header of 512 bytes in a frame, a content in the next.
+    parts = compress(bytes(512)) + compress(b"x")
+    assert sum(len(piece) for piece in read(parts * 100 for _ in range(120))) == 513 * 12_000
 
 
 def test_what_follows_the_stream_is_still_consumed():

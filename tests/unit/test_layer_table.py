@@ -192,6 +192,33 @@ def test_an_entry_has_a_bound():
     assert read < ENTRY_LIMIT + 200_000
 
 
+def test_an_entry_that_comes_byte_by_byte_is_not_scanned_at_each():
+    text = json.dumps({"version": 1, "entries": [{"name": "x" * 500_000}] * 2}).encode()
+    entries = TableEntries(text[at : at + 1] for at in range(len(text)))
+    scan, scanned = entries._scan, 0
+
+    def counted(found, at):
+        nonlocal scanned
+        scanned += len(found) - at
+        return scan(found, at)
+
+    entries._scan = counted
+    assert len(list(entries)) == 2
+    assert scanned < 20 * len(text)
+
+
+def test_a_line_of_tar_split_that_comes_byte_by_byte():
+    records = [b"abc" * 10_000, 5, b"end"]
+    lines = [
+        {"type": 1, "size": one}
+        if isinstance(one, int)
+        else {"type": 2, "payload": base64.b64encode(one).decode(), "position": 0}
+        for one in records
+    ]
+    text = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+    assert list(parse_tar_split(text[at : at + 1] for at in range(len(text)))) == records
+
+
 def test_blanks_are_passed_quickly():
     text = b'{"version":1,' + b" " * (16 << 20) + b'"entries":[]}'
     assert entries_of(text, range(0, len(text), 100_000)) == ([], {"version": 1})

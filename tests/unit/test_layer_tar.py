@@ -274,6 +274,46 @@ def test_damaged_sparse_maps_before_the_data(text):
         read(stream + member(b"sparse", padded(text)) + END)
 
 
+def test_a_sparse_map_without_a_newline_is_refused_at_its_first_block():
+    stream = sparse_1_0(b"1" * (4 << 20))
+    taken = 0
+
+    def pieces():
+        nonlocal taken
+        for at in range(0, len(stream), 512):
+            taken += 512
+            yield stream[at : at + 512]
+
+    with pytest.raises(InvalidLayerError, match="no number in its sparse map"):
+        TarReader(pieces()).next()
+    assert taken <= 4 * 512
+
+
+@pytest.mark.parametrize("before", [b"1", b"1\n0", b"1\n0\n1"])
+def test_each_number_of_a_sparse_map_has_a_bound(before):
+    with pytest.raises(InvalidLayerError, match="no number in its sparse map"):
+        read(sparse_1_0(before + b"0" * 1_000))
+
+
+def sparse_1_0(text):
+    return (
+        extended(
+            (b"GNU.sparse.major", b"1"),
+            (b"GNU.sparse.minor", b"0"),
+            (b"GNU.sparse.realsize", b"1"),
+        )
+        + member(b"sparse", padded(text))
+        + END
+    )
+
+
+def test_no_way_to_say_a_name_takes_a_nul():
+    numbers = ((b"GNU.sparse.size", b"0"), (b"GNU.sparse.numblocks", b"0"))
+    for key in (b"path", b"linkpath", b"GNU.sparse.name"):
+        with pytest.raises(InvalidLayerError, match="NUL"):
+            read(extended(*numbers, (key, b"etc/pass\0wd")) + member(b"x") + END)
+
+
 def test_an_unknown_sparse_format():
     stream = extended((b"GNU.sparse.major", b"2"), (b"GNU.sparse.minor", b"0"))
     with pytest.raises(InvalidLayerError, match="unknown format"):

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from bootd.model.errors import InvalidLayerError
+from bootd.store.decompress import joined
 
 ENTRY_LIMIT: Final = 1 << 20
 """Most characters of one entry."""
@@ -29,7 +30,7 @@ class TableEntries:
 
     def __init__(self, pieces: Iterable[bytes]) -> None:
         self.others: dict[str, Any] = {}
-        self._pieces = iter(pieces)
+        self._pieces = joined(pieces)
         self._decoder = codecs.getincrementaldecoder("utf-8")()
         self._scan = json.JSONDecoder().raw_decode
         self._text = ""

@@ -62,10 +62,17 @@ def _bytes(text: bytes) -> bytes:
 
 
 def _lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    rest = b""
+    begun: list[bytes] = []
+    size = 0
     for piece in pieces:
-        *lines, rest = (rest + piece).split(b"\n")
-        yield from lines
-        if len(rest) > LINE_LIMIT:
+        first, *more = piece.split(b"\n")
+        begun.append(first)
+        size += len(first)
+        if size > LINE_LIMIT:
             raise InvalidLayerError(f"a layer's tar-split data has a line above {LINE_LIMIT} bytes")
-    yield rest
+        if more:
+            yield b"".join(begun)
+            yield from more[:-1]
+            begun = more[-1:]
+            size = len(more[-1])
+    yield b"".join(begun)
