@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from dataclasses import replace
 
 from bootd.model.digest import Digest
 from bootd.operations.host import Host
 from bootd.operations.progress import Phase, Progress
 from bootd.operations.pull import missing_layers, pull
+from bootd.operations.resolve import resolve
 from bootd.registry.reference import parse_reference
-from bootd.registry.source import open_source
 from bootd.store.image import StoredImage, compose_image, has_image, open_image
 from bootd.store.space import check_space, needed_space
 
@@ -28,6 +27,7 @@ def fetched_image(host: Host, digest: Digest, progress: Progress) -> StoredImage
     Raises:
         NoImageConfiguredError: the machine follows no image.
         NoSpaceError: there is no room; said before anything is fetched.
+        NotTrustedError, InvalidTrustPolicyError: see `bootd.operations.resolve`.
         TransportError, ContentError, StorageError: see `pull`.
     """
     progress.report(Phase.RESOLVING)
@@ -35,12 +35,11 @@ def fetched_image(host: Host, digest: Digest, progress: Progress) -> StoredImage
         return open_image(host.sysroot, digest)
     followed = parse_reference(host.followed_image())
     reference = str(replace(followed, tag=None, digest=digest))
-    source = open_source(reference, host.registry, host.sysroot.partial, host.sysroot.disk)
-    with closing(source):
-        resolved = source.resolve()
+    accepted = resolve(host, reference)
+    resolved = accepted.resolved
     missing = [descriptor for descriptor, _ in missing_layers(host, resolved)]
     check_space(host.sysroot.store, needed_space(missing))
-    with pull(host, resolved, progress) as pulled:
+    with pull(host, accepted, progress) as pulled:
         progress.report(Phase.COMPOSING)
         composed = compose_image(host.sysroot, resolved, pulled.tree)
     return composed.publish()

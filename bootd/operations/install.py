@@ -26,6 +26,7 @@ from bootd.boot.firmware import Firmware
 from bootd.boot.kernel import needed_boot_space
 from bootd.boot.listing import list_entries
 from bootd.boot.loader_install import find_loader, install_loader
+from bootd.clock import SYSTEM_CLOCK
 from bootd.durable import TEMPORARY_PREFIX, Disk, temporary_name
 from bootd.etc.merge import first_var
 from bootd.model.config import Configuration
@@ -60,6 +61,7 @@ from bootd.store.contents import StoreContents
 from bootd.store.image import compose_host_layout, open_image
 from bootd.store.space import needed_space
 from bootd.sysroot import Sysroot
+from bootd.trust.accept import accept
 
 _log = logging.getLogger(__name__)
 
@@ -100,6 +102,8 @@ def install_to_disk(
         DeviceInUseError, DeviceNotEmptyError: the disk is not free; nothing was changed.
         NoSpaceError, BootPartitionFullError: the disk is too small.
         NoBootLoaderError, InvalidTreeError: the image cannot be installed.
+        NotTrustedError, InvalidTrustPolicyError: the policy of the machine that installs does not
+            allow the image.
         ProcessFailedError: a program is missing or failed.
         BootdError: see `stage` and `finalize`.
     """
@@ -118,7 +122,7 @@ def install_to_disk(
             devices.refuse_contents(device)
         progress.report(Phase.RESOLVING)
         with closing(open_source(settings.image, registry, Path(work), disk)) as source:
-            resolved = source.resolve()
+            resolved = accept(source, source.resolve(), registry, SYSTEM_CLOCK).resolved
             coming = preview(source, resolved, architecture)
         if coming is not None:
             devices.check_esp_size(coming.together, ESP_BYTES)
@@ -267,7 +271,8 @@ def _expect(host: Host, reference: str, architecture: str) -> None:
     sysroot = host.sysroot
     work = sysroot.run.parent
     with closing(open_source(reference, host.registry, work, sysroot.disk)) as source:
-        coming = preview(source, source.resolve(), architecture)
+        accepted = accept(source, source.resolve(), host.registry, host.clock)
+        coming = preview(source, accepted.resolved, architecture)
     if coming is not None:
         check_boot_room(sysroot.boot, coming.together, coming.kernel)
 

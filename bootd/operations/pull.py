@@ -25,6 +25,7 @@ from bootd.store.importing import importing
 from bootd.store.known_contents import is_anything_known, was_verified
 from bootd.store.layers import has_layer
 from bootd.store.publishing import publish_layers
+from bootd.trust.accept import AcceptedImage
 
 _log = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ def missing_layers(host: Host, resolved: ResolvedImage) -> list[tuple[Descriptor
 @contextmanager
 def pull(
     host: Host,
-    resolved: ResolvedImage,
+    accepted: AcceptedImage,
     progress: Progress,
     meanwhile: Callable[[], None] | None = None,
 ) -> Iterator[Pulled]:
@@ -82,6 +83,7 @@ def pull(
         ProcessFailedError: a process that had a part in it was killed.
         CancelledError: no longer wanted.
     """
+    resolved = accepted.resolved
     layers = missing_layers(host, resolved)
     if not layers:
         yield Pulled(0, 0, GrowingTree(host.sysroot, resolved.config.diff_ids))

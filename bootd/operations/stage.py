@@ -10,7 +10,7 @@ check, unless another image than the followed one was asked for.
 from __future__ import annotations
 
 import logging
-from contextlib import closing, suppress
+from contextlib import suppress
 from datetime import datetime
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
@@ -36,9 +36,9 @@ from bootd.operations.host import Host
 from bootd.operations.last_check import LastCheck, without_room, write_last_check
 from bootd.operations.progress import Phase, Progress
 from bootd.operations.pull import Pulled, missing_layers, pull
+from bootd.operations.resolve import resolve
 from bootd.operations.staged import forget_staged, mark_staged
 from bootd.operations.survey import Survey, survey
-from bootd.registry.source import open_source
 from bootd.store.growing_tree import GrowingTree
 from bootd.store.image import (
     EROFS_NAME,
@@ -48,6 +48,7 @@ from bootd.store.image import (
     without_garbage_collection,
 )
 from bootd.store.space import check_space, needed_space
+from bootd.trust.accept import AcceptedImage
 
 if TYPE_CHECKING:
     from bootd.operations.restage import Restaged
@@ -88,6 +89,7 @@ def stage(
         NoSpaceError: there is no room in the store; said before anything is fetched.
         BootPartitionFullError: there is no room for its kernel, whatever may be given up for it. If
             that is known only when the image is there, it stays for the next try.
+        NotTrustedError, InvalidTrustPolicyError: see `resolve`.
         NoVerityError: deployments are to be sealed, and the file system cannot do that.
         TransportError, ContentError, StorageError: see `pull`.
         BusyError: another process changes the store.
@@ -101,7 +103,8 @@ def stage(
             raise HeldError(f"updates are held: {found.intent.held_by}")
         progress.report(Phase.RESOLVING)
         wanted = reference or host.followed_image()
-        resolved = _resolve(host, wanted)
+        accepted = resolve(host, wanted)
+        resolved = accepted.resolved
         checked = host.clock.now()
         change = found.records[found.staged].argument_change if found.staged else None
         if resolved.digest == found.settled_on != found.heading_for:
@@ -116,7 +119,7 @@ def stage(
         except BootPartitionFullError as error:
             _keep_answer(host, wanted, resolved, checked, error)
             raise
-        pulled, image = _pull_and_compose(host, resolved, progress)
+        pulled, image = _pull_and_compose(host, accepted, progress)
         follow = wanted if remember else None
         if not is_new:
             # What fsck took away because it was damaged is back now.
@@ -160,20 +163,13 @@ def _begin(host: Host) -> None:
     host.sysroot.initialise()
 
 
-def _resolve(host: Host, reference: str) -> ResolvedImage:
-    source = open_source(reference, host.registry, host.sysroot.partial, host.sysroot.disk)
-    with closing(source):
-        resolved = source.resolve()
-    _log.debug("%s is %s", reference, resolved.digest)
-    return resolved
-
-
 def _pull_and_compose(
-    host: Host, resolved: ResolvedImage, progress: Progress
+    host: Host, accepted: AcceptedImage, progress: Progress
 ) -> tuple[Pulled, StoredImage]:
     """Bring the image into the store, composed while layers of it are fetched and synced."""
+    resolved = accepted.resolved
     with without_garbage_collection():
-        with pull(host, resolved, progress, _load_what_follows) as pulled:
+        with pull(host, accepted, progress, _load_what_follows) as pulled:
             _composed[:] = [pulled.tree]
             if not has_image(host.sysroot, resolved.digest):
                 progress.report(Phase.COMPOSING)

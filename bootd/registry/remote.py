@@ -15,6 +15,7 @@ from bootd.clock import Clock
 from bootd.durable import Disk
 from bootd.model.digest import Digest
 from bootd.model.errors import (
+    ImageNotFoundError,
     InvalidDigestError,
     ManifestTooLargeError,
     ServerFailedError,
@@ -28,6 +29,7 @@ from bootd.model.image import (
     Descriptor,
     ResolvedImage,
 )
+from bootd.registry.artifact import listed_layers
 from bootd.registry.blob import BlobStream, check_digest
 from bootd.registry.download import RemoteBlob
 from bootd.registry.endpoint import Endpoint, prefer
@@ -92,6 +94,21 @@ class RegistrySource:
     def part(self, descriptor: Descriptor, start: int, end: int) -> Generator[bytes, None, None]:
         """Fetch a part of a blob; see `bootd.registry.source.ImageSource.part`."""
         return self._parts.read(descriptor, start, end)
+
+    def beside(self, tag: str) -> list[Descriptor]:
+        """Fetch what lies beside the image; see `bootd.registry.source.ImageSource.beside`."""
+        try:
+            data = self._first_answer(lambda endpoint: self._other_tag(endpoint, tag))
+        except ImageNotFoundError:
+            return []
+        return listed_layers(data, f"{self._reference.name}:{tag}")
+
+    def _other_tag(self, endpoint: Endpoint, tag: str) -> bytes:
+        def ask() -> bytes:
+            with endpoint.manifest(tag) as response:
+                return _read_bounded(response, MAX_MANIFEST_SIZE)
+
+        return with_retries(self._settings, self._clock, ask)
 
     def _first_answer(self, ask: Callable[[Endpoint], _T]) -> _T:
         *others, last = list(self._endpoints)

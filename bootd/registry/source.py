@@ -67,6 +67,16 @@ class ImageSource(Protocol):
             SizeMismatchError: the blob has another size.
         """
 
+    def beside(self, tag: str) -> list[Descriptor]:
+        """Return the layers that another tag of the repository lists; none if there is no such tag.
+
+        Signatures lie so beside an image. An image in a file has nothing beside it.
+
+        Raises:
+            TransportError: not served.
+            ContentError: the tag names no manifest.
+        """
+
     def close(self) -> None:
         """Let go of connections."""
 

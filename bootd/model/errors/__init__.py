@@ -58,6 +58,7 @@ from bootd.model.errors.policy import (
     DeviceNotEmptyError,
     HeldError,
     NotAuthorizedError,
+    NotTrustedError,
     PolicyError,
 )
 from bootd.model.errors.request import (
@@ -65,6 +66,7 @@ from bootd.model.errors.request import (
     InvalidConfigurationError,
     InvalidDigestError,
     InvalidReferenceError,
+    InvalidTrustPolicyError,
     NoImageConfiguredError,
     NoSuchDeploymentError,
     NoSuchJobError,
@@ -145,6 +147,7 @@ __all__ = [
     "InvalidReferenceError",
     "InvalidTransitionError",
     "InvalidTreeError",
+    "InvalidTrustPolicyError",
     "KernelTooOldError",
     "ManifestTooLargeError",
     "NoBootLoaderError",
@@ -165,6 +168,7 @@ __all__ = [
     "NotBlessedYetError",
     "NotDeniedError",
     "NotTheRunningMachineError",
+    "NotTrustedError",
     "NothingStagedError",
     "PolicyError",
     "ProcessFailedError",

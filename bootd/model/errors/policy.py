@@ -15,6 +15,15 @@ class DeniedDigestError(PolicyError):
     default_hint = "'bootctl-py why' shows the evidence; 'bootctl-py denied allow DIGEST' lifts it."
 
 
+class NotTrustedError(PolicyError):
+    """The policy for images does not allow one."""
+
+    default_hint = (
+        "Sign the image, or change /etc/containers/policy.json (containers-policy.json(5)); "
+        "nothing of the image was fetched."
+    )
+
+
 class HeldError(PolicyError):
     """Updates are held."""
 

@@ -37,6 +37,15 @@ class InvalidConfigurationError(RequestError):
     )
 
 
+class InvalidTrustPolicyError(RequestError):
+    """The policy for images, or a key that it names, cannot be used; so no image is trusted."""
+
+    default_hint = (
+        "Mend /etc/containers/policy.json, or the file that is named "
+        "(containers-policy.json(5)); until then no image is fetched."
+    )
+
+
 class NoSuchDeploymentError(RequestError):
     """No deployment has that ID."""
 

@@ -1,0 +1,41 @@
+"""A small document at a URL that is no part of an image, such as a signature kept elsewhere."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+from bootd.clock import Clock
+from bootd.model.errors import ServerFailedError
+from bootd.registry.http import HttpClient
+from bootd.registry.http_errors import host_of
+from bootd.registry.retry import TemporaryFailure, with_retries
+from bootd.registry.settings import RegistrySettings
+
+
+def fetch_document(url: str, limit: int, settings: RegistrySettings, clock: Clock) -> bytes | None:
+    """Return what a URL names; None: the server says that there is nothing.
+
+    Args:
+        url: of HTTP or HTTPS.
+        limit: how many bytes it may have.
+        settings: bounds and patience.
+        clock: for waits and deadlines.
+
+    Raises:
+        TransportError: it is not served, or has more than `limit` bytes.
+    """
+    with closing(HttpClient(settings, clock)) as http:
+
+        def ask() -> bytes | None:
+            with http.request("GET", url) as response:
+                if response.status == 404:  # noqa: PLR2004 - HTTP
+                    return None
+                if response.status != 200:  # noqa: PLR2004 - HTTP
+                    error = ServerFailedError(f"{host_of(url)} answered {response.status}")
+                    raise TemporaryFailure(error, None)
+                data = response.read(limit)
+            if len(data) > limit:
+                raise ServerFailedError(f"{host_of(url)} sent more than {limit} bytes")
+            return data
+
+        return with_retries(settings, clock, ask)

@@ -1,0 +1,156 @@
+"""The gate that every image passes: only what the policy allows becomes an `AcceptedImage`.
+
+Whoever fetches, stages or installs takes that type, so that there is no way around the gate. A
+machine without a policy file accepts every image, as bootd always did; podman would accept none.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from bootd.clock import Clock
+from bootd.durable import storage_errors
+from bootd.model.errors import InvalidTrustPolicyError, NotTrustedError
+from bootd.model.image import ResolvedImage
+from bootd.registry.reference import LayoutReference, Reference, parse_reference
+from bootd.registry.settings import RegistrySettings
+from bootd.registry.source import ImageSource
+from bootd.trust.policy import (
+    MAX_POLICY_SIZE,
+    InsecureAcceptAnything,
+    Policy,
+    Requirement,
+    Requirements,
+    SignedBaseLayer,
+    SignedBy,
+    SigstoreSigned,
+    parse_policy,
+)
+from bootd.trust.scopes import docker_reference, scopes_of
+from bootd.trust.strict_json import InvalidJsonError
+
+if TYPE_CHECKING:
+    from bootd.trust.judge import Judge
+
+_log = logging.getLogger(__name__)
+
+POLICY_FILE: Final = "etc/containers/policy.json"
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedImage:
+    """An image that the machine's policy allows.
+
+    Attributes:
+        resolved: the image.
+        scope: which part of the policy decided; None: the machine has no policy.
+        signers: who signed it, in words, one for each requirement that asks for a signature.
+    """
+
+    resolved: ResolvedImage
+    scope: str | None = None
+    signers: tuple[str, ...] = ()
+
+
+def accept(
+    source: ImageSource, resolved: ResolvedImage, settings: RegistrySettings, clock: Clock
+) -> AcceptedImage:
+    """Judge an image by the machine's policy.
+
+    Args:
+        source: where the image is from.
+        resolved: the image.
+        settings: where the policy is, and bounds for fetching signatures.
+        clock: for certificates, waits and deadlines.
+
+    Raises:
+        NotTrustedError: the policy does not allow the image; no layer was fetched.
+        InvalidTrustPolicyError: the policy, or a key that it names, cannot be used.
+        InvalidConfigurationError: registries.d cannot be used.
+        TransportError: the signatures cannot be had.
+        WriteFailedError: a file cannot be read.
+    """
+    policy = load_policy(settings.root)
+    if policy is None:
+        return AcceptedImage(resolved)
+    reference = parse_reference(resolved.reference)
+    if isinstance(reference, LayoutReference):
+        # A link must not lead around a folder's scope.
+        reference = replace(reference, path=reference.path.resolve())
+    scope, requirements = policy.requirements(scopes_of(reference))
+    try:
+        signers = _check(requirements, lambda: _judge(source, resolved, reference, settings, clock))
+    except NotTrustedError as error:
+        raise NotTrustedError(
+            f"{settings.root / POLICY_FILE} does not allow {resolved.reference} ({scope}): "
+            f"{error.message}",
+            hint=error.hint,
+        ) from error
+    signed = f", signed by {' and '.join(signers)}" if signers else ""
+    _log.info("%s allows %s@%s%s", scope, resolved.reference, resolved.digest, signed)
+    return AcceptedImage(resolved, scope, tuple(signers))
+
+
+def load_policy(root: Path) -> Policy | None:
+    """Return the machine's policy; None: it has none.
+
+    Args:
+        root: the folder that stands for ``/``.
+
+    Raises:
+        InvalidTrustPolicyError: the file is no policy.
+        WriteFailedError: it cannot be read.
+    """
+    path = root / POLICY_FILE
+    with storage_errors("read", path):
+        try:
+            with path.open("rb") as stream:
+                data = stream.read(MAX_POLICY_SIZE + 1)
+        except FileNotFoundError:
+            return None
+    try:
+        return parse_policy(data)
+    except InvalidJsonError as error:
+        raise InvalidTrustPolicyError(f"{path}: {error}") from error
+
+
+def _check(requirements: Requirements, make_judge: Callable[[], Judge]) -> list[str]:
+    """Return who signed if every requirement is met."""
+    signers = []
+    judge = None
+    for requirement in requirements:
+        if isinstance(requirement, SignedBy | SigstoreSigned):
+            judge = judge or make_judge()
+            signers.append(judge.check(requirement))
+        else:
+            _check_plain(requirement)
+    return signers
+
+
+def _check_plain(requirement: Requirement) -> None:
+    if isinstance(requirement, InsecureAcceptAnything):
+        return
+    if isinstance(requirement, SignedBaseLayer):
+        raise NotTrustedError("nothing can meet signedBaseLayer, in podman either")
+    raise NotTrustedError("it rejects every image there")
+
+
+def _judge(
+    source: ImageSource,
+    resolved: ResolvedImage,
+    reference: Reference,
+    settings: RegistrySettings,
+    clock: Clock,
+) -> Judge:
+    # Cryptography takes long to load; a policy that asks for no signature does not need it.
+    from bootd.trust.judge import Judge  # noqa: PLC0415
+    from bootd.trust.payload import Subject  # noqa: PLC0415 - the same
+    from bootd.trust.signatures import SignatureReader  # noqa: PLC0415 - the same
+
+    subject = Subject(resolved.manifest_bytes, docker_reference(reference))
+    reader = SignatureReader(source, reference, resolved.digest, settings, clock)
+    return Judge(subject, reader, settings.root, clock.now())

@@ -1,0 +1,109 @@
+"""Proof that a signature is in a transparency log: Rekor's signed entry timestamp.
+
+cosign keeps it in the annotation ``dev.sigstore.cosign/bundle`` (cosign, pkg/cosign/bundle). The
+log signs the canonical JSON (RFC 8785) of its entry; the entry, a ``hashedrekord`` 0.0.1, names
+the signature, its key or certificate, and the digest of what was signed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+
+from bootd.trust.keys import load_keys, only_pem, verify
+from bootd.trust.refusal import RefusedSignatureError, UnusableTrustError
+from bootd.trust.strict_json import (
+    InvalidJsonError,
+    fields,
+    from_base64,
+    integer,
+    parse_json,
+    text,
+)
+
+
+def load_log_keys(contents: Sequence[bytes]) -> list[EllipticCurvePublicKey]:
+    """Return public keys of logs.
+
+    Raises:
+        UnusableTrustError: one is none for ECDSA.
+    """
+    keys = load_keys(contents, "rekorPublicKey")
+    curves = [key for key in keys if isinstance(key, EllipticCurvePublicKey)]
+    if len(curves) != len(keys):
+        raise UnusableTrustError("a rekorPublicKey is not for ECDSA")
+    return curves
+
+
+def logged_at(
+    logs: Sequence[EllipticCurvePublicKey],
+    entry: bytes,
+    signer: bytes,
+    signature: bytes,
+    signed: bytes,
+) -> datetime:
+    """Return when a log took a signature in.
+
+    Args:
+        logs: keys of the logs that count.
+        entry: the signed entry timestamp.
+        signer: the key or certificate of the signature, DER.
+        signature: the signature.
+        signed: what was signed.
+
+    Raises:
+        RefusedSignatureError: no such log signed the entry, or it is another signature's.
+    """
+    try:
+        value = fields(
+            parse_json(entry, "the log's entry"), "it", {"SignedEntryTimestamp", "Payload"}
+        )
+        payload = fields(
+            value["Payload"], "Payload", {"body", "integratedTime", "logIndex", "logID"}
+        )
+        when = integer(payload["integratedTime"], "integratedTime")
+        integer(payload["logIndex"], "logIndex")
+        text(payload["logID"], "logID")
+        body = from_base64(payload["body"], "body")
+        timestamp = from_base64(value["SignedEntryTimestamp"], "SignedEntryTimestamp")
+        # RFC 8785 for an object of strings and whole numbers whose names are ASCII.
+        canonical = json.dumps(
+            payload, sort_keys=True, separators=(",", ":"), ensure_ascii=False
+        ).encode()
+        if not any(verify(log, canonical, timestamp) for log in logs):
+            raise RefusedSignatureError("no log that counts signed its entry")
+        _check_entry(parse_json(body, "body"), signer, signature, signed)
+        return datetime.fromtimestamp(when, UTC)
+    except (InvalidJsonError, UnicodeEncodeError) as error:
+        raise RefusedSignatureError(f"its entry in a log is of no known form: {error}") from error
+    except (OverflowError, ValueError, OSError) as error:
+        raise RefusedSignatureError("its entry in a log has no time") from error
+
+
+def _check_entry(entry: Any, signer: bytes, signature: bytes, signed: bytes) -> None:
+    """Fail unless a log's entry is about this signature."""
+    if (_at(entry, "kind"), _at(entry, "apiVersion")) != ("hashedrekord", "0.0.1"):
+        raise RefusedSignatureError("its entry in a log is no hashedrekord 0.0.1")
+    of_signature = _at(entry, "spec", "signature")
+    listed = from_base64(_at(of_signature, "publicKey", "content"), "publicKey")
+    if only_pem(listed, "the key in its entry in a log") != signer:
+        raise RefusedSignatureError("its entry in a log is for another key")
+    if from_base64(_at(of_signature, "content"), "content") != signature:
+        raise RefusedSignatureError("its entry in a log is for another signature")
+    listed_hash = _at(entry, "spec", "data", "hash")
+    if (_at(listed_hash, "algorithm"), _at(listed_hash, "value")) != (
+        "sha256",
+        sha256(signed).hexdigest(),
+    ):
+        raise RefusedSignatureError("its entry in a log is for something else that was signed")
+
+
+def _at(value: Any, *keys: str) -> Any:
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
