@@ -42,6 +42,7 @@ BY_TESTS_AND_DEMO = (
     used.dump_tree,
     used.get_property,
     used.has_image,
+    used.merge,
     used.mounted_tree,
     used.parse_tree,
 )

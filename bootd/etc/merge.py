@@ -18,6 +18,7 @@ from bootd.etc.descriptors import opened_folder
 from bootd.etc.policy import NO_POLICIES, EtcPolicies
 from bootd.etc.report import make_report
 from bootd.etc.settle import Elsewhere, settle_accounts
+from bootd.etc.settle_derived import Due, due_rules, settle_derived
 from bootd.etc.settle_text import settle_text
 from bootd.etc.snapshot import Snapshot, scan_folder
 from bootd.etc.write import Source, empty_folder, remove_entries, write_tree
@@ -69,9 +70,9 @@ def preview_merge(
     with opened_folder(mine) as source, account_lock(source) as remarks:
         snapshot = scan_folder(mine, contents, (base, theirs))
         trees = base, snapshot.root, theirs
-        plan, notes = _plan(trees, source, contents, policies, elsewhere)
-    notes += _fixed(snapshot) + remarks
-    return Preview(make_report(plan, mine, contents, notes, policies), snapshot.root)
+        planned = _plan(trees, source, contents, policies, elsewhere)
+    notes = planned.notes + _fixed(snapshot) + remarks
+    return Preview(make_report(planned.plan, mine, contents, notes, policies), snapshot.root)
 
 
 def planned_tree(
@@ -88,8 +89,7 @@ def planned_tree(
     """
     with opened_folder(mine) as source, account_lock(source):
         snapshot = scan_folder(mine, contents, (base, theirs))
-        plan, _ = _plan((base, snapshot.root, theirs), source, contents, policies)
-    return plan.tree()
+        return _plan((base, snapshot.root, theirs), source, contents, policies).merged
 
 
 def merge(
@@ -116,11 +116,13 @@ class MergedTrees:
         report: what it did.
         mine: the machine's tree as it was read.
         merged: the tree that was written; what it has of mine is read from there.
+        due: what is to be made anew out of it.
     """
 
     report: EtcReport
     mine: Directory
     merged: Directory
+    due: list[Due]
 
 
 def merge_trees(
@@ -153,8 +155,9 @@ def merge_trees(
         while True:
             snapshot = scan_folder(mine, contents, (base, theirs))
             trees = base, snapshot.root, theirs
-            plan, notes = _plan(trees, source, contents, policies, elsewhere)
-            notes += write_tree(plan.root, descriptor, target, Source(source, contents))
+            planned = _plan(trees, source, contents, policies, elsewhere)
+            root = planned.plan.root
+            notes = planned.notes + write_tree(root, descriptor, target, Source(source, contents))
             changing = snapshot.changed(mine)
             if not changing or attempt == MAX_ATTEMPTS:
                 break
@@ -163,8 +166,18 @@ def merge_trees(
             attempt += 1
     notes += [EtcNote(path=etc_path(path), kind=NoteKind.CHANGING) for path in changing]
     notes += _fixed(snapshot) + remarks
-    report = make_report(plan, mine, contents, notes, policies)
-    return MergedTrees(report, snapshot.root, plan.tree())
+    report = make_report(planned.plan, mine, contents, notes, policies)
+    return MergedTrees(report, snapshot.root, planned.merged, planned.due)
+
+
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    """A plan with all that was settled in it, and what there is to tell and to do after it."""
+
+    plan: Plan
+    merged: Directory
+    notes: list[EtcNote]
+    due: list[Due]
 
 
 def _plan(
@@ -173,14 +186,19 @@ def _plan(
     contents: Contents,
     policies: EtcPolicies,
     elsewhere: Elsewhere | None = None,
-) -> tuple[Plan, list[EtcNote]]:
-    """Decide by whole files, then by records, then by policy."""
+) -> _Planned:
+    """Decide by whole files, then by records, by what can be made anew, and by policy."""
+    _, mine, theirs = sides
     plan = decide(*sides)
     notes = settle_accounts(plan, sides, source, contents, elsewhere or Elsewhere())
+    settled = settle_derived(plan, mine, theirs, policies.derived)
     notes += settle_text(plan, source, contents, policies)
+    merged = plan.tree()
+    due = due_rules(policies.derived, mine, theirs, merged, settled)
+    notes += [one.note() for one in due]
     if policies.problem:
         notes.append(EtcNote(path="/etc", kind=NoteKind.RULES, detail=policies.problem))
-    return plan, notes
+    return _Planned(plan, merged, notes, due)
 
 
 def _fixed(snapshot: Snapshot) -> list[EtcNote]:

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from pydantic import ValidationError
 
+from bootd.etc.derived import Derived
+from bootd.etc.patterns import compiled, matches
 from bootd.model.errors import InvalidConfigurationError
-from bootd.model.etc_policy import OWN_PATHS, EtcPolicy, EtcRules
+from bootd.model.etc_policy import OWN_PATHS, SECURITY_PATHS, EtcPolicy, EtcRules
 from bootd.model.etc_report import etc_path
 
-_WILD: Final = re.compile(r"\*\*|\*|\?|\[!?[^]/]+\]|.", re.DOTALL)
 _WILDCARD: Final = re.compile(r"[*?[]")
-_WILDCARDS: Final = {"**": ".*", "*": "[^/]*", "?": "[^/]"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,21 +31,29 @@ class EtcPolicies:
         ranks: of the machine, then of the image; each in the order they count.
         security: patterns of paths that matter for security.
         own: patterns of paths that are each machine's own.
+        derived: what the new deployment can make anew from other files.
         problem: why the image's own rules are not among them; empty if they are.
     """
 
     ranks: tuple[tuple[tuple[re.Pattern[str], EtcPolicy], ...], ...] = ()
     security: tuple[re.Pattern[str], ...] = ()
     own: tuple[re.Pattern[str], ...] = ()
+    derived: tuple[Derived, ...] = ()
     problem: str = ""
 
     @classmethod
-    def of(cls, machine: EtcRules, image: EtcRules, problem: str = "") -> EtcPolicies:
+    def of(
+        cls,
+        machine: EtcRules,
+        image: EtcRules,
+        problem: str = "",
+        derived: tuple[Derived, ...] = (),
+    ) -> EtcPolicies:
         """Return the policies of a machine and of the image it is to take."""
         ranks = tuple(_ranked(rules.policy) for rules in (machine, image))
-        security = compiled([*machine.security, *image.security])
+        security = compiled([*SECURITY_PATHS, *machine.security, *image.security])
         own = compiled([*OWN_PATHS, *machine.own, *image.own])
-        return cls(ranks, security, own, problem)
+        return cls(ranks, security, own, derived, problem)
 
     def policy(self, path: bytes) -> EtcPolicy:
         """Return the policy of a path, which is relative to ``/etc``."""
@@ -67,19 +75,6 @@ class EtcPolicies:
 
 NO_POLICIES: Final = EtcPolicies()
 """Every conflict keeps mine, and none matters more than another."""
-
-
-def matches(patterns: Iterable[re.Pattern[str]], path: bytes) -> bool:
-    """Tell whether one of some patterns is that of a path, which is relative to ``/etc``."""
-    text = etc_path(path)
-    return any(pattern.fullmatch(text) for pattern in patterns)
-
-
-def compiled(patterns: Iterable[str]) -> tuple[re.Pattern[str], ...]:
-    """Return patterns as regular expressions, in their order."""
-    return tuple(
-        re.compile("".join(map(_piece, _WILD.findall(one))), re.DOTALL) for one in patterns
-    )
 
 
 def parse_rules(data: bytes) -> EtcRules:
@@ -104,13 +99,3 @@ def _ranked(policy: Mapping[str, EtcPolicy]) -> tuple[tuple[re.Pattern[str], Etc
         (expression, policy[pattern])
         for pattern, expression in zip(order, compiled(order), strict=True)
     )
-
-
-def _piece(token: str) -> str:
-    if token in _WILDCARDS:
-        return _WILDCARDS[token]
-    if len(token) > 1:
-        inverted = token[1] == "!"
-        characters = re.escape(token[1 + inverted : -1]).replace(r"\-", "-")
-        return f"[{'^/' if inverted else ''}{characters}]"
-    return re.escape(token)

@@ -65,36 +65,13 @@ class _Settling:
         folder, name = place
         theirs = conflict.versions.theirs
         if policy is EtcPolicy.TAKE_THEIRS:
-            self._take(conflict, folder, name)
+            take_theirs(self.plan, conflict)
+            self._tell(conflict, "the image's was taken, yours given up")
         elif policy is EtcPolicy.KEEP_BOTH and theirs is not None:
             if conflict.kind is not ConflictKind.METADATA and not isinstance(theirs, Directory):
                 self._keep_both(conflict, folder, name + NEW_SUFFIX, theirs)
         elif policy is EtcPolicy.MERGE and conflict.kind is ConflictKind.CONTENT:
             self._merge(conflict, folder.children[name])
-
-    def _take(self, conflict: Conflict, folder: Outcome, name: bytes) -> None:
-        """Let the image's stand, be it nothing."""
-        there, theirs = folder.children.get(name), conflict.versions.theirs
-        kept = 0 if there is None else _count(there)
-        if conflict.kind is ConflictKind.METADATA:
-            assert there is not None
-            assert theirs is not None
-            time = there.metadata.mtime_seconds, there.metadata.mtime_nanoseconds
-            there.metadata = dressed(theirs.metadata, time, there.metadata)
-        elif conflict.kind is ConflictKind.CONTENT:
-            assert there is not None
-            assert theirs is not None
-            _replace(there, theirs, Side.THEIRS)
-        elif theirs is None:
-            del folder.children[name]
-        else:
-            folder.children[name] = _outcome_of(theirs)
-        if conflict.kind in (ConflictKind.DELETED_THERE, ConflictKind.TYPE):
-            # Of a folder all that is in it was kept, and goes now.
-            self.plan.tallies[Tally.KEPT] -= kept - 1
-            self.plan.tallies[Tally.REMOVED] += kept - 1
-        way = Tally.REMOVED if theirs is None else Tally.TAKEN
-        self._settled(conflict, way, "the image's was taken, yours given up")
 
     def _keep_both(self, conflict: Conflict, folder: Outcome, name: bytes, theirs: Node) -> None:
         where = etc_path(conflict.path + NEW_SUFFIX)
@@ -122,7 +99,8 @@ class _Settling:
         )
         outcome.content, outcome.side = RegularFile(dress, len(data), data), Side.MINE
         outcome.metadata = dress
-        self._settled(conflict, Tally.MERGED, "merged by line")
+        _settled(self.plan, conflict, Tally.MERGED)
+        self._tell(conflict, "merged by line")
 
     def _merged(self, conflict: Conflict) -> bytes:
         base, mine, theirs = conflict.versions
@@ -158,18 +136,54 @@ class _Settling:
                 raise LinesClashError("it vanished while it was read")
             return b"".join(chunks_of(descriptor, MAX_TEXT))
 
-    def _settled(self, conflict: Conflict, tally: Tally, detail: str) -> None:
-        self.plan.conflicts.remove(conflict)
-        if not any(one.path == conflict.path for one in self.plan.conflicts):
-            was_deleted = conflict.kind is ConflictKind.DELETED_HERE
-            self.plan.tallies[Tally.DELETED if was_deleted else Tally.KEPT] -= 1
-            self.plan.tallies[tally] += 1
+    def _tell(self, conflict: Conflict, detail: str) -> None:
         path = etc_path(conflict.path)
         self.notes.append(EtcNote(path=path, kind=NoteKind.POLICY, detail=detail))
 
     def _explain(self, conflict: Conflict, detail: str) -> None:
         index = self.plan.conflicts.index(conflict)
         self.plan.conflicts[index] = replace(conflict, detail=detail)
+
+
+def take_theirs(plan: Plan, conflict: Conflict) -> bool:
+    """Let the image's stand at a conflict, be it nothing, so that it is none any more.
+
+    Returns:
+        False where the folder of the path does not stand; then nothing is changed.
+    """
+    place = _place(plan.root, conflict.path)
+    if place is None:
+        return False
+    folder, name = place
+    there, theirs = folder.children.get(name), conflict.versions.theirs
+    kept = 0 if there is None else _count(there)
+    if conflict.kind is ConflictKind.METADATA:
+        assert there is not None
+        assert theirs is not None
+        time = there.metadata.mtime_seconds, there.metadata.mtime_nanoseconds
+        there.metadata = dressed(theirs.metadata, time, there.metadata)
+    elif conflict.kind is ConflictKind.CONTENT:
+        assert there is not None
+        assert theirs is not None
+        _replace(there, theirs, Side.THEIRS)
+    elif theirs is None:
+        del folder.children[name]
+    else:
+        folder.children[name] = _outcome_of(theirs)
+    if conflict.kind in (ConflictKind.DELETED_THERE, ConflictKind.TYPE):
+        # Of a folder all that is in it was kept, and goes now.
+        plan.tallies[Tally.KEPT] -= kept - 1
+        plan.tallies[Tally.REMOVED] += kept - 1
+    _settled(plan, conflict, Tally.REMOVED if theirs is None else Tally.TAKEN)
+    return True
+
+
+def _settled(plan: Plan, conflict: Conflict, way: Tally) -> None:
+    plan.conflicts.remove(conflict)
+    if not any(one.path == conflict.path for one in plan.conflicts):
+        was_deleted = conflict.kind is ConflictKind.DELETED_HERE
+        plan.tallies[Tally.DELETED if was_deleted else Tally.KEPT] -= 1
+        plan.tallies[way] += 1
 
 
 def _place(root: Outcome, path: bytes) -> tuple[Outcome, bytes] | None:

@@ -12,7 +12,8 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, StringConstraints
 
-from bootd.model.etc_policy import MAX_PATTERNS, EtcRules, Pattern
+from bootd.model.etc_derived import Pattern
+from bootd.model.etc_policy import MAX_PATTERNS, EtcRules
 
 _MAX_TEXT: Final = 4_096
 _MAX_ARGUMENTS: Final = 1_000

@@ -5,10 +5,11 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field
+
+from bootd.model.etc_derived import DerivedRules, Pattern
 
 MAX_PATTERNS: Final = 1_000
-_MAX_PATTERN: Final = 4_096
 
 
 class EtcPolicy(StrEnum):
@@ -23,10 +24,6 @@ class EtcPolicy(StrEnum):
     KEEP_BOTH = "keep-both"
     """The machine's own stands, a conflict, and the image's is beside it as ``NAME.bootd-new``."""
 
-
-Pattern = Annotated[str, StringConstraints(max_length=_MAX_PATTERN, pattern=r"^/etc/.")]
-"""A path as reports print it. ``*`` and ``?`` stand for what has no slash in it, ``**`` for
-anything, ``[...]`` for one of some characters."""
 
 Policies = Annotated[
     dict[Pattern, Annotated[EtcPolicy, Field(strict=False)]], Field(max_length=MAX_PATTERNS)
@@ -57,6 +54,45 @@ OWN_PATHS: Final = (
 """What each machine has of its own, or is made from other files: what stands here is right."""
 
 
+SECURITY_PATHS: Final = (
+    "/etc/ssh/sshd_config",
+    "/etc/ssh/sshd_config.d/**",
+    "/etc/pam.d/**",
+    "/etc/pam.conf",
+    "/etc/security/**",
+    "/etc/authselect/**",
+    "/etc/nsswitch.conf",
+    "/etc/login.defs",
+    "/etc/sudoers",
+    "/etc/sudoers.d/**",
+    "/etc/doas.conf",
+    "/etc/polkit-1/**",
+    "/etc/dbus-1/system.d/**",
+    "/etc/krb5.conf",
+    "/etc/selinux/**",
+    "/etc/apparmor.d/**",
+    "/etc/audit/**",
+    "/etc/crypto-policies/**",
+    "/etc/ssl/openssl.cnf",
+    "/etc/ssl/certs/**",
+    "/etc/ca-certificates.conf",
+    "/etc/pki/**",
+    "/etc/apt/trusted.gpg.d/**",
+    "/etc/apt/keyrings/**",
+    "/etc/containers/policy.json",
+    "/etc/sysctl.conf",
+    "/etc/sysctl.d/**",
+    "/etc/nftables.conf",
+    "/etc/iptables/**",
+    "/etc/firewalld/**",
+    "/etc/ufw/**",
+    "/etc/hosts.allow",
+    "/etc/hosts.deny",
+)
+"""Where a file that stays as it was may leave the machine open: who gets in and may do what, whom
+it trusts, what it guards itself with."""
+
+
 class EtcRules(BaseModel):
     """``/usr/lib/bootd/etc.toml``: what an image says about its own ``/etc``."""
 
@@ -65,7 +101,9 @@ class EtcRules(BaseModel):
     policy: Policies = Field(default_factory=dict)
     """By pattern."""
     security: list[Pattern] = Field(default_factory=list, max_length=MAX_PATTERNS)
-    """Paths at which a conflict may leave the machine open to attack."""
+    """Paths at which a conflict may leave the machine open to attack, besides `SECURITY_PATHS`."""
     own: list[Pattern] = Field(default_factory=list, max_length=MAX_PATTERNS)
     """Paths that each machine has of its own, besides `OWN_PATHS`: what it changed there stands,
     and is no conflict."""
+    derived: DerivedRules = Field(default_factory=dict)
+    """Files that are made from others, by the name of the rule."""

@@ -99,6 +99,9 @@ class NoteKind(StrEnum):
     """It was edited after the deployment was staged, and is carried over as it was at the end."""
     POLICY = "policy"
     """Both sides changed it, and a policy settled that; the detail tells how."""
+    DERIVED = "derived"
+    """It is made from other files, so the new deployment makes it anew before its services start;
+    the detail names the rule, its program, and what else it makes."""
     RULES = "rules"
     """What the image says about its ``/etc`` cannot be used and is ignored."""
     IMMUTABLE = "immutable"

@@ -23,7 +23,8 @@ from bootd.etc.accounts.rows import lock_of
 from bootd.etc.contents import Contents
 from bootd.etc.diff import diff
 from bootd.etc.lines import unified
-from bootd.etc.policy import EtcPolicies, compiled, matches
+from bootd.etc.patterns import compiled, matches
+from bootd.etc.policy import EtcPolicies
 from bootd.model.errors import NoSuchDeploymentError
 from bootd.model.etc_policy import EtcPolicy, EtcRules
 from bootd.model.etc_report import EtcChange, EtcSide, unescape

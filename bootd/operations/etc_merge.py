@@ -6,7 +6,7 @@ is the folder that is bound to ``/etc`` of the running system.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,18 +14,27 @@ from typing import Final
 
 from bootd.etc.accounts.records import GROUP, PASSWD
 from bootd.etc.contents import Contents
+from bootd.etc.derived import Derived
 from bootd.etc.merge import first_etc, merge_trees, preview_merge
-from bootd.etc.policy import EtcPolicies, parse_rules
+from bootd.etc.patterns import matches
+from bootd.etc.policy import EtcPolicies
 from bootd.etc.report import with_notes
 from bootd.etc.settle import MAX_DATABASE, Elsewhere
+from bootd.etc.settle_derived import Due
 from bootd.model.deployment import DeploymentId
-from bootd.model.errors import DamagedImageError, InvalidConfigurationError
+from bootd.model.errors import DamagedImageError
 from bootd.model.etc_change import Undecided
-from bootd.model.etc_policy import EtcRules
+from bootd.model.etc_derived import DueRule
 from bootd.model.etc_report import EtcReport
 from bootd.model.tree import Directory, Metadata, RegularFile
 from bootd.operations.etc_moment import Edits, edits_in, late_edits, read_edits
-from bootd.operations.etc_undecided import read_undecided, still_open, undecided_after
+from bootd.operations.etc_rules import policies_with
+from bootd.operations.etc_undecided import (
+    read_undecided,
+    relative,
+    still_open,
+    undecided_after,
+)
 from bootd.operations.host import Host
 from bootd.operations.survey import Survey
 from bootd.store.contents import StoreContents
@@ -33,11 +42,8 @@ from bootd.store.erofs.reader import ErofsImage
 from bootd.store.image import EROFS_NAME
 
 DEFAULTS: Final = b"usr/etc"
-RULES: Final = b"usr/lib/bootd/etc.toml"
-"""What an image says about its own ``/etc``; read out of the image that is to come."""
 _ELSEWHERE: Final = {PASSWD: b"usr/lib/passwd", GROUP: b"usr/lib/group"}
 """Where images keep accounts that are none of the machine's (nss-altfiles)."""
-_MAX_RULES: Final = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,23 +82,6 @@ def defaults_in(erofs: Path, content: bytes | None = None) -> Iterator[Directory
         yield node
 
 
-def image_rules(erofs: Path, contents: StoreContents) -> tuple[EtcRules, str]:
-    """Return what an image says about its own ``/etc``, and why that cannot be used, if so.
-
-    No upgrade fails because of them.
-    """
-    with ErofsImage.open(erofs) as image:
-        node = image.lookup(RULES)
-        if not isinstance(node, RegularFile):
-            return EtcRules(), ""
-        try:
-            if node.size > _MAX_RULES:
-                raise InvalidConfigurationError(f"it has more than {_MAX_RULES} bytes")  # noqa: TRY301 - one place tells
-            return parse_rules(contents.read(node)), ""
-        except InvalidConfigurationError as error:
-            return EtcRules(), f"/{RULES.decode()} of the image: {error.message}"
-
-
 def accounts_elsewhere(erofs: Path, contents: StoreContents) -> dict[str, bytes]:
     """Return passwd and group below ``/usr/lib`` of an image, where it has such.
 
@@ -128,8 +117,7 @@ def sides(
     contents = StoreContents(sysroot)
     booted_erofs = sysroot.deployment(current) / EROFS_NAME
     with defaults_in(booted_erofs) as base, defaults_in(erofs, content) as theirs:
-        rules, problem = image_rules(erofs, contents)
-        policies = EtcPolicies.of(host.configuration.etc, rules, problem)
+        policies = policies_with(host.configuration.etc, erofs, contents)
         elsewhere = Elsewhere(
             accounts_elsewhere(booted_erofs, contents), accounts_elsewhere(erofs, contents)
         )
@@ -157,11 +145,13 @@ class Merged:
         report: of the merge; what was edited after staging is noted in it.
         undecided: the conflicts that nobody has decided yet.
         edits: how the new ``/etc`` differs from its defaults to begin with.
+        due: what the new deployment is to make anew, when it starts.
     """
 
     report: EtcReport
     undecided: list[Undecided]
     edits: Edits
+    due: list[DueRule]
 
 
 def trial_merge(host: Host, found: Survey, erofs: Path, content: bytes | None = None) -> Trial:
@@ -187,7 +177,7 @@ def merge_into(host: Host, found: Survey, staged: DeploymentId, target: Path) ->
         if three is None:
             with defaults_in(erofs) as theirs:
                 first_etc(theirs, StoreContents(host.sysroot), target)
-            return Merged(EtcReport(), [], Edits())
+            return Merged(EtcReport(), [], Edits(), [])
         trees = merge_trees(
             three.base,
             three.mine,
@@ -201,8 +191,22 @@ def merge_into(host: Host, found: Survey, staged: DeploymentId, target: Path) ->
         late = late_edits(read_edits(host.sysroot, staged), edits)
         before = read_undecided(host.sysroot, three.current).conflicts
         before = still_open(before, three.mine, three.base, three.contents)
+        made = [one.derived for one in trees.due]
+        before = [one for one in before if not _needs_no_answer(one, three.policies, made)]
         return Merged(
             with_notes(trees.report, late),
             undecided_after(trees.report, three.base, three.contents, before),
             edits_in(three.theirs, trees.merged, three.mine, three.contents),
+            as_due(trees.due),
         )
+
+
+def as_due(due: Sequence[Due]) -> list[DueRule]:
+    """Return what a merge left to be made anew as it is written down."""
+    return [DueRule(name=one.derived.name, rule=one.derived.rule) for one in due]
+
+
+def _needs_no_answer(undecided: Undecided, policies: EtcPolicies, made: Sequence[Derived]) -> bool:
+    """Tell whether an older conflict is at a path that has none any more."""
+    path = relative(undecided.conflict)
+    return policies.is_own(path) or any(matches(one.outputs, path) for one in made)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from bootd.configuration import load
 from bootd.model.config import Automatic, Configuration, EtcSettings, Integrity
 from bootd.model.errors import InvalidConfigurationError
+from bootd.model.etc_derived import DerivedRule
 from bootd.model.etc_policy import EtcPolicy
 
 VENDOR, RUN, LOCAL = "usr/lib", "run", "etc"
@@ -57,6 +58,8 @@ drift_ignore = []
 own = ["/etc/mine"]
 [etc.policy]
 "/etc/ssh/sshd_config" = "merge"
+[etc.derived.list]
+command = []
 """
     write(tmp_path, LOCAL, MAIN, text)
     loaded = load(tmp_path)
@@ -82,6 +85,7 @@ own = ["/etc/mine"]
             keep_mib=1,
             drift_ignore=[],
             own=["/etc/mine"],
+            derived={"list": DerivedRule()},
         ),
     )
     below = {f"etc.{name}" for name in EtcSettings.model_fields}
@@ -89,6 +93,8 @@ own = ["/etc/mine"]
         *Configuration.model_fields,
         *below,
         "etc.policy./etc/ssh/sshd_config",
+        "etc.derived.list",
+        "etc.derived.list.command",
     }
     assert set(loaded.origins.values()) == {"/etc/bootd/bootd.toml"}
 

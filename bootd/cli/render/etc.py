@@ -60,6 +60,7 @@ _REMARKS: Final[dict[NoteKind, str]] = {
     NoteKind.ACCOUNT: "a row of it",
     NoteKind.LATE: "edited after staging, carried over as it was at the end",
     NoteKind.POLICY: "changed on both sides",
+    NoteKind.DERIVED: "made from other files: it is made anew before services start",
     NoteKind.RULES: "what the image says about its /etc is ignored",
     NoteKind.IMMUTABLE: "it is carried over, but not that it is immutable (chattr)",
     NoteKind.OWNERS: "files of the image belong to whom it names, by the numbers of here",

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
 
 from bootd.configuration import load
 from bootd.etc.policy import parse_rules
 from bootd.model.errors import InvalidConfigurationError
 from bootd.model.lint import LintRule, LintSeverity
+from bootd.operations.etc_rules import MAX_RULES_FILES, RULES, RULES_FOLDER
 from bootd.operations.image_root import ImageRoot
 from bootd.operations.lint import Found, Lint
 
-_ETC_RULES: Final = "usr/lib/bootd/etc.toml"
+
+def rules_files(image: ImageRoot) -> list[str]:
+    """Return the files in which an image says what becomes of its own ``/etc``."""
+    names = image.names(RULES_FOLDER)[:MAX_RULES_FILES]
+    drop_ins = [name for name in names if name.endswith(".toml") and not name.startswith(".")]
+    return [RULES, *(f"{RULES_FOLDER}/{name}" for name in drop_ins)]
 
 
 def _look(image: ImageRoot) -> Iterator[Found]:
@@ -23,11 +28,12 @@ def _look(image: ImageRoot) -> Iterator[Found]:
     else:
         for warning in loaded.warnings:
             yield Found("etc/bootd/bootd.toml", warning, LintSeverity.WARNING)
-    try:
-        parse_rules(image.read(_ETC_RULES))
-    except InvalidConfigurationError as error:
-        # An upgrade goes on without them.
-        yield Found(_ETC_RULES, error.message, LintSeverity.WARNING)
+    for path in rules_files(image):
+        try:
+            parse_rules(image.read(path))
+        except InvalidConfigurationError as error:
+            # An upgrade goes on without them.
+            yield Found(path, error.message, LintSeverity.WARNING)
 
 
 LINT = Lint(
