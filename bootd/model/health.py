@@ -110,6 +110,16 @@ class HealthDocument(Document):
         return [check for check in self.checks if not check.passed]
 
 
+class EtcDerivedDocument(Document):
+    """``bootctl-py etc derive``: how the files of ``/etc`` were made that are made from others."""
+
+    kind: Literal["EtcDerived"] = "EtcDerived"
+    deployment: DeploymentId
+    when: datetime
+    results: list[CheckResult]
+    """One a rule that the last merge of ``/etc`` left to do."""
+
+
 def mark_old(checks: Iterable[CheckResult], failed_before: Collection[str]) -> list[CheckResult]:
     """Return the checks with `old` set on failures that the deployment before had too.
 

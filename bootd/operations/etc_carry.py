@@ -20,19 +20,19 @@ from bootd.durable import temporary_name
 from bootd.etc.change import changes_to
 from bootd.etc.decide import NEVER_CARRIED
 from bootd.etc.folder_contents import FolderContents
-from bootd.etc.merge import merge, planned_tree
-from bootd.etc.policy import EtcPolicies
+from bootd.etc.merge import merge_trees, planned_tree
 from bootd.etc.report import describe
 from bootd.etc.settle import Elsewhere
 from bootd.etc.snapshot import scan_folder
 from bootd.model.deployment import DeploymentId
 from bootd.model.etc_change import CopyReason
-from bootd.model.etc_policy import EtcRules
 from bootd.model.etc_report import EtcReport, etc_path, unescape
 from bootd.model.tree import Directory, Node, lookup, walk
 from bootd.operations.etc_copies import keep_copy
-from bootd.operations.etc_merge import Sides, accounts_elsewhere, defaults_in
+from bootd.operations.etc_derive import add_due
+from bootd.operations.etc_merge import Sides, accounts_elsewhere, as_due, defaults_in
 from bootd.operations.etc_moment import Edits, fingerprint, read_edits
+from bootd.operations.etc_rules import policies_going_back
 from bootd.operations.host import Host
 from bootd.store.contents import StoreContents
 from bootd.store.image import EROFS_NAME
@@ -84,7 +84,7 @@ def carry(host: Host, left: DeploymentId, target: DeploymentId) -> Carried:
         if not replaced:
             return Carried(EtcReport(), None)
         disk.remove_tree(building)
-        report = merge(
+        trees = merge_trees(
             three.base, three.mine, three.theirs, three.contents, building, policies=three.policies
         )
         kept = keep_copy(
@@ -94,9 +94,11 @@ def carry(host: Host, left: DeploymentId, target: DeploymentId) -> Carried:
             [(path, node) for path, node in replaced if node is not None],
             [path for path, node in replaced if node is None],
         )
+    # Before the exchange: to make them anew once too often does no harm.
+    add_due(host.sysroot, target, as_due(trees.due))
     disk.exchange_directories(building, finished)
     disk.remove_tree(building)
-    return Carried(report, None if kept is None else kept.name)
+    return Carried(trees.report, None if kept is None else kept.name)
 
 
 @contextmanager
@@ -106,13 +108,14 @@ def _sides(host: Host, left: DeploymentId, target: DeploymentId) -> Iterator[Sid
         yield None
         return
     store = StoreContents(host.sysroot)
-    policies = EtcPolicies.of(host.configuration.etc, EtcRules())
+    erofs = host.sysroot.deployment(target) / EROFS_NAME
+    policies = policies_going_back(host.configuration.etc, erofs, store)
     with defaults_in(host.sysroot.deployment(left) / EROFS_NAME) as base:
         # Contents are measured where sizes agree, so the one side needs a look at the other first.
         theirs = scan_folder(waiting, store, (base, scan_folder(mine).root)).root
         contents = FolderContents(waiting, walk(theirs), store)
         began = _began_with(host, left, base, theirs, waiting)
-        known = accounts_elsewhere(host.sysroot.deployment(target) / EROFS_NAME, store)
+        known = accounts_elsewhere(erofs, store)
         elsewhere = Elsewhere(known, known)
         yield Sides(left, began, mine, theirs, contents, policies, elsewhere)
 

@@ -26,6 +26,7 @@ from bootd.model.errors import BootdError
 from bootd.operations.arguments import merge_machine_arguments
 from bootd.operations.awaited import await_boot
 from bootd.operations.boot_room import install_with_room
+from bootd.operations.etc_derive import write_due
 from bootd.operations.etc_merge import Merged, merge_into
 from bootd.operations.etc_moment import write_edits
 from bootd.operations.etc_reports import write_report
@@ -98,6 +99,7 @@ def _install_etc(host: Host, found: Survey, record: DeploymentRecord) -> Merged:
     merged = replace(merged, report=with_notes(merged.report, notes))
     write_report(host.sysroot, folder, merged.report)
     write_undecided(host.sysroot, folder, merged.undecided)
+    write_due(host.sysroot, folder, merged.due)
     return merged
 
 

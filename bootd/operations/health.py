@@ -3,7 +3,7 @@
 A check that failed under the deployment before, the one that the loader would fall back to, does
 not count against the new one unless ``ignore_old_failures`` is off. So results are kept for each
 deployment, beside the deployments and not in ``/etc``, which may go back; collect removes what is
-left of deployments that are gone.
+left of deployments that are gone. How the derived files of ``/etc`` were made is one of them.
 
 Results are written without the store's lock, which a download may hold for hours: each file is
 replaced in one step, and one that cannot be written is a problem to report and not a failed check.
@@ -23,6 +23,7 @@ from bootd.model.deployment import DeploymentId
 from bootd.model.errors import BootdError, UnhealthyError
 from bootd.model.health import HealthDocument, Verdict, judge, mark_old
 from bootd.operations.checks import find_checks, run_check
+from bootd.operations.etc_derive import derived_checks
 from bootd.operations.host import Host
 from bootd.operations.survey import Survey
 from bootd.sysroot import Sysroot
@@ -44,7 +45,9 @@ def run_health(host: Host, root: Path, found: Survey) -> HealthDocument:
     checks = find_checks(root)
     before = read_health(host.sysroot, found.predecessor)
     failed_before = set() if before is None else {check.name for check in before.failed}
-    results = mark_old((run_check(check, host.clock) for check in checks), failed_before)
+    found_now = [run_check(check, host.clock) for check in checks]
+    found_now += derived_checks(host.sysroot, found.booted)
+    results = mark_old(found_now, failed_before)
     document = HealthDocument(
         deployment=found.booted,
         on_trial=found.on_trial,

@@ -60,7 +60,14 @@ from bootd.model.etc_report import (
     EtcSide,
     NoteKind,
 )
-from bootd.model.health import CheckResult, HealthDocument, Outcome, Severity, Verdict
+from bootd.model.health import (
+    CheckResult,
+    EtcDerivedDocument,
+    HealthDocument,
+    Outcome,
+    Severity,
+    Verdict,
+)
 from bootd.model.lint import LintDocument, LintFinding, LintRule, LintSeverity
 from bootd.model.state import DeploymentState, UpgradeState
 
@@ -476,6 +483,32 @@ SAMPLES: dict[str, BaseModel] = {
             LintRule(id="names", severity=LintSeverity.WARNING, reason="So.", mend="Thus."),
         ],
         skipped=["accounts"],
+    ),
+    "EtcDerived": EtcDerivedDocument(
+        deployment=NEW_ID,
+        when=LATER,
+        results=[
+            CheckResult(
+                name="derived/ca-certificates",
+                path="update-ca-certificates",
+                severity=Severity.REQUIRED,
+                outcome=Outcome.FAILED,
+                attempts=1,
+                seconds=0.5,
+                exit_status=1,
+                output="corp.crt is no certificate",
+            ),
+            CheckResult(
+                name="derived/linker-cache",
+                path="ldconfig",
+                severity=Severity.REQUIRED,
+                outcome=Outcome.PASSED,
+                attempts=1,
+                seconds=0.1,
+                exit_status=0,
+                output="",
+            ),
+        ],
     ),
     "Health": HealthDocument(
         deployment=NEW_ID,

@@ -26,7 +26,7 @@ from bootd.cli.render.etc import (
     render_versions,
 )
 from bootd.cli.render.explanation import render_explanation
-from bootd.cli.render.health import render_health
+from bootd.cli.render.health import render_derived, render_health
 from bootd.cli.render.lint import render_lint
 from bootd.cli.render.listing import (
     render_configuration,
@@ -67,7 +67,7 @@ from bootd.model.documents import (
 from bootd.model.errors import InternalError
 from bootd.model.etc_change import EtcChangeDocument, EtcCopiesDocument, EtcVersionsDocument
 from bootd.model.etc_report import EtcDiff, EtcReport
-from bootd.model.health import HealthDocument
+from bootd.model.health import EtcDerivedDocument, HealthDocument
 from bootd.model.lint import LintDocument
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -113,6 +113,7 @@ RENDERINGS: Final[dict[str, Rendering[Any]]] = {
         Rendering(EtcConflictsDocument, render_conflicts),
         Rendering(EtcReport, render_report),
         Rendering(EtcDiff, render_diff),
+        Rendering(EtcDerivedDocument, render_derived),
         Rendering(EtcCopiesDocument, render_copies),
         Rendering(EtcChangeDocument, render_change),
         Rendering(EtcVersionsDocument, render_versions),

@@ -1,4 +1,4 @@
-"""What the health checks found."""
+"""What the health checks found, and how derived files were made."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Final
 
 from bootd.cli.render.text import count, moment, printable, table
 from bootd.cli.style import Style
-from bootd.model.health import CheckResult, HealthDocument, Verdict
+from bootd.model.health import CheckResult, EtcDerivedDocument, HealthDocument, Verdict
 
 _SHOWN_LINES: Final = 10
 
@@ -15,14 +15,31 @@ def render_health(document: HealthDocument, style: Style) -> str:
     """Return the verdict, one line a check, and what the failed ones said."""
     parts = [_head(document, style)]
     if document.checks:
-        rows = [
-            (check.name, str(check.severity), _ending(check), f"{check.seconds:.1f} s")
-            for check in document.checks
-        ]
-        parts.append(table(("CHECK", "SEVERITY", "RESULT", "TOOK"), rows, style))
+        parts.append(_table("CHECK", document.checks, style))
     parts += [_said(check, style) for check in document.failed if check.output]
     parts += [style.warning(printable(problem)) for problem in document.problems]
     return "\n\n".join(parts)
+
+
+def render_derived(document: EtcDerivedDocument, style: Style) -> str:
+    """Return one line a rule, and what the commands of failed ones said."""
+    if not document.results:
+        return "No files in /etc are to be made anew."
+    failed = [one for one in document.results if not one.passed]
+    parts = [
+        f"{style.bold(document.deployment)} made files in /etc anew, {moment(document.when)}.",
+        _table("RULE", document.results, style),
+        *(_said(one, style) for one in failed if one.output),
+    ]
+    return "\n\n".join(parts)
+
+
+def _table(heading: str, checks: list[CheckResult], style: Style) -> str:
+    rows = [
+        (check.name, str(check.severity), _ending(check), f"{check.seconds:.1f} s")
+        for check in checks
+    ]
+    return table((heading, "SEVERITY", "RESULT", "TOOK"), rows, style)
 
 
 def _head(document: HealthDocument, style: Style) -> str:

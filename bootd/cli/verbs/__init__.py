@@ -76,6 +76,11 @@ VERBS: Final[tuple[Verb, ...]] = (
     Verb("etc reset", "etc_reset", "Put files in /etc back to what the image ships"),
     Verb("etc copies", "etc_copies", "List the copies of files that were replaced", offline=True),
     Verb("etc restore", "etc_restore", "Put a copy of files back into /etc"),
+    Verb(
+        "etc derive",
+        "etc_derive",
+        "Make files in /etc anew that are made from others (runs at boot)",
+    ),
     Verb("kargs", "kargs", GROUPS["kargs"], offline=True),
     Verb("kargs add", "kargs_change", "Add kernel arguments from the next boot on", offline=True),
     Verb("kargs remove", "kargs_change", "Take kernel arguments away", offline=True),

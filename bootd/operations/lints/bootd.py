@@ -18,6 +18,8 @@ _ENABLED: Final = (
     "bootd-health.service",
     "bootd.service",
 )
+_WANTED: Final = ("bootd-derive.service",)
+"""Needed where it is there: without it machines keep derived files of ``/etc`` as they were."""
 _STARTED: Final = ("bootd-deadline.service", "bootd-finalize.service", "bootd-trial-failed.service")
 """By the others, so they are not enabled."""
 
@@ -26,13 +28,15 @@ def _look(image: ImageRoot) -> Iterator[Found]:
     for path in _PROGRAMS:
         if image.kind(path) == "nothing":
             yield Found(path, "is missing")
-    for unit in (*_ENABLED, *_STARTED):
+    for unit in (*_ENABLED, *_WANTED, *_STARTED):
+        severity = LintSeverity.WARNING if unit in _WANTED else None
         if image.kind(f"{_VENDOR}/{unit}") == "nothing":
-            yield Found(f"{_VENDOR}/{unit}", "is missing")
+            if unit not in _WANTED:
+                yield Found(f"{_VENDOR}/{unit}", "is missing")
         elif replacement := _replacement(image, unit):
-            yield Found(replacement, "is masked or replaced")
-        elif unit in _ENABLED and not _is_enabled(image, unit):
-            yield Found(f"{_VENDOR}/{unit}", "is not enabled")
+            yield Found(replacement, "is masked or replaced", severity)
+        elif unit not in _STARTED and not _is_enabled(image, unit):
+            yield Found(f"{_VENDOR}/{unit}", "is not enabled", severity)
 
 
 def _replacement(image: ImageRoot, unit: str) -> str | None:
