@@ -6,11 +6,12 @@ Pure: layers come as entries, a tree goes out. Nothing is opened by an entry's n
   stand (OCI Image Specification 1.1, layer.md, "Whiteouts" and "Opaque Whiteout").
 * A folder over a folder keeps what is in it and takes the new metadata; anything else replaces
   what stood there (the same, "Applying Changesets"). Missing parents are made, 0755 and root's.
-* A parent that is a symbolic link of a lower layer is followed inside the tree, as the tools that
-  unpack into a folder do (umoci resolves it within the root; containerd and containers/storage see
-  it from a chroot). One of the entry's own layer is refused: no builder writes that, since it saw
-  the entry behind the link under its real name.
-* A hard link shares its target's node, which a lower layer may have brought.
+* A parent that is a symbolic link, of a lower layer or of the entry's own, is followed inside the
+  tree, as the tools that unpack into a folder do (umoci resolves it within the root; containerd and
+  containers/storage see it from a chroot). One of the entry's own layer has to lead to a folder:
+  what it lacks is not made, as containers/storage does not.
+* A hard link shares its target's node, which a lower layer may have brought, and which a whiteout
+  of the same layer may hide after it.
 """
 
 from __future__ import annotations
@@ -29,8 +30,15 @@ OPAQUE: Final = b".wh..wh..opq"
 _IN_PATH: Final = b"/" + WHITEOUT
 _META: Final = b".wh..wh."
 """Other names like this are AUFS's own records; the container tools leave them out, too."""
+_AUFS_LINKS: Final = b"/.wh..wh.plnk/"
+"""Where AUFS keeps files that have several names; hard links of the same layer lead there."""
 _LINKS_LIMIT: Final = 40
 """Symbolic links followed for one name, as in Linux."""
+_NO_LINK: Final = 1 << 62
+"""More names than are ever left behind a symbolic link."""
+
+Kept = dict[bytes, Node]
+"""What a hard link's target is that the tree has no more, by the target's path."""
 
 
 def apply_layer(root: Directory, layer: list[DumpEntry]) -> None:
@@ -41,34 +49,82 @@ def apply_layer(root: Directory, layer: list[DumpEntry]) -> None:
     Raises:
         InvalidLayerError: an entry cannot be applied; it is named.
     """
-    whiteouts = [entry.path for entry in layer if _IN_PATH in entry.path]
-    hide(root, whiteouts)
-    add(root, [entry for entry in layer if _IN_PATH not in entry.path] if whiteouts else layer)
+    if any(_IN_PATH in entry.path for entry in layer):
+        kept = hide(root, layer)
+        add(root, [entry for entry in layer if _IN_PATH not in entry.path], kept)
+    else:
+        add(root, layer)
 
 
-def hide(root: Directory, whiteouts: Iterable[bytes]) -> None:
+def hide(root: Directory, layer: Iterable[DumpEntry]) -> Kept:
     """Take out of a tree what the whiteouts of the next layer hide.
+
+    Returns:
+        What hard links of the layer lead to that stand before the whiteout of their target.
 
     Raises:
         InvalidLayerError: a whiteout names no possible file.
     """
-    for path in whiteouts:
-        before, _, name = path.rpartition(b"/")
-        if _IN_PATH in before or (name.startswith(_META) and name != OPAQUE):
-            continue
-        hidden = name[len(WHITEOUT) :]
-        if hidden in (b"", b".", b".."):
-            raise InvalidLayerError(f"entry {shown(path)} is a whiteout of nothing")
-        folder = _Resolver(root, path).find(before)
-        if folder is None:
-            continue
-        if name == OPAQUE:
-            folder.entries.clear()
+    kept: Kept = {}
+    links: dict[bytes, bytes] = {}
+    for entry in layer:
+        path = entry.path
+        if _IN_PATH in path:
+            if path.startswith(_AUFS_LINKS) and entry.node is not None:
+                kept[path] = entry.node
+            _hide(root, path, _through(path, links))
+        elif entry.target is not None:
+            folder, name = _folder_of(root, entry.target, path)
+            if folder is not None and name in folder.entries:
+                kept[entry.target] = folder.entries[name]
+        elif isinstance(entry.node, Symlink):
+            links[path] = entry.node.target
         else:
-            folder.entries.pop(hidden, None)
+            links.pop(path, None)
+    return kept
 
 
-def add(root: Directory, entries: list[DumpEntry]) -> None:
+def _hide(root: Directory, entry: bytes, path: bytes) -> None:
+    before, _, name = path.rpartition(b"/")
+    if _IN_PATH in before or (name.startswith(_META) and name != OPAQUE):
+        return
+    hidden = name[len(WHITEOUT) :]
+    if hidden in (b"", b".", b".."):
+        raise InvalidLayerError(f"entry {shown(entry)} is a whiteout of nothing")
+    folder = _Resolver(root, entry).find(before)
+    if folder is None:
+        return
+    if name == OPAQUE:
+        folder.entries.clear()
+    else:
+        folder.entries.pop(hidden, None)
+
+
+def _through(path: bytes, links: dict[bytes, bytes]) -> bytes:
+    """Return a whiteout's path with the symbolic links of its own layer on the way followed."""
+    for _ in range(_LINKS_LIMIT if links else 0):
+        at = path.find(b"/", 1)
+        while at > 0 and path[:at] not in links:
+            at = path.find(b"/", at + 1)
+        if at < 0:
+            break
+        path = _joined(path[:at], links[path[:at]]) + path[at:]
+    return path
+
+
+def _joined(link: bytes, target: bytes) -> bytes:
+    """Return where a link leads, as text; ``..`` at the root stays there."""
+    names: list[bytes] = []
+    folder = b"" if target.startswith(b"/") else link.rpartition(b"/")[0]
+    for name in (folder + b"/" + target).split(b"/"):
+        if name == b"..":
+            del names[-1:]
+        elif name not in (b"", b"."):
+            names.append(name)
+    return b"".join(b"/" + name for name in names)
+
+
+def add(root: Directory, entries: list[DumpEntry], kept: Kept | None = None) -> None:
     """Put the entries of one layer, whiteouts aside, over a tree.
 
     Raises:
@@ -84,13 +140,16 @@ def add(root: Directory, entries: list[DumpEntry]) -> None:
             continue
         before, _, name = path.rpartition(b"/")
         if before != folder_path:
-            # What is put into a folder never replaces that folder: it may be kept for the next.
-            folder, folder_path = _Resolver(root, path, own).make(before), before
+            resolver = _Resolver(root, path, own)
+            folder = resolver.make(before)
+            # What is put into a folder never replaces that folder: it may be kept for the next. It
+            # may replace a link on the way there.
+            folder_path = before if not resolver.links else b"."
         if entry.target is None:
             assert entry.node is not None
             _put(folder, name, entry.node)
         else:
-            folder.entries[name] = _link_target(root, entry, own)
+            folder.entries[name] = _link_target(root, entry, own, kept or {})
 
 
 def _put(folder: Directory, name: bytes, node: Node) -> None:
@@ -101,17 +160,26 @@ def _put(folder: Directory, name: bytes, node: Node) -> None:
         folder.entries[name] = node
 
 
-def _link_target(root: Directory, entry: DumpEntry, own: set[int]) -> Node:
+def _link_target(root: Directory, entry: DumpEntry, own: set[int], kept: Kept) -> Node:
     assert entry.target is not None
+    resolver = _Resolver(root, entry.path, own)
     before, _, name = entry.target.rpartition(b"/")
-    folder = _Resolver(root, entry.path, own).find(before)
+    folder = resolver.find(before)
     node = folder.entries.get(name) if folder is not None else None
+    node = node or kept.get(entry.target)
     if node is None or isinstance(node, Directory):
         what = "a folder" if node else "nothing"
+        if resolver.dangling:
+            what += f": it goes through the symbolic link {shown(resolver.dangling)}"
         raise InvalidLayerError(
             f"entry {shown(entry.path)} is a hard link to {shown(entry.target)}, which is {what}"
         )
     return node
+
+
+def _folder_of(root: Directory, path: bytes, entry: bytes) -> tuple[Directory | None, bytes]:
+    before, _, name = path.rpartition(b"/")
+    return _Resolver(root, entry).find(before), name
 
 
 class _Resolver:
@@ -121,27 +189,42 @@ class _Resolver:
         root: the tree.
         entry: the entry's path, for messages.
         own: the `id()` of each symbolic link of the entry's own layer.
+
+    Attributes:
+        links: how many symbolic links were on the way.
+        dangling: the one of the own layer that is not followed to a folder, if one is not.
     """
 
-    __slots__ = ("_entry", "_links", "_own", "_root")
+    __slots__ = ("_entry", "_own", "_root", "dangling", "links")
 
     def __init__(self, root: Directory, entry: bytes, own: set[int] | None = None) -> None:
         self._root = root
         self._entry = entry
         self._own = own or set()
-        self._links = 0
+        self.links = 0
+        self.dangling = b""
 
     def find(self, path: bytes) -> Directory | None:
-        """Return the folder at a path, or None where there is none."""
+        """Return the folder at a path, or None where there is none.
+
+        Raises:
+            InvalidLayerError: there are too many symbolic links on the way.
+        """
         return self._walk(path, make=False)
 
     def make(self, path: bytes) -> Directory:
         """Return the folder at a path; what is missing is made.
 
         Raises:
-            InvalidLayerError: something on the way is no folder.
+            InvalidLayerError: something on the way is no folder, or a symbolic link of the entry's
+                own layer leads to nothing.
         """
         found = self._walk(path, make=True)
+        if found is None and self.dangling:
+            raise InvalidLayerError(
+                f"entry {shown(self._entry)} goes through the symbolic link {shown(self.dangling)} "
+                "of its own layer, which leads to no folder"
+            )
         if found is None:
             raise InvalidLayerError(
                 f"entry {shown(self._entry)} lies below something that is no folder"
@@ -168,33 +251,38 @@ class _Resolver:
         """Walk a path on which there are symbolic links; ``..`` at the root stays there."""
         stack = [self._root]
         names = path.split(b"/")[::-1]
+        behind = _NO_LINK
         while names:
             name = names.pop()
+            if len(names) < behind:
+                behind, self.dangling = _NO_LINK, b""
             if name == b"..":
-                if len(stack) > 1:
-                    stack.pop()
+                del stack[max(len(stack) - 1, 1) :]
                 continue
             if name in (b"", b"."):
                 continue
             node = stack[-1].entries.get(name)
             if isinstance(node, Symlink):
-                self._check_link(node, name)
+                self._count_link(name)
+                if id(node) in self._own and behind == _NO_LINK:
+                    behind, self.dangling = len(names), name
                 if node.target.startswith(b"/"):
                     del stack[1:]
                 names += node.target.split(b"/")[::-1]
             elif isinstance(node, Directory):
                 stack.append(node)
-            elif node is None and make:
+            elif node is None and make and behind == _NO_LINK:
                 stack.append(_make_folder(stack[-1], name))
             else:
                 return None
         return stack[-1]
 
-    def _check_link(self, link: Symlink, name: bytes) -> None:
-        self._links += 1
-        if id(link) in self._own or self._links > _LINKS_LIMIT:
+    def _count_link(self, name: bytes) -> None:
+        self.links += 1
+        if self.links > _LINKS_LIMIT:
             raise InvalidLayerError(
-                f"entry {shown(self._entry)} goes through the symbolic link {shown(name)}"
+                f"entry {shown(self._entry)} goes through the symbolic link {shown(name)} and more "
+                f"than {_LINKS_LIMIT} others"
             )
 
 

@@ -151,6 +151,97 @@ def seen(root):
             {b"u": "folder", b"u/v": "folder", b"u/w": ("link", b"v/../v/.."), b"u/x": b""},
             id="a link that climbs within",
         ),
+        pytest.param(
+            [[folder(b"/usr/lib"), symlink(b"/lib", b"usr/lib"), file(b"/lib/x", b"1")]],
+            {
+                b"lib": ("link", b"usr/lib"),
+                b"usr": "folder",
+                b"usr/lib": "folder",
+                b"usr/lib/x": b"1",
+            },
+            id="through a link of the same layer",
+        ),
+        pytest.param(
+            [[folder(b"/usr/lib")], [symlink(b"/lib", b"/usr/lib"), file(b"/lib/a/b/x", b"1")]],
+            {
+                b"lib": ("link", b"/usr/lib"),
+                b"usr": "folder",
+                b"usr/lib": "folder",
+                b"usr/lib/a": "folder",
+                b"usr/lib/a/b": "folder",
+                b"usr/lib/a/b/x": b"1",
+            },
+            id="missing parents behind an absolute link of the same layer",
+        ),
+        pytest.param(
+            [[symlink(b"/a", b"b"), symlink(b"/b", b"c"), folder(b"/c"), file(b"/a/x")]],
+            {b"a": ("link", b"b"), b"b": ("link", b"c"), b"c": "folder", b"c/x": b""},
+            id="through two links of the same layer",
+        ),
+        pytest.param(
+            [[file(b"/u/x", b"1"), symlink(b"/a", b"u"), hard(b"/b", b"/a/x")]],
+            {b"a": ("link", b"u"), b"b": b"1", b"u": "folder", b"u/x": b"1"},
+            id="hard link through a link of the same layer",
+        ),
+        pytest.param(
+            [[folder(b"/c"), symlink(b"/a", b"c"), file(b"/a/x"), folder(b"/a"), file(b"/a/y")]],
+            {b"a": "folder", b"a/y": b"", b"c": "folder", b"c/x": b""},
+            id="a folder in the place of a link of the same layer",
+        ),
+        pytest.param(
+            [[folder(b"/c"), symlink(b"/c/a", b"/"), file(b"/c/a/c", b"1"), file(b"/d")]],
+            {b"c": b"1", b"d": b""},
+            id="a file in the place of the folder that its link stands in",
+        ),
+        pytest.param(
+            [[file(b"/u/x"), file(b"/u/y")], [symlink(b"/a", b"/u"), file(b"/a/.wh.x")]],
+            {b"a": ("link", b"/u"), b"u": "folder", b"u/y": b""},
+            id="whiteout through a link of the same layer",
+        ),
+        pytest.param(
+            [[file(b"/u/x")], [symlink(b"/b/a", b"../u"), file(b"/b/a/.wh..wh..opq")]],
+            {b"b": "folder", b"b/a": ("link", b"../u"), b"u": "folder"},
+            id="opaque through a link of the same layer",
+        ),
+        pytest.param(
+            [[file(b"/u/x")], [symlink(b"/a", b"a"), file(b"/a/.wh.x")]],
+            {b"a": ("link", b"a"), b"u": "folder", b"u/x": b""},
+            id="whiteout through a link to itself",
+        ),
+        pytest.param(
+            [[file(b"/a", b"1")], [hard(b"/b", b"/a"), file(b"/.wh.a")]],
+            {b"b": b"1"},
+            id="hard link before the whiteout of its target",
+        ),
+        pytest.param(
+            [[file(b"/a/x", b"1")], [hard(b"/b", b"/a/x"), file(b"/.wh.a")]],
+            {b"b": b"1"},
+            id="hard link before the whiteout of its target's folder",
+        ),
+        pytest.param(
+            [
+                [file(b"/a/x", b"1")],
+                [hard(b"/a/b", b"/a/x"), file(b"/a/.wh..wh..opq"), file(b"/a/x", b"2")],
+            ],
+            {b"a": "folder", b"a/b": b"1", b"a/x": b"2"},
+            id="hard link before an opaque mark, and its target anew",
+        ),
+        pytest.param(
+            [[file(b"/a", b"1")], [file(b"/a", b"2"), hard(b"/b", b"/a"), file(b"/.wh.a")]],
+            {b"a": b"2", b"b": b"2"},
+            id="hard link to what its own layer brings, before a whiteout",
+        ),
+        pytest.param(
+            [
+                [
+                    file(b"/.wh..wh.plnk/7.8", b"1"),
+                    hard(b"/a", b"/.wh..wh.plnk/7.8"),
+                    hard(b"/b", b"/.wh..wh.plnk/7.8"),
+                ]
+            ],
+            {b"a": b"1", b"b": b"1"},
+            id="hard links to a record of AUFS",
+        ),
     ],
 )
 def test_rules(layers, expected):
@@ -171,12 +262,12 @@ def test_rules(layers, expected):
         pytest.param(
             [[symlink(b"/a", b"/etc"), file(b"/a/x")]],
             "'/a/x' goes through the symbolic link 'a'",
-            id="own link",
+            id="own link to nothing",
         ),
         pytest.param(
             [[folder(b"/b"), symlink(b"/a", b"b")], [symlink(b"/b", b"c"), file(b"/a/x")]],
             "through the symbolic link 'b'",
-            id="own link behind a lower one",
+            id="own link to nothing behind a lower one",
         ),
         pytest.param(
             [[symlink(b"/a", b"b"), symlink(b"/b", b"a")], [file(b"/a/x")]],
@@ -186,7 +277,25 @@ def test_rules(layers, expected):
         pytest.param(
             [[symlink(b"/a", b"../etc"), hard(b"/b", b"/a/x")]],
             "through the symbolic link",
-            id="hard link through an own link",
+            id="hard link through an own link to nothing",
+        ),
+        pytest.param(
+            [[folder(b"/c"), symlink(b"/a", b"c/d"), symlink(b"/e", b"/a"), file(b"/e/x")]],
+            "through the symbolic link 'e'",
+            id="own link to an own link to nothing",
+        ),
+        pytest.param(
+            [[file(b"/c"), symlink(b"/a", b"c"), file(b"/a/x")]],
+            "through the symbolic link 'a'",
+            id="own link to a file",
+        ),
+        pytest.param(
+            [[folder(b"/c"), file(b"/c/d"), symlink(b"/a", b"c"), file(b"/a/d/x")]],
+            "lies below something",
+            id="below a file behind an own link",
+        ),
+        pytest.param(
+            [[hard(b"/a", b"/.wh..wh.plnk/7.8")]], "is nothing", id="no such record of AUFS"
         ),
         pytest.param([[file(b"/a"), file(b"/a/b")]], "'/a/b' lies below", id="below a file"),
         pytest.param([[file(b"/a")], [file(b"/a/b")]], "lies below", id="below a lower file"),
@@ -264,15 +373,18 @@ def model(layers):
     """Path → node, as if each layer were unpacked over the last with shell commands."""
     tree = {}
     for entries in layers:
+        hidden = {}
         for entry in entries:
             before, _, name = entry.path.rpartition(b"/")
-            if name == b".wh..wh..opq":
+            if entry.target is not None and entry.target in tree:
+                hidden[entry.target] = tree[entry.target]
+            elif name == b".wh..wh..opq":
                 remove_below(tree, before)
             elif name.startswith(b".wh."):
                 remove(tree, before + b"/" + name[4:])
         for entry in entries:
             if b"/.wh." not in entry.path:
-                extract(tree, entry)
+                extract(tree, entry, hidden)
     return tree
 
 
@@ -288,7 +400,7 @@ def remove(tree, path):
     tree.pop(path, None)
 
 
-def extract(tree, entry):
+def extract(tree, entry, hidden):
     parts = entry.path.split(b"/")[1:-1]
     for count in range(1, len(parts) + 1):
         parent = b"/" + b"/".join(parts[:count])
@@ -298,7 +410,7 @@ def extract(tree, entry):
             raise ModelError
     node = entry.node
     if entry.target is not None:
-        node = tree.get(entry.target)
+        node = tree.get(entry.target, hidden.get(entry.target))
         if node is None or isinstance(node, Directory):
             raise ModelError
         remove(tree, entry.path)
