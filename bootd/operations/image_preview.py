@@ -34,10 +34,11 @@ from bootd.store.decompress import UNPACKED_LIMIT, unpack
 from bootd.store.dumpfile import DumpEntry
 from bootd.store.layer_entry import tree_path
 from bootd.store.layer_index import ENTRIES_LIMIT
+from bootd.store.layers import in_layer
 from bootd.store.table.annotations import Estargz, Span, ZstdChunked, find_table
 from bootd.store.table.metadata import CHUNK, tar_entry
 from bootd.store.table.reading import read_table
-from bootd.store.tar_header import HARD_LINK, TarEntry
+from bootd.store.tar_header import HARD_LINK, TarEntry, shown
 from bootd.store.tar_reader import TarReader
 
 _log = logging.getLogger(__name__)
@@ -83,9 +84,10 @@ def preview(source: ImageSource, resolved: ResolvedImage, architecture: str) -> 
 
 def _local_tree(source: ImageSource, resolved: ResolvedImage) -> Directory:
     root = Directory(Metadata())
-    for descriptor, _ in resolved.layers:
-        stream = unpack(source.blob(descriptor), descriptor.media_type, UNPACKED_LIMIT)
-        apply_layer(root, _entries(iter(TarReader(stream).next, None)))
+    for number, (descriptor, _) in enumerate(resolved.layers, 1):
+        with in_layer(number):
+            stream = unpack(source.blob(descriptor), descriptor.media_type, UNPACKED_LIMIT)
+            apply_layer(root, _entries(iter(TarReader(stream).next, None)))
     return root
 
 
@@ -130,9 +132,9 @@ def _entries(entries: Iterator[TarEntry]) -> list[DumpEntry]:
 def _without_content(tar: TarEntry) -> DumpEntry:
     path = tree_path(tar.name)
     if tar.file_type == HARD_LINK:
-        return DumpEntry(path, None, tree_path(tar.link.lstrip(b"/"), tar.name))
+        return DumpEntry(path, None, tree_path(tar.link, tar.name))
     if path == b"/" and tar.file_type != stat.S_IFDIR:
-        raise InvalidLayerError("a layer's root is not a folder")
+        raise InvalidLayerError(f"entry {shown(tar.name)}: a layer's root is not a folder")
     return DumpEntry(path, _node(tar))
 
 

@@ -28,8 +28,8 @@ from bootd.store.tar_header import HARD_LINK, TarEntry, shown
 
 NAME_LIMIT: Final = 255
 PATH_LIMIT: Final = 4095
-DEPTH_LIMIT: Final = 256
-"""Most folders above an entry."""
+DEPTH_LIMIT: Final = 1_024
+"""Most folders above an entry: far more than any image has, half of what `PATH_LIMIT` allows."""
 
 _UNUSUAL: Final = re.compile(rb"//|(?:^|/)\.\.?(?:/|$)")
 _ROOT: Final = frozenset({b".", b"./", b"/", b"/."})
@@ -56,10 +56,10 @@ def store_entry(tar: TarEntry, reader: ContentReader, writer: ObjectWriter) -> D
     """
     path = tree_path(tar.name)
     if tar.file_type == HARD_LINK:
-        target = tree_path(tar.link.lstrip(b"/"), tar.name)
+        target = tree_path(tar.link, tar.name)
         return DumpEntry(path, None, target)
     if path == b"/" and tar.file_type != stat.S_IFDIR:
-        raise InvalidLayerError("a layer's root is not a folder")
+        raise InvalidLayerError(f"entry {shown(tar.name)}: a layer's root is not a folder")
     return DumpEntry(path, _node(tar, reader, writer))
 
 
@@ -75,33 +75,50 @@ def held_entry(tar: TarEntry, verity: bytes) -> DumpEntry:
 def tree_path(name: bytes, entry: bytes | None = None) -> bytes:
     """Return the name of an entry as an absolute path in the image's tree.
 
+    A name may begin with a slash and climb with ``..``: it is what it comes to as text, as in all
+    tools that unpack layers. One that climbs above the image's root is refused, though others let
+    it stay there: no builder writes it, and who does has no good in mind.
+
     Args:
         name: as it stands in the tar stream.
         entry: the entry it belongs to, for messages, when it is not its own name.
 
     Raises:
-        InvalidLayerError: it is absolute, climbs with ``..``, or no file system could hold it.
+        InvalidLayerError: it is empty or leaves the image, or no file system could hold it.
     """
     if name in _ROOT:
         return b"/"
     path = name[2:] if name.startswith(b"./") else name
-    path = path.rstrip(b"/")
+    path = path.strip(b"/")
     whose = name if entry is None else entry
-    if not path or path.startswith(b"/"):
-        raise InvalidLayerError(f"entry {shown(whose)} has an absolute or empty name")
+    if not name:
+        raise InvalidLayerError(f"entry {shown(whose)} has an empty name")
     # Nearly no name has any of this; the expression takes as long as all else here.
     if (b"//" in path or path[:1] == b"." or b"/." in path) and _UNUSUAL.search(path):
-        names = [part for part in path.split(b"/") if part not in (b"", b".")]
-        if b".." in names:
-            raise InvalidLayerError(f"entry {shown(whose)} has '..' in its name")
-        if not names:
-            return b"/"
-        path = b"/".join(names)
+        path = _plain(path, whose)
+    if not path:
+        return b"/"
     if len(path) > NAME_LIMIT:
         _check_length(path, whose)
     if path.count(b"/") > DEPTH_LIMIT:
         raise InvalidLayerError(f"entry {shown(whose)} lies more than {DEPTH_LIMIT} folders deep")
     return b"/" + path
+
+
+def _plain(path: bytes, whose: bytes) -> bytes:
+    """Return a path without ``.``, ``..`` and empty names."""
+    names: list[bytes] = []
+    for name in path.split(b"/"):
+        if name == b"..":
+            if not names:
+                raise InvalidLayerError(
+                    f"entry {shown(whose)} has '..' in its name where there is no folder above: "
+                    "it leaves the image"
+                )
+            names.pop()
+        elif name not in (b"", b"."):
+            names.append(name)
+    return b"/".join(names)
 
 
 def _check_length(path: bytes, whose: bytes) -> None:

@@ -18,12 +18,14 @@ from typing import Final
 from zlib import adler32
 
 from bootd.model.errors import InvalidLayerError
+from bootd.store.erofs.layout import XATTRS_LIMIT, xattrs_room
 
 BLOCK: Final = 512
 ZERO_BLOCK: Final = bytes(BLOCK)
 HARD_LINK: Final = 0
 """`TarEntry.file_type` of a further name for an earlier entry."""
 
+UNTYPED: Final = b"\0"
 OLD_SPARSE: Final = b"S"
 EXTENDED: Final = b"xX"
 GLOBAL_EXTENDED: Final = b"g"
@@ -53,12 +55,13 @@ _MINOR: Final = (1 << 20) - 1
 _BASE_256: Final = 0x80
 _BASE_256_NEGATIVE: Final = 0x40
 _DIGITS_LIMIT: Final = 20
-_RECORD: Final = re.compile(rb"([1-9][0-9]{0,8}) ([^=\0]+)=")
+_END_OF_NUMBER: Final = re.compile(rb"[ \0]")
+_RECORD: Final = re.compile(rb"([0-9]{1,9}) ([^=\0]+)=")
 _TIME: Final = re.compile(rb"(-?)([0-9]{1,19})(?:\.([0-9]*))?")
 _XATTR: Final = b"SCHILY.xattr."
 _XATTR_NAME_LIMIT: Final = 255
-_XATTRS_LIMIT: Final = 96 << 10
-"""Bytes of an entry's extended attributes; the kernel takes 64 KiB of each."""
+_SHOWN: Final = 100
+"""Most characters of a name in a message; two names and a limit fit into one."""
 
 
 @dataclass(slots=True)
@@ -91,8 +94,18 @@ class TarEntry:
 
 
 def shown(name: bytes) -> str:
-    """Return a name as messages show it."""
-    return repr(os.fsdecode(name[:200]))
+    """Return a name as messages show it; of a long one the middle is left out."""
+    if len(name) > 2 * _SHOWN:
+        name = name[:_SHOWN] + name[-_SHOWN:]
+    text = repr(os.fsdecode(name))
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN // 2]}…{text[1 - _SHOWN // 2 :]}"
+
+
+def of_entry(name: bytes, error: InvalidLayerError) -> InvalidLayerError:
+    """Return an error about some value as one about the entry that has the value."""
+    if error.message.startswith("entry "):
+        return error
+    return InvalidLayerError(f"entry {shown(name)} has {error.message}", hint=error.hint)
 
 
 def parse_header(block: bytes) -> TarEntry:
@@ -107,10 +120,7 @@ def parse_header(block: bytes) -> TarEntry:
     (
         name, mode, uid, gid, size, mtime, checksum, kind, link, magic, major, minor, prefix,
     ) = _HEADER.unpack(block)  # fmt: skip
-    total = _sum(block) - sum(checksum) + 8 * 0x20
-    promised = parse_number(checksum)
-    if promised != total and promised != _signed_total(block, checksum):
-        raise InvalidLayerError("a layer's tar stream has a damaged header: wrong checksum")
+    _check_sum(block, checksum)
     name = name.partition(b"\0")[0]
     if magic[:6] == _MAGIC_POSIX and prefix[0]:
         name = prefix.partition(b"\0")[0] + b"/" + name
@@ -119,35 +129,38 @@ def parse_header(block: bytes) -> TarEntry:
         if kind not in (b"x", b"X", b"g", b"L", b"K"):
             raise InvalidLayerError(f"entry {shown(name)} has the unknown tar type {kind!r}")
         file_type = -1
-    if kind == b"\0" and name.endswith(b"/"):
-        file_type = stat.S_IFDIR
     has_data = file_type in (stat.S_IFREG, -1)
-    length = bounded(parse_number(size), _INT64, "size", name) if has_data else 0
-    device = 0
-    if file_type in (stat.S_IFCHR, stat.S_IFBLK):
-        device = os.makedev(
-            bounded(parse_number(major), _MAJOR, "device major", name),
-            bounded(parse_number(minor), _MINOR, "device minor", name),
+    try:
+        length = bounded(parse_number(size), _INT64, "size", name) if has_data else 0
+        device = 0
+        if file_type in (stat.S_IFCHR, stat.S_IFBLK):
+            device = os.makedev(
+                bounded(parse_number(major), _MAJOR, "device major", name),
+                bounded(parse_number(minor), _MINOR, "device minor", name),
+            )
+        return TarEntry(
+            name=name,
+            kind=kind,
+            file_type=file_type,
+            permissions=parse_number(mode) & 0o7777,
+            uid=bounded(parse_number(uid), _UINT32, "uid", name),
+            gid=bounded(parse_number(gid), _UINT32, "gid", name),
+            stored=length,
+            size=length,
+            mtime_seconds=parse_number(mtime),
+            mtime_nanoseconds=0,
+            link=link.partition(b"\0")[0],
+            device=device,
         )
-    return TarEntry(
-        name=name,
-        kind=kind,
-        file_type=file_type,
-        permissions=parse_number(mode) & 0o7777,
-        uid=bounded(parse_number(uid), _UINT32, "uid", name),
-        gid=bounded(parse_number(gid), _UINT32, "gid", name),
-        stored=length,
-        size=length,
-        mtime_seconds=parse_number(mtime),
-        mtime_nanoseconds=0,
-        link=link.partition(b"\0")[0],
-        device=device,
-    )
+    except InvalidLayerError as error:
+        raise of_entry(name, error) from error
 
 
 @lru_cache(_NUMBER_CACHE)
 def parse_number(text: bytes) -> int:
     """Return the number in a header field: octal, or base-256 when the first bit is set.
+
+    A space or NUL ends the digits (POSIX, "ustar Interchange Format"); what follows is nothing's.
 
     Raises:
         InvalidLayerError: it is neither.
@@ -157,15 +170,13 @@ def parse_number(text: bytes) -> int:
         value = int.from_bytes(text, "big") & (sign - 1)
         value = value - sign if text[0] & _BASE_256_NEGATIVE else value
         if not -_INT64 <= value <= _INT64:
-            raise InvalidLayerError("a layer's tar stream has a header with an impossible number")
+            raise InvalidLayerError("an impossible number in its header")
         return value
-    digits = text.strip(b" \0")
+    digits = _END_OF_NUMBER.split(text.strip(b" \0"), 1)[0]
     try:
         return int(digits, 8) if digits.isdigit() else _no_digits(digits)
     except ValueError as error:
-        raise InvalidLayerError(
-            f"a layer's tar stream has a damaged header: {text!r} is not an octal number"
-        ) from error
+        raise InvalidLayerError(f"{text!r} in its header, which is not an octal number") from error
 
 
 def parse_records(data: bytes) -> list[tuple[bytes, bytes]]:
@@ -189,30 +200,43 @@ def parse_records(data: bytes) -> list[tuple[bytes, bytes]]:
 def apply_records(entry: TarEntry, records: list[tuple[bytes, bytes]]) -> None:
     """Let an extended header override what the header said.
 
-    ``hdrcharset`` needs nothing: names are bytes here, whatever they were called. Records about
-    sparse files are for `bootd.store.tar_sparse`; access times, owner names and comments are not
-    kept by an image.
+    Of several records with one key the last counts, and one without a value is none: the header's
+    own field stands (POSIX, "pax Extended Header"). An extended attribute may be empty; one whose
+    name has no namespace is left out, since no file system of Linux takes it. ``hdrcharset`` needs
+    nothing: names are bytes here, whatever they were called. Records about sparse files are for
+    `bootd.store.tar_sparse`; access times, owner names and comments are not kept by an image.
 
     Raises:
         InvalidLayerError: a value is malformed or out of bounds.
     """
-    for key, value in records:
-        if key == b"path":
-            entry.name = without_nul(value)
-        elif key == b"mtime":
-            entry.mtime_seconds, entry.mtime_nanoseconds = parse_time(value)
-        elif key == b"linkpath":
-            entry.link = without_nul(value)
-        elif key.startswith(_XATTR):
-            entry.xattrs[key[len(_XATTR) :]] = value
-        elif key == b"uid":
-            entry.uid = bounded(parse_decimal(value), _UINT32, "uid", entry.name)
-        elif key == b"gid":
-            entry.gid = bounded(parse_decimal(value), _UINT32, "gid", entry.name)
-        elif key == b"size" and entry.file_type == stat.S_IFREG:
-            entry.stored = entry.size = bounded(parse_decimal(value), _INT64, "size", entry.name)
-    if entry.xattrs:
-        _check_xattrs(entry)
+    values = dict(records)
+    try:
+        for key, value in values.items():
+            if key.startswith(_XATTR):
+                name = key[len(_XATTR) :]
+                if b"." in name or not name:
+                    entry.xattrs[name] = value
+            elif value:
+                _apply_record(entry, key, value)
+        if entry.xattrs:
+            _check_xattrs(entry.xattrs)
+    except InvalidLayerError as error:
+        raise of_entry(values.get(b"path") or entry.name, error) from error
+
+
+def _apply_record(entry: TarEntry, key: bytes, value: bytes) -> None:
+    if key == b"path":
+        entry.name = without_nul(value)
+    elif key == b"mtime":
+        entry.mtime_seconds, entry.mtime_nanoseconds = parse_time(value)
+    elif key == b"linkpath":
+        entry.link = without_nul(value)
+    elif key == b"uid":
+        entry.uid = bounded(parse_decimal(value), _UINT32, "uid", entry.name)
+    elif key == b"gid":
+        entry.gid = bounded(parse_decimal(value), _UINT32, "gid", entry.name)
+    elif key == b"size" and entry.file_type == stat.S_IFREG:
+        entry.stored = entry.size = bounded(parse_decimal(value), _INT64, "size", entry.name)
 
 
 def parse_time(text: bytes) -> tuple[int, int]:
@@ -223,13 +247,13 @@ def parse_time(text: bytes) -> tuple[int, int]:
     """
     match = _TIME.fullmatch(text)
     if match is None:
-        raise InvalidLayerError(f"a layer's tar stream has the malformed time {text[:50]!r}")
+        raise InvalidLayerError(f"the malformed time {text[:50]!r}")
     seconds = int(match[2])
     nanoseconds = int((match[3] or b"")[:9].ljust(9, b"0"))
     if match[1]:
         seconds, nanoseconds = divmod(-seconds * 10**9 - nanoseconds, 10**9)
     if not -_INT64 <= seconds <= _INT64:
-        raise InvalidLayerError(f"a layer's tar stream has the impossible time {text[:50]!r}")
+        raise InvalidLayerError(f"the impossible time {text[:50]!r}")
     return seconds, nanoseconds
 
 
@@ -240,7 +264,7 @@ def parse_decimal(text: bytes) -> int:
         InvalidLayerError: it is not one.
     """
     if not text.isdigit() or len(text) > _DIGITS_LIMIT:
-        raise InvalidLayerError(f"a layer's tar stream has the malformed number {text[:50]!r}")
+        raise InvalidLayerError(f"the malformed number {text[:50]!r}")
     return int(text)
 
 
@@ -253,6 +277,17 @@ def bounded(value: int, limit: int, what: str, name: bytes) -> int:
     if not 0 <= value <= limit:
         raise InvalidLayerError(f"entry {shown(name)} has the impossible {what} {value}")
     return value
+
+
+def _check_sum(block: bytes, checksum: bytes) -> None:
+    try:
+        promised = parse_number(checksum)
+    except InvalidLayerError:
+        promised = -1
+    if promised != _sum(block) - sum(checksum) + 8 * 0x20 and promised != _signed_total(
+        block, checksum
+    ):
+        raise InvalidLayerError("a layer's tar stream has a damaged header: its checksum is wrong")
 
 
 def _sum(block: bytes) -> int:
@@ -288,17 +323,10 @@ def without_nul(value: bytes) -> bytes:
     return value
 
 
-def _check_xattrs(entry: TarEntry) -> None:
-    total = 0
-    for name, value in entry.xattrs.items():
-        total += len(name) + len(value)
-        if not 0 < len(name) <= _XATTR_NAME_LIMIT or b"." not in name:
-            raise InvalidLayerError(
-                f"entry {shown(entry.name)} has an extended attribute with the impossible name "
-                f"{shown(name)}"
-            )
-    if total > _XATTRS_LIMIT:
-        raise InvalidLayerError(
-            f"entry {shown(entry.name)} has {total} bytes of extended attributes, more than "
-            f"{_XATTRS_LIMIT}"
-        )
+def _check_xattrs(xattrs: dict[bytes, bytes]) -> None:
+    for name in xattrs:
+        if not 0 < len(name) <= _XATTR_NAME_LIMIT:
+            raise InvalidLayerError(f"an extended attribute with the impossible name {shown(name)}")
+    room = xattrs_room(xattrs)
+    if room > XATTRS_LIMIT:
+        raise InvalidLayerError(f"{room} bytes of extended attributes, more than {XATTRS_LIMIT}")

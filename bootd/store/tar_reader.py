@@ -20,9 +20,11 @@ from bootd.store.tar_header import (
     LONG_LINK,
     LONG_NAME,
     OLD_SPARSE,
+    UNTYPED,
     ZERO_BLOCK,
     TarEntry,
     apply_records,
+    of_entry,
     parse_header,
     parse_records,
     shown,
@@ -59,6 +61,7 @@ class TarReader:
         self._padding = 0
         self._segments: list[Segment] | None = None
         self._size = 0
+        self._last = b""
 
     def next(self) -> TarEntry | None:
         """Return the next entry, or None after the last, when the stream is read to its end.
@@ -67,9 +70,25 @@ class TarReader:
             InvalidLayerError: the stream is damaged, cut off or uses a format nobody knows.
         """
         stream = self._stream
-        stream.skip(self._unread + self._padding)
+        stream.skip(self._unread)
+        stream.pad(self._padding)
         self._unread = self._padding = 0
         self._segments = None
+        try:
+            entry = self._next()
+        except InvalidLayerError as error:
+            if not self._last or error.message.startswith("entry "):
+                raise
+            where = f"{error.message}, after entry {shown(self._last)}"
+            raise InvalidLayerError(where, hint=error.hint) from error
+        if entry is None:
+            stream.drain()
+        else:
+            self._last = entry.name
+        return entry
+
+    def _next(self) -> TarEntry | None:
+        stream = self._stream
         records: list[tuple[bytes, bytes]] = []
         long_name = long_link = b""
         while block := stream.header():
@@ -84,13 +103,11 @@ class TarReader:
             elif kind == GLOBAL_EXTENDED:
                 self._extension(entry)
             else:
-                self._complete(entry, block, records)
-                entry.name = long_name or entry.name
+                self._complete(entry, block, records, long_name)
                 entry.link = long_link or entry.link
                 return entry
         if records or long_name or long_link:
             raise InvalidLayerError("a layer's tar stream ends after an extended header")
-        stream.drain()
         return None
 
     def held(self) -> HeldContent | None:
@@ -125,15 +142,25 @@ class TarReader:
             return pieces
         return expand(pieces, self._segments, self._size)
 
-    def _complete(self, entry: TarEntry, block: bytes, records: list[tuple[bytes, bytes]]) -> None:
+    def _complete(
+        self, entry: TarEntry, block: bytes, records: list[tuple[bytes, bytes]], long_name: bytes
+    ) -> None:
         if records:
             apply_records(entry, records)
+        entry.name = long_name or entry.name
+        if entry.kind == UNTYPED and entry.name.endswith(b"/"):
+            # How tar said "folder" before it had a type for that.
+            entry.file_type = stat.S_IFDIR
+            entry.stored = entry.size = 0
         stored = entry.stored
         if entry.file_type == stat.S_IFREG:
-            if entry.kind == OLD_SPARSE:
-                self._segments = old_segments(entry, block, self._stream.take)
-            elif records:
-                self._segments = pax_segments(entry, records, self._stream.take)
+            try:
+                if entry.kind == OLD_SPARSE:
+                    self._segments = old_segments(entry, block, self._stream.take)
+                elif records:
+                    self._segments = pax_segments(entry, records, self._stream.take)
+            except InvalidLayerError as error:
+                raise of_entry(entry.name, error) from error
         self._unread = entry.stored
         self._padding = -stored % BLOCK
         self._size = entry.size
@@ -144,7 +171,7 @@ class TarReader:
                 f"entry {shown(entry.name)} is an extended header of {entry.stored} bytes"
             )
         data = self._stream.take(entry.stored)
-        self._stream.skip(-entry.stored % BLOCK)
+        self._stream.pad(-entry.stored % BLOCK)
         return data
 
 
@@ -163,11 +190,23 @@ class _Stream:
         self._held: HeldContent | None = None
 
     def header(self) -> bytes:
-        """Return the next block, or nothing at the end of the stream or of the archive."""
+        """Return the next block, or nothing at the end of the stream or of the archive.
+
+        Raises:
+            InvalidLayerError: there is one zero block where the end of an archive has two (POSIX,
+                "pax Interchange Format"); a stream may end after one.
+        """
         if self._at == len(self._piece) and not self._next_piece():
             return b""
         block = self.take(BLOCK)
-        return b"" if block == ZERO_BLOCK else block
+        if block != ZERO_BLOCK:
+            return block
+        if any(any(piece) for piece in self._up_to(BLOCK)):
+            raise InvalidLayerError(
+                "a layer's tar stream has a single zero block before its end: a tar reader loses "
+                "what follows it"
+            )
+        return b""
 
     def take(self, count: int) -> bytes:
         """Return exactly so many bytes."""
@@ -183,6 +222,21 @@ class _Stream:
         while count:
             if self._at == len(self._piece) and not self._next_piece():
                 raise InvalidLayerError("a layer's tar stream ends in the middle")
+            piece = self._piece[self._at : self._at + count]
+            self._at += len(piece)
+            count -= len(piece)
+            yield piece
+
+    def pad(self, count: int) -> None:
+        """Pass over so many bytes of padding; a stream may end before it."""
+        if self._at + count <= len(self._piece):
+            self._at += count
+            return
+        for _ in self._up_to(count):
+            pass
+
+    def _up_to(self, count: int) -> Iterator[bytes]:
+        while count and (self._at < len(self._piece) or self._next_piece()):
             piece = self._piece[self._at : self._at + count]
             self._at += len(piece)
             count -= len(piece)

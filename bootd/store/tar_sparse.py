@@ -60,26 +60,26 @@ def pax_segments(
 ) -> list[Segment] | None:
     """Return the map of a pax sparse file, or None for any other; sets its size and name.
 
-    Format 1.0 keeps the map before the data, so that `entry.stored` shrinks by it.
+    Format 1.0 keeps the map before the data, so that `entry.stored` shrinks by it. A record without
+    a value is none, and a size that is nowhere else is the header's.
 
     Raises:
         InvalidLayerError: the map is malformed.
     """
-    values = dict(records)
+    values = {key: value for key, value in dict(records).items() if value}
+    size = values.get(b"GNU.sparse.size") or values.get(b"GNU.sparse.realsize")
+    size = size or b"%d" % entry.size
     entry.name = without_nul(values.get(b"GNU.sparse.name", entry.name))
     major = values.get(b"GNU.sparse.major")
     if major is not None and major != b"0":
         if (major, values.get(b"GNU.sparse.minor")) != (b"1", b"0"):
             raise InvalidLayerError(f"entry {shown(entry.name)} is sparse in an unknown format")
         numbers = _numbers_before_data(entry, take)
-        size = values.get(b"GNU.sparse.realsize", b"")
     elif b"GNU.sparse.map" in values:
         numbers = [parse_decimal(text) for text in values[b"GNU.sparse.map"].split(b",") if text]
-        size = values.get(b"GNU.sparse.size", b"")
     elif b"GNU.sparse.size" in values:
         keys = (b"GNU.sparse.offset", b"GNU.sparse.numbytes")
         numbers = [parse_decimal(value) for key, value in records if key in keys]
-        size = values[b"GNU.sparse.size"]
     else:
         return None
     if len(numbers) % 2:

@@ -110,7 +110,10 @@ def test_times_in_base_256(value):
     assert entry.mtime_seconds == value
 
 
-@pytest.mark.parametrize("text", [b"0000644\0", b" 644\0\0\0\0", b"   644 \0", b"644     "])
+@pytest.mark.parametrize(
+    "text",
+    [b"0000644\0", b" 644\0\0\0\0", b"   644 \0", b"644     ", b"0644\0rst", b"0644 \0\xff\xff"],
+)
 def test_ways_to_pad_an_octal_number(text):
     assert read_one(header(mode=text) + END)[0].permissions == 0o644
 
@@ -138,6 +141,29 @@ def test_extended_records_override():
     assert (entry.mtime_seconds, entry.mtime_nanoseconds) == (1_700_000_000, 123_456_789)
     assert (entry.uid, entry.gid) == (4_000_000_000, 70_000)
     assert entry.xattrs == {b"security.capability": b"\1\0\0\2\n=\0\xff", b"user.empty": b""}
+
+
+@pytest.mark.parametrize("key", ["path", "linkpath", "mtime", "uid", "gid", "size"])
+def test_a_record_without_a_value_leaves_what_the_header_says(key):
+    key = key.encode()
+    plain = header(b"name", size=3, uid=octal(7, 8), gid=octal(8, 8), link=b"link") + b"abc"
+    expected, content = read_one(padded(plain) + END)
+    for records in ([(key, b"")], [(key, b"12"), (key, b"")]):
+        entry, found = read_one(extended(*records) + padded(plain) + END)
+        assert (entry, found) == (expected, content)
+
+
+def test_attributes_without_a_namespace_are_left_out():
+    names = (b"caps", b"user.kept", b"nothing")
+    records = [(b"SCHILY.xattr." + name, b"value") for name in names]
+    entry, _ = read_one(extended(*records) + member(b"a") + END)
+    assert entry.xattrs == {b"user.kept": b"value"}
+
+
+def test_the_last_record_of_a_key_counts():
+    records = [(b"path", b"one"), (b"uid", b"x"), (b"path", b"two"), (b"uid", b"7")]
+    entry, _ = read_one(extended(*records) + member(b"a") + END)
+    assert (entry.name, entry.uid) == (b"two", 7)
 
 
 def test_records_are_for_one_entry_and_global_ones_for_none():
@@ -245,6 +271,17 @@ def test_sparse_files(write, cut):
     assert content == SPARSE
 
 
+def test_sparse_records_without_a_value():
+    empty = [b"GNU.sparse.major", b"GNU.sparse.minor", b"GNU.sparse.name", b"GNU.sparse.map"]
+    stream = extended(*((key, b"") for key in empty), (b"GNU.sparse.size", b""))
+    entry, content = read_one(stream + member(b"plain", b"abc") + END)
+    assert (entry.name, content) == (b"plain", b"abc")
+    pairs = [(b"GNU.sparse.name", b""), (b"GNU.sparse.size", b""), (b"GNU.sparse.realsize", b"5")]
+    stream = extended(*pairs, (b"GNU.sparse.map", b"2,3"))
+    entry, content = read_one(stream + member(b"sparse", b"abc") + END)
+    assert (entry.name, content) == (b"sparse", b"\0\0abc")
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -328,7 +365,9 @@ GOOD = member(b"a", b"x" * 1000)
     [
         pytest.param(GOOD[:300], "ends in the middle", id="half a header"),
         pytest.param(GOOD[:700], "ends in the middle", id="half a content"),
-        pytest.param(GOOD[:1512], "ends in the middle", id="no padding"),
+        pytest.param(GOOD[:1511], "ends in the middle", id="content without its last byte"),
+        pytest.param(GOOD + bytes(512) + GOOD, "zero block.*after entry 'a'", id="a zero block"),
+        pytest.param(GOOD + bytes(512) + b"\1", "zero block", id="a zero block and a byte"),
         pytest.param(b"\1" + GOOD[1:], "checksum", id="checksum"),
         pytest.param(b"no tar at all " * 100, "damaged header", id="no tar"),
         pytest.param(header(mode=b"rw-r--r-"), "octal", id="mode"),
@@ -357,6 +396,11 @@ GOOD = member(b"a", b"x" * 1000)
             "bytes of extended attributes",
             id="huge attribute",
         ),
+        pytest.param(
+            extended(*((b"SCHILY.xattr.user.%04d" % at, b"x") for at in range(2500))) + GOOD,
+            "'a' has 42512 bytes of extended attributes, more than 32767$",
+            id="many attributes",
+        ),
     ],
 )
 def test_damage_is_named(stream, words):
@@ -364,9 +408,50 @@ def test_damage_is_named(stream, words):
         read(stream + (END if "ends" not in words else b""))
 
 
-@pytest.mark.parametrize("end", [b"", bytes(512), END, END + b"what follows" * 1000])
+@pytest.mark.parametrize(
+    "stream",
+    [
+        pytest.param(header(b"sub/folder/culprit", mode=b"09999999"), id="mode"),
+        pytest.param(header(b"culprit", mtime=base_256(2**90, 12)), id="time"),
+        pytest.param(header(b"culprit", size=base_256(-1, 12)), id="size"),
+        pytest.param(header(b"culprit", b"3", minor=octal(0o7777777, 8)), id="minor"),
+        pytest.param(extended((b"mtime", b"1.7e9")) + member(b"culprit"), id="time record"),
+        pytest.param(extended((b"gid", b"root")) + member(b"culprit"), id="gid record"),
+        pytest.param(
+            extended((b"path", b"long/" * 400 + b"culprit"), (b"size", b"-1")) + member(b"x"),
+            id="size record",
+        ),
+        pytest.param(extended((b"SCHILY.xattr.", b"1")) + member(b"culprit"), id="attribute"),
+        pytest.param(
+            extended((b"GNU.sparse.map", b"1,2,x,y")) + member(b"culprit"), id="sparse map"
+        ),
+        pytest.param(
+            header(b"culprit", b"S", magic=b"ustar  \0", rest=bytes(41) + b"x" * 24), id="old map"
+        ),
+        pytest.param(member(b"culprit") + b"no header at all" * 32, id="the one before"),
+        pytest.param(member(b"culprit") + extended((b"a", b"b")) + END, id="nothing after records"),
+        pytest.param(member(b"\xff" * 80 + b"culprit") + header(b"\xfe" * 100, b"V"), id="ugly"),
+    ],
+)
+def test_a_message_names_the_entry_and_is_short(stream):
+    with pytest.raises(InvalidLayerError) as caught:
+        read(stream + END)
+    message = caught.value.message
+    assert "culprit" in message or "\\udcfe" in message
+    assert "entry " in message
+    assert len(message) <= 250
+
+
+@pytest.mark.parametrize("end", [b"", bytes(300), bytes(412), bytes(412) + END])
+def test_padding_may_be_missing_at_the_end(end):
+    stream = member(b"a", b"x" * 100)[: 512 + 100] + end
+    entry, content = read_one(stream)
+    assert (entry.name, content) == (b"a", b"x" * 100)
+
+
+@pytest.mark.parametrize("end", [b"", bytes(512), bytes(700), END, END + b"what follows" * 1000])
 def test_ends(end):
-    source = iter([member(b"a"), end, b"more" if end[512:] else b""])
+    source = iter([member(b"a"), end, b"more" if end[1023:] else b""])
     reader = TarReader(source)
     assert reader.next() is not None
     assert reader.next() is None

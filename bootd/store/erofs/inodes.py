@@ -33,6 +33,8 @@ from bootd.store.erofs.layout import (
     TARGET_LIMIT,
     UINT32_MAX,
     VERITY_SIZE,
+    XATTRS_LIMIT,
+    xattrs_room,
 )
 from bootd.store.erofs.numbering import HidingWhiteout, NumberedFolder, NumberedTree
 from bootd.store.erofs.plain_files import PlainFiles
@@ -41,10 +43,6 @@ from bootd.store.erofs.xattrs import Attribute
 CHUNKS_LIMIT: Final = 1016
 """Most chunks a file may have: more do not fit behind an inode, and composefs 1.0.8 then writes
 what no kernel reads. The limit is above 8 PB."""
-XATTRS_LIMIT: Final = 0x7FFF
-"""Room for an inode's attributes in mkcomposefs, counted as it counts."""
-_XATTR_COST: Final = 7
-_XATTRS_COST: Final = 12
 _INT64_LIMIT: Final = 1 << 63
 _PERMISSIONS: Final = 0o7777
 _SPECIAL_TYPES: Final = {stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK}
@@ -121,7 +119,7 @@ def _inode(tree: NumberedTree, number: int, node: Node | HidingWhiteout) -> Inod
     if inode.folder is not None:
         inode.links = 2 + inode.folder.folders
     if metadata.xattrs or type(node) is not RegularFile or inode.object is not None:
-        inode.attributes = _attributes(inode, is_root=not number)
+        inode.attributes = _attributes(inode, tree.names[number], is_root=not number)
     return inode
 
 
@@ -173,11 +171,11 @@ def _add_device(inode: Inode, name: bytes, node: SpecialFile) -> None:
         inode.mode = stat.S_IFREG | stat.S_IMODE(inode.mode)
 
 
-def _attributes(inode: Inode, *, is_root: bool) -> list[Attribute]:
+def _attributes(inode: Inode, name: bytes, *, is_root: bool) -> list[Attribute]:
     """Return what an inode stores, sorted: the tree's own attributes and those for overlayfs."""
     xattrs: dict[bytes, bytes] = {}
     if inode.metadata.xattrs:
-        _check_xattrs(inode.metadata.xattrs)
+        _check_xattrs(name, inode.metadata.xattrs)
         xattrs = overlay.escape(inode.metadata.xattrs)
     if inode.object is not None:
         xattrs |= overlay.object_attributes(inode.object)
@@ -190,14 +188,14 @@ def _attributes(inode: Inode, *, is_root: bool) -> list[Attribute]:
     return sorted(xattrs.items())
 
 
-def _check_xattrs(xattrs: dict[bytes, bytes]) -> None:
-    room = _XATTRS_COST
-    for name, value in xattrs.items():
-        length = len(name)
-        if not 0 < length <= NAME_LIMIT or b"\0" in name:
-            raise InvalidTreeError(f"{name[:300]!r} cannot be the name of an extended attribute")
-        room += _XATTR_COST + length + len(value)
+def _check_xattrs(file: bytes, xattrs: dict[bytes, bytes]) -> None:
+    for name in xattrs:
+        if not 0 < len(name) <= NAME_LIMIT or b"\0" in name:
+            raise InvalidTreeError(
+                f"{file!r} has an extended attribute with the impossible name {name[:100]!r}"
+            )
+    room = xattrs_room(xattrs)
     if room > XATTRS_LIMIT:
         raise InvalidTreeError(
-            f"extended attributes take {room} bytes, more than {XATTRS_LIMIT}: {sorted(xattrs)}"
+            f"{file!r} has {room} bytes of extended attributes, more than {XATTRS_LIMIT}"
         )

@@ -73,6 +73,10 @@ TARGET_LIMIT: Final = 4095
 UINT16_MAX: Final = 0xFFFF
 UINT32_MAX: Final = 0xFFFF_FFFF
 NANOSECONDS: Final = 1_000_000_000
+XATTRS_LIMIT: Final = 0x7FFF
+"""Room for an inode's extended attributes in mkcomposefs, counted as `xattrs_room` does."""
+_XATTR_COST: Final = 7
+_XATTRS_COST: Final = 12
 VERITY_SIZE: Final = 32
 """Bytes of a SHA-256 fs-verity digest."""
 
@@ -80,3 +84,10 @@ VERITY_SIZE: Final = 32
 def round_up(number: int, alignment: int) -> int:
     """Return the next multiple of a power of two."""
     return (number + alignment - 1) & -alignment
+
+
+def xattrs_room(xattrs: dict[bytes, bytes]) -> int:
+    """Return how many bytes extended attributes take of `XATTRS_LIMIT`."""
+    return _XATTRS_COST + sum(
+        _XATTR_COST + len(name) + len(value) for name, value in xattrs.items()
+    )
