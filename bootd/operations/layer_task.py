@@ -19,7 +19,7 @@ from bootd.registry.settings import RegistrySettings
 from bootd.registry.source import ImageSource, consume_blob, open_source
 from bootd.store.layer import import_layer
 from bootd.store.layer_index import WrittenLayer
-from bootd.store.layers import has_layer, layer_path
+from bootd.store.layers import has_layer, in_layer, layer_path
 from bootd.store.partial_layer import import_partial_layer
 from bootd.store.table.annotations import Span, has_table
 from bootd.sysroot import Sysroot
@@ -43,6 +43,7 @@ class LayerTask:
         by_parts: whether the store holds what an image with tables may share with this one.
         trust_tables: whether a table may vouch for a layer.
         alone: whether no other is imported at the same time.
+        number: where it stands in the image, for messages; the lowest layer is 1.
     """
 
     sysroot: Sysroot
@@ -53,6 +54,7 @@ class LayerTask:
     by_parts: bool
     trust_tables: bool
     alone: bool
+    number: int = 1
 
     def open_source(self) -> ImageSource:
         """Return a source of the layer, which serves for all others of the image, too.
@@ -85,7 +87,8 @@ def import_task(source: ImageSource, task: LayerTask, advance: Advance) -> Impor
     if imported is not None:
         advance(task.descriptor.size)
         return imported
-    return ImportedLayer(_import_whole(source, task, advance), task.descriptor.size)
+    with in_layer(task.number):
+        return ImportedLayer(_import_whole(source, task, advance), task.descriptor.size)
 
 
 def _import_whole(source: ImageSource, task: LayerTask, advance: Advance) -> WrittenLayer:

@@ -134,6 +134,7 @@ def _tasks(
             by_parts=by_parts,
             trust_tables=trust_tables,
             alone=alone,
+            number=resolved.config.diff_ids.index(diff_id) + 1,
         )
         for descriptor, diff_id in layers
     ]

@@ -11,6 +11,7 @@ from bootd.model.tree import Directory, Metadata
 from bootd.store.compose import apply_layer
 from bootd.store.dumpfile import DumpEntry
 from bootd.store.layer_index import WrittenLayer, read_layer
+from bootd.store.layers import in_layer
 from bootd.sysroot import Sysroot
 
 
@@ -29,6 +30,7 @@ class GrowingTree:
         self._sysroot = sysroot
         self._root = Directory(Metadata())
         self._waiting = deque(diff_ids)
+        self._next = 1
         self._missing = set(missing)
         self._written: dict[Digest, Path] = {}
         self._read: dict[Digest, list[DumpEntry]] = {}
@@ -43,14 +45,16 @@ class GrowingTree:
 
         Raises:
             DamagedRecordError, UnknownFormatError: see `bootd.store.layer_index.read_layer`.
-            InvalidLayerError: see `bootd.store.compose`.
+            InvalidLayerError: see `bootd.store.compose`; the layer is named.
         """
         for diff_id in self._waiting:
             if diff_id in self._missing:
                 continue
             if diff_id == self._waiting[0]:
-                apply_layer(self._root, self._read.pop(diff_id, []) or self._layer(diff_id))
+                with in_layer(self._next):
+                    apply_layer(self._root, self._read.pop(diff_id, []) or self._layer(diff_id))
                 self._waiting.popleft()
+                self._next += 1
                 return True
             if diff_id not in self._read:
                 self._read[diff_id] = self._layer(diff_id)

@@ -2,12 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from bootd.durable import TEMPORARY_PREFIX, storage_errors
 from bootd.model.digest import Digest
-from bootd.model.errors import DamagedRecordError, InvalidDigestError
+from bootd.model.errors import (
+    DamagedRecordError,
+    DiffIdMismatchError,
+    InvalidDigestError,
+    InvalidLayerError,
+)
 from bootd.sysroot import Sysroot
+
+_MESSAGE_LIMIT: Final = 300
+
+
+@contextmanager
+def in_layer(number: int) -> Iterator[None]:
+    """Say of which of an image's layers a refusal speaks, in at most 300 characters.
+
+    Args:
+        number: the layer's, from 1, the lowest.
+
+    Raises:
+        InvalidLayerError, DiffIdMismatchError: what the body raised, with the number.
+    """
+    try:
+        yield
+    except (InvalidLayerError, DiffIdMismatchError) as error:
+        message = f"layer {number}: {error.message}"
+        if len(message) > _MESSAGE_LIMIT:
+            message = message[: _MESSAGE_LIMIT - 1] + "…"
+        raise type(error)(message, hint=error.hint) from error
 
 
 def layer_path(sysroot: Sysroot, diff_id: Digest) -> Path:

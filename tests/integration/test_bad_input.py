@@ -6,6 +6,7 @@ that can be reached has changed, and once the fault is gone the same upgrade wor
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import tarfile
@@ -17,6 +18,7 @@ import pytest
 from support.images import (
     OCI_MANIFEST,
     BuiltImage,
+    PackedLayer,
     build_image,
     build_index,
     digest,
@@ -26,6 +28,7 @@ from support.images import (
 )
 from support.machine import KERNEL, Machine, image_files
 from support.registry import FaultyRegistry, faulty_registry
+from support.tar_blocks import END, extended, member
 
 from bootd.model.errors import (
     BootdError,
@@ -121,6 +124,12 @@ def without(version: str, *names: str) -> BuiltImage:
 
 def layer_of(*pairs: tuple[tarfile.TarInfo, bytes]) -> BuiltImage:
     return build_image([tar_layer(image_files("v2")), tar_layer(list(pairs))])
+
+
+def layer_above(tar: bytes, *, pack: Callable[[bytes], bytes] | None = None) -> BuiltImage:
+    """An image whose second layer is this tar stream, perhaps packed in a way of its own."""
+    packed = PackedLayer(tar, (pack or gzip.compress)(tar), "gzip")
+    return build_image([tar_layer(image_files("v2")), packed])
 
 
 def changed_manifest(change: Callable[[dict], object]) -> BuiltImage:
@@ -219,7 +228,36 @@ BAD_IMAGES: dict[str, tuple[Callable[[], BuiltImage], type[BootdError], str]] = 
     "hard link to nothing": (
         lambda: layer_of((entry("usr/link", tarfile.LNKTYPE, target="usr/nothing"), b"")),
         InvalidLayerError,
-        "nothing",
+        "layer 2: entry '/usr/link'",
+    ),
+    "very many attributes": (
+        lambda: layer_above(
+            extended(*((b"SCHILY.xattr.user.%04d" % at, b"x") for at in range(2_500)))
+            + member(b"usr/culprit")
+            + END
+        ),
+        InvalidLayerError,
+        "layer 2: entry 'usr/culprit' has 42512 bytes of extended attributes, more than 32767",
+    ),
+    "time that is none": (
+        lambda: layer_above(extended((b"mtime", b"1.7e9")) + member(b"usr/culprit") + END),
+        InvalidLayerError,
+        "layer 2: entry 'usr/culprit' has the malformed time",
+    ),
+    "mode that is no number": (
+        lambda: layer_above(member(b"usr/culprit", mode=b"09999999") + END),
+        InvalidLayerError,
+        "layer 2: entry 'usr/culprit' has b'09999999'",
+    ),
+    "zero block in the middle": (
+        lambda: layer_above(member(b"usr/a") + bytes(512) + member(b"usr/lost") + END),
+        InvalidLayerError,
+        "layer 2: a layer's tar stream has a single zero block",
+    ),
+    "damaged gzip layer": (
+        lambda: layer_above(tar_layer({"usr/a": b"x"}), pack=lambda tar: gzip.compress(tar)[:-6]),
+        InvalidLayerError,
+        "layer 2: a gzip layer",
     ),
 }
 
@@ -304,6 +342,7 @@ def _refused(scene: Scene, error: type[BootdError], words: str) -> None:
     with pytest.raises(error) as caught:
         scene.upgrade()
     assert words in caught.value.message
+    assert len(caught.value.message) <= 300 or not isinstance(caught.value, InvalidLayerError)
     assert caught.value.hint, "it does not say what to do next"
     assert caught.value.code
     assert _state(scene) == before, "something that can be reached has changed"

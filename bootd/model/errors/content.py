@@ -59,7 +59,8 @@ class InvalidLayerError(ContentError):
     """A layer's tar stream is damaged or holds an entry that must not be followed."""
 
     default_hint = (
-        "Nothing was kept. Rebuild the image; the entry named is not one a builder writes."
+        "Nothing was kept. The fault is in the image, not on this machine: build it anew and push "
+        "it."
     )
 
 
