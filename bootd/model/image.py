@@ -8,11 +8,12 @@ them.
 
 from __future__ import annotations
 
-import os
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, Final, NamedTuple, Self
+from functools import lru_cache
+from typing import Annotated, Any, Final, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -36,8 +37,10 @@ MAX_LAYERS: Final = 1_000
 MAX_INDEX_ENTRIES: Final = 1_000
 MAX_BLOB_SIZE: Final = 1 << 40
 _MAX_TEXT: Final = 4_096
-_MAX_ANNOTATIONS: Final = 1_000
-_MAX_ANNOTATION: Final = 1 << 20
+_MAX_ANNOTATION: Final = 4 << 20
+"""What the document that an annotation stands in may have in all."""
+_MAX_VERSION: Final = 256
+"""Characters of a version, for people."""
 _VERSION: Final = "org.opencontainers.image.version"
 
 
@@ -49,33 +52,55 @@ class Compression(StrEnum):
     ZSTD = "zstd"
 
 
-LAYER_TYPES: Final = {
-    "application/vnd.oci.image.layer.v1.tar": Compression.NONE,
-    "application/vnd.oci.image.layer.v1.tar+gzip": Compression.GZIP,
-    "application/vnd.oci.image.layer.v1.tar+zstd": Compression.ZSTD,
-    "application/vnd.oci.image.layer.nondistributable.v1.tar": Compression.NONE,
-    "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip": Compression.GZIP,
-    "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd": Compression.ZSTD,
-    "application/vnd.docker.image.rootfs.diff.tar": Compression.NONE,
-    "application/vnd.docker.image.rootfs.diff.tar.gzip": Compression.GZIP,
-    "application/vnd.docker.image.rootfs.diff.tar.zstd": Compression.ZSTD,
-    "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip": Compression.GZIP,
-}
-"""Layer media types and their compression. Non-distributable ones are taken from the registry like
-any other: a descriptor's ``urls`` are never followed."""
+_LAYER_TYPE: Final = re.compile(
+    r"application/vnd\.(?:oci\.image\.layer\.(?:nondistributable\.)?v1|docker\.image\.rootfs(?:\."
+    r"foreign)?\.diff)\.tar(?:[+.](gzip|zstd))?",
+    re.ASCII,
+)
+"""Non-distributable and foreign layers are taken from the registry like any other: a descriptor's
+``urls`` are never followed. Both ways to write the compression's name are in use for both families.
+"""
 
 
-def _empty_if_null(value: object) -> object:
-    # Go writes an absent map or list as null.
+@lru_cache
+def layer_compression(media_type: str) -> Compression | None:
+    """Return how a layer's media type says that its tar stream is packed; None: it is no layer's.
+
+    What the blob begins with says it, too, and is believed (`bootd.store.decompress`).
+    """
+    match = _LAYER_TYPE.fullmatch(plain_type(media_type))
+    return None if match is None else Compression(match[1] or "none")
+
+
+def plain_type(media_type: str) -> str:
+    """Return a media type without parameters, in lower case (RFC 9110, section 8.3.1)."""
+    return media_type.partition(";")[0].strip().lower()
+
+
+def _plain_type_of(value: object) -> object:
+    return plain_type(value) if isinstance(value, str) else value
+
+
+def _without_nulls(value: object) -> object:
+    # Go writes an absent map, list or text as null.
+    if isinstance(value, dict):
+        return {key: text for key, text in value.items() if text is not None}
     return {} if value is None else value
 
 
+def _empty_if_null(value: object) -> object:
+    return "" if value is None else value
+
+
 Text = Annotated[str, Field(max_length=_MAX_TEXT)]
+MaybeText = Annotated[Text, BeforeValidator(_empty_if_null)]
+MediaType = Annotated[Text, BeforeValidator(_plain_type_of)]
 Annotations = Annotated[
-    dict[Text, Annotated[str, Field(max_length=_MAX_ANNOTATION)]],
-    BeforeValidator(_empty_if_null),
-    Field(default_factory=dict, max_length=_MAX_ANNOTATIONS),
+    dict[str, Annotated[str, Field(max_length=_MAX_ANNOTATION)]],
+    BeforeValidator(_without_nulls),
+    Field(default_factory=dict),
 ]
+"""Annotations or labels: bootd uses few of them, so their number and size are nobody's fault."""
 
 
 class _Wire(BaseModel):
@@ -90,35 +115,12 @@ class _Wire(BaseModel):
     )
 
 
-_ARCHITECTURES: Final = {
-    "x86_64": ("amd64", ""),
-    "aarch64": ("arm64", ""),
-    "armv7l": ("arm", "v7"),
-    "armv6l": ("arm", "v6"),
-    "armv5tel": ("arm", "v5"),
-    "i686": ("386", ""),
-    "i586": ("386", ""),
-    "ppc64le": ("ppc64le", ""),
-    "s390x": ("s390x", ""),
-    "riscv64": ("riscv64", ""),
-    "loongarch64": ("loong64", ""),
-}
-"""``uname -m`` and the names images use for it (Go's GOARCH, image-index.md "platform")."""
-
-
 class Platform(_Wire):
     """What an image runs on."""
 
     os: Text
     architecture: Text
-    variant: Text = ""
-
-    @classmethod
-    def of_host(cls) -> Self:
-        """Return this machine's platform."""
-        machine = os.uname().machine
-        architecture, variant = _ARCHITECTURES.get(machine, (machine, ""))
-        return cls(os="linux", architecture=architecture, variant=variant)
+    variant: MaybeText = ""
 
     def __str__(self) -> str:
         parts = (self.os, self.architecture, self.variant)
@@ -128,17 +130,19 @@ class Platform(_Wire):
 class Descriptor(_Wire):
     """A reference to content: what it is, its digest and its size in bytes."""
 
-    media_type: Text
+    media_type: MediaType
     digest: Digest
     size: int = Field(ge=0, le=MAX_BLOB_SIZE, strict=True)
     annotations: Annotations
     platform: Platform | None = None
-    artifact_type: Text = ""
+    artifact_type: MaybeText = ""
 
     @property
     def compression(self) -> Compression:
-        """How a layer is packed; only for descriptors of a parsed manifest's layers."""
-        return LAYER_TYPES[self.media_type]
+        """How a layer says to be packed; only for descriptors of a parsed manifest's layers."""
+        found = layer_compression(self.media_type)
+        assert found is not None
+        return found
 
 
 class Manifest(_Wire):
@@ -163,7 +167,7 @@ class ImageConfig(_Wire):
 
     os: Text
     architecture: Text
-    variant: Text = ""
+    variant: MaybeText = ""
     created: datetime | None = None
     labels: Annotations
     diff_ids: Annotated[list[Digest], Field(max_length=MAX_LAYERS)]
@@ -217,8 +221,12 @@ class ResolvedImage:
 
     @property
     def version(self) -> str:
-        """``org.opencontainers.image.version``, from the labels or the annotations, or empty."""
-        return self.config.labels.get(_VERSION) or self.manifest.annotations.get(_VERSION, "")
+        """``org.opencontainers.image.version``, from the labels or the annotations, or empty.
+
+        A long one is cut, since it stands in records and on screens.
+        """
+        found = self.config.labels.get(_VERSION) or self.manifest.annotations.get(_VERSION, "")
+        return found if len(found) <= _MAX_VERSION else found[: _MAX_VERSION - 1] + "…"
 
     @property
     def layers(self) -> list[tuple[Descriptor, Digest]]:

@@ -87,7 +87,7 @@ class LayoutSource:
     def poll(self, cached: CachedCheck | None) -> tuple[Digest, CachedCheck]:
         """Read what the reference names now."""
         top = self._top()
-        digest = chosen_digest(top, self._platform)
+        digest = chosen_digest(top, self._platform, self._read_document)
         return digest, top.seen(digest, self._platform)
 
     def blob(self, descriptor: Descriptor) -> BlobStream:

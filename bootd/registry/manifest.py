@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -23,7 +23,6 @@ from bootd.model.errors import (
 from bootd.model.image import (
     CONFIG_TYPES,
     INDEX_TYPES,
-    LAYER_TYPES,
     MANIFEST_TYPES,
     OCI_INDEX,
     OCI_MANIFEST,
@@ -33,6 +32,8 @@ from bootd.model.image import (
     Manifest,
     Platform,
     config_from_wire,
+    layer_compression,
+    plain_type,
 )
 
 MAX_MANIFEST_SIZE: Final = 4 << 20
@@ -59,7 +60,7 @@ def parse_manifest(data: bytes, served_as: str = "") -> Manifest | Index:
     value = _json_object(data, MAX_MANIFEST_SIZE, "manifest")
     if "layers" in value and "manifests" in value:
         raise InvalidManifestError("the manifest has both layers and manifests")
-    kind = _media_type(value, served_as.partition(";")[0].strip().lower())
+    kind = _media_type(value, plain_type(served_as))
     value = {**value, "mediaType": kind}
     if kind in INDEX_TYPES:
         return _validate(Index, value, "index")
@@ -102,7 +103,8 @@ def choose_platform(entries: Sequence[Descriptor], wanted: Platform) -> Descript
     ranked = [
         (rank, number)
         for number, entry in enumerate(images)
-        if entry.platform is not None and (rank := _rank(entry.platform, wanted)) is not None
+        if entry.platform is not None
+        and (rank := platform_rank(entry.platform, wanted)) is not None
     ]
     if ranked:
         return images[min(ranked)[1]]
@@ -115,14 +117,20 @@ def choose_platform(entries: Sequence[Descriptor], wanted: Platform) -> Descript
 def check_platform(config: ImageConfig, wanted: Platform) -> None:
     """Refuse an image whose own configuration says that it is for another platform.
 
+    A variant that is none of the architecture's, as far as bootd knows them, is no reason.
+
     Raises:
         NoMatchingPlatformError: it is.
     """
-    if _rank(config.platform, wanted) is None:
-        raise NoMatchingPlatformError(f"no image for {wanted}; this one is for {config.platform}")
+    found = meant = config.platform
+    levels = _VARIANTS.get(found.architecture)
+    if levels is None or found.variant not in levels.names:
+        meant = found.model_copy(update={"variant": ""})
+    if platform_rank(meant, wanted) is None:
+        raise NoMatchingPlatformError(f"no image for {wanted}; this one is for {found}")
 
 
-def _rank(offered: Platform, wanted: Platform) -> int | None:
+def platform_rank(offered: Platform, wanted: Platform) -> int | None:
     """Return how well a platform suits, 0 best, or None."""
     if (offered.os, offered.architecture) != (wanted.os, wanted.architecture):
         return None
@@ -130,31 +138,38 @@ def _rank(offered: Platform, wanted: Platform) -> int | None:
     return runs.index(offered.variant) if offered.variant in runs else None
 
 
-def _runnable_variants(platform: Platform) -> list[str]:
-    """Return the variants a platform can run, best first (image-index.md, "Platform Variants").
+class _Levels(NamedTuple):
+    """The variants of an architecture: each runs what those before it do.
 
-    A processor of ``arm`` v7 runs v6 and v5 as well; one of ``amd64`` v3 runs v2 and v1. An image
-    without a variant is the baseline: v1 for ``amd64``, v8 for ``arm64``, v7 for ``arm``.
+    Attributes:
+        names: the oldest first.
+        baseline: what an image without a variant is for.
     """
-    match platform.architecture:
-        case "arm":
-            lowest, baseline = 5, 7
-        case "arm64":
-            lowest, baseline = 8, 8
-        case "amd64":
-            lowest, baseline = 1, 1
-        case _:
-            return [platform.variant] if not platform.variant else [platform.variant, ""]
-    number = platform.variant.removeprefix("v")
-    if not number:
-        highest = baseline
-    elif number.isascii() and number.isdigit() and len(number) == 1:
-        highest = int(number)
-    else:
-        return [platform.variant, ""]
-    found = [f"v{version}" for version in range(highest, lowest - 1, -1)]
-    place = found.index(f"v{baseline}") if f"v{baseline}" in found else len(found)
-    return [*found[:place], "", *found[place:]]
+
+    names: tuple[str, ...]
+    baseline: str
+
+
+_VARIANTS: Final = {
+    "amd64": _Levels(("v1", "v2", "v3", "v4"), "v1"),
+    "arm": _Levels(("v5", "v6", "v7", "v8"), "v7"),
+    "arm64": _Levels(("v8", "v9"), "v8"),
+    "ppc64le": _Levels(("power8", "power9", "power10", "power11"), "power8"),
+}
+"""Source: image-index.md, "Platform Variants"; Go's GOAMD64, GOARM, GOARM64 and GOPPC64."""
+
+
+def _runnable_variants(platform: Platform) -> list[str]:
+    """Return the variants a platform can run, best first; an empty one is the baseline."""
+    levels = _VARIANTS.get(platform.architecture)
+    if levels is None:
+        return [platform.variant, ""] if platform.variant else [""]
+    own = platform.variant or levels.baseline
+    if own not in levels.names:
+        return [own, ""]
+    runs = list(levels.names[levels.names.index(own) :: -1])
+    place = runs.index(levels.baseline) if levels.baseline in runs else len(runs)
+    return [*runs[:place], "", *runs[place:]]
 
 
 def _offered(images: Sequence[Descriptor]) -> str:
@@ -168,6 +183,7 @@ def _media_type(value: dict[str, Any], served_as: str) -> str:
     written = value.get("mediaType")
     if written is not None and not isinstance(written, str):
         raise InvalidManifestError("the manifest's mediaType is not a string")
+    written = plain_type(written or "")
     if written in known and served_as in known and written != served_as:
         raise InvalidManifestError(f"the manifest says it is {written}, but came as {served_as}")
     if (written or served_as).startswith(_SCHEMA_1) or value.get("schemaVersion") == 1:
@@ -197,7 +213,7 @@ def _check_types(manifest: Manifest) -> None:
             "this is an artifact, not an image"
         )
     for number, layer in enumerate(manifest.layers, 1):
-        if layer.media_type not in LAYER_TYPES:
+        if layer_compression(layer.media_type) is None:
             raise UnknownMediaTypeError(
                 f"layer {number} has the media type {layer.media_type[:200]!r}"
             )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Generator
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -124,10 +125,7 @@ class RegistrySource:
     def _resolve_at(self, endpoint: Endpoint) -> ResolvedImage:
         top = self._get_top(endpoint, "")
         assert top is not None
-
-        def read(document: Descriptor, limit: int) -> bytes:
-            return self._read_document(endpoint, document, limit)
-
+        read = partial(self._read_document, endpoint)
         return resolve_image(top, self._settings.platform, read)
 
     def _poll_at(
@@ -143,7 +141,8 @@ class RegistrySource:
         if top is None:
             assert here is not None
             return here.digest, here
-        digest = chosen_digest(top, self._settings.platform)
+        read = partial(self._read_document, endpoint)
+        digest = chosen_digest(top, self._settings.platform, read)
         return digest, top.seen(digest, self._settings.platform)
 
     def _is_unchanged(self, endpoint: Endpoint, cached: CachedCheck) -> bool:

@@ -10,13 +10,16 @@ frames, which zstd:chunked layers use).
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
+from itertools import chain
 from typing import Any, Final, Protocol
 
 from bootd.model.errors import InvalidLayerError, UnknownMediaTypeError
-from bootd.model.image import LAYER_TYPES, Compression
+from bootd.model.image import Compression, layer_compression
+from bootd.store.tar_header import BLOCK, ZERO_BLOCK, is_header
 
 STEP: Final = 256 << 10
 UNPACKED_LIMIT: Final = 64 << 30
@@ -30,9 +33,20 @@ _FREE_PARTS: Final = 10_000
 _PART_BYTES: Final = 256
 """Beyond the first `_FREE_PARTS`, so much has to come of each member or frame on the average, since
 each costs work. Layers with a frame for each file have a header of 512 bytes to each two frames."""
+_GZIP: Final = b"\x1f\x8b"
+_ZSTD: Final = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18", re.DOTALL)
+"""A frame or a skippable one (RFC 8878, section 3.1)."""
+_OTHERS: Final = {
+    b"\xfd7zXZ\0": "xz",
+    b"BZh91AY&SY": "bzip2",
+    b"\x04\x22\x4d\x18": "lz4",
+}
+"""What other compressed files begin with, and what tools that write layers never leave."""
 _INPUT_STEP: Final = 64 << 10
 _ZSTD_WINDOW_LOG: Final = 27
 """128 MiB: what the zstd tool itself accepts unasked."""
+_TOO_LARGE: Final = "too much memory"
+"""The library's word for a larger window (ZSTD_error_frameParameter_windowTooLarge)."""
 _ZSTD_MODULES: Final = ("compression.zstd", "backports.zstd", "zstandard")
 _ZSTANDARD_STEP: Final = 1 << 10
 """Input per step of a decompressor that cannot bound its output: at most 32 MiB come of it."""
@@ -62,20 +76,55 @@ def unpack(
 ) -> Iterator[bytes]:
     """Yield the tar stream of a layer, in pieces; all of `chunks` is consumed.
 
+    What the blob begins with says how it is packed, whatever the media type does: that is wrong in
+    images that were copied or converted, and nothing is risked, since blob and tar stream have the
+    digests that were promised or are refused.
+
     Raises:
-        UnknownMediaTypeError: the media type is unknown, or nothing here can read it.
+        UnknownMediaTypeError: the media type is unknown, or nothing here can read the blob.
         InvalidLayerError: the stream is damaged, or longer than `limit` bytes.
     """
-    if media_type not in LAYER_TYPES:
+    said = layer_compression(media_type)
+    if said is None:
         raise UnknownMediaTypeError(f"a layer has the unknown media type {media_type[:200]!r}")
-    compression = LAYER_TYPES[media_type]
-    pieces = joined(chunks) if compression is Compression.NONE else frames(chunks, compression)
+    source = iter(chunks)
+    begin = _beginning(source)
+    whole = chain([begin] if begin else [], source)
+    compression = _compression_of(begin, said)
+    pieces = joined(whole) if compression is Compression.NONE else frames(whole, compression)
     left = limit
     for piece in pieces:
         left -= len(piece)
         if left < 0:
             raise InvalidLayerError(f"a layer unpacks to more than {limit} bytes")
         yield piece
+
+
+def _beginning(source: Iterator[bytes]) -> bytes:
+    """Return the first bytes of a stream: a block of them, or more, or all there are."""
+    begin = b""
+    for chunk in source:
+        begin += chunk
+        if len(begin) >= BLOCK:
+            break
+    return begin
+
+
+def _compression_of(begin: bytes, said: Compression) -> Compression:
+    """Return how a blob is packed that begins so; what is neither follows its media type."""
+    if begin.startswith(_GZIP):
+        return Compression.GZIP
+    if _ZSTD.match(begin):
+        return Compression.ZSTD
+    for magic, name in _OTHERS.items():
+        if begin.startswith(magic):
+            raise UnknownMediaTypeError(
+                f"a layer is compressed with {name}; images have gzip, zstd or nothing",
+                hint="Push the image anew with a current tool: skopeo copy, podman push.",
+            )
+    block = begin[:BLOCK]
+    is_tar = block == ZERO_BLOCK or (len(block) == BLOCK and is_header(block))
+    return Compression.NONE if is_tar else said
 
 
 def frames(chunks: Iterable[bytes], compression: Compression) -> Iterator[bytes]:
@@ -146,6 +195,12 @@ def inflate(
                             f"parts of at least {_PART_BYTES} bytes on the average are read"
                         )
     except damage as error:
+        if _TOO_LARGE in str(error):
+            raise InvalidLayerError(
+                f"a {kind} layer wants {1 << _ZSTD_WINDOW_LOG} bytes and more of memory to be "
+                f"unpacked: its window is larger than that",
+                hint="Compress it with a window of 128 MiB or less, as zstd does without --long.",
+            ) from error
         raise InvalidLayerError(f"a {kind} layer is damaged: {error}") from error
     if part is not None or not seen:
         raise InvalidLayerError(f"a {kind} layer ends in the middle")

@@ -15,7 +15,7 @@ from typing import Final
 
 from bootd.durable import storage_errors
 from bootd.model.errors import NoSpaceError
-from bootd.model.image import LAYER_TYPES, Compression, Descriptor
+from bootd.model.image import Compression, Descriptor
 
 _UNPACKED_RATIO: Final = {Compression.NONE: 1, Compression.GZIP: 3, Compression.ZSTD: 4}
 """Unpacked bytes for one of the blob; Debian images have 2.6 with gzip, 3.0 with zstd."""
@@ -38,7 +38,7 @@ def needed_space(layers: Iterable[Descriptor]) -> Space:
     """Return the room that importing these layers and composing an image of them takes."""
     size, inodes = _RESERVE, _RESERVED_INODES
     for layer in layers:
-        unpacked = layer.size * _UNPACKED_RATIO[LAYER_TYPES[layer.media_type]]
+        unpacked = layer.size * _UNPACKED_RATIO[layer.compression]
         files = unpacked // _BYTES_PER_FILE
         size += layer.size + unpacked + files * _EROFS_BYTES_PER_FILE
         inodes += files

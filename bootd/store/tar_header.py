@@ -118,9 +118,10 @@ def parse_header(block: bytes) -> TarEntry:
         InvalidLayerError: checksum or a number is wrong, or the type is unknown.
     """
     (
-        name, mode, uid, gid, size, mtime, checksum, kind, link, magic, major, minor, prefix,
+        name, mode, uid, gid, size, mtime, _, kind, link, magic, major, minor, prefix,
     ) = _HEADER.unpack(block)  # fmt: skip
-    _check_sum(block, checksum)
+    if not is_header(block):
+        raise InvalidLayerError("a layer's tar stream has a damaged header: its checksum is wrong")
     name = name.partition(b"\0")[0]
     if magic[:6] == _MAGIC_POSIX and prefix[0]:
         name = prefix.partition(b"\0")[0] + b"/" + name
@@ -154,6 +155,17 @@ def parse_header(block: bytes) -> TarEntry:
         )
     except InvalidLayerError as error:
         raise of_entry(name, error) from error
+
+
+def is_header(block: bytes) -> bool:
+    """Return whether a block has the checksum of a header."""
+    checksum = block[_CHECKSUM]
+    try:
+        promised = parse_number(checksum)
+    except InvalidLayerError:
+        return False
+    total = _sum(block) - sum(checksum) + 8 * 0x20
+    return promised == total or promised == _signed_total(block, checksum)
 
 
 @lru_cache(_NUMBER_CACHE)
@@ -277,17 +289,6 @@ def bounded(value: int, limit: int, what: str, name: bytes) -> int:
     if not 0 <= value <= limit:
         raise InvalidLayerError(f"entry {shown(name)} has the impossible {what} {value}")
     return value
-
-
-def _check_sum(block: bytes, checksum: bytes) -> None:
-    try:
-        promised = parse_number(checksum)
-    except InvalidLayerError:
-        promised = -1
-    if promised != _sum(block) - sum(checksum) + 8 * 0x20 and promised != _signed_total(
-        block, checksum
-    ):
-        raise InvalidLayerError("a layer's tar stream has a damaged header: its checksum is wrong")
 
 
 def _sum(block: bytes) -> int:

@@ -1,8 +1,10 @@
 """Compressed layers: every kind, cut in every way, damaged in every way, and bombs."""
 
+import bz2
 import contextlib
 import gzip
 import importlib
+import lzma
 import struct
 import zlib
 
@@ -10,6 +12,7 @@ import pytest
 import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.tar_blocks import END, member
 
 from bootd.model.errors import InvalidLayerError, UnknownMediaTypeError
 from bootd.store.decompress import LEAST_PIECE, STEP, ZlibMember, inflate, unpack, zstd_part
@@ -74,6 +77,56 @@ def test_unknown_media_types_are_refused(media_type):
 
 def test_a_plain_layer_passes_through():
     assert b"".join(unpack(cut(TEXT, 1000), OCI)) == TEXT
+
+
+TAR = member(b"usr/file", b"x" * 100_000) + END
+PACKED = {"none": bytes, "gzip": gzip.compress, "zstd": zstd_compress}
+
+
+@pytest.mark.parametrize("said", ["", "+gzip", "+zstd", ".gzip", "+gzip; charset=utf-8"])
+@pytest.mark.parametrize("packed", PACKED)
+@pytest.mark.parametrize("size", [1, 300, 1 << 30])
+def test_the_bytes_tell_how_a_layer_is_packed(said, packed, size):
+    assert b"".join(unpack(cut(PACKED[packed](TAR), size), OCI + said)) == TAR
+
+
+@pytest.mark.parametrize("said", ["", "+gzip", "+zstd"])
+def test_an_empty_archive_is_known(said):
+    assert b"".join(unpack([END], OCI + said)) == END
+
+
+def test_skippable_frames_are_known():
+    assert b"".join(unpack([SKIPPABLE + zstd_compress(TAR)], OCI + "+gzip")) == TAR
+
+
+@pytest.mark.parametrize("said", ["", "+gzip", "+zstd"])
+@pytest.mark.parametrize(
+    ("blob", "name"),
+    [
+        (lzma.compress(TAR), "xz"),
+        (bz2.compress(TAR), "bzip2"),
+        (b"\x04\x22\x4d\x18" + bytes(100), "lz4"),
+    ],
+    ids=["xz", "bzip2", "lz4"],
+)
+def test_other_compressions_are_called_by_their_name(said, blob, name):
+    with pytest.raises(UnknownMediaTypeError, match=f"compressed with {name}"):
+        list(unpack(cut(blob, 5), OCI + said))
+
+
+def test_a_tar_whose_first_name_looks_compressed_is_a_tar():
+    stream = member(b"BZhell", b"x") + END
+    assert b"".join(unpack([stream], OCI)) == stream
+
+
+@each_zstd_reader
+def test_a_window_that_is_too_large_is_told_as_that(read, compress):
+    # A frame header with a window of 256 MiB (RFC 8878, section 3.1.1.1.2) and a raw block.
+    frame = struct.pack("<IBB", 0xFD2FB528, 0, (28 - 10) << 3) + b"\x01\x00\x00"
+    with pytest.raises(InvalidLayerError, match="window is larger") as caught:
+        list(read([frame]))
+    assert "128 MiB" in caught.value.hint
+    assert compress
 
 
 @each_reader

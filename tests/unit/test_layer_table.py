@@ -75,8 +75,14 @@ def test_layers_without_a_table():
     for layer in (descriptor(GZIP), descriptor(ZSTD), descriptor(ZSTD, other="1:2:3:1")):
         assert not has_table(layer)
         assert find_table(layer) is None
-    # Annotations of another compression mean nothing.
+    # What writes zstd:chunked layers may write this one, too.
     assert find_table(descriptor(ZSTD, **{TOC: DIGEST})) is None
+
+
+@pytest.mark.parametrize("media_type", [GZIP, ZSTD.removesuffix("+zstd"), f"{ZSTD}; charset=utf-8"])
+def test_a_media_type_that_is_wrong_hides_no_table(media_type):
+    layer = chunked("900:50:400:1").model_copy(update={"media_type": media_type})
+    assert find_table(layer) == ZstdChunked(Digest(DIGEST), Span(900, 950), None)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from support.images import (
     tar_layer,
 )
 
+from bootd.model.digest import Digest
 from bootd.model.errors import (
     ContentError,
     InvalidManifestError,
@@ -40,7 +41,7 @@ from bootd.registry.manifest import (
     parse_config,
     parse_manifest,
 )
-from bootd.registry.resolve import Top, resolve_image
+from bootd.registry.resolve import Top, chosen_digest, resolve_image
 
 LAYER = tar_layer({"a": b"b"})
 IMAGE = build_image([LAYER, LAYER], compression=["gzip", "zstd"], architecture="amd64")
@@ -158,6 +159,67 @@ def test_wrong_layers(changes: dict[str, Any], error: type[ContentError]) -> Non
         parse_manifest(manifest_with(layers=[{**IMAGE.layers[0], **changes}]), OCI_MANIFEST)
 
 
+OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
+DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
+
+
+@pytest.mark.parametrize(
+    ("media_type", "compression"),
+    [
+        (OCI_LAYER, Compression.NONE),
+        (f"{OCI_LAYER}+gzip; charset=utf-8", Compression.GZIP),
+        (f"{OCI_LAYER}+zstd;x=y ; z", Compression.ZSTD),
+        (f"{OCI_LAYER}.gzip", Compression.GZIP),
+        (f"{OCI_LAYER.upper()}+GZIP", Compression.GZIP),
+        ("application/vnd.oci.image.layer.nondistributable.v1.tar+zstd", Compression.ZSTD),
+        (DOCKER_LAYER, Compression.NONE),
+        (f"{DOCKER_LAYER}.gzip", Compression.GZIP),
+        (f"{DOCKER_LAYER}+gzip", Compression.GZIP),
+        (f"{DOCKER_LAYER}.zstd", Compression.ZSTD),
+        ("application/vnd.docker.image.rootfs.foreign.diff.tar", Compression.NONE),
+        ("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", Compression.GZIP),
+    ],
+)
+def test_spellings_of_layer_types(media_type: str, compression: Compression) -> None:
+    changed = [{**IMAGE.layers[0], "mediaType": media_type}]
+    found = parse_manifest(manifest_with(layers=changed), OCI_MANIFEST)
+    assert isinstance(found, Manifest)
+    assert [layer.compression for layer in found.layers] == [compression]
+
+
+def test_media_types_of_documents_may_have_parameters() -> None:
+    typed = json.loads(IMAGE.manifest)
+    typed["mediaType"] += "; charset=utf-8"
+    typed["config"]["mediaType"] = typed["config"]["mediaType"].upper() + ";v=1"
+    assert isinstance(parse_manifest(encode(typed), OCI_MANIFEST), Manifest)
+    image = build_index([(IMAGE, AMD64)])
+    listed = json.loads(image.manifest)
+    listed["manifests"][0]["mediaType"] += "; charset=utf-8"
+    assert resolve(BuiltImage(encode(listed), OCI_INDEX, image.blobs)).digest == IMAGE.digest
+
+
+def test_what_go_writes_for_nothing() -> None:
+    found = parse_manifest(manifest_with(annotations={"a": None, "b": "c"}), OCI_MANIFEST)
+    assert isinstance(found, Manifest)
+    assert found.annotations == {"b": "c"}
+    config = parse_config(config_with(variant=None, config={"Labels": {"a": None}}), parsed())
+    assert (config.variant, config.labels) == ("", {})
+    image = build_index([(IMAGE, {**AMD64, "variant": None})])  # type: ignore[dict-item]
+    assert resolve(image).digest == IMAGE.digest
+
+
+def test_labels_that_nobody_uses_may_be_many_and_large() -> None:
+    labels = {f"k{number}" * 1_000: "v" for number in range(200)} | {"x": "y" * 1_500_000}
+    labels |= {str(number): "" for number in range(1_500)}
+    assert parse_config(config_with(config={"Labels": labels}), parsed()).labels == labels
+
+
+def test_a_long_version_is_cut() -> None:
+    version = {"org.opencontainers.image.version": "v" * 5_000}
+    found = resolve(build_image([LAYER], architecture="amd64", labels=version)).version
+    assert found == "v" * 255 + "…"
+
+
 def test_artifact_is_no_image() -> None:
     config = {**json.loads(IMAGE.manifest)["config"], "mediaType": "application/vnd.oci.empty.v1"}
     with pytest.raises(UnknownMediaTypeError, match="artifact"):
@@ -237,6 +299,13 @@ def entries(*platforms: str | None) -> list[Descriptor]:
         ("linux/arm/v7", ["linux/arm"], 0),
         ("linux/riscv64", ["linux/riscv64"], 0),
         ("linux/strange/x", ["linux/strange", "linux/strange/x"], 1),
+        ("linux/amd64/v4", ["linux/amd64", "linux/amd64/v1", "linux/amd64/v3"], 2),
+        ("linux/amd64/v2", ["linux/amd64/v1", "linux/amd64"], 1),
+        ("linux/amd64/v3", ["linux/amd64/v8", "linux/amd64"], 1),
+        ("linux/arm64/v9", ["linux/arm64", "linux/arm64/v9"], 1),
+        ("linux/arm/v8", ["linux/arm/v6", "linux/arm/v7", "linux/arm/v9"], 1),
+        ("linux/ppc64le", ["linux/ppc64le/power9", "linux/ppc64le/power8"], 1),
+        ("linux/ppc64le/power10", ["linux/ppc64le", "linux/ppc64le/power9"], 1),
         ("linux/amd64", [None], 0),
         ("linux/amd64", ["linux/arm64", None], 1),
     ],
@@ -252,6 +321,9 @@ def test_platform_choice(wanted: str, offered: list[str | None], chosen: int) ->
         ("linux/amd64", []),
         ("linux/amd64", ["linux/arm64", "windows/amd64"]),
         ("linux/amd64", ["linux/amd64/v3"]),
+        ("linux/amd64/v2", ["linux/amd64/v8"]),
+        ("linux/arm64", ["linux/arm64/v9"]),
+        ("linux/ppc64le/power9", ["linux/ppc64le/power10"]),
         ("linux/arm/v6", ["linux/arm/v7"]),
         ("linux/amd64", [None, None]),
     ],
@@ -267,6 +339,34 @@ def test_config_of_another_platform() -> None:
     config = parse_config(config_with(architecture="s390x"), parsed())
     with pytest.raises(NoMatchingPlatformError, match="linux/s390x"):
         check_platform(config, platform("linux/amd64"))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "variant", "is_taken"),
+    [
+        ("linux/amd64/v3", "v2", True),
+        ("linux/amd64/v3", "v3", True),
+        ("linux/amd64/v2", "v3", False),
+        ("linux/amd64", "v2", False),
+        ("linux/amd64", "v8", True),
+        ("linux/amd64", None, True),
+        ("linux/amd64", "", True),
+        ("linux/arm64", "v8", True),
+        ("linux/arm64", "v9", False),
+        ("linux/arm/v7", "v8", False),
+        ("linux/ppc64le/power9", "power9", True),
+        ("linux/ppc64le", "power10", False),
+        ("linux/riscv64", "rva22u64", True),
+    ],
+)
+def test_variant_of_a_plain_image(wanted: str, variant: str | None, *, is_taken: bool) -> None:
+    architecture = wanted.split("/")[1]
+    config = parse_config(config_with(architecture=architecture, variant=variant), parsed())
+    if is_taken:
+        check_platform(config, platform(wanted))
+        return
+    with pytest.raises(NoMatchingPlatformError, match=f"{architecture}/{variant}"):
+        check_platform(config, platform(wanted))
 
 
 def resolve(image: BuiltImage, wanted: str = "linux/amd64") -> ResolvedImage:
@@ -293,11 +393,54 @@ def test_layer_that_stands_twice_is_fetched_once() -> None:
     assert found.compressed_size == image.layers[0]["size"]
 
 
+AMD64 = {"os": "linux", "architecture": "amd64"}
+OTHER = build_image([LAYER], architecture="amd64", variant="v2")
+
+
 def test_index_within_an_index() -> None:
-    inner = build_index([(IMAGE, {"os": "linux", "architecture": "amd64"})])
-    outer = build_index([(inner, {"os": "linux", "architecture": "amd64"})])
-    with pytest.raises(NoMatchingPlatformError):
-        resolve(outer)
+    foreign = build_index([(IMAGE, {"os": "linux", "architecture": "s390x"})])
+    unnamed = build_index([(OTHER, None)])
+    for outer, wanted, chosen in (
+        ([(build_index([(IMAGE, AMD64)]), AMD64)], "linux/amd64", IMAGE),
+        ([(build_index([(IMAGE, AMD64)]), None)], "linux/amd64", IMAGE),
+        ([(foreign, None), (build_index([(IMAGE, AMD64)]), None)], "linux/amd64", IMAGE),
+        ([(unnamed, {**AMD64, "variant": "v2"}), (IMAGE, AMD64)], "linux/amd64/v2", OTHER),
+        ([(unnamed, {**AMD64, "variant": "v2"}), (IMAGE, AMD64)], "linux/amd64", IMAGE),
+        ([(IMAGE, AMD64), (unnamed, {**AMD64, "variant": "v2"})], "linux/amd64/v2", OTHER),
+    ):
+        assert resolve(build_index(outer), wanted).digest == chosen.digest
+
+
+def test_index_of_another_platform_is_not_read() -> None:
+    missing = build_index([(IMAGE, AMD64)])
+    outer = build_index([(missing, {"os": "unknown", "architecture": "unknown"}), (IMAGE, AMD64)])
+    del outer.blobs[missing.digest]
+    assert resolve(outer).digest == IMAGE.digest
+
+
+def nested(depth: int) -> BuiltImage:
+    return build_index([(IMAGE if not depth else nested(depth - 1), AMD64)])
+
+
+def test_indexes_within_an_index_have_a_bound() -> None:
+    assert resolve(nested(4)).digest == IMAGE.digest
+    with pytest.raises(InvalidManifestError, match="more than 4 deep"):
+        resolve(nested(5))
+    several = [build_index([(IMAGE, AMD64)], docker=True) for _ in range(17)]
+    assert resolve(build_index([(one, None) for one in several[:16]])).digest == IMAGE.digest
+    with pytest.raises(InvalidManifestError, match="more than 16 indexes"):
+        resolve(build_index([(one, None) for one in several]))
+
+
+def test_a_poll_finds_the_same_in_an_index_within_an_index() -> None:
+    outer = nested(2)
+    top = Descriptor(media_type=outer.media_type, digest=Digest(outer.digest), size=1)
+    found = chosen_digest(
+        Top("x", top, outer.manifest),
+        platform("linux/amd64"),
+        lambda one, _: outer.blobs[one.digest],
+    )
+    assert found == IMAGE.digest
 
 
 def test_manifest_that_is_an_index() -> None:

@@ -147,6 +147,16 @@ def test_of_the_same_content_nothing_but_the_table_is_asked_for(kind, store):
     assert len(store.spans) == (2 if kind == "eStargz" else 1)
 
 
+@pytest.mark.parametrize("said", ["gzip", "zstd; charset=utf-8"])
+def test_what_a_layer_is_called_does_not_matter(said, store, fresh):
+    layer = zstd_chunked(NEW)
+    called = PackedLayer(layer.tar, layer.blob, said, layer.annotations)
+    assert store.parts(called) is not None
+    fresh.whole(called)
+    assert store.lines(layer) == fresh.lines(layer)
+    assert store.asked < 0.25 * len(layer.blob)
+
+
 def test_a_layer_that_came_in_parts_helps_the_next(store):
     assert store.parts(zstd_chunked(NEW)) is not None
     store.sysroot.disk.remove_file(store.sysroot.contents / digest(OLD))

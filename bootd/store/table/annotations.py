@@ -8,7 +8,7 @@ from typing import Final
 
 from bootd.model.digest import Digest
 from bootd.model.errors import InvalidDigestError, InvalidLayerError
-from bootd.model.image import LAYER_TYPES, Compression, Descriptor
+from bootd.model.image import Compression, Descriptor, layer_compression
 
 TABLE_LIMIT: Final = 32 << 20
 """Most bytes of a table, or of tar-split data, as they are stored."""
@@ -75,17 +75,18 @@ def has_table(layer: Descriptor) -> bool:
 def find_table(layer: Descriptor) -> ZstdChunked | Estargz | None:
     """Return what the annotations say about the layer's table, None where they tell of none.
 
+    Whether the blob is packed as the table says, its bytes tell; the media type may be wrong.
+
     Raises:
         InvalidLayerError: they cannot be used.
     """
     notes = layer.annotations
-    compression = LAYER_TYPES.get(layer.media_type)
     try:
-        if compression is Compression.ZSTD:
-            for prefix in _PREFIXES:
-                if prefix + _POSITION in notes:
-                    return _zstd_chunked(layer, prefix)
-        elif compression is Compression.GZIP and _ESTARGZ in notes:
+        for prefix in _PREFIXES:
+            if prefix + _POSITION in notes:
+                return _zstd_chunked(layer, prefix)
+        # What writes zstd:chunked layers writes this annotation beside its own.
+        if _ESTARGZ in notes and layer_compression(layer.media_type) is not Compression.ZSTD:
             return Estargz(Digest(notes[_ESTARGZ]))
     except InvalidDigestError as error:
         raise InvalidLayerError(f"the digest of a layer's table is none: {error}") from error
