@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bootd import __version__
 from bootd.model.image import Platform
+from bootd.registry.processor import host_platform
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class RegistrySettings:
     """
 
     root: Path = Path("/")
-    platform: Platform = field(default_factory=Platform.of_host)
+    platform: Platform = field(default_factory=host_platform)
     user_agent: str = f"bootd/{__version__}"
     connect_seconds: float = 15.0
     stall_seconds: float = 30.0
