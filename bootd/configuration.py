@@ -23,6 +23,7 @@ from pydantic import BaseModel, ValidationError
 
 from bootd.model.config import Configuration
 from bootd.model.errors import InvalidConfigurationError
+from bootd.model.userinfo import without_userinfo
 
 TREES: Final = ("usr/lib", "run", "etc")
 """From the weakest to the strongest."""
@@ -172,8 +173,13 @@ def _validate(values: dict[str, Any], origins: dict[str, str]) -> Configuration:
                 break
             key, found = f"{key}.{part}".lstrip("."), found[part]
         raise InvalidConfigurationError(
-            f"{origins[key]}: {key} = {repr(found)[:_SHOWN]}: {first['msg']}"
-        ) from error
+            f"{origins[key]}: {key}{_shown_value(found)}: {first['msg']}"
+        ) from None
+
+
+def _shown_value(value: Any) -> str:
+    # What concerns a whole table is no single value's fault.
+    return "" if isinstance(value, dict) else f" = {without_userinfo(repr(value))[:_SHOWN]}"
 
 
 def _unknown_key(model: type[BaseModel], shown: str, table: str, key: str) -> str:

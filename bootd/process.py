@@ -33,6 +33,7 @@ def run(
     timeout: float = DEFAULT_TIMEOUT,
     expected: Sequence[int] = (0,),
     descriptors: Sequence[int] = (),
+    environment: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a program to its end and return its output.
 
@@ -42,6 +43,7 @@ def run(
         timeout: seconds after which it is killed.
         expected: exit statuses that are not failures.
         descriptors: open files that it gets under their numbers, as ``/proc/self/fd/N``.
+        environment: what it gets besides this process's own; never logged.
 
     Raises:
         ProcessFailedError: it could not be started, ran too long or ended otherwise.
@@ -56,7 +58,7 @@ def run(
             timeout=timeout,
             check=False,
             pass_fds=descriptors,
-            env={**os.environ, "LC_ALL": "C.UTF-8"},
+            env={**os.environ, **(environment or {}), "LC_ALL": "C.UTF-8"},
         )
     except FileNotFoundError as error:
         raise ProcessFailedError(

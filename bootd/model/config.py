@@ -8,17 +8,30 @@ from __future__ import annotations
 import os
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    Strict,
+    StringConstraints,
+    model_validator,
+)
 
 from bootd.model.etc_derived import Pattern
 from bootd.model.etc_policy import MAX_PATTERNS, EtcRules
+from bootd.model.proxy import checked_proxy
+from bootd.model.userinfo import has_userinfo
 
 _MAX_TEXT: Final = 4_096
 _MAX_ARGUMENTS: Final = 1_000
 _MAX_PARTITIONS: Final = 8
 _MOST_DEFAULT_LAYERS: Final = 4
+_MAX_HOSTS: Final = 1_000
+_MAX_HOST: Final = 300
+_HOUR: Final = 3_600
 
 
 class Automatic(StrEnum):
@@ -77,12 +90,66 @@ class EtcSettings(EtcRules):
     machine's own."""
 
 
+def _without_userinfo(reference: str) -> str:
+    if has_userinfo(reference):
+        raise ValueError("it holds a user name; credentials belong into /etc/ostree/auth.json")
+    return reference
+
+
+def _proxy(text: str) -> str:
+    return checked_proxy(text) if text else text
+
+
+_File = Annotated[Path, Strict(strict=False), AfterValidator(_absolute)]
+
+
+class RegistriesSettings(BaseModel):
+    """The table ``registries``. Times are in seconds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
+
+    proxy: Annotated[str, AfterValidator(_proxy)] | None = Field(
+        default=None, max_length=_MAX_TEXT, repr=False
+    )
+    """The URL of the proxy through which registries are asked; empty: none, whatever the
+    environment says; None: the environment's."""
+    no_proxy: list[Annotated[str, StringConstraints(min_length=1, max_length=_MAX_HOST)]] | None = (
+        Field(default=None, max_length=_MAX_HOSTS)
+    )
+    """Hosts that are asked without it: names, with all below them, addresses and CIDR blocks;
+    None: the environment's."""
+    ca_file: _File | None = None
+    """A file of certificate authorities that count besides the system's."""
+    client_certificate: _File | None = None
+    """A certificate for servers that want one from their clients."""
+    client_key: _File | None = None
+    """Its key; None: it is in the same file."""
+    connect_seconds: int = Field(default=15, ge=1, le=600)
+    """How long a connection may take to be made, whatever number of addresses a host has."""
+    first_byte_seconds: int = Field(default=300, ge=1, le=_HOUR)
+    """How long a server may take to begin its answer; caches fetch a whole layer meanwhile."""
+    stall_seconds: int = Field(default=60, ge=1, le=_HOUR)
+    """How long a server may be silent in the middle of an answer."""
+    total_seconds: int = Field(default=24 * _HOUR, ge=60, le=7 * 24 * _HOUR)
+    """How long a layer may be waited for in all; what came is kept for the next run."""
+    attempts: int = Field(default=5, ge=1, le=20)
+    """How many failures in a row, without progress between them, are one too many."""
+
+    @model_validator(mode="after")
+    def _key_goes_with_a_certificate(self) -> Self:
+        if self.client_key is not None and self.client_certificate is None:
+            raise ValueError("client_key is of no use without client_certificate")
+        return self
+
+
 class Configuration(BaseModel):
     """The resolved settings; a value that is not exactly of its type is refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
-    image: str | None = Field(default=None, min_length=1, max_length=_MAX_TEXT)
+    image: Annotated[str, AfterValidator(_without_userinfo)] | None = Field(
+        default=None, min_length=1, max_length=_MAX_TEXT
+    )
     """The reference this machine follows, until ``bootctl-py switch`` says otherwise; None: the
     one that the booted deployment came from."""
     automatic: Automatic = Field(default=Automatic.STAGE, strict=False)
@@ -119,5 +186,7 @@ class Configuration(BaseModel):
     trust_layer_tables: bool = False
     """Whether the table of contents of a layer may vouch for it where its tar stream cannot be
     rebuilt, so that of such layers too only what changed is fetched."""
+    registries: RegistriesSettings = Field(default_factory=RegistriesSettings)
+    """How registries are reached."""
     etc: EtcSettings = Field(default_factory=EtcSettings)
     """How ``/etc`` is merged, and how long copies of it are kept."""

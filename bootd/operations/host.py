@@ -20,6 +20,8 @@ PHYSICAL_ROOT: Final = Path("/sysroot")
 RUN: Final = Path("/run/bootd")
 COMMAND_LINE: Final = Path("/proc/cmdline")
 BOOT: Final = Path("/boot")
+UNREACHABLE: Final = "unreachable.json"
+"""The notes of hosts that could not be reached, in the folder of `Sysroot.run`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +74,12 @@ def open_host(directory: Path | None) -> Host:
         if directory is None
         else Sysroot.at(directory)
     )
-    partial_limit = configuration.keep_partial_mib << 20
-    settings = RegistrySettings(root=root, partial_limit=partial_limit)
+    settings = RegistrySettings.of(
+        configuration.registries,
+        root=root,
+        partial_limit=configuration.keep_partial_mib << 20,
+        unreachable=sysroot.run / UNREACHABLE,
+    )
     return Host(sysroot, configuration, settings)
 
 

@@ -10,6 +10,9 @@ Search order; the first file that knows the repository wins:
 
 Within a file a helper for the registry comes first, then the longest matching key, then the helper
 for all registries.
+
+``credential-helpers`` of registries.conf says which helpers are asked besides, and in which order:
+``containers-auth.json`` in that list stands for all of the files.
 """
 
 from __future__ import annotations
@@ -18,22 +21,21 @@ import base64
 import binascii
 import json
 import logging
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from bootd import process
-from bootd.model.errors import InvalidConfigurationError, ProcessFailedError
+from bootd.model.errors import BootdError, InvalidConfigurationError, ProcessFailedError
+from bootd.registry.credential_helper import PROGRAM_PREFIX, ask_helper
+from bootd.registry.registries_conf import AUTH_FILES, NamedHelper, load_registries
 
 _log = logging.getLogger(__name__)
 
 _MAX_FILE: Final = 1 << 20
-_HELPER_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
-_IDENTITY_USER: Final = "<token>"
+_NOTHING: Final[Mapping[str, str]] = {}
 _DOCKER_HUB: Final = "docker.io"
 _DOCKER_HUB_KEYS: Final = ("index.docker.io", "registry-1.docker.io")
 _DOCKER_HUB_SERVER: Final = "https://index.docker.io/v1/"
@@ -96,40 +98,100 @@ def auth_files(root: Path, environment: Mapping[str, str]) -> list[Path]:
     return [root / place.lstrip("/") for place in places]
 
 
-def find_credentials(repository: str, files: list[Path]) -> Credentials | None:
+def credentials_for(
+    repository: str, root: Path, environment: Mapping[str, str], more: Mapping[str, str] = _NOTHING
+) -> Credentials | None:
+    """Return the credentials for a repository by the files and settings below a root, or None.
+
+    Args:
+        repository: registry and path, e.g. ``quay.io/team/os``.
+        root: see `auth_files`.
+        environment: this process's.
+        more: what helpers get besides it.
+
+    Raises:
+        InvalidConfigurationError: a file cannot be read, or an entry in it be used.
+        ProcessFailedError: a helper failed.
+    """
+    files = auth_files(root, environment)
+    return find_credentials(repository, files, load_registries(root).credential_helpers, more)
+
+
+def find_credentials(
+    repository: str,
+    files: list[Path],
+    helpers: Sequence[NamedHelper] = (NamedHelper(AUTH_FILES, ""),),
+    environment: Mapping[str, str] = _NOTHING,
+) -> Credentials | None:
     """Return the credentials for a repository, or None.
+
+    One of several helpers that fails keeps nobody from asking the others; its error is raised
+    where none of them has credentials.
 
     Args:
         repository: registry and path, e.g. ``quay.io/team/os``.
         files: the places, first choice first; missing ones are passed over.
+        helpers: who is asked, in order; `AUTH_FILES` stands for the files.
+        environment: what helpers get besides this process's own.
 
     Raises:
         InvalidConfigurationError: a file cannot be read, or an entry in it be used.
         ProcessFailedError: a credential helper failed.
     """
-    for path in files:
-        content = _read(path)
-        if content is None:
+    failures: list[BootdError] = []
+    for helper in helpers:
+        try:
+            if helper.name == AUTH_FILES:
+                found = _find_in_files(repository, files, environment)
+            else:
+                host = repository.partition("/")[0]
+                named_by = f"{helper.file} (credential-helpers)"
+                found = _from_helper(helper.name, host, named_by, environment)
+        except (InvalidConfigurationError, ProcessFailedError) as error:
+            failures.append(error)
             continue
-        found = _find_in(path, content, repository)
         if found is not None:
             _log.debug("credentials for %s from %s", repository, found.origin)
+            return found
+    if failures:
+        raise failures[0]
+    return None
+
+
+def _find_in_files(
+    repository: str, files: list[Path], environment: Mapping[str, str]
+) -> Credentials | None:
+    for path in files:
+        content = _read(path)
+        found = None if content is None else _find_in(path, content, repository, environment)
+        if found is not None:
             return found
     return None
 
 
-def _find_in(path: Path, content: _AuthFile, repository: str) -> Credentials | None:
+def _find_in(
+    path: Path, content: _AuthFile, repository: str, environment: Mapping[str, str]
+) -> Credentials | None:
     host = repository.partition("/")[0]
     for key in _host_keys(host):
         if key in content.cred_helpers:
-            return _ask_helper(path, content.cred_helpers[key], host)
+            named_by = f"{path} (credHelpers, {key})"
+            return _from_helper(content.cred_helpers[key], host, named_by, environment)
     entries = {_normalised(key): entry for key, entry in content.auths.items()}
     for key in _keys(repository):
         if key in entries and (found := _from_entry(path, key, entries[key])):
             return found
     if content.creds_store:
-        return _ask_helper(path, content.creds_store, host)
+        return _from_helper(content.creds_store, host, f"{path} (credsStore)", environment)
     return None
+
+
+def _from_helper(
+    name: str, host: str, named_by: str, environment: Mapping[str, str]
+) -> Credentials | None:
+    server = _DOCKER_HUB_SERVER if host == _DOCKER_HUB else host
+    answer = ask_helper(name, server, named_by, environment)
+    return None if answer is None else Credentials(*answer, f"{PROGRAM_PREFIX}{name}")
 
 
 def _host_keys(host: str) -> tuple[str, ...]:
@@ -168,30 +230,6 @@ def _from_entry(path: Path, key: str, entry: _Entry) -> Credentials | None:
     if entry.username and entry.password:
         return Credentials(entry.username, entry.password, "", origin)
     return None
-
-
-def _ask_helper(path: Path, name: str, host: str) -> Credentials | None:
-    """Ask a helper by Docker's protocol: ``get``, the server on stdin, JSON on stdout."""
-    if not _HELPER_NAME.fullmatch(name):
-        raise InvalidConfigurationError(f"{path}: {name[:100]!r} is not a credential helper's name")
-    program = f"docker-credential-{name}"
-    server = _DOCKER_HUB_SERVER if host == _DOCKER_HUB else host
-    done = process.run([program, "get"], stdin=server.encode(), expected=(0, 1))
-    if done.returncode:
-        said = (done.stdout + done.stderr).decode(errors="replace").strip()
-        if "credentials not found" in said:
-            return None
-        raise ProcessFailedError(f"{program} has no credentials for {host}: {said[:300]}")
-    try:
-        answer: Any = json.loads(done.stdout[:_MAX_FILE])
-        username, secret = answer["Username"], answer["Secret"]
-    except (ValueError, RecursionError, TypeError, KeyError) as error:
-        raise ProcessFailedError(f"{program} gave an answer that cannot be read") from error
-    if not (isinstance(username, str) and isinstance(secret, str)):
-        raise ProcessFailedError(f"{program} gave an answer that cannot be read")
-    if username == _IDENTITY_USER:
-        return Credentials("", "", secret, program)
-    return Credentials(username, secret, "", program)
 
 
 def _read(path: Path) -> _AuthFile | None:

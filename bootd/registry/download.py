@@ -16,12 +16,13 @@ from bootd.model.errors import (
 )
 from bootd.model.image import Descriptor
 from bootd.registry.blob import BlobStream, skip, verified
-from bootd.registry.endpoint import Endpoint, prefer
+from bootd.registry.endpoint import Endpoint
 from bootd.registry.part import PartReader
 from bootd.registry.partial import PartialBlob, PartialFolder
 from bootd.registry.ranges import NO_RANGE, first_byte, strong_etag
 from bootd.registry.retry import RETRIABLE, Backoff, TemporaryFailure
 from bootd.registry.settings import RegistrySettings
+from bootd.registry.turns import Turns
 
 _log = logging.getLogger(__name__)
 
@@ -32,20 +33,20 @@ class RemoteBlob(BlobStream):
     def __init__(
         self,
         blob: Descriptor,
-        endpoints: list[Endpoint],
+        turns: Turns,
         partials: PartialFolder,
         settings: RegistrySettings,
         clock: Clock,
     ) -> None:
         super().__init__(self._checked())
         self._blob = blob
-        self._endpoints = endpoints
+        self._turns = turns
         self._partials = partials
         self._settings = settings
         self._clock = clock
         self._kept: PartialBlob | None = None
         self._forgotten = False
-        self.fresh_start_may_help = len(endpoints) > 1
+        self.fresh_start_may_help = len(turns) > 1
 
     def forget(self) -> None:
         """Drop what is kept of the blob, and ask the endpoint that served it last of all."""
@@ -54,7 +55,7 @@ class RemoteBlob(BlobStream):
         self._forgotten = True
         if self._kept is not None:
             self._kept.discard()
-        self._endpoints.append(self._endpoints.pop(0))
+        self._turns.last_of_all()
 
     def _checked(self) -> Generator[bytes, None, None]:
         self._kept = self._partials.open(self._blob)
@@ -93,7 +94,7 @@ class RemoteBlob(BlobStream):
             yield from self._kept_when_slow(offset, chunks, kept)
 
     def _until_end_of(self, kept: PartialBlob) -> Generator[bytes, None, None]:
-        parts = PartReader(list(self._endpoints), self._settings, self._clock)
+        parts = PartReader(self._turns.copy(), self._clock)
         yield from parts.read(self._blob, 0, kept.start)
         yield from kept.replay()
 
@@ -115,23 +116,16 @@ class RemoteBlob(BlobStream):
             yield chunk
 
     def _from_network(self, offset: int) -> Generator[bytes, None, None]:
-        *others, last = list(self._endpoints)
-        for endpoint in others:
-            prefer(self._endpoints, endpoint)
-            try:
-                for chunk in self._from_endpoint(endpoint, offset):
+        for turn in self._turns:
+            with turn.taken():
+                for chunk in self._from_endpoint(turn.endpoint, offset):
                     offset += len(chunk)
                     yield chunk
-            except TransportError as error:
-                _log.debug("%s did not serve: %s", endpoint.location.name, error)
-            else:
                 return
-        prefer(self._endpoints, last)
-        yield from self._from_endpoint(last, offset)
 
     def _from_endpoint(self, endpoint: Endpoint, offset: int) -> Iterator[bytes]:
         """Yield the blob from an offset on, taking up broken connections again."""
-        backoff = Backoff(self._settings, self._clock)
+        backoff = Backoff(endpoint.settings, self._clock)
         ranges, etag = True, ""
         while offset < self._blob.size:
             try:

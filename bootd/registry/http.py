@@ -3,20 +3,20 @@
 They are this one, `bootd.registry.connections` and `bootd.registry.http_errors`. Invariants: every
 wait and every body has a bound; only bootd's own errors leave; a redirect is followed by hand, at
 most `_MAX_REDIRECTS` times, and never carries Authorization to another scheme, host or port. Bodies
-arrive as they were sent, never decoded, for digests are over those bytes. Proxies come from the
-environment.
+arrive as they were sent, never decoded, for digests are over those bytes. Proxies are those of
+`bootd.registry.proxies`.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from http.cookiejar import DefaultCookiePolicy
 from typing import Final, Self
 from urllib.parse import urljoin, urlsplit
 
 import requests
-import requests.utils
 import urllib3
 
 from bootd.clock import Clock
@@ -29,7 +29,8 @@ from bootd.model.errors import (
 )
 from bootd.registry.connections import bounded_adapter
 from bootd.registry.http_errors import host_of, mapped_errors
-from bootd.registry.settings import RegistrySettings
+from bootd.registry.proxies import proxy_for
+from bootd.registry.settings import RegistrySettings, Waits
 
 _log = logging.getLogger(__name__)
 
@@ -47,10 +48,10 @@ class HttpClient:
         self._settings = settings
         self._clock = clock
         self._session = requests.Session()
-        # The environment's proxies are applied below; .netrc must not replace Authorization.
+        # Proxies are applied below; .netrc must not replace Authorization.
         self._session.trust_env = False
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        adapter = bounded_adapter(settings.root)
+        adapter = bounded_adapter(settings)
         self._session.mount("https://", adapter)
         self._session.mount("http://", adapter)
         self._session.headers.update({"User-Agent": settings.user_agent})
@@ -63,6 +64,7 @@ class HttpClient:
         *,
         insecure: bool = False,
         form: Mapping[str, str] | None = None,
+        waits: Waits | None = None,
     ) -> HttpResponse:
         """Send a request, follow redirects, and return the answer before its body is read.
 
@@ -72,15 +74,19 @@ class HttpClient:
             headers: besides User-Agent and Accept-Encoding.
             insecure: accept any certificate, and redirects to plain HTTP.
             form: fields to send as the body.
+            waits: how long for a connection and an answer; None: as for documents.
 
         Raises:
+            InvalidConfigurationError: a proxy or certificate of the settings cannot be used.
             HostUnknownError, ConnectionFailedError, TimedOutError, TlsFailedError: no answer.
             RedirectLoopError: more redirects than anyone needs.
             ServerFailedError: a redirect that leads nowhere.
         """
         sent = {"Accept-Encoding": "identity", **(headers or {})}
         for _ in range(_MAX_REDIRECTS + 1):
-            response = self._send(method, url, sent, form, insecure=insecure)
+            response = self._send(
+                method, url, sent, form, waits or self._settings.document_waits, insecure=insecure
+            )
             location = response.headers.get("Location")
             if response.status not in _REDIRECTS or not location:
                 return response
@@ -105,23 +111,24 @@ class HttpClient:
         url: str,
         headers: Mapping[str, str],
         form: Mapping[str, str] | None,
+        waits: Waits,
         *,
         insecure: bool,
     ) -> HttpResponse:
         # A query may hold a signature that opens a blob to everyone.
         _log.debug("%s %s", method, url.partition("?")[0])
-        settings = self._settings
         with mapped_errors(url):
+            proxy = proxy_for(url, self._settings, os.environ)
             request = requests.Request(method, url, headers=dict(headers), data=form)
             response = self._session.send(
                 self._session.prepare_request(request),
                 stream=True,
                 allow_redirects=False,
-                timeout=(settings.connect_seconds, settings.stall_seconds),
+                timeout=(waits.connect, waits.first_byte),
                 verify=not insecure,
-                proxies=requests.utils.get_environ_proxies(url),
+                proxies={"http": proxy, "https": proxy} if proxy else {},
             )
-        return HttpResponse(response, url, settings, self._clock)
+        return HttpResponse(response, url, self._settings, self._clock)
 
 
 class HttpResponse:
@@ -209,7 +216,7 @@ class HttpResponse:
     def _pieces(self) -> Iterator[bytes]:
         raw: urllib3.HTTPResponse = self._response.raw
         settings, clock = self._settings, self._clock
-        waited, arrived = 0.0, 0
+        waited, arrived, in_all = 0.0, 0, 0.0
         while True:
             start = clock.monotonic()
             with mapped_errors(self.url, in_body=True):
@@ -217,9 +224,15 @@ class HttpResponse:
             if not data:
                 return
             # Only the time spent waiting counts: whoever consumes the bytes may be slow.
-            waited += clock.monotonic() - start
+            taken = clock.monotonic() - start
+            waited += taken
+            in_all += taken
             arrived += len(data)
             yield data
+            if in_all > settings.total_seconds:
+                raise TimedOutError(
+                    f"{host_of(self.url)} needs more than {settings.total_seconds:g} s"
+                )
             if waited >= settings.rate_window_seconds:
                 if arrived < settings.minimum_rate * waited:
                     raise TimedOutError(

@@ -6,6 +6,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 from urllib.parse import urlsplit
 
 import requests
@@ -19,6 +20,11 @@ from bootd.model.errors import (
     ServerFailedError,
     TimedOutError,
     TlsFailedError,
+)
+
+_NEVER_CONNECTED: Final = (
+    urllib3.exceptions.NewConnectionError,
+    urllib3.exceptions.ConnectTimeoutError,
 )
 
 
@@ -37,6 +43,14 @@ def mapped_errors(url: str, *, in_body: bool = False) -> Iterator[None]:
         yield
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
         raise _mapped(error, host_of(url), in_body=in_body) from error
+
+
+def never_connected(error: BaseException) -> bool:
+    """Return whether no address of the host took a connection; a proxy's host does not count."""
+    causes = _causes(error)
+    return any(isinstance(one, _NEVER_CONNECTED) for one in causes) and not any(
+        isinstance(one, urllib3.exceptions.ProxyError) for one in causes
+    )
 
 
 def _mapped(error: Exception, host: str, *, in_body: bool) -> BootdError:

@@ -2,7 +2,8 @@
 
 Read are ``/etc/containers/registries.conf`` and, after it in the order of their names,
 ``/etc/containers/registries.conf.d/*.conf``; a later table replaces an earlier one with the same
-prefix. Taken from them are the ``[[registry]]`` tables:
+prefix. ``credential-helpers`` says who is asked for credentials, in order; the last file with such
+a list that is not empty counts. Besides it the ``[[registry]]`` tables are taken from them:
 
 * ``prefix``: what they are for: ``host[:port][/path…]`` or ``*.domain``; the longest match wins;
 * ``location``: what stands in place of the prefix; the prefix itself where absent;
@@ -19,6 +20,7 @@ take; they are passed over. A file in the old version 1 format is refused.
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -40,6 +42,10 @@ _MAX_MIRRORS: Final = 100
 _MAIN_FILE: Final = "etc/containers/registries.conf"
 _DROP_IN_FOLDER: Final = "etc/containers/registries.conf.d"
 _DOCKER_HUB: Final = "docker.io"
+_MAX_HELPERS: Final = 100
+_MAX_HELPER: Final = 100
+AUTH_FILES: Final = "containers-auth.json"
+"""What stands for the files of containers-auth.json(5) among credential helpers."""
 
 
 class _PullFrom(StrEnum):
@@ -91,11 +97,26 @@ class Location:
         return f"{self.domain}/{self.path}"
 
 
-class Registries:
-    """The tables of all files together."""
+@dataclass(frozen=True, slots=True)
+class NamedHelper:
+    """A credential helper, or `AUTH_FILES`, and the file that names it."""
 
-    def __init__(self, tables: dict[str, _Registry]) -> None:
+    name: str
+    file: str
+
+
+class Registries:
+    """The settings of all files together.
+
+    Attributes:
+        credential_helpers: who is asked for credentials, in order.
+    """
+
+    def __init__(
+        self, tables: dict[str, _Registry], credential_helpers: Sequence[NamedHelper] = ()
+    ) -> None:
         self._tables = tables
+        self.credential_helpers = credential_helpers or (NamedHelper(AUTH_FILES, ""),)
 
     def locations(self, reference: RegistryReference) -> list[Location]:
         """Return where to ask for an image: mirrors in order, then the registry itself.
@@ -142,16 +163,19 @@ def load_registries(root: Path) -> Registries:
     except OSError as error:
         raise InvalidConfigurationError(f"{folder} cannot be read: {error.strerror}") from error
     tables: dict[str, _Registry] = {}
+    helpers: list[NamedHelper] = []
     for path in [root / _MAIN_FILE, *names[:_MAX_FILES]]:
         if path.is_dir():
             continue
-        tables.update(_read(path))
+        value = _read(path)
+        tables.update(_tables(path, value))
+        helpers = _helpers(path, value) or helpers
         if len(tables) > _MAX_TABLES:
             raise InvalidConfigurationError(f"{path}: more than {_MAX_TABLES} registry tables")
-    return Registries(tables)
+    return Registries(tables, helpers)
 
 
-def _read(path: Path) -> dict[str, _Registry]:
+def _read(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as stream:
             data = stream.read(_MAX_FILE + 1)
@@ -170,11 +194,29 @@ def _read(path: Path) -> dict[str, _Registry]:
             f"{path} has the old version 1 format",
             hint="Write [[registry]] tables, see containers-registries.conf(5).",
         )
+    return value
+
+
+def _tables(path: Path, value: dict[str, Any]) -> dict[str, _Registry]:
     entries = value.get("registry", [])
     if not isinstance(entries, list):
         raise InvalidConfigurationError(f"{path}: registry is not an array of tables")
     tables = [_table(path, entry) for entry in entries]
     return {table.prefix: table for table in tables}
+
+
+def _helpers(path: Path, value: dict[str, Any]) -> list[NamedHelper]:
+    names = value.get("credential-helpers", [])
+    if (
+        not isinstance(names, list)
+        or len(names) > _MAX_HELPERS
+        or not all(isinstance(name, str) and 0 < len(name) <= _MAX_HELPER for name in names)
+    ):
+        raise InvalidConfigurationError(
+            f"{path}: credential-helpers is not a list of at most {_MAX_HELPERS} names",
+            hint='Write it as credential-helpers = ["ecr-login", "containers-auth.json"].',
+        )
+    return [NamedHelper(name, str(path)) for name in names]
 
 
 def _table(path: Path, entry: Any) -> _Registry:

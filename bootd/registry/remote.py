@@ -20,7 +20,6 @@ from bootd.model.errors import (
     InvalidDigestError,
     ManifestTooLargeError,
     ServerFailedError,
-    TransportError,
     VerificationError,
 )
 from bootd.model.image import (
@@ -33,7 +32,7 @@ from bootd.model.image import (
 from bootd.registry.artifact import listed_layers
 from bootd.registry.blob import BlobStream, check_digest
 from bootd.registry.download import RemoteBlob
-from bootd.registry.endpoint import Endpoint, prefer
+from bootd.registry.endpoint import Endpoint
 from bootd.registry.http import HttpClient, HttpResponse
 from bootd.registry.manifest import MAX_MANIFEST_SIZE
 from bootd.registry.part import PartReader
@@ -43,6 +42,7 @@ from bootd.registry.registries_conf import load_registries
 from bootd.registry.resolve import Top, chosen_digest, resolve_image
 from bootd.registry.retry import with_retries
 from bootd.registry.settings import RegistrySettings
+from bootd.registry.turns import DownPlaces, Turns
 
 _log = logging.getLogger(__name__)
 
@@ -68,8 +68,9 @@ class RegistrySource:
         self._partials = PartialFolder(partial, disk, settings)
         self._http = HttpClient(settings, clock)
         locations = load_registries(settings.root).locations(reference)
-        self._endpoints = [Endpoint(one, settings, self._http, clock) for one in locations]
-        self._parts = PartReader(list(self._endpoints), settings, clock)
+        endpoints = [Endpoint(one, settings, self._http, clock) for one in locations]
+        self._turns = Turns(endpoints, DownPlaces(settings.unreachable, disk, clock))
+        self._parts = PartReader(self._turns.copy(), clock)
 
     def close(self) -> None:
         """Close all connections."""
@@ -90,7 +91,7 @@ class RegistrySource:
 
     def blob(self, descriptor: Descriptor) -> BlobStream:
         """Fetch a blob; see `bootd.registry.source.ImageSource.blob`."""
-        return RemoteBlob(descriptor, self._endpoints, self._partials, self._settings, self._clock)
+        return RemoteBlob(descriptor, self._turns, self._partials, self._settings, self._clock)
 
     def part(self, descriptor: Descriptor, start: int, end: int) -> Generator[bytes, None, None]:
         """Fetch a part of a blob; see `bootd.registry.source.ImageSource.part`."""
@@ -112,15 +113,10 @@ class RegistrySource:
         return with_retries(self._settings, self._clock, ask)
 
     def _first_answer(self, ask: Callable[[Endpoint], _T]) -> _T:
-        *others, last = list(self._endpoints)
-        for endpoint in others:
-            prefer(self._endpoints, endpoint)
-            try:
-                return ask(endpoint)
-            except (TransportError, VerificationError) as error:
-                _log.debug("%s did not serve: %s", endpoint.location.name, error)
-        prefer(self._endpoints, last)
-        return ask(last)
+        for turn in self._turns:
+            with turn.taken(VerificationError, silence_is_down=True):
+                return ask(turn.endpoint)
+        raise AssertionError  # the last one serves or raises
 
     def _resolve_at(self, endpoint: Endpoint) -> ResolvedImage:
         top = self._get_top(endpoint, "")
@@ -156,7 +152,7 @@ class RegistrySource:
                 return response.status == _NOT_MODIFIED or told == cached.top
 
         try:
-            return with_retries(self._settings, self._clock, ask)
+            return with_retries(endpoint.settings, self._clock, ask)
         except ServerFailedError as error:
             _log.debug("HEAD failed, trying GET: %s", error)
             return False
@@ -172,7 +168,7 @@ class RegistrySource:
                     return None
                 return self._verified_top(endpoint, response)
 
-        return with_retries(self._settings, self._clock, ask)
+        return with_retries(endpoint.settings, self._clock, ask)
 
     def _verified_top(self, endpoint: Endpoint, response: HttpResponse) -> Top:
         data = _read_bounded(response, MAX_MANIFEST_SIZE)
@@ -201,7 +197,7 @@ class RegistrySource:
             ) as response:
                 return response.read(limit)
 
-        return with_retries(self._settings, self._clock, ask)
+        return with_retries(endpoint.settings, self._clock, ask)
 
 
 def _read_bounded(response: HttpResponse, limit: int) -> bytes:

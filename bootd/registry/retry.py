@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 
 from bootd.clock import Clock
 from bootd.model.errors import BootdError, ConnectionFailedError, TimedOutError
+from bootd.registry.http_errors import never_connected
 from bootd.registry.settings import RegistrySettings
 
 _log = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ class Backoff:
         self._in_a_row = 0
         self._failures = 0
         self._progress = 0
+        self._deadline = clock.monotonic() + settings.total_seconds
 
     def progressed(self, count: int) -> None:
         """Note bytes that arrived; enough of them make up for earlier failures."""
@@ -70,7 +72,13 @@ class Backoff:
         self._progress = 0
         settings = self._settings
         too_long = delay is not None and delay > settings.retry_after_limit_seconds
-        if self._in_a_row >= settings.attempts or self._failures >= _MAX_FAILURES or too_long:
+        # Somebody else is left who can be asked.
+        elsewhere = settings.is_hasty and (
+            never_connected(error) or isinstance(error, TimedOutError)
+        )
+        is_over = self._clock.monotonic() >= self._deadline
+        too_many = self._in_a_row >= settings.attempts or self._failures >= _MAX_FAILURES
+        if too_many or too_long or elsewhere or is_over:
             raise error from failure.__cause__
         longest = settings.backoff_seconds * 2.0**self._in_a_row
         wait = _RANDOM.uniform(0.0, min(longest, settings.backoff_limit_seconds))

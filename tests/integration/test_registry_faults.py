@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 import random
 import socket
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from support.images import BuiltImage, build_image, digest, encode, tar_layer
 from support.registry import FaultyRegistry, TokenAuth, faulty_registry
 
@@ -102,6 +105,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine
         monkeypatch.delenv(name, raising=False)
     settings = RegistrySettings(
         root=tmp_path,
+        first_byte_seconds=0.4,
         stall_seconds=0.4,
         rate_window_seconds=0.2,
         minimum_rate=1_000,
@@ -346,6 +350,36 @@ def test_blob_arrives_in_spite_of(
     registry.fail(BLOB, **fault)
     assert read(source) == content()
     assert registry.count(BLOB) == requests
+
+
+def test_a_cache_may_need_long_before_it_answers(
+    registry: FaultyRegistry, machine: Machine
+) -> None:
+    first_byte = threading.Event()
+    registry.fail(BLOB, wait=first_byte)
+    source = machine.open(registry.reference(), first_byte_seconds=20.0)
+    # It says nothing for longer than it may be silent within an answer.
+    timer = threading.Timer(1.0, first_byte.set)
+    timer.start()
+    assert read(source) == content()
+    timer.join()
+    assert registry.count(BLOB) == 1
+
+
+def test_silence_within_an_answer_is_no_wait_for_its_first_byte(
+    registry: FaultyRegistry, machine: Machine
+) -> None:
+    registry.fail(BLOB, stall=True)
+    source = machine.open(registry.reference(), first_byte_seconds=3_600.0)
+    assert read(source) == content()
+    assert registry.count(BLOB) == 2
+
+
+def test_a_download_has_a_bound_in_all(registry: FaultyRegistry, machine: Machine) -> None:
+    registry.fail(BLOB, times=-1, drip=0.01)
+    with pytest.raises(TimedOutError):
+        read(machine.open(registry.reference(), total_seconds=0.3, minimum_rate=0))
+    assert registry.count(BLOB) == 1
 
 
 def test_cut_blob_goes_on_where_it_broke(
@@ -862,6 +896,49 @@ def test_no_redirect_from_tls_to_plain(
     assert registry.requests == []
 
 
+def test_authority_of_the_settings(
+    tls_registry: FaultyRegistry, machine: Machine, tmp_path: Path
+) -> None:
+    assert tls_registry.authority is not None
+    path = tmp_path / "company.pem"
+    path.write_bytes(tls_registry.authority.cert_pem.bytes())
+    source = machine.open(tls_registry.reference(), ca_file=path)
+    assert source.resolve().digest == IMAGE.digest
+
+
+@pytest.mark.parametrize("in_one_file", [True, False])
+def test_client_certificate_of_the_settings(
+    in_one_file: bool, tls_registry: FaultyRegistry, machine: Machine, tmp_path: Path
+) -> None:
+    authority = trustme.CA()
+    tls_registry.demand_certificates(authority)
+    tls_registry.configure(machine.root)
+    with pytest.raises((TlsFailedError, ConnectionFailedError)):
+        machine.open(tls_registry.reference()).resolve()
+    issued = authority.issue_cert("machine.example")
+    certificate, key = tmp_path / "machine.pem", None
+    certificate.write_bytes(issued.private_key_and_cert_chain_pem.bytes())
+    if not in_one_file:
+        certificate.write_bytes(issued.cert_chain_pems[0].bytes())
+        key = tmp_path / "machine.key"
+        key.write_bytes(issued.private_key_pem.bytes())
+    settings = {"client_certificate": certificate, "client_key": key}
+    source = machine.open(tls_registry.reference(), **settings)
+    assert source.resolve().digest == IMAGE.digest
+
+
+@pytest.mark.parametrize("name", ["ca_file", "client_certificate"])
+@pytest.mark.parametrize("content", [None, "rubbish"])
+def test_certificate_of_the_settings_that_cannot_be_used(
+    name: str, content: str | None, tls_registry: FaultyRegistry, machine: Machine, tmp_path: Path
+) -> None:
+    path = tmp_path / "some.pem"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(InvalidConfigurationError, match=r"some\.pem"):
+        machine.open(tls_registry.reference(), **{name: path}).resolve()
+
+
 # Proxies and mirrors
 
 
@@ -876,6 +953,23 @@ def test_proxy_from_the_environment(
     )
     assert machine.open("registry.invalid/os/image").resolve().digest == IMAGE.digest
     assert registry.requests[0].path == "http://registry.invalid/v2/os/image/manifests/latest"
+
+
+def test_proxy_of_the_settings(
+    registry: FaultyRegistry, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
+    (machine.root / "etc/containers/registries.conf").write_text(
+        '[[registry]]\nlocation = "registry.invalid"\ninsecure = true\n'
+    )
+    settings = {"proxy": f"http://me:pa%40ss@{registry.host}", "no_proxy": ("other.invalid",)}
+    source = machine.open("registry.invalid/os/image", **settings)
+    assert source.resolve().digest == IMAGE.digest
+    wanted = "Basic " + base64.b64encode(b"me:pa@ss").decode()
+    assert registry.requests[0].headers["Proxy-Authorization"] == wanted
+    with pytest.raises(HostUnknownError):
+        machine.open("registry.invalid/os/image", proxy="").resolve()
 
 
 @pytest.mark.parametrize("proxy", ["http://127.0.0.1:1", "http://proxy.invalid:80"])
@@ -989,3 +1083,119 @@ def test_error_of_the_registry_itself_is_told(
     registry.fail("GET", times=-1, status=404)
     with pytest.raises(ImageNotFoundError, match=registry.host):
         machine.open(mirrored("")).resolve()
+
+
+@pytest.fixture
+def lookups(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, list[Any]]]:
+    """Names that lead where a test says, and each time that one was looked up.
+
+    A name that leads to nothing said leads where nobody answers.
+    """
+    with ExitStack() as stack:
+        full = stack.enter_context(socket.socket())
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            with suppress(BlockingIOError):
+                waiting.connect(full.getsockname())
+        asked: dict[str, list[Any]] = {"down.example": []}
+        real = socket.getaddrinfo
+
+        def look_up(host: str, port: int, *rest: Any, **more: Any) -> Any:
+            if host not in asked:
+                return real(host, port, *rest, **more)
+            asked[host].append(port)
+            address, port = full.getsockname()
+            return real(address, port, *rest, **more)
+
+        monkeypatch.setattr(socket, "getaddrinfo", look_up)
+        yield asked
+
+
+def dead_mirror(machine: Machine, registry: FaultyRegistry, mirror: str) -> str:
+    (machine.root / "etc/containers/registries.conf").write_text(
+        f'[[registry]]\nprefix = "os.example"\nlocation = "{registry.host}"\ninsecure = true\n'
+        f'[[registry.mirror]]\nlocation = "{mirror}"\n'
+    )
+    return "os.example/os/image:latest"
+
+
+def test_a_mirror_that_is_down_is_asked_once(
+    registry: FaultyRegistry, machine: Machine, lookups: dict[str, list[Any]]
+) -> None:
+    reference = dead_mirror(machine, registry, "down.example")
+    notes = {"unreachable": machine.root / "run/unreachable.json", "connect_seconds": 0.3}
+    source = machine.open(reference, **notes)
+    assert source.resolve().digest == IMAGE.digest
+    assert read(source) == content()
+    assert b"".join(source.part(layer(), 5, 9)) == content()[5:9]
+    # Another process, such as one that imports layers or the next check's, does not ask again.
+    later = machine.open(reference, **notes)
+    assert read(later) == content()
+    assert later.resolve().digest == IMAGE.digest
+    assert lookups["down.example"] == [443]
+    assert machine.clock.waits == []
+
+
+def test_a_silent_mirror_is_not_waited_for_twice(
+    mirror: FaultyRegistry, machine: Machine, mirrored: Mirrors
+) -> None:
+    mirror.fail("GET", times=-1, wait=mirror.closing)
+    for _ in range(2):
+        source = machine.open(mirrored(""), unreachable=machine.root / "run/unreachable.json")
+        assert source.resolve().digest == IMAGE.digest
+    assert mirror.connections == 1 + 1  # It has no TLS, and that is looked for first.
+    assert machine.clock.waits == []
+
+
+def test_what_is_down_is_asked_again_after_a_while(
+    registry: FaultyRegistry, machine: Machine, lookups: dict[str, list[Any]]
+) -> None:
+    reference = dead_mirror(machine, registry, "down.example")
+    notes = {"unreachable": machine.root / "run/unreachable.json", "connect_seconds": 0.3}
+    machine.open(reference, **notes).resolve()
+    machine.clock = SlowClock([7_200.0])
+    machine.open(reference, **notes).resolve()
+    assert len(lookups["down.example"]) == 2
+
+
+@pytest.mark.parametrize(
+    "note",
+    ["", "{", "[]", '{"down": 5}', '{"down": {"down.example": "x"}}', '{"down": {"x": 1e300}}'],
+)
+@pytest.mark.usefixtures("lookups")
+def test_a_note_of_what_is_down_that_cannot_be_read(
+    note: str, registry: FaultyRegistry, machine: Machine
+) -> None:
+    path = machine.root / "unreachable.json"
+    path.write_text(note)
+    reference = dead_mirror(machine, registry, "down.example")
+    source = machine.open(reference, unreachable=path, connect_seconds=0.3)
+    assert source.resolve().digest == IMAGE.digest
+
+
+def test_the_registry_is_waited_for_although_its_mirror_is_down(
+    registry: FaultyRegistry, machine: Machine, lookups: dict[str, list[Any]]
+) -> None:
+    reference = dead_mirror(machine, registry, "down.example")
+    notes = {"unreachable": machine.root / "run/unreachable.json", "connect_seconds": 0.3}
+    machine.open(reference, **notes).resolve()
+    registry.fail(MANIFEST, times=3, status=503)
+    # Two attempts in haste, the mirror, and then as many as there are for the last one.
+    assert machine.open(reference, **notes).resolve().digest == IMAGE.digest
+    assert registry.count(MANIFEST) == 1 + 4
+    assert len(lookups["down.example"]) == 2
+
+
+def test_nothing_is_noted_where_nobody_serves(machine: Machine) -> None:
+    folder = machine.root / "etc/containers"
+    folder.mkdir(parents=True)
+    (folder / "registries.conf").write_text(
+        '[[registry]]\nlocation = "127.0.0.1:1"\n[[registry.mirror]]\nlocation = "127.0.0.1:2"\n'
+    )
+    path = machine.root / "unreachable.json"
+    with pytest.raises(ConnectionFailedError, match=r"127\.0\.0\.1:1"):
+        machine.open("127.0.0.1:1/os", unreachable=path).resolve()
+    assert not path.exists()

@@ -177,6 +177,13 @@ class FaultyRegistry:
         text += f'location = "{self.host}"\ninsecure = true\n'
         (folder / f"{self._server.server_port}.conf").write_text(text)
 
+    def demand_certificates(self, authority: trustme.CA) -> None:
+        """Take only clients with a certificate of an authority; only with TLS."""
+        context = self._server.context
+        assert context is not None
+        authority.configure_trust(context)
+        context.verify_mode = ssl.CERT_REQUIRED
+
     def count(self, pattern: str) -> int:
         """Return how many requests matched."""
         with self.lock:

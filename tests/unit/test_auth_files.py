@@ -11,7 +11,12 @@ from typing import Any
 import pytest
 
 from bootd.model.errors import InvalidConfigurationError, ProcessFailedError
-from bootd.registry.credentials import Credentials, auth_files, find_credentials
+from bootd.registry.credentials import (
+    Credentials,
+    auth_files,
+    credentials_for,
+    find_credentials,
+)
 
 
 def auth(user: str, password: str = "secret") -> dict[str, str]:
@@ -214,6 +219,84 @@ def test_helper_that_knows_nothing(helper: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("main", "drop_ins", "user"),
+    [
+        ("", {}, "file"),
+        ('["test"]', {}, "me"),
+        ('["containers-auth.json"]', {}, "file"),
+        ('["containers-auth.json", "test"]', {}, "file"),
+        ('["test", "containers-auth.json"]', {}, "me"),
+        ("[]", {}, "file"),
+        ('["containers-auth.json"]', {"50-cloud": '["test"]'}, "me"),
+        ("", {"10-a": '["test"]', "20-b": '["containers-auth.json"]'}, "file"),
+        ("", {"10-a": '["test"]', "20-b": "[]"}, "me"),
+        ('["no-such-helper", "test"]', {}, "me"),
+        ('["no-such-helper", "containers-auth.json"]', {}, "file"),
+    ],
+)
+def test_helpers_of_registries_conf(
+    main: str, drop_ins: dict[str, str], user: str, helper: Path, tmp_path: Path
+) -> None:
+    (helper / "answer").write_text('{"Username": "me", "Secret": "pw"}')
+    for name, names in {"registries.conf": main, **_in_folder(drop_ins)}.items():
+        if names:
+            write(tmp_path / "etc/containers" / name, f"credential-helpers = {names}\n")
+    write(tmp_path / "etc/ostree/auth.json", {"auths": {"quay.io": auth("file")}})
+    found = credentials_for("quay.io/team/os", tmp_path, {})
+    assert found is not None
+    assert found.username == user
+
+
+def _in_folder(drop_ins: dict[str, str]) -> dict[str, str]:
+    return {f"registries.conf.d/{name}.conf": names for name, names in drop_ins.items()}
+
+
+def test_helpers_that_know_nothing_leave_the_others_their_turn(
+    helper: Path, tmp_path: Path
+) -> None:
+    (helper / "answer").write_text('{"Username": "", "Secret": ""}')
+    text = 'credential-helpers = ["test", "containers-auth.json"]\n'
+    write(tmp_path / "etc/containers/registries.conf", text)
+    assert credentials_for("quay.io/os", tmp_path, {}) is None
+    write(tmp_path / "etc/ostree/auth.json", {"auths": {"quay.io": auth("file")}})
+    found = credentials_for("quay.io/os", tmp_path, {})
+    assert found is not None
+    assert found.username == "file"
+
+
+def test_helper_of_registries_conf_that_is_missing_is_told_with_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "etc/containers/registries.conf.d/50-cloud.conf"
+    write(path, 'credential-helpers = ["no-such-helper", "containers-auth.json"]\n')
+    with pytest.raises(ProcessFailedError, match="no-such-helper, which is not") as caught:
+        credentials_for("quay.io/os", tmp_path, {})
+    assert str(path) in caught.value.message
+
+
+@pytest.mark.parametrize("names", ['"test"', "[5]", '[""]', "{}", '["' + "x" * 200 + '"]'])
+def test_helpers_that_are_no_list_of_names(names: str, tmp_path: Path) -> None:
+    write(tmp_path / "etc/containers/registries.conf", f"credential-helpers = {names}\n")
+    with pytest.raises(InvalidConfigurationError, match=r"registries\.conf: credential-helpers"):
+        credentials_for("quay.io/os", tmp_path, {})
+
+
+def test_helper_of_registries_conf_whose_name_is_a_path(tmp_path: Path) -> None:
+    text = 'credential-helpers = ["../../bin/x"]\n'
+    write(tmp_path / "etc/containers/registries.conf", text)
+    with pytest.raises(InvalidConfigurationError, match="not a credential helper's name"):
+        credentials_for("quay.io/os", tmp_path, {})
+
+
+def test_helpers_use_the_proxy_of_the_settings(helper: Path, tmp_path: Path) -> None:
+    (helper / "docker-credential-test").write_text(
+        f'#!/bin/sh\ncat > /dev/null\nprintf %s "$HTTPS_PROXY" > {helper}/proxy\n'
+        'echo \'{"Username": "me", "Secret": "pw"}\'\n'
+    )
+    write(tmp_path / "etc/containers/registries.conf", 'credential-helpers = ["test"]\n')
+    credentials_for("quay.io/os", tmp_path, {}, {"HTTPS_PROXY": "http://proxy.example"})
+    assert (helper / "proxy").read_text() == "http://proxy.example"
+
+
+@pytest.mark.parametrize(
     ("answer", "status"),
     [("", "0"), ("[]", "0"), ('{"Username": 5, "Secret": "x"}', "0"), ("broken", "1"), ("", "2")],
 )
@@ -227,5 +310,6 @@ def test_helper_that_fails(answer: str, status: str, helper: Path, tmp_path: Pat
 
 def test_helper_that_is_missing(tmp_path: Path) -> None:
     path = write(tmp_path / "auth.json", {"credsStore": "no-such-helper"})
-    with pytest.raises(ProcessFailedError, match="not installed"):
+    with pytest.raises(ProcessFailedError, match="not installed") as caught:
         found_in(path, "quay.io/os")
+    assert f"{path} (credsStore)" in caught.value.message

@@ -162,6 +162,67 @@ def test_config_names_the_file_of_each_value(
     assert "registry.example/os:1" in capfd.readouterr().out
 
 
+PROXY = "http://me:SECRET@proxy.example:3128"
+ENVIRONMENT = f"""\
+# HTTPS_PROXY=http://commented.example
+HTTPS_PROXY="{PROXY}"
+  NO_PROXY = registry.example,10.0.0.0/8
+nonsense
+"""
+
+
+@pytest.mark.parametrize(
+    ("toml", "environment", "expected"),
+    [
+        ("", "", {"proxy": (None, "default"), "no_proxy": (None, "default")}),
+        (
+            "",
+            ENVIRONMENT,
+            {
+                "proxy": ("http://…@proxy.example:3128", "/etc/bootd/environment"),
+                "no_proxy": ("registry.example,10.0.0.0/8", "/etc/bootd/environment"),
+            },
+        ),
+        (
+            f'proxy = "{PROXY}"',
+            "all_proxy=http://other.example",
+            {"proxy": ("http://…@proxy.example:3128", "/etc/bootd/bootd.toml")},
+        ),
+        ('proxy = ""', ENVIRONMENT, {"proxy": ("", "/etc/bootd/bootd.toml")}),
+        ("", "ALL_PROXY='http://other.example'", {"proxy": ("http://other.example", None)}),
+    ],
+)
+def test_config_tells_of_the_proxy_without_its_password(
+    toml: str,
+    environment: str,
+    expected: dict[str, tuple[str | None, str | None]],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    folder = tmp_path / "etc/bootd"
+    folder.mkdir(parents=True)
+    (folder / "bootd.toml").write_text(f"[registries]\n{toml}\n")
+    if environment:
+        (folder / "environment").write_text(environment)
+    assert main(["config", "--sysroot", str(tmp_path), "--json=short"]) == 0
+    text = capfd.readouterr().out
+    settings = {one["name"]: one for one in json.loads(text)["settings"]}
+    for name, (value, source) in expected.items():
+        found = settings[f"registries.{name}"]
+        assert found["value"] == value
+        assert found["source"] == (source or "/etc/bootd/environment")
+    assert main(["config", "--sysroot", str(tmp_path)]) == 0
+    assert "SECRET" not in text + capfd.readouterr().out
+
+
+def test_config_tells_of_an_environment_that_it_cannot_read(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "etc/bootd/environment").mkdir(parents=True)
+    assert main(["config", "--sysroot", str(tmp_path)]) == 0
+    assert "/etc/bootd/environment cannot be read" in capfd.readouterr().out
+
+
 def test_a_host_gets_the_rest_of_the_line(tmp_path: Path) -> None:
     ssh = tmp_path / "ssh"
     ssh.write_text('#!/bin/sh\nfor word; do echo "[$word]"; done\nexit 6\n')

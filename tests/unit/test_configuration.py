@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bootd.configuration import load
-from bootd.model.config import Automatic, Configuration, EtcSettings, Integrity
+from bootd.model.config import Automatic, Configuration, EtcSettings, Integrity, RegistriesSettings
 from bootd.model.errors import InvalidConfigurationError
 from bootd.model.etc_derived import DerivedRule
 from bootd.model.etc_policy import EtcPolicy
@@ -50,6 +50,17 @@ soak_seconds = 60
 ignore_old_failures = false
 keep_partial_mib = 0
 trust_layer_tables = true
+[registries]
+proxy = "http://proxy.example:3128"
+no_proxy = ["os.example", "10.0.0.0/8"]
+ca_file = "/etc/pki/company.pem"
+client_certificate = "/etc/pki/machine.pem"
+client_key = "/etc/pki/machine.key"
+connect_seconds = 1
+first_byte_seconds = 3600
+stall_seconds = 1
+total_seconds = 60
+attempts = 20
 [etc]
 security = ["/etc/ssh/**"]
 keep_days = 0
@@ -78,6 +89,18 @@ command = []
         ignore_old_failures=False,
         keep_partial_mib=0,
         trust_layer_tables=True,
+        registries=RegistriesSettings(
+            proxy="http://proxy.example:3128",
+            no_proxy=["os.example", "10.0.0.0/8"],
+            ca_file=Path("/etc/pki/company.pem"),
+            client_certificate=Path("/etc/pki/machine.pem"),
+            client_key=Path("/etc/pki/machine.key"),
+            connect_seconds=1,
+            first_byte_seconds=3600,
+            stall_seconds=1,
+            total_seconds=60,
+            attempts=20,
+        ),
         etc=EtcSettings(
             policy={"/etc/ssh/sshd_config": EtcPolicy.MERGE},
             security=["/etc/ssh/**"],
@@ -89,6 +112,7 @@ command = []
         ),
     )
     below = {f"etc.{name}" for name in EtcSettings.model_fields}
+    below |= {f"registries.{name}" for name in RegistriesSettings.model_fields}
     assert set(loaded.origins) == {
         *Configuration.model_fields,
         *below,
@@ -281,3 +305,26 @@ def test_too_many_files(tmp_path):
         write(tmp_path, LOCAL, f"{number}.toml", "tries = 1\n")
     with pytest.raises(InvalidConfigurationError, match="1001 files"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'image = "me:SECRET@os.example/os"',
+        'image = "docker://me:SEC@RET@os.example/os@sha256:00"',
+        '[registries]\nproxy = "http://me:SECRET@proxy:x"',
+        '[registries]\nproxy = "socks5://me:SECRET@proxy"',
+        '[registries]\nproxy = ["http://me:SECRET@proxy"]',
+        '[registries]\nproxy = "http://me:SECRET@proxy"\nclient_key = "/k"',
+    ],
+)
+def test_passwords_are_not_repeated(text, tmp_path):
+    write(tmp_path, LOCAL, MAIN, text)
+    with pytest.raises(InvalidConfigurationError, match=r"/etc/bootd/bootd\.toml: ") as caught:
+        load(tmp_path)
+    assert "SEC" not in caught.value.message
+
+
+def test_settings_are_shown_without_the_proxys_password(tmp_path):
+    write(tmp_path, LOCAL, MAIN, '[registries]\nproxy = "http://me:SECRET@proxy"')
+    assert "SECRET" not in repr(load(tmp_path))

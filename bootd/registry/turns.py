@@ -1,0 +1,172 @@
+"""Whose turn it is among the places an image can be had from, and which of them are down.
+
+A place that another one can stand in for is asked with little patience. One that cannot be reached
+is put last for as long as `_REMEMBERED_SECONDS`, by all processes of this boot: a short note says
+so, and is written only once another place has served, for else it may be this machine's own network
+that is down.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+from bootd.clock import Clock
+from bootd.durable import Disk
+from bootd.model.errors import BootdError, StorageError, TimedOutError, TransportError
+from bootd.registry.endpoint import Endpoint
+from bootd.registry.http_errors import never_connected
+
+_log = logging.getLogger(__name__)
+
+_REMEMBERED_SECONDS: Final = 1_800.0
+_MAX_FILE: Final = 64 << 10
+_MAX_PLACES: Final = 100
+_FORMAT: Final = 1
+
+
+class Turns:
+    """The places of one image, in the order in which they are asked.
+
+    Args:
+        endpoints: the mirrors, and the registry itself last.
+        down: what is known of places that cannot be reached.
+    """
+
+    def __init__(self, endpoints: list[Endpoint], down: DownPlaces) -> None:
+        self._endpoints = endpoints
+        self._down = down
+
+    def copy(self) -> Turns:
+        """Return the same, for a reader that puts the places in an order of its own."""
+        return Turns(list(self._endpoints), self._down)
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._endpoints)
+
+    def __iter__(self) -> Iterator[Turn]:
+        """Yield whose turn it is; the last one is asked with all patience.
+
+        Those that are down come last and get a short try, and then there is nobody else to wait
+        for.
+        """
+        down = [one for one in self._endpoints if self._down.has(one.place)]
+        up = [one for one in self._endpoints if one not in down] or down
+        # A list with somebody who is down is not waited for at its end, but once more after it.
+        *others, last = up
+        hasty = [*others, last, *down] if down and up is not down else others
+        for endpoint in hasty:
+            yield Turn(self, endpoint, is_last=False)
+        yield Turn(self, last, is_last=True)
+
+    def last_of_all(self) -> None:
+        """Ask the place that is asked first last of all from now on."""
+        self._endpoints.append(self._endpoints.pop(0))
+
+    def served(self, endpoint: Endpoint) -> None:
+        """Ask this place first from now on."""
+        self._endpoints.remove(endpoint)
+        self._endpoints.insert(0, endpoint)
+        self._down.keep()
+
+    def failed(self, endpoint: Endpoint, error: BootdError) -> None:
+        """Take note of a place that did not serve."""
+        _log.debug("%s did not serve: %s", endpoint.location.name, error)
+
+    def is_down(self, endpoint: Endpoint) -> None:
+        """Take note of a place that cannot be reached."""
+        self._down.add(endpoint.place)
+
+
+class Turn:
+    """One place, while it is asked.
+
+    Attributes:
+        endpoint: it, with as much patience as it deserves.
+    """
+
+    def __init__(self, turns: Turns, endpoint: Endpoint, *, is_last: bool) -> None:
+        self.endpoint = endpoint if is_last else endpoint.hasty()
+        self._turns = turns
+        self._original = endpoint
+        self._is_last = is_last
+
+    @contextmanager
+    def taken(self, *more: type[BootdError], silence_is_down: bool = False) -> Iterator[None]:
+        """Pass over a place that fails, unless it is the last one; what serves is asked first.
+
+        Args:
+            more: errors besides `TransportError` for which the next place is asked.
+            silence_is_down: whether a place that does not answer counts as one that is down; one
+                that is slow to serve a large blob does not.
+        """
+        passed_over: tuple[type[BootdError], ...] = (TransportError, *more)
+        try:
+            yield
+        except passed_over as error:
+            if never_connected(error) or (silence_is_down and isinstance(error, TimedOutError)):
+                self._turns.is_down(self._original)
+            if self._is_last:
+                raise
+            self._turns.failed(self._original, error)
+        else:
+            self._turns.served(self._original)
+
+
+class DownPlaces:
+    """The places that could not be reached; what cannot be read or written of them is not known.
+
+    Args:
+        path: the note, in a folder that goes with this boot; None: nothing outlives this object.
+        disk: writes it.
+        clock: `Clock.monotonic` is the same for all processes of a boot.
+    """
+
+    def __init__(self, path: Path | None, disk: Disk, clock: Clock) -> None:
+        self._path = path
+        self._disk = disk
+        self._clock = clock
+        self._until = self._read()
+        self._is_new = False
+
+    def has(self, place: str) -> bool:
+        """Return whether a place is down as far as is known."""
+        return self._until.get(place, 0.0) > self._clock.monotonic()
+
+    def add(self, place: str) -> None:
+        """Know that a place is down, in this process."""
+        self._until[place] = self._clock.monotonic() + _REMEMBERED_SECONDS
+        self._is_new = True
+
+    def keep(self) -> None:
+        """Tell other processes what is new."""
+        if not self._is_new or self._path is None:
+            return
+        self._is_new = False
+        newest = sorted(self._until.items(), key=lambda one: one[1])[-_MAX_PLACES:]
+        text = json.dumps({"format": _FORMAT, "down": dict(newest)})
+        try:
+            self._disk.make_directory(self._path.parent, 0o755)
+            self._disk.replace_file(self._path, text.encode())
+        except StorageError as error:
+            _log.debug("what is down is not noted: %s", error)
+
+    def _read(self) -> dict[str, float]:
+        if self._path is None:
+            return {}
+        now = self._clock.monotonic()
+        with suppress(OSError, ValueError, RecursionError, TypeError, LookupError, AttributeError):
+            with self._path.open("rb") as stream:
+                noted: Any = json.loads(stream.read(_MAX_FILE))
+            return {
+                str(place): float(until)
+                for place, until in noted["down"].items()
+                # Another boot's note would be of another time.
+                if now < float(until) <= now + _REMEMBERED_SECONDS
+            }
+        return {}
