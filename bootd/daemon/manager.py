@@ -37,6 +37,7 @@ from bootd.model.errors import (
 from bootd.model.state import UpgradeState
 from bootd.operations import deny, hold, pin, staged
 from bootd.operations.status import with_drift
+from bootd.registry.reference import parse_reference
 
 _MAX_TEXT: Final = 4_096
 _MAX_PATHS: Final = 1_000
@@ -139,7 +140,14 @@ class ManagerObject:
         return self._start("check", {}, await self._authority.require(call, Action.CHECK))
 
     async def _upgrade(self, call: IncomingCall, options: _Options) -> str:
-        automatic = take_options(options, automatic=bool).get("automatic", False)
+        given = take_options(options, automatic=bool, **{"from": str})
+        automatic, taken_from = given.get("automatic", False), given.get("from")
+        if taken_from is not None:
+            if automatic:
+                raise InvalidArgumentError("the options automatic and from exclude each other")
+            details = {"image": _checked_reference(taken_from)}
+            user = await self._authority.require(call, Action.SWITCH, details)
+            return self._start("stage", {"taken_from": taken_from}, user)
         user = await self._authority.require(call, Action.STAGE)
         if not automatic:
             return self._start("stage", {}, user)
@@ -155,13 +163,13 @@ class ManagerObject:
 
     async def _switch(self, call: IncomingCall, reference: str, options: _Options) -> str:
         take_options(options)
-        details = {"image": _checked(reference, "reference")}
+        details = {"image": _checked_reference(reference)}
         user = await self._authority.require(call, Action.SWITCH, details)
         return self._start("stage", {"reference": reference, "remember": True}, user)
 
     async def _stage(self, call: IncomingCall, reference: str, options: _Options) -> str:
         take_options(options)
-        details = {"image": _checked(reference, "reference")}
+        details = {"image": _checked_reference(reference)}
         user = await self._authority.require(call, Action.SWITCH, details)
         return self._start("stage", {"reference": reference}, user)
 
@@ -393,6 +401,12 @@ def _checked(text: str, what: str) -> str:
             f"{what} must be printable text of 1 to {_MAX_TEXT} characters, not {text[:100]!r}"
         )
     return text
+
+
+def _checked_reference(text: str) -> str:
+    # A job's error is for all to read; what is no reference may be a password, and is not.
+    parse_reference(text)
+    return _checked(text, "reference")
 
 
 def _checked_list(paths: list[str]) -> list[str]:

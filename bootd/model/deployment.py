@@ -141,6 +141,8 @@ class DeploymentRecord(_Record):
     id: DeploymentId
     image: str = Field(max_length=_MAX_TEXT)
     """The reference as it was asked for."""
+    taken_from: str | None = Field(default=None, max_length=_MAX_TEXT)
+    """Where the image came from instead, for this one time; None: from there."""
     digest: Digest
     """The manifest's digest."""
     version: str = Field(default="", max_length=_MAX_TEXT)

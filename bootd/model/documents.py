@@ -154,6 +154,8 @@ class StageDocument(Document):
     cause: StageCause | None = None
     """What is new; None: nothing."""
     image: str
+    taken_from: str | None = None
+    """Where it came from instead of `image`, for this one time; None: from there."""
     digest: Digest
     deployment: DeploymentId | None
     fetched_bytes: int

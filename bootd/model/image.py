@@ -185,11 +185,13 @@ class ImageName(NamedTuple):
         reference: as it was asked for.
         digest: the manifest's.
         version: for people.
+        taken_from: where it came from instead of the reference, once; None: from there.
     """
 
     reference: str
     digest: Digest
     version: str
+    taken_from: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

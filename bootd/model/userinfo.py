@@ -6,6 +6,11 @@ import re
 from typing import Final
 
 _DIGEST: Final = re.compile(r"@sha[0-9]{3}:[0-9a-zA-Z]*\Z", re.ASCII)
+_IMAGE_ID: Final = re.compile(r"@[0-9a-f]{6,64}\Z", re.ASCII)
+_LOCAL: Final = re.compile(
+    r"(?P<path>(?:oci|oci-archive|dir|docker-archive):/)|containers-storage:(?:\[[^]]*\])?"
+)
+"""What has files of this machine behind it: an ``@`` in a path is nobody's password."""
 _HIDDEN: Final = "…"
 
 
@@ -23,12 +28,18 @@ def without_userinfo(text: str) -> str:
 
 
 def has_userinfo(reference: str) -> bool:
-    """Return whether there is an ``@`` in an image reference that no digest follows."""
-    return "@" in _DIGEST.sub("", reference)
+    """Return whether there is an ``@`` in an image reference that neither digest nor ID follows."""
+    local = _LOCAL.match(reference)
+    if local is not None and local["path"]:
+        return False
+    name = reference if local is None else _IMAGE_ID.sub("", reference[local.end() :])
+    return "@" in _DIGEST.sub("", name)
 
 
 def shown_reference(reference: str) -> str:
     """Return an image reference, or what was meant to be one, as a message may repeat it."""
+    if not has_userinfo(reference):
+        return reference
     digest = _DIGEST.search(reference)
     name = reference if digest is None else reference[: digest.start()]
     return without_userinfo(name) + ("" if digest is None else digest[0])

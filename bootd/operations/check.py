@@ -12,6 +12,7 @@ from bootd.operations.host import Host
 from bootd.operations.last_check import LastCheck, read_last_check, write_last_check
 from bootd.operations.progress import Phase, Progress
 from bootd.operations.survey import survey
+from bootd.registry.copied import copies_discarded
 from bootd.registry.source import open_source
 
 
@@ -40,8 +41,9 @@ def check(host: Host, progress: Progress) -> CheckDocument:
 
 def _ask(host: Host, reference: str) -> LastCheck:
     before = read_last_check(host.sysroot)
-    source = open_source(reference, host.registry, host.sysroot.partial, host.sysroot.disk)
-    with closing(source):
+    partial, disk = host.sysroot.partial, host.sysroot.disk
+    source = open_source(reference, host.registry, partial, disk)
+    with copies_discarded(partial, disk), closing(source):
         if before is not None and before.image == reference:
             digest, cached = source.poll(before.cached)
             if digest == before.digest:

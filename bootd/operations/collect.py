@@ -32,6 +32,7 @@ from bootd.operations.host import Host
 from bootd.operations.noted_entries import note_entries
 from bootd.operations.progress import Phase, Progress
 from bootd.operations.survey import Survey, survey
+from bootd.registry.copied import discard_copies
 from bootd.store.collect import sweep
 from bootd.store.image import all_images
 
@@ -83,6 +84,7 @@ def collect(host: Host, progress: Progress) -> CollectDocument:
     require_boot(host.sysroot)
     with host.sysroot.lock(exclusive=True):
         settle_fallbacks(host)
+        discard_copies(host.sysroot.partial, host.sysroot.disk)
         return collect_locked(host, lambda: progress.report(Phase.COLLECTING))
 
 

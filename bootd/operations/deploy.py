@@ -63,6 +63,7 @@ def deploy(
     record = DeploymentRecord(
         id=identifier,
         image=name.reference,
+        taken_from=name.taken_from,
         digest=name.digest,
         version=name.version,
         created=host.clock.now(),

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bootd.model.digest import Digest
+from bootd.model.errors import ImageNotFoundError
 from bootd.operations.host import Host
 from bootd.operations.progress import Phase, Progress
 from bootd.operations.pull import missing_layers, pull
 from bootd.operations.resolve import resolve
-from bootd.registry.reference import parse_reference
+from bootd.registry.copied import copies_discarded
+from bootd.registry.reference import CopiedReference, parse_reference
 from bootd.store.image import StoredImage, compose_image, has_image, open_image
 from bootd.store.space import check_space, needed_space
 
@@ -34,9 +36,19 @@ def fetched_image(host: Host, digest: Digest, progress: Progress) -> StoredImage
     if has_image(host.sysroot, digest):
         return open_image(host.sysroot, digest)
     followed = parse_reference(host.followed_image())
-    reference = str(replace(followed, tag=None, digest=digest))
+    if isinstance(followed, CopiedReference):
+        reference = str(followed)
+    else:
+        reference = str(replace(followed, tag=None, digest=digest))
+    with copies_discarded(host.sysroot.partial, host.sysroot.disk):
+        return _fetched(host, reference, digest, progress)
+
+
+def _fetched(host: Host, reference: str, digest: Digest, progress: Progress) -> StoredImage:
     accepted = resolve(host, reference)
     resolved = accepted.resolved
+    if digest not in {resolved.digest, resolved.seen.top}:
+        raise ImageNotFoundError(f"{reference} is {resolved.digest} now, and not {digest}")
     missing = [descriptor for descriptor, _ in missing_layers(host, resolved)]
     check_space(host.sysroot.store, needed_space(missing))
     with pull(host, accepted, progress) as pulled:

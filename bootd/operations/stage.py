@@ -27,7 +27,7 @@ from bootd.model.errors import (
     NoSpaceError,
 )
 from bootd.model.etc_report import EtcReport
-from bootd.model.image import ResolvedImage
+from bootd.model.image import ImageName, ResolvedImage
 from bootd.operations.arguments import not_taken, settings_differ
 from bootd.operations.boot_loader import keep_loader
 from bootd.operations.boot_repair import mend_boot
@@ -39,6 +39,7 @@ from bootd.operations.pull import Pulled, missing_layers, pull
 from bootd.operations.resolve import resolve
 from bootd.operations.staged import forget_staged, mark_staged
 from bootd.operations.survey import Survey, survey
+from bootd.registry.copied import copies_discarded
 from bootd.store.growing_tree import GrowingTree
 from bootd.store.image import (
     EROFS_NAME,
@@ -67,6 +68,7 @@ def stage(
     reference: str | None = None,
     remember: bool = False,
     automatic: bool = False,
+    taken_from: str | None = None,
 ) -> StageDocument:
     """Stage an image, so that the next shutdown makes it bootable.
 
@@ -76,6 +78,8 @@ def stage(
         reference: the image; None for the followed one.
         remember: follow this reference from now on (Switch).
         automatic: nobody asked; a hold is obeyed.
+        taken_from: another reference that the image comes from this one time, as if it were
+            the followed one; what the machine follows, and knows of it, stays as it is.
 
     Returns:
         What was staged; `changed` is False where the machine is, or will be, on it already, with
@@ -95,7 +99,10 @@ def stage(
         BusyError: another process changes the store.
     """
     _begin(host)
-    with host.sysroot.lock(exclusive=True, wait_seconds=LOCK_WAIT_SECONDS):
+    with (
+        host.sysroot.lock(exclusive=True, wait_seconds=LOCK_WAIT_SECONDS),
+        copies_discarded(host.sysroot.partial, host.sysroot.disk),
+    ):
         host.sysroot.name_installation()
         settle_fallbacks(host)
         found = _mend_boot(host)
@@ -103,8 +110,11 @@ def stage(
             raise HeldError(f"updates are held: {found.intent.held_by}")
         progress.report(Phase.RESOLVING)
         wanted = reference or host.followed_image()
-        accepted = resolve(host, wanted)
+        accepted = resolve(host, taken_from or wanted)
         resolved = accepted.resolved
+        name = resolved.name
+        if taken_from is not None:
+            name = name._replace(reference=wanted, taken_from=taken_from)
         checked = host.clock.now()
         change = found.records[found.staged].argument_change if found.staged else None
         if resolved.digest == found.settled_on != found.heading_for:
@@ -117,7 +127,7 @@ def stage(
         try:
             found = _make_room(host, found, resolved, is_new=is_new)
         except BootPartitionFullError as error:
-            _keep_answer(host, wanted, resolved, checked, error)
+            _keep_answer(host, name, resolved, checked, error)
             raise
         pulled, image = _pull_and_compose(host, accepted, progress)
         follow = wanted if remember else None
@@ -126,24 +136,24 @@ def stage(
             _mend_deployments(host, found, image)
             found = _mend_boot(host)
             _follow(host, found, follow)
-            _keep_answer(host, wanted, resolved, checked)
-            restaged = _take_up_arguments(host, found, resolved, image, change)
+            _keep_answer(host, name, resolved, checked)
+            restaged = _take_up_arguments(host, found, name, image, change)
             there = found.staged or found.settled
-            document = _document(resolved, there, pulled, None, restaged)
+            document = _document(name, there, pulled, None, restaged)
             return _with_not_taken(host, document)
         progress.report(Phase.STAGING)
         from bootd.operations.collect import clean_up  # noqa: PLC0415 - see _load_what_follows
         from bootd.operations.deploy import deploy  # noqa: PLC0415 - the same
 
         try:
-            record, report = deploy(host, found, resolved.name, image, change)
+            record, report = deploy(host, found, name, image, change)
         except BootPartitionFullError as error:
-            _keep_answer(host, wanted, resolved, checked, error)
+            _keep_answer(host, name, resolved, checked, error)
             raise
         mark_staged(host.sysroot, record.id, follow)
-        _keep_answer(host, wanted, resolved, checked)
+        _keep_answer(host, name, resolved, checked)
         clean_up(host)
-        document = _with_not_taken(host, _document(resolved, record.id, pulled, report))
+        document = _with_not_taken(host, _document(name, record.id, pulled, report))
         return _tell_what_goes(host, document, record)
 
 
@@ -185,14 +195,14 @@ def _load_what_follows() -> None:
 
 def _keep_answer(
     host: Host,
-    reference: str,
+    name: ImageName,
     resolved: ResolvedImage,
     checked: datetime,
     error: BootPartitionFullError | None = None,
 ) -> None:
     """Spare the next check what is known already, and tell of a refusal until it is tried again."""
-    if host.follows(reference):
-        last = LastCheck.of(reference, resolved, checked)
+    if name.taken_from is None and host.follows(name.reference):
+        last = LastCheck.of(name.reference, resolved, checked)
         write_last_check(host.sysroot, last if error is None else without_room(last, error))
 
 
@@ -272,7 +282,7 @@ def _check_room(host: Host, found: Survey, resolved: ResolvedImage) -> None:
 def _take_up_arguments(
     host: Host,
     found: Survey,
-    resolved: ResolvedImage,
+    name: ImageName,
     image: StoredImage,
     change: ArgumentChange | None,
 ) -> Restaged | None:
@@ -281,7 +291,7 @@ def _take_up_arguments(
         return None
     from bootd.operations.restage import take_up  # noqa: PLC0415 - see _load_what_follows
 
-    return take_up(host, found, resolved.name, image, change)
+    return take_up(host, found, name, image, change)
 
 
 def _with_not_taken(host: Host, document: StageDocument) -> StageDocument:
@@ -293,7 +303,7 @@ def _with_not_taken(host: Host, document: StageDocument) -> StageDocument:
 
 
 def _document(
-    resolved: ResolvedImage,
+    name: ImageName,
     deployment: DeploymentId | None,
     pulled: Pulled,
     report: EtcReport | None,
@@ -306,8 +316,9 @@ def _document(
     return StageDocument(
         changed=cause is not None,
         cause=cause,
-        image=resolved.reference,
-        digest=resolved.digest,
+        image=name.reference,
+        taken_from=name.taken_from,
+        digest=name.digest,
         deployment=deployment,
         fetched_bytes=pulled.bytes,
         fetched_layers=pulled.layers,

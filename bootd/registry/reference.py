@@ -1,4 +1,7 @@
-"""Image references: ``registry/name[:tag][@digest]``, ``oci:DIR`` and ``oci-archive:FILE``.
+"""Image references: ``registry/name[:tag][@digest]``, and transports for what lies on this machine.
+
+``oci:DIR`` and ``oci-archive:FILE`` are read in place; ``dir:``, ``docker-archive:`` and
+``containers-storage:``, containers-transports(5), by way of a copy.
 
 Pure. The grammar of registry references is the one of distribution-spec 1.1 ("Pulling manifests")
 with Docker's for the registry part. A reference names its registry: there are no search lists, as
@@ -14,6 +17,7 @@ from typing import Final
 
 from bootd.model.digest import Digest
 from bootd.model.errors import InvalidDigestError, InvalidReferenceError
+from bootd.model.userinfo import has_userinfo, shown_reference
 
 DEFAULT_TAG: Final = "latest"
 _MAX_REFERENCE: Final = 1_000
@@ -29,6 +33,17 @@ _DOMAIN: Final = re.compile(
 _COMPONENT: Final = re.compile(r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*", re.ASCII)
 _TAG: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)
 _REGISTRY_PREFIX: Final = "docker://"
+_STORAGE: Final = "containers-storage"
+_COPIED: Final = ("dir", "docker-archive", _STORAGE)
+_TRANSPORT: Final = re.compile(r"([a-zA-Z][a-zA-Z0-9+-]*):(//|(?![0-9]+/)[^/]*/)?", re.ASCII)
+_NOT_KNOWN: Final = re.compile(
+    r"(docker-daemon|docker|ostree(?:-[a-z]+)*|registry|sif|tarball|atomic)\Z"
+)
+_KNOWN_HINT: Final = (
+    "Write registry.example/name:tag, with docker:// in front or without, or oci:DIR, "
+    "oci-archive:FILE, dir:DIR, docker-archive:FILE or containers-storage:NAME."
+)
+_SHOWN: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +95,30 @@ class LayoutReference:
         return f"{'oci-archive' if self.archive else 'oci'}:{self.path}{tag}{digest}"
 
 
-Reference = RegistryReference | LayoutReference
+@dataclass(frozen=True, slots=True)
+class CopiedReference:
+    """An image that another tool has to copy into an OCI layout first.
+
+    Attributes:
+        transport: ``dir``, ``docker-archive`` or ``containers-storage``.
+        rest: what stands behind it, in that transport's own grammar.
+    """
+
+    transport: str
+    rest: str
+
+    @property
+    def path(self) -> Path | None:
+        """The folder or file it names, or None where it is a name in the storage of containers."""
+        if self.transport == _STORAGE:
+            return None
+        return Path(self.rest if self.transport == "dir" else self.rest.partition(":")[0])
+
+    def __str__(self) -> str:
+        return f"{self.transport}:{self.rest}"
+
+
+Reference = RegistryReference | LayoutReference | CopiedReference
 
 
 def parse_reference(text: str) -> Reference:
@@ -89,11 +127,23 @@ def parse_reference(text: str) -> Reference:
     A registry reference without tag and digest means the tag ``latest``.
 
     Raises:
-        InvalidReferenceError: it does not follow the grammar, or names no registry.
+        InvalidReferenceError: it does not follow the grammar, or names no registry; what stands
+            before an ``@`` that may be a password is not repeated.
     """
+    if has_userinfo(text):
+        raise InvalidReferenceError(
+            f"{shown_reference(text)[:_SHOWN]!r} has a user name or password in it",
+            hint="Write the reference without what is before the @, and put credentials where "
+            "containers-auth.json(5) says, e.g. with 'skopeo login --authfile "
+            "/etc/ostree/auth.json HOST'. If that was a password, change it.",
+        )
     for transport in ("oci", "oci-archive"):
         if text.startswith(transport + ":"):
             return _parse_layout(text, transport)
+    for transport in _COPIED:
+        if text.startswith(transport + ":"):
+            return _parse_copied(text, transport)
+    _refuse_transport(text)
     return _parse_registry(text.removeprefix(_REGISTRY_PREFIX), text)
 
 
@@ -104,7 +154,7 @@ def _parse_registry(bare: str, text: str) -> RegistryReference:
     domain, slash, rest = rest.partition("/")
     if not slash or not (set(domain) & set(".:") or domain == "localhost"):
         raise InvalidReferenceError(
-            f"{text[:200]!r} does not name its registry",
+            f"{text[:_SHOWN]!r} does not name its registry",
             hint="Write the registry too, as in registry.example/name:tag.",
         )
     path, colon, tag = rest.partition(":")
@@ -122,6 +172,38 @@ def _parse_registry(bare: str, text: str) -> RegistryReference:
     return RegistryReference(domain.lower(), path, tag or None, digest)
 
 
+def _refuse_transport(text: str) -> None:
+    """Tell what other tools write before a reference from the name of a host."""
+    found = _TRANSPORT.match(text)
+    if found is None or text.startswith(_REGISTRY_PREFIX):
+        return
+    name, follows = found[1], found[2]
+    if name in {"http", "https"}:
+        raise InvalidReferenceError(
+            f"{text[:_SHOWN]!r} begins with {name}://, which no image reference does",
+            hint="Leave it out; that a registry has no TLS is said by 'insecure' in "
+            "registries.conf.",
+        )
+    if _NOT_KNOWN.match(name) or (follows and name != "localhost"):
+        raise InvalidReferenceError(
+            f"the transport {name[:_SHOWN]!r} of {text[:_SHOWN]!r} is not known", hint=_KNOWN_HINT
+        )
+
+
+def _parse_copied(text: str, transport: str) -> CopiedReference:
+    if len(text) > _MAX_PATH:
+        raise InvalidReferenceError(f"the reference has {len(text)} characters")
+    found = CopiedReference(transport, text.removeprefix(transport + ":"))
+    if not found.rest or not found.rest.isprintable():
+        raise _wrong(text, f"nothing that can be read stands behind {transport}:")
+    if found.path is not None and not found.path.is_absolute():
+        raise InvalidReferenceError(
+            f"{text[:_SHOWN]!r} needs an absolute path",
+            hint=f"Write it as {transport}:/absolute/path.",
+        )
+    return found
+
+
 def _parse_layout(text: str, transport: str) -> LayoutReference:
     if len(text) > _MAX_PATH:
         raise InvalidReferenceError(f"the reference has {len(text)} characters")
@@ -130,7 +212,7 @@ def _parse_layout(text: str, transport: str) -> LayoutReference:
     path, colon, tag = rest.partition(":")
     if not path.startswith("/") or "\0" in path:
         raise InvalidReferenceError(
-            f"{text[:200]!r} needs an absolute path",
+            f"{text[:_SHOWN]!r} needs an absolute path",
             hint=f"Write it as {transport}:/absolute/path[:tag].",
         )
     if colon and not _TAG.fullmatch(tag):
@@ -149,4 +231,4 @@ def _split_digest(rest: str, text: str) -> tuple[str, Digest | None]:
 
 
 def _wrong(text: str, why: str) -> InvalidReferenceError:
-    return InvalidReferenceError(f"{text[:200]!r} is not an image reference: {why[:300]}")
+    return InvalidReferenceError(f"{text[:_SHOWN]!r} is not an image reference: {why[:300]}")

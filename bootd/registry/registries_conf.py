@@ -33,6 +33,7 @@ from bootd.model.errors import (
     InvalidReferenceError,
     RegistryBlockedError,
 )
+from bootd.model.userinfo import shown_reference, without_userinfo
 from bootd.registry.reference import RegistryReference, parse_reference
 
 _MAX_FILE: Final = 1 << 20
@@ -228,7 +229,7 @@ def _table(path: Path, entry: Any) -> _Registry:
         raise InvalidConfigurationError(f"{path}: {where}: {first['msg']}") from error
     table.prefix = (table.prefix or table.location).rstrip("/").removesuffix(":")
     table.location = table.location.rstrip("/")
-    where = f"{path}: the table for {table.prefix[:200]!r}"
+    where = f"{path}: the table for {without_userinfo(table.prefix)[:200]!r}"
     if not table.prefix:
         raise InvalidConfigurationError(f"{path}: a registry table has no prefix and no location")
     wildcard = table.prefix.startswith("*.")
@@ -244,7 +245,9 @@ def _table(path: Path, entry: Any) -> _Registry:
             )
     for location in (table.location, *(mirror.location for mirror in table.mirror)):
         if "://" in location:
-            raise InvalidConfigurationError(f"{where}: the location {location!r} has a scheme")
+            raise InvalidConfigurationError(
+                f"{where}: the location {without_userinfo(location)!r} has a scheme"
+            )
     return table
 
 
@@ -279,8 +282,11 @@ def _location(name: str, *, insecure: bool) -> Location:
         found = parse_reference(name)
     except InvalidReferenceError as error:
         raise InvalidConfigurationError(
-            f"registries.conf makes {name[:200]!r} of a reference, which names no repository"
+            f"registries.conf makes {shown_reference(name)[:200]!r} of a reference, which names "
+            "no repository"
         ) from error
     if not isinstance(found, RegistryReference):
-        raise InvalidConfigurationError(f"registries.conf has the location {name[:200]!r}")
+        raise InvalidConfigurationError(
+            f"registries.conf has the location {shown_reference(name)[:200]!r}"
+        )
     return Location(found.domain, found.path, insecure)

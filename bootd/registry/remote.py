@@ -110,7 +110,7 @@ class RegistrySource:
             with endpoint.manifest(tag) as response:
                 return _read_bounded(response, MAX_MANIFEST_SIZE)
 
-        return with_retries(self._settings, self._clock, ask)
+        return with_retries(endpoint.settings, self._clock, ask)
 
     def _first_answer(self, ask: Callable[[Endpoint], _T]) -> _T:
         for turn in self._turns:

@@ -16,7 +16,7 @@ from bootd.model.digest import Digest
 from bootd.model.errors import ContentError
 from bootd.model.image import CachedCheck, Descriptor, ResolvedImage
 from bootd.registry.blob import BlobStream
-from bootd.registry.reference import RegistryReference, parse_reference
+from bootd.registry.reference import CopiedReference, RegistryReference, parse_reference
 from bootd.registry.settings import RegistrySettings
 
 _T = TypeVar("_T")
@@ -108,6 +108,10 @@ def open_source(
         from bootd.registry.remote import RegistrySource  # noqa: PLC0415
 
         return RegistrySource(parsed, settings, partial, disk, clock)
+    if isinstance(parsed, CopiedReference):
+        from bootd.registry.copied import CopiedSource  # noqa: PLC0415
+
+        return CopiedSource(parsed, settings, partial, disk)
     from bootd.registry.layout import FolderFiles, LayoutSource  # noqa: PLC0415
 
     if parsed.archive:

@@ -16,7 +16,7 @@ from bootd.clock import Clock
 from bootd.durable import storage_errors
 from bootd.model.errors import InvalidTrustPolicyError, NotTrustedError
 from bootd.model.image import ResolvedImage
-from bootd.registry.reference import LayoutReference, Reference, parse_reference
+from bootd.registry.reference import CopiedReference, LayoutReference, Reference, parse_reference
 from bootd.registry.settings import RegistrySettings
 from bootd.registry.source import ImageSource
 from bootd.trust.policy import (
@@ -78,6 +78,9 @@ def accept(
     if policy is None:
         return AcceptedImage(resolved)
     reference = parse_reference(resolved.reference)
+    if isinstance(reference, CopiedReference):
+        # What copied it obeyed the same policy, with the scopes of that transport.
+        return AcceptedImage(resolved, f"{reference.transport}:")
     if isinstance(reference, LayoutReference):
         # A link must not lead around a folder's scope.
         reference = replace(reference, path=reference.path.resolve())

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from bootd.registry.reference import Reference, RegistryReference
+from bootd.registry.reference import LayoutReference, Reference, RegistryReference
 from bootd.trust.docker_reference import DockerReference, canonical_name
 from bootd.trust.strict_json import InvalidJsonError
 
@@ -52,7 +52,8 @@ def scopes_of(reference: Reference) -> Scopes:
     named = docker_reference(reference)
     if named is not None:
         return Scopes(REGISTRY_TRANSPORT, (str(named), *_namespaces(named.name)))
-    assert not isinstance(reference, RegistryReference)
+    # Copied images are judged by what copies them.
+    assert isinstance(reference, LayoutReference)
     transport = "oci-archive" if reference.archive else "oci"
     return Scopes(transport, tuple(_folders(str(reference.path))))
 

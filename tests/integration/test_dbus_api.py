@@ -137,6 +137,36 @@ def test_what_is_wrong_is_said(call: tuple[str, ...], error: str):
         assert re.search(error, done.stderr)
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        ("Switch", "sa{sv}", "docker://me:SECRET@os.example/os:1", "0"),
+        ("Stage", "sa{sv}", "me:SECRET@os.example/os:1", "0"),
+        ("Stage", "sa{sv}", "me:SECRET@os.example/os:1\n", "0"),
+        ("Upgrade", "a{sv}", "1", "from", "s", "https://me:SECRET@os.example/os:1"),
+    ],
+)
+def test_a_password_in_a_reference_is_refused_to_its_caller_alone(call: tuple[str, ...]):
+    with rig() as made, made.daemon(SYSTEMD_LOG_LEVEL="debug"):
+        refused = made.call(*call, status=1)
+        assert "user name or password" in refused.stderr
+        objects = made.run(
+            *("busctl", "--system", "call", "org.bootd1", "/org/bootd1"),
+            *("org.freedesktop.DBus.ObjectManager", "GetManagedObjects"),
+        )
+        assert "/job/" not in objects.stdout
+        assert "SECRET" not in objects.stdout + refused.stderr + made.log.read_text()
+
+
+def test_an_update_from_elsewhere_is_not_automatic():
+    with rig() as made, made.daemon():
+        refused = made.call(
+            *("Upgrade", "a{sv}", "2", "automatic", "b", "true", "from", "s", "oci:/srv/os"),
+            status=1,
+        )
+        assert "exclude each other" in refused.stderr
+
+
 def test_unknown_object():
     with rig() as made, made.daemon():
         done = made.run(

@@ -9,7 +9,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bootd.model.errors import InvalidReferenceError
-from bootd.registry.reference import LayoutReference, RegistryReference, parse_reference
+from bootd.registry.reference import (
+    CopiedReference,
+    LayoutReference,
+    RegistryReference,
+    parse_reference,
+)
 
 SHA256 = "sha256:" + "0a" * 32
 SHA512 = "sha512:" + "0b" * 64
@@ -88,7 +93,6 @@ def test_layout_references(
         "-quay.io/os",
         "quay..io/os",
         "user@quay.io/os",
-        "https://quay.io/os",
         "quay.io/os?x",
         "quay.io/os\n",
         " quay.io/os",
@@ -101,7 +105,11 @@ def test_layout_references(
         "oci:/srv\0/os",
         "oci-archive:x.tar",
         "oci:/" + "x" * 5_000,
-        "containers-storage:quay.io/os",
+        "containers-storage:",
+        "docker-archive:x.tar",
+        "dir:x",
+        "dir:",
+        "dir:/srv/\n",
     ],
 )
 def test_what_is_no_reference(text: str) -> None:
@@ -109,6 +117,89 @@ def test_what_is_no_reference(text: str) -> None:
         parse_reference(text)
     assert len(caught.value.message) < 1_000
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("dir:/srv/os", "/srv/os"),
+        ("dir:/srv/o:s@1", "/srv/o:s@1"),
+        ("docker-archive:/srv/os.tar", "/srv/os.tar"),
+        ("docker-archive:/srv/os.tar:quay.io/team/os:1", "/srv/os.tar"),
+        ("docker-archive:/srv/os.tar:@1", "/srv/os.tar"),
+        ("containers-storage:localhost/os:latest", None),
+        ("containers-storage:localhost/os@" + SHA256, None),
+        ("containers-storage:@0123456789ab", None),
+        ("containers-storage:[overlay@/var/lib/other]localhost/os", None),
+    ],
+)
+def test_references_of_what_is_copied(text: str, path: str | None) -> None:
+    found = parse_reference(text)
+    assert isinstance(found, CopiedReference)
+    assert (found.path and str(found.path)) == path
+    assert str(found) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("registry:quay.io/team/os:1", "registry"),
+        ("docker:quay.io/team/os:1", "docker"),
+        ("docker-daemon:os:latest", "docker-daemon"),
+        ("ostree-unverified-registry:quay.io/team/os:1", "ostree-unverified-registry"),
+        ("ostree-image-signed:docker://quay.io/team/os:1", "ostree-image-signed"),
+        ("ostree-remote-image:fedora:docker://quay.io/os", "ostree-remote-image"),
+        ("ostree:os@/srv/repo", "ostree"),
+        ("sif:/srv/os.sif", "sif"),
+        ("ftp://quay.io/os", "ftp"),
+        ("DOCKER://quay.io/os", "DOCKER"),
+        ("OCI:/srv/os", "OCI"),
+        ("somewhere:quay.io/os", "somewhere"),
+    ],
+)
+def test_unknown_transports_are_called_that(text: str, name: str) -> None:
+    if "@" in text:
+        text = text.replace("@", "")
+    with pytest.raises(InvalidReferenceError, match=f"the transport '{name}' of") as caught:
+        parse_reference(text)
+    assert "docker://" in caught.value.hint
+    assert "containers-storage:" in caught.value.hint
+
+
+@pytest.mark.parametrize("text", ["https://quay.io/team/os:1", "http://quay.io/os"])
+def test_an_address_of_the_web_is_no_reference(text: str) -> None:
+    with pytest.raises(InvalidReferenceError, match=r"begins with https?://") as caught:
+        parse_reference(text)
+    assert "Leave it out" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "me:SECRET@quay.io/team/os:1",
+        "docker://me:SECRET@quay.io/team/os:1",
+        "https://me:SECRET@quay.io/team/os:1",
+        "registry:me:SECRET@quay.io/team/os:1",
+        "ostree-image-signed:docker://me:SECRET@quay.io/team/os",
+        f"me:SECRET@quay.io/os@{SHA256}",
+        "me:SECRET@quay.io/os@sha256:zz",
+        "me:SEC/RET@quay.io/os",
+        "me:SECRET@SECRET@quay.io/os",
+        "SECRET@quay.io/os",
+        "me:SECRET@localhost",
+        "me:SECRET@localhost:5000",
+        "me:SECRET@localhost:5000/os",
+        "me:SECRET@",
+        "containers-storage:me:SECRET@quay.io/os",
+        "oci:me:SECRET@quay.io/os",
+        "x" * 900 + "me:SECRET@quay.io/" + "x" * 900,
+    ],
+)
+def test_passwords_are_refused_and_not_repeated(text: str) -> None:
+    with pytest.raises(InvalidReferenceError, match="user name or password") as caught:
+        parse_reference(text)
+    assert "SECRET" not in caught.value.message + caught.value.hint
+    assert "SEC" not in caught.value.message
 
 
 def test_missing_registry_is_told() -> None:
@@ -122,6 +213,7 @@ def test_missing_registry_is_told() -> None:
     st.one_of(
         st.text(max_size=60),
         st.text(alphabet="aA0./:@-_[]oci sha256", max_size=60),
+        st.from_regex(r"(dir|docker-archive|containers-storage|ostree):[/@a:0]{1,20}"),
         st.from_regex(r"[a-z]{1,5}\.[a-z]{2}(:[0-9]{1,5})?/[a-z0-9._/-]{1,20}(:[\w.-]{1,10})?"),
     )
 )

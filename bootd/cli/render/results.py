@@ -39,6 +39,8 @@ def render_check(document: CheckDocument, style: Style) -> str:
 def render_stage(document: StageDocument, style: Style) -> str:
     """Return what was staged and what it makes of /etc."""
     what = f"{printable(document.image)} ({short_digest(document.digest)})"
+    if document.taken_from is not None:
+        what += f", taken from {printable(document.taken_from)}"
     not_taken = [
         f"bootd.toml asks for {printable(word)}, which was taken away on this machine or left by a "
         "rollback; 'bootctl-py kargs add' brings it."

@@ -26,6 +26,13 @@ def add_arguments(parser: ArgumentParser) -> None:
         action="store_true",
         help="restart into what is then staged or queued; without either nothing happens",
     )
+    parser.add_argument(
+        "--from",
+        dest="taken_from",
+        metavar="REFERENCE",
+        help="take this one update from somewhere else, e.g. oci:/media/stick; the machine goes on "
+        "following its image",
+    )
     add_no_wait(parser)
 
 
@@ -35,9 +42,15 @@ def run(arguments: Namespace, output: Output) -> int:
         raise InvalidArgumentError(
             "--apply has to wait for the job", hint="Leave one of --apply and --no-wait out."
         )
+    if arguments.automatic and arguments.taken_from is not None:
+        raise InvalidArgumentError(
+            "--from is for somebody who asks, and --automatic for nobody",
+            hint="Leave one of --from and --automatic out.",
+        )
     if arguments.automatic:
         return _run_automatically(arguments, output)
-    document = run_job(arguments, output, "Upgrade")
+    options = {} if arguments.taken_from is None else {"from": arguments.taken_from}
+    document = run_job(arguments, output, "Upgrade", **options)
     finish(document, output)
     if arguments.apply and json.loads(ask(arguments, "GetStatus"))["reboot_required"]:
         ask(arguments, "Apply")

@@ -13,7 +13,8 @@ class InvalidReferenceError(RequestError):
     """An image reference does not follow the grammar."""
 
     default_hint = (
-        "Write it as registry.example/name:tag, name@sha256:…, oci:DIR or oci-archive:FILE."
+        "Write it as registry.example/name:tag, name@sha256:…, oci:DIR, oci-archive:FILE, dir:DIR, "
+        "docker-archive:FILE or containers-storage:NAME."
     )
 
 
