@@ -13,7 +13,7 @@ class _Anything:
 
 used = _Anything()
 
-BY_PYDANTIC = (used.model_config,)
+BY_PYDANTIC = (used.model_config, used._key_goes_with_a_certificate)
 BY_PYTHON = (
     used.traceback,  # __exit__
     used.readable,  # io.RawIOBase
@@ -26,6 +26,7 @@ BY_REQUESTS_AND_URLLIB3 = (
     used.cert_verify,
     used.cert_reqs,
     used.pool_classes_by_scheme,
+    used._new_conn,
 )
 BY_FILES_FROM_OUTSIDE = (
     used.ALL,  # registries.conf: pull-from-mirror

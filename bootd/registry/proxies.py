@@ -6,15 +6,11 @@ The daemon's environment is that of its unit, see ``/etc/bootd/environment`` in 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
 from urllib.parse import urlsplit
 
 from bootd.model.errors import InvalidConfigurationError
 from bootd.model.proxy import checked_proxy, goes_without
 from bootd.registry.settings import RegistrySettings
-
-VARIABLES: Final = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
-"""Each is looked for in lower case first, then in upper case, as curl(1) does."""
 
 
 def proxy_for(url: str, settings: RegistrySettings, environment: Mapping[str, str]) -> str | None:
@@ -55,7 +51,7 @@ def proxy_environment(settings: RegistrySettings) -> dict[str, str]:
 
 
 def variable(name: str, environment: Mapping[str, str]) -> str:
-    """Return the value of one of `VARIABLES`, or an empty string."""
+    """Return the value of a variable, or an empty string; lower case comes first, as in curl(1)."""
     return environment.get(name) or environment.get(name.upper()) or ""
 
 
