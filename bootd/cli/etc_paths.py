@@ -1,12 +1,11 @@
-"""Paths of ``/etc`` on the command line, and what to say after some were changed."""
+"""Paths of ``/etc`` on the command line, and the options that go with them."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from argparse import ArgumentParser, Namespace
 from typing import Any
 
-from bootd.cli.output import Output
 from bootd.model.etc_report import escape
 
 
@@ -19,7 +18,31 @@ def absolute(path: str) -> str:
     return whole if "\\" in whole else escape(os.fsencode(whole))
 
 
-def explain_undo(document: Mapping[str, Any], output: Output) -> None:
-    """Say how a change is taken back."""
-    if document.get("kept_as"):
-        output.note(f"'bootctl-py etc restore {document['kept_as']}' takes it back.")
+def add_paths(parser: ArgumentParser) -> None:
+    """Declare paths that a view may be restricted to."""
+    parser.add_argument(
+        "paths",
+        metavar="PATH",
+        nargs="*",
+        help="only this, with all that is in it, or a pattern such as '/etc/ssh/**', in quotes",
+    )
+
+
+def chosen(arguments: Namespace) -> dict[str, Any]:
+    """Return the option of the bus, or of the operation, that such paths are."""
+    paths = [absolute(path) for path in arguments.paths]
+    return {"paths": paths} if paths else {}
+
+
+def add_full(parser: ArgumentParser, what: str) -> None:
+    """Declare ``--full``."""
+    parser.add_argument("--full", action="store_true", help=what)
+
+
+def add_without_daemon(parser: ArgumentParser) -> None:
+    """Declare ``--offline`` of a verb that does something."""
+    parser.add_argument(
+        "--offline",
+        action="store_true",
+        help="work on the disk, as is done for root anyway where no daemon answers",
+    )

@@ -14,8 +14,14 @@ def add_offline(parser: ArgumentParser) -> None:
     )
 
 
-def look(arguments: Namespace, member: str) -> dict[str, Any]:
+def look(arguments: Namespace, member: str, *given: Any, **options: Any) -> dict[str, Any]:
     """Return the document that a method of the Manager answers, from the daemon or from the disk.
+
+    Args:
+        arguments: the command line.
+        member: the method.
+        given: its arguments but for the options.
+        options: these.
 
     Each side is imported when it is wanted: the bus costs as much time as all the rest.
 
@@ -25,9 +31,9 @@ def look(arguments: Namespace, member: str) -> dict[str, Any]:
     if arguments.offline or arguments.sysroot is not None:
         from bootd.cli.offline import answer  # noqa: PLC0415
 
-        return answer(arguments, member)
+        return answer(arguments, member, *given, **options)
     from bootd.cli.daemon import ask  # noqa: PLC0415
 
-    document = json.loads(ask(arguments, member))
+    document = json.loads(ask(arguments, member, *given, **options))
     assert isinstance(document, dict)
     return document

@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from bootd.cli.progress import Display, Step
+from bootd.cli.output import Output
+from bootd.cli.progress import Display, Step, displayed
 from bootd.daemon.explain import explain
 from bootd.model.errors import BootdError, InvalidConfigurationError
 from bootd.operations import boot_usage, deny, etc_copies, etc_views, status
@@ -31,16 +32,17 @@ def _explain(machine: Host) -> BaseModel:
     return explain(found, denial, machine.configuration.automatic)
 
 
-ANSWERS: Final[dict[str, Callable[[Host], BaseModel]]] = {
+ANSWERS: Final[dict[str, Callable[..., BaseModel]]] = {
     "GetStatus": status.status_with_drift,
     "ListDenied": deny.denied,
     "EtcConflicts": etc_views.conflicts,
     "EtcDiff": etc_views.diff,
+    "GetEtcVersions": etc_views.versions,
     "ListEtcCopies": etc_copies.copies,
     "Explain": _explain,
     "GetBootUsage": boot_usage.boot_usage,
 }
-"""The methods of the Manager that only look, by name."""
+"""The methods of the Manager that only look, by name; their arguments and options are the same."""
 
 
 class OperationProgress:
@@ -54,14 +56,27 @@ class OperationProgress:
         self._display.update(Step(phase, overall(phase, done, total), done, total))
 
 
-def answer(arguments: Namespace, member: str) -> dict[str, Any]:
+def answer(arguments: Namespace, member: str, *given: Any, **options: Any) -> dict[str, Any]:
     """Return what the daemon would answer, from the disk; only root can mount ``$BOOT`` for that.
 
     Raises:
         BootdError: the disk does not hold what is needed.
     """
     with with_boot(host(arguments)) if os.geteuid() == 0 else nullcontext(host(arguments)) as found:
-        return ANSWERS[member](found).model_dump(mode="json")
+        return ANSWERS[member](found, *given, **options).model_dump(mode="json")
+
+
+def do(
+    arguments: Namespace, output: Output, operation: Callable[..., BaseModel], **given: Any
+) -> dict[str, Any]:
+    """Run an operation in this process, on the machine with its ``$BOOT`` mounted.
+
+    Raises:
+        BootdError: it failed.
+    """
+    with displayed(output) as display, mounted(arguments) as machine:
+        document = operation(machine, OperationProgress(display), **given)
+    return document.model_dump(mode="json")
 
 
 def mounted(arguments: Namespace) -> AbstractContextManager[Host]:

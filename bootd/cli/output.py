@@ -49,12 +49,13 @@ class Output(NamedTuple):
         """Whether progress and advice are wanted."""
         return not self.quiet and self.json == "off"
 
-    def show(self, document: BaseModel | Mapping[str, Any]) -> None:
+    def show(self, document: BaseModel | Mapping[str, Any], *, full: bool | None = None) -> None:
         """Print a document, as JSON or as text.
 
         Args:
             document: a model, or what the daemon answered; the latter is passed on as it is, so
                 that what a newer daemon adds is not lost.
+            full: whether long lists are written as a whole; None: unless a terminal reads along.
 
         Raises:
             InternalError: there is no text for this kind of document.
@@ -65,7 +66,8 @@ class Output(NamedTuple):
             return
         from bootd.cli.render.by_kind import render  # noqa: PLC0415 - JSON needs no pydantic
 
-        self.text(render(value, self.style))
+        whole = not self.stdout.isatty() if full is None else full
+        self.text(render(value, self.style._replace(full=whole)))
 
     def value(self, value: Any) -> None:
         """Print a JSON value on stdout."""

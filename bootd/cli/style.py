@@ -1,4 +1,4 @@
-"""Colours, where they are wanted.
+"""Colours, where they are wanted, and how much is written.
 
 ``SYSTEMD_COLORS`` decides if it is set (systemd's environment variables), then ``NO_COLOR``
 (no-color.org: any non-empty value), then whether a terminal reads along.
@@ -13,9 +13,15 @@ _OFF: Final = frozenset({"0", "no", "n", "false", "f", "off"})
 
 
 class Style(NamedTuple):
-    """Marks up text for a terminal, or leaves it plain."""
+    """How a document becomes text.
+
+    Attributes:
+        colour: mark text up for a terminal, or leave it plain.
+        full: write long lists, and what belongs to each item, as a whole.
+    """
 
     colour: bool = False
+    full: bool = True
 
     def bold(self, text: str) -> str:
         """Mark what the eye should find first."""

@@ -121,7 +121,7 @@ class BusClient:
         *arguments: Any,
         path: str = names.ROOT,
         interface: str = names.MANAGER,
-        **given: bool | int | str,
+        **given: bool | int | str | list[str],
     ) -> Any:
         """Call a method: ``await client.call("Switch", "registry.example/os:1", force=True)``.
 

@@ -258,10 +258,10 @@ class ManagerObject:
         return self._start("preview", arguments, await self._authority.require(call, action))
 
     async def _etc_conflicts(self, call: IncomingCall, options: _Options) -> str:
-        return await self._look(call, options, _views().conflicts)
+        return await self._look_at(call, options, _views().conflicts)
 
     async def _etc_diff(self, call: IncomingCall, options: _Options) -> str:
-        return await self._look(call, options, _views().diff)
+        return await self._look_at(call, options, _views().diff)
 
     async def _get_etc_versions(self, call: IncomingCall, path: str, options: _Options) -> str:
         return await self._look(call, options, _views().versions, _checked(path, "path"))
@@ -272,33 +272,50 @@ class ManagerObject:
     async def _resolve_etc(
         self, call: IncomingCall, path: str, choice: str, options: _Options
     ) -> str:
-        given = take_options(options, content=str)
+        given = take_options(options, content=str, also=list, dry_run=bool)
         details = {"path": _checked(path, "path")}
-        user = await self._authority.require(call, Action.CHANGE_ETC, details)
+        if "also" in given:
+            given["also"] = _checked_list(given["also"])
+        user = await self._may_change_etc(call, given, details)
         arguments = {"path": path, "choice": _checked(choice, "choice"), **given}
         return self._start("etc-resolve", arguments, user)
 
     async def _reset_etc(self, call: IncomingCall, paths: list[str], options: _Options) -> str:
-        take_options(options)
+        given = take_options(options, dry_run=bool)
         details = {"path": _checked_list(paths)[0]}
-        user = await self._authority.require(call, Action.CHANGE_ETC, details)
-        return self._start("etc-reset", {"paths": paths}, user)
+        user = await self._may_change_etc(call, given, details)
+        return self._start("etc-reset", {"paths": paths, **given}, user)
 
     async def _restore_etc(
         self, call: IncomingCall, copy: str, paths: list[str], options: _Options
     ) -> str:
-        take_options(options)
+        given = take_options(options, dry_run=bool)
         details = {"copy": _checked(copy, "copy")}
-        user = await self._authority.require(call, Action.CHANGE_ETC, details)
-        arguments = {"copy": copy, "paths": _checked_list(paths) if paths else []}
+        user = await self._may_change_etc(call, given, details)
+        arguments = {"copy": copy, "paths": _checked_list(paths) if paths else [], **given}
         return self._start("etc-restore", arguments, user)
+
+    async def _may_change_etc(
+        self, call: IncomingCall, given: Mapping[str, Any], details: Mapping[str, str]
+    ) -> int:
+        """Return the caller's user ID; who only wants to know what would happen looks."""
+        action = Action.INSPECT if given.get("dry_run") else Action.CHANGE_ETC
+        return await self._authority.require(call, action, details)
+
+    async def _look_at(
+        self, call: IncomingCall, options: _Options, view: Callable[..., BaseModel]
+    ) -> str:
+        """Answer a view that may be of some paths alone."""
+        given = take_options(options, paths=list)
+        paths = _checked_list(given["paths"]) if given.get("paths") else []
+        return await self._look(call, {}, view, paths)
 
     async def _look(
         self,
         call: IncomingCall,
         options: _Options,
         view: Callable[..., BaseModel],
-        *arguments: str,
+        *arguments: str | list[str],
     ) -> str:
         take_options(options)
         await self._authority.require(call, Action.INSPECT)

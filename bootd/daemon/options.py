@@ -7,10 +7,10 @@ from typing import Any
 
 from bootd.model.errors import InvalidArgumentError
 
-_TYPE_NAMES = {bool: "a boolean", str: "a string"}
+_TYPE_NAMES = {bool: "a boolean", str: "a string", list: "a list of strings"}
 
 
-def take_options(given: Mapping[str, Any], **known: type[bool | str]) -> dict[str, Any]:
+def take_options(given: Mapping[str, Any], **known: type[bool | str | list[str]]) -> dict[str, Any]:
     """Return the options of a call.
 
     Args:
@@ -26,6 +26,7 @@ def take_options(given: Mapping[str, Any], **known: type[bool | str]) -> dict[st
                 f"unknown option {name[:100]!r}",
                 hint=f"Options of this method: {', '.join(sorted(known)) or 'none'}.",
             )
-        if type(value) is not known[name]:
+        is_list = isinstance(value, list) and all(isinstance(one, str) for one in value)
+        if type(value) is not known[name] or (known[name] is list and not is_list):
             raise InvalidArgumentError(f"option {name!r} must be {_TYPE_NAMES[known[name]]}")
     return dict(given)

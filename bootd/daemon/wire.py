@@ -81,12 +81,14 @@ class ProtocolError(InternalError, family=True):
         self.name = ERROR_PREFIX + name
 
 
-def options(values: Mapping[str, bool | int | str]) -> dict[str, Variant]:
+def options(values: Mapping[str, bool | int | str | list[str]]) -> dict[str, Variant]:
     """Return an options dictionary (``a{sv}``) of plain values."""
     return {key: Variant(_signature_of(value), value) for key, value in values.items()}
 
 
-def _signature_of(value: bool | int | str) -> str:  # noqa: FBT001 - any of the three
+def _signature_of(value: bool | int | str | list[str]) -> str:  # noqa: FBT001 - any of these
     if isinstance(value, bool):
         return "b"
+    if isinstance(value, list):
+        return "as"
     return "s" if isinstance(value, str) else "t"

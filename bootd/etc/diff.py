@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bootd.etc.compare import same_content, same_metadata, same_type
 from bootd.etc.contents import Contents
 from bootd.etc.decide import NEVER_CARRIED
 from bootd.etc.report import describe
+from bootd.etc.selection import Selection
 from bootd.etc.snapshot import scan_folder
-from bootd.model.etc_report import MAX_CHANGES, ChangeKind, EtcChange, EtcDiff, etc_path
+from bootd.model.etc_report import (
+    MAX_CHANGES,
+    ChangeKind,
+    EtcChange,
+    EtcDiff,
+    EtcStep,
+    etc_path,
+)
 from bootd.model.tree import Directory, Node
 
 
-def diff(base: Directory, mine: Path, contents: Contents) -> EtcDiff:
+def diff(
+    base: Directory, mine: Path, contents: Contents, chosen: Sequence[Selection] = ()
+) -> EtcDiff:
     """Compare a machine's ``/etc`` with its defaults.
 
     Of an added folder every entry is listed, of a removed one only the folder.
+
+    Args:
+        base: the defaults.
+        mine: the machine's ``/etc``.
+        contents: how contents are measured.
+        chosen: only what one of these takes; all of it where there are none.
 
     Raises:
         EtcTooLargeError: see `scan_folder`.
@@ -27,6 +43,8 @@ def diff(base: Directory, mine: Path, contents: Contents) -> EtcDiff:
     changes: list[EtcChange] = []
     truncated = 0
     for path, kind, before, after in changed_nodes(base, tree):
+        if chosen and not any(one.takes(etc_path(path)) for one in chosen):
+            continue
         if len(changes) == MAX_CHANGES:
             truncated += 1
             continue
@@ -39,6 +57,14 @@ def diff(base: Directory, mine: Path, contents: Contents) -> EtcDiff:
             )
         )
     return EtcDiff(changes=changes, truncated=truncated)
+
+
+def steps(mine: Directory, merged: Directory) -> tuple[list[EtcStep], int]:
+    """Return what a merge makes of a machine's tree: so many paths, and how many more. Pure."""
+    listed = [
+        EtcStep(path=etc_path(path), kind=kind) for path, kind, _, _ in changed_nodes(mine, merged)
+    ]
+    return listed[:MAX_CHANGES], max(0, len(listed) - MAX_CHANGES)
 
 
 def changed_nodes(

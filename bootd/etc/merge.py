@@ -38,10 +38,12 @@ class Preview:
     Attributes:
         report: of it.
         mine: the machine's tree as it was read.
+        merged: the tree that would stand.
     """
 
     report: EtcReport
     mine: Directory
+    merged: Directory
 
 
 def preview_merge(
@@ -72,7 +74,8 @@ def preview_merge(
         trees = base, snapshot.root, theirs
         planned = _plan(trees, source, contents, policies, elsewhere)
     notes = planned.notes + _fixed(snapshot) + remarks
-    return Preview(make_report(planned.plan, mine, contents, notes, policies), snapshot.root)
+    report = make_report(planned.plan, mine, contents, notes, policies)
+    return Preview(report, snapshot.root, planned.plan.tree())
 
 
 def planned_tree(

@@ -30,6 +30,16 @@ class CopyReason(StrEnum):
     """Another copy took their place."""
 
 
+class Undecided(BaseModel):
+    """A conflict that nobody has decided yet, as a deployment's folder keeps it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
+
+    conflict: EtcConflict
+    base: str | None = Field(default=None, max_length=_MAX_TEXT * 2)
+    """The text both sides came from, in base64; None where it is no text, or large."""
+
+
 class EtcCopy(BaseModel):
     """One copy."""
 
@@ -53,6 +63,15 @@ class EtcCopy(BaseModel):
     """Paths at which nothing stood; restoring the copy removes what stands there now."""
 
 
+class KeptCopy(EtcCopy):
+    """A copy as its record keeps it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
+
+    decided: list[Undecided] = Field(default_factory=list, max_length=MAX_CONFLICTS)
+    """Conflicts that the change decided; restoring the copy asks them again."""
+
+
 class EtcCopiesDocument(BaseModel):
     """The copies that are kept, the newest first."""
 
@@ -72,6 +91,13 @@ class EtcChangeDocument(BaseModel):
 
     version: Literal[1] = 1
     kind: Literal["EtcChange"] = "EtcChange"
+    dry_run: bool = False
+    """Nothing was changed: all the rest says what would be."""
+    decided: list[str] = Field(default_factory=list, max_length=MAX_PATHS)
+    """Paths at which something was undecided, and is no longer."""
+    undecided: list[str] = Field(default_factory=list, max_length=MAX_PATHS)
+    """Paths that a pattern or a folder takes, and that cannot be decided this way: users and
+    groups."""
     changed: list[str] = Field(max_length=MAX_PATHS)
     """Paths that are another now."""
     more_changed: int = 0
@@ -84,16 +110,6 @@ class EtcChangeDocument(BaseModel):
     """The copy that has what stood there before; None: nothing was lost, or none are kept."""
     not_kept: list[str] = Field(default_factory=list, max_length=MAX_PATHS)
     """What was too large for a copy."""
-
-
-class Undecided(BaseModel):
-    """A conflict that nobody has decided yet, as a deployment's folder keeps it."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
-
-    conflict: EtcConflict
-    base: str | None = Field(default=None, max_length=_MAX_TEXT * 2)
-    """The text both sides came from, in base64; None where it is no text, or large."""
 
 
 class UndecidedConflicts(BaseModel):

@@ -180,6 +180,26 @@ class EtcCounts(BaseModel):
     """Those of them that matter for security."""
 
 
+class ChangeKind(StrEnum):
+    """How what stands at a path becomes another: by the machine, or by a merge."""
+
+    ADDED = "added"
+    REMOVED = "removed"
+    TYPE = "type"
+    CONTENT = "content"
+    METADATA = "metadata"
+    CONTENT_AND_METADATA = "content-and-metadata"
+
+
+class EtcStep(BaseModel):
+    """What becomes of one path of the machine's ``/etc``."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
+
+    path: str = Field(max_length=_MAX_TEXT)
+    kind: ChangeKind
+
+
 class EtcReport(BaseModel):
     """What a merge did, or what a preview says it would do."""
 
@@ -192,17 +212,11 @@ class EtcReport(BaseModel):
     notes: list[EtcNote] = Field(default_factory=list, max_length=MAX_NOTES)
     truncated: int = 0
     """Conflicts and notes that are counted here instead of listed."""
-
-
-class ChangeKind(StrEnum):
-    """What a machine did to one of its defaults."""
-
-    ADDED = "added"
-    REMOVED = "removed"
-    TYPE = "type"
-    CONTENT = "content"
-    METADATA = "metadata"
-    CONTENT_AND_METADATA = "content-and-metadata"
+    changes: list[EtcStep] = Field(default_factory=list, max_length=MAX_CHANGES)
+    """Of a preview: the paths that would be another than they are now, of a removed folder only
+    the folder. A merge that was made does not list them."""
+    more_changes: int = 0
+    """How many beyond those."""
 
 
 class EtcChange(BaseModel):

@@ -18,7 +18,14 @@ from bootd.etc.archive import Packing
 from bootd.etc.descriptors import opened_folder
 from bootd.model.deployment import DeploymentId
 from bootd.model.errors import DamagedRecordError, InvalidArgumentError
-from bootd.model.etc_change import MAX_PATHS, CopyReason, EtcCopiesDocument, EtcCopy
+from bootd.model.etc_change import (
+    MAX_PATHS,
+    CopyReason,
+    EtcCopiesDocument,
+    EtcCopy,
+    KeptCopy,
+    Undecided,
+)
 from bootd.model.etc_report import etc_path
 from bootd.model.tree import Node
 from bootd.operations.host import Host
@@ -44,6 +51,8 @@ def keep_copy(
     reason: CopyReason,
     entries: Sequence[tuple[bytes, Node]],
     absent: Iterable[bytes] = (),
+    *,
+    decided: Sequence[Undecided] = (),
 ) -> EtcCopy | None:
     """Keep what stands at some paths of a deployment's ``/etc``, durably.
 
@@ -53,6 +62,7 @@ def keep_copy(
         reason: why they would be gone.
         entries: paths and what stands there, folders before what they hold.
         absent: paths at which nothing stands.
+        decided: conflicts that are decided by what comes in their place.
 
     Returns:
         The copy; None where there is nothing to keep, or nothing is to be kept.
@@ -74,7 +84,7 @@ def keep_copy(
         packing = Packing(entries, descriptor, etc, settings.keep_mib << 20)
         host.sysroot.disk.replace_file_from(archive, packing.chunks())
     paths = [*(etc_path(path) for path, _ in entries), *missing]
-    record = EtcCopy(
+    record = KeptCopy(
         name=name,
         deployment=deployment,
         reason=reason,
@@ -84,6 +94,7 @@ def keep_copy(
         more_paths=max(0, len(paths) - MAX_PATHS),
         left_out=[etc_path(path) for path in packing.left_out[:MAX_PATHS]],
         absent=missing[:MAX_PATHS],
+        decided=list(decided),
     )
     data = record.model_dump_json(indent=1).encode() + b"\n"
     host.sysroot.disk.replace_file(_record_path(host, name), data)
@@ -103,7 +114,7 @@ def copies(host: Host) -> EtcCopiesDocument:
     return EtcCopiesDocument(copies=found, keep_days=host.configuration.etc.keep_days)
 
 
-def read_copy(host: Host, name: str) -> EtcCopy:
+def read_copy(host: Host, name: str) -> KeptCopy:
     """Return the record of a copy.
 
     Raises:
@@ -112,7 +123,7 @@ def read_copy(host: Host, name: str) -> EtcCopy:
     """
     if not _is_name(name):
         raise InvalidArgumentError(f"there is no copy {name[:100]!r}", hint=_HINT)
-    found = read_record(_record_path(host, name), EtcCopy, _MAX_RECORD)
+    found = read_record(_record_path(host, name), KeptCopy, _MAX_RECORD)
     if found is None:
         raise InvalidArgumentError(f"there is no copy {name}", hint=_HINT)
     return found

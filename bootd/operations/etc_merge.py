@@ -15,6 +15,7 @@ from typing import Final
 from bootd.etc.accounts.records import GROUP, PASSWD
 from bootd.etc.contents import Contents
 from bootd.etc.derived import Derived
+from bootd.etc.diff import steps
 from bootd.etc.merge import first_etc, merge_trees, preview_merge
 from bootd.etc.patterns import matches
 from bootd.etc.policy import EtcPolicies
@@ -154,8 +155,23 @@ class Merged:
     due: list[DueRule]
 
 
-def trial_merge(host: Host, found: Survey, erofs: Path, content: bytes | None = None) -> Trial:
-    """Return what merging now would do; nothing is written. `content`: see `defaults_in`."""
+def trial_merge(
+    host: Host,
+    found: Survey,
+    erofs: Path,
+    content: bytes | None = None,
+    *,
+    listed: bool = False,
+) -> Trial:
+    """Return what merging now would do; nothing is written.
+
+    Args:
+        host: the machine.
+        found: what is on it.
+        erofs: the new image's EROFS file.
+        content: see `defaults_in`.
+        listed: let the report name every path that would be another.
+    """
     with sides(host, found, erofs, content) as three:
         if three is None:
             return Trial(EtcReport(), Edits())
@@ -167,7 +183,11 @@ def trial_merge(host: Host, found: Survey, erofs: Path, content: bytes | None = 
             three.policies,
             elsewhere=three.elsewhere,
         )
-        return Trial(now.report, edits_in(three.base, now.mine, three.mine, three.contents))
+        report = now.report
+        if listed:
+            changes, more = steps(now.mine, now.merged)
+            report = report.model_copy(update={"changes": changes, "more_changes": more})
+        return Trial(report, edits_in(three.base, now.mine, three.mine, three.contents))
 
 
 def merge_into(host: Host, found: Survey, staged: DeploymentId, target: Path) -> Merged:

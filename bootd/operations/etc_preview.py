@@ -16,7 +16,7 @@ from bootd.store.image import EROFS_NAME
 
 
 def preview(host: Host, progress: Progress, *, digest: str | None = None) -> EtcReport:
-    """Return what finalizing now would do to ``/etc``.
+    """Return what finalizing now would do to ``/etc``, with every path that would be another.
 
     Args:
         host: the machine.
@@ -36,7 +36,7 @@ def preview(host: Host, progress: Progress, *, digest: str | None = None) -> Etc
             erofs = fetched_image(host, wanted, progress).erofs
             found = survey(host.sysroot)
             owners = owners_here(host, found, erofs) or OwnersHere()
-            trial = trial_merge(host, found, erofs, owners.content)
+            trial = trial_merge(host, found, erofs, owners.content, listed=True)
             return with_notes(trial.report, owner_notes(owners.mapped, owners.unknown))
     with host.sysroot.lock(exclusive=False):
         progress.report(Phase.VERIFYING)
@@ -50,4 +50,4 @@ def preview(host: Host, progress: Progress, *, digest: str | None = None) -> Etc
         erofs = host.sysroot.deployment(found.staged) / EROFS_NAME
         record = found.records[found.staged]
         notes = owner_notes(record.mapped_files, record.ownerless_files)
-        return with_notes(trial_merge(host, found, erofs).report, notes)
+        return with_notes(trial_merge(host, found, erofs, listed=True).report, notes)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from bootd.etc.diff import diff as compare
 from bootd.etc.lines import marked_lines
+from bootd.etc.selection import Selection
 from bootd.model.deployment import DeploymentId
 from bootd.model.documents import EtcConflictsDocument
 from bootd.model.errors import (
@@ -37,23 +38,28 @@ from bootd.store.contents import StoreContents
 from bootd.store.image import EROFS_NAME
 
 
-def conflicts(host: Host) -> EtcConflictsDocument:
-    """Return the reports of the kept deployments' merges, and what is undecided.
+def conflicts(host: Host, paths: Sequence[str] = ()) -> EtcConflictsDocument:
+    """Return what is undecided, and the reports of the kept deployments' merges.
+
+    Args:
+        host: the machine.
+        paths: only what is undecided there, and no reports; paths, folders and patterns.
 
     Raises:
+        InvalidArgumentError: a path is not below ``/etc``.
         DamagedRecordError, DamagedImageError, DamagedObjectError: the store is damaged.
         BusyError: another process changes the store.
     """
+    chosen = [Selection(path) for path in paths]
     with host.sysroot.lock(exclusive=False):
         found = survey(host.sysroot)
         reports = {
             record.id: report
             for record in found.kept()
-            if (report := read_report(host.sysroot, record.id)) is not None
+            if not chosen and (report := read_report(host.sysroot, record.id)) is not None
         }
-        return EtcConflictsDocument(
-            reports=reports, open=[*_open_here(host, found), *_open_there(host, found)]
-        )
+        asked = [*_open_here(host, found, chosen), *_open_there(host, found, chosen)]
+        return EtcConflictsDocument(reports=reports, open=asked)
 
 
 def versions(host: Host, path: str) -> EtcVersionsDocument:
@@ -92,22 +98,36 @@ def versions(host: Host, path: str) -> EtcVersionsDocument:
         return EtcVersionsDocument(path=path, mine=mine_64, theirs=theirs_64, marked=marked_64)
 
 
-def diff(host: Host) -> EtcDiff:
+def diff(host: Host, paths: Sequence[str] = ()) -> EtcDiff:
     """Return what this machine's ``/etc`` has that its image's defaults do not, and the reverse.
 
+    Args:
+        host: the machine.
+        paths: only what is there: paths, folders and patterns.
+
     Raises:
+        InvalidArgumentError: a path is not below ``/etc``.
         NoSuchDeploymentError: no deployment runs or is next.
     """
+    chosen = [Selection(path) for path in paths]
     with host.sysroot.lock(exclusive=False):
         folder = host.sysroot.deployment(_current(survey(host.sysroot)))
         with defaults_in(folder / EROFS_NAME) as base:
-            return compare(base, folder / "etc", StoreContents(host.sysroot))
+            return compare(base, folder / "etc", StoreContents(host.sysroot), chosen)
 
 
-def _open_here(host: Host, found: Survey) -> list[OpenConflict]:
+def _chosen(undecided: Iterable[Undecided], chosen: Sequence[Selection]) -> list[Undecided]:
+    return [
+        one
+        for one in undecided
+        if not chosen or any(named.takes(one.conflict.path) for named in chosen)
+    ]
+
+
+def _open_here(host: Host, found: Survey, chosen: Sequence[Selection]) -> list[OpenConflict]:
     if found.current is None:
         return []
-    undecided = read_undecided(host.sysroot, found.current).conflicts
+    undecided = _chosen(read_undecided(host.sysroot, found.current).conflicts, chosen)
     if not undecided:
         return []
     folder = host.sysroot.deployment(found.current)
@@ -117,7 +137,7 @@ def _open_here(host: Host, found: Survey) -> list[OpenConflict]:
         return list(with_diffs(undecided, found.current, folder / "etc", defaults, contents))
 
 
-def _open_there(host: Host, found: Survey) -> list[OpenConflict]:
+def _open_there(host: Host, found: Survey, chosen: Sequence[Selection]) -> list[OpenConflict]:
     if found.staged is None:
         return []
     erofs = host.sysroot.deployment(found.staged) / EROFS_NAME
@@ -125,15 +145,20 @@ def _open_there(host: Host, found: Survey) -> list[OpenConflict]:
         if three is None or found.current is None:
             return []
         before = read_undecided(host.sysroot, found.current).conflicts
-        return _would_open(host, found.staged, three, before)
+        return _would_open(host, found.staged, three, before, chosen)
 
 
 def _would_open(
-    host: Host, staged: DeploymentId, three: Sides, before: Sequence[Undecided]
+    host: Host,
+    staged: DeploymentId,
+    three: Sides,
+    before: Sequence[Undecided],
+    chosen: Sequence[Selection],
 ) -> list[OpenConflict]:
     report = read_report(host.sysroot, staged) or EtcReport()
     # One that is undecided since an older version is about what both came from then.
     undecided = undecided_after(report, three.base, three.contents, before)[: len(report.conflicts)]
+    undecided = _chosen(undecided, chosen)
     return list(with_diffs(undecided, staged, three.mine, three.theirs, three.contents))
 
 

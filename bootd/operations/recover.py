@@ -17,12 +17,14 @@ from bootd.boot.entries import heal_entries
 from bootd.boot.proof import boot_problems, boot_refusal
 from bootd.durable import TEMPORARY_PREFIX
 from bootd.model.deployment import StagedMarker
+from bootd.model.errors import DamagedRecordError
 from bootd.operations.awaited import Miss, await_boot, settle_awaited
 from bootd.operations.boot_loader import keep_loader
 from bootd.operations.boot_mirrors import check_mirrors
 from bootd.operations.boot_repair import mend_boot
 from bootd.operations.fallback import Fallback, settle_fallbacks
 from bootd.operations.host import Host
+from bootd.operations.message_of_the_day import show_undecided
 from bootd.operations.staged import forget_staged
 from bootd.operations.survey import survey
 from bootd.operations.trusted_time import time_of_record
@@ -63,6 +65,7 @@ def recover(host: Host) -> Recovery:
             healed = [f"removed the stale boot entry {name}" for name in heal_entries(host.sysroot)]
         done = [*healed, *_remove_leftovers(host.sysroot, folders), *_settle_intent(host.sysroot)]
         fallbacks = tuple(settle_fallbacks(host))
+        _tell_at_login(host.sysroot)
         missed = settle_awaited(host.sysroot)
         time_of_record(host)
         found, mended = mend_boot(host, survey(host.sysroot))
@@ -71,6 +74,13 @@ def recover(host: Host) -> Recovery:
         mended += [f"{one.problem}; it was made alike" for one in alike if one.repaired]
         mended += [one.problem for one in alike if not one.repaired]
         return Recovery((*done, *mended), fallbacks, missed)
+
+
+def _tell_at_login(sysroot: Sysroot) -> None:
+    try:
+        show_undecided(sysroot)
+    except DamagedRecordError as error:
+        _log.warning("what is undecided in /etc is not known: %s", error.message)
 
 
 def _settle_intent(sysroot: Sysroot) -> list[str]:

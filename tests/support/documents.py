@@ -58,6 +58,7 @@ from bootd.model.etc_report import (
     EtcNote,
     EtcReport,
     EtcSide,
+    EtcStep,
     NoteKind,
 )
 from bootd.model.health import (
@@ -354,6 +355,8 @@ SAMPLES: dict[str, BaseModel] = {
         keep_days=30,
     ),
     "EtcChange": EtcChangeDocument(
+        decided=["/etc/hosts", "/etc/motd"],
+        undecided=["/etc/group"],
         changed=["/etc/hosts", "/etc/new\\x0a"],
         more_changed=1,
         removed=["/etc/new\\x0a"],
@@ -367,7 +370,16 @@ SAMPLES: dict[str, BaseModel] = {
         theirs="dGhlaXJzCg==",
         marked="PDw8PDw8PCBtaW5lCm1pbmUKPT09PT09PQp0aGVpcnMKPj4+Pj4+PiBpbWFnZQo=",
     ),
-    "EtcReport": REPORT,
+    "EtcReport": REPORT.model_copy(
+        update={
+            "changes": [
+                EtcStep(path="/etc/gone.conf", kind=ChangeKind.REMOVED),
+                EtcStep(path="/etc/new.conf", kind=ChangeKind.ADDED),
+                EtcStep(path="/etc/sudoers", kind=ChangeKind.CONTENT_AND_METADATA),
+            ],
+            "more_changes": 4,
+        }
+    ),
     "EtcDiff": EtcDiff(
         changes=[
             EtcChange(path="/etc/hosts", kind=ChangeKind.CONTENT, base=_DEFAULT, mine=_LOCAL),

@@ -37,7 +37,7 @@ def test_an_editor_that_fails_is_named(command: str, monkeypatch: pytest.MonkeyP
 
 
 def test_marks_that_are_left_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(etc_resolve, "ask", lambda *_: f'{{"marked": "{MARKED}"}}')
+    monkeypatch.setattr(etc_resolve, "look", lambda *_: {"marked": MARKED})
     monkeypatch.setenv("VISUAL", "true")
     with pytest.raises(InvalidArgumentError, match="marks"):
         etc_resolve._edited(Namespace(), "/etc/motd")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable, Sequence
 from typing import Final
 
-from bootd.cli.render.text import count, moment, printable, size, table
+from bootd.cli.render.text import bounded, count, moment, printable, size, table
 from bootd.cli.style import Style
 from bootd.model.documents import EtcConflictsDocument
 from bootd.model.etc_change import (
@@ -13,6 +14,7 @@ from bootd.model.etc_change import (
     EtcChangeDocument,
     EtcCopiesDocument,
     EtcVersionsDocument,
+    OpenConflict,
 )
 from bootd.model.etc_report import (
     ChangeKind,
@@ -34,6 +36,8 @@ _LETTERS: Final[dict[ChangeKind, str]] = {
     ChangeKind.CONTENT_AND_METADATA: "M",
 }
 _SHOWN_PATHS: Final = 3
+_SCREEN: Final = 20
+"""Lines of one list that a screen is to hold."""
 _REASONS: Final[dict[CopyReason, str]] = {
     CopyReason.COLLECTED: "its deployment was removed",
     CopyReason.CARRIED: "a rollback carried later edits over",
@@ -41,6 +45,7 @@ _REASONS: Final[dict[CopyReason, str]] = {
     CopyReason.RESOLVED: "a conflict was decided",
     CopyReason.RESTORED: "another copy was restored",
 }
+_DONE: Final = ("Decided", "Changed", "Removed")
 _LEGEND: Final = "A added, D removed, M content, m mode, owner or attributes, T another type"
 _CLASHES: Final[dict[ConflictKind, str]] = {
     ConflictKind.CONTENT: "changed on both sides; yours stays",
@@ -69,32 +74,60 @@ _REMARKS: Final[dict[NoteKind, str]] = {
 
 
 def render_report(report: EtcReport, style: Style) -> str:
-    """Return what a merge does: the counts in a line, then what needs eyes."""
+    """Return what a merge does: the counts in a line, what needs eyes, then what changes."""
     lines = [_summary(report)]
-    lines += [_conflict(conflict, style) for conflict in report.conflicts]
-    lines += [_note(note) for note in report.notes]
+    conflicts = [_conflict(conflict, style) for conflict in report.conflicts]
+    lines += bounded(conflicts, _SCREEN, "'--json' has all", style)
+    lines += bounded([_note(note) for note in report.notes], _SCREEN, "'--json' has all", style)
     if report.truncated:
         lines.append(f"  … and {report.truncated} more")
+    if report.changes:
+        lines.append("What it changes:")
+        steps = [f"  {_LETTERS[step.kind]} {printable(step.path)}" for step in report.changes]
+        lines += bounded(steps, _SCREEN, "'--full' lists all", style)
+        if report.more_changes:
+            lines.append(f"  … and {report.more_changes} more")
+        lines.append(style.faint(_LEGEND))
     return "\n".join(lines)
 
 
 def render_conflicts(document: EtcConflictsDocument, style: Style) -> str:
-    """Return each conflict that is undecided, with what both sides made of the base."""
+    """Return what is undecided: a line a path, or each with what both sides made of the base."""
     if not document.open:
         return "Nothing in /etc is undecided."
     parts = []
     for deployment in dict.fromkeys(one.deployment for one in document.open):
-        lines = [style.bold(f"{deployment}:")]
-        for one in document.open:
-            if one.deployment == deployment:
-                lines.append(_conflict(one.conflict, style))
-                lines += _diff_lines(one.diff_mine + one.diff_theirs, style)
-        parts.append("\n".join(lines))
+        there = [one for one in document.open if one.deployment == deployment]
+        lines = _conflicts(there, style) if style.full else _conflict_list(there, style)
+        parts.append("\n".join([style.bold(f"{deployment}:"), *lines]))
     advice = (
-        "'bootctl-py etc resolve PATH mine|theirs|edit' decides one in the running deployment;\n"
+        "'bootctl-py etc resolve PATH mine|theirs|edit' decides in the running deployment;\n"
         "below /usr/etc the image's own version of each can be read."
     )
+    if not style.full:
+        advice = f"'bootctl-py etc conflicts --full [PATH]' shows what differs;\n{advice}"
     return "\n\n".join([*parts, advice])
+
+
+def _conflicts(undecided: Sequence[OpenConflict], style: Style) -> list[str]:
+    lines = []
+    for one in undecided:
+        lines.append(_conflict(one.conflict, style))
+        lines += _diff_lines(one.diff_mine + one.diff_theirs, style)
+    return lines
+
+
+def _conflict_list(undecided: Sequence[OpenConflict], style: Style) -> list[str]:
+    by_path: dict[str, list[EtcConflict]] = {}
+    for one in undecided:
+        by_path.setdefault(one.conflict.path, []).append(one.conflict)
+    lines = []
+    for questions in by_path.values():
+        first = next((one for one in questions if one.security), questions[0])
+        if len(questions) > 1:
+            first = first.model_copy(update={"detail": count(len(questions), "question")})
+        lines.append(_conflict(first, style))
+    return bounded(lines, _SCREEN, "name a folder or a pattern to see fewer", style)
 
 
 def render_copies(document: EtcCopiesDocument, style: Style) -> str:
@@ -118,17 +151,27 @@ def render_copies(document: EtcCopiesDocument, style: Style) -> str:
 
 def render_change(document: EtcChangeDocument, style: Style) -> str:
     """Return what is another now."""
-    if not document.changed:
-        return "\n".join(["Nothing in /etc had to be changed.", *_skipped(document, style)])
-    removed = set(document.removed)
+    removed, changed = set(document.removed), set(document.changed)
+    would = document.dry_run
+    words = ("Would decide", "Would change", "Would remove") if would else _DONE
     lines = [
-        f"Changed {style.bold(printable(path))}" for path in document.changed if path not in removed
+        f"{words[0]} {style.bold(printable(path))}: what is here stays"
+        for path in document.decided
+        if path not in changed
     ]
     lines += [
-        f"{style.warning('Removed')} {style.bold(printable(path))}" for path in document.removed
+        f"{words[1]} {style.bold(printable(path))}"
+        for path in document.changed
+        if path not in removed
     ]
+    lines += [
+        f"{style.warning(words[2])} {style.bold(printable(path))}" for path in document.removed
+    ]
+    lines = bounded(lines, _SCREEN, "'--json' has all", style)
     if document.more_changed:
         lines.append(f"… and {document.more_changed} more")
+    if not lines:
+        lines.append(f"Nothing in /etc {'would have' if would else 'had'} to be changed.")
     if document.kept_as is not None:
         lines.append(f"What stood there is kept as {style.bold(document.kept_as)}.")
     lines += [
@@ -138,10 +181,16 @@ def render_change(document: EtcChangeDocument, style: Style) -> str:
 
 
 def _skipped(document: EtcChangeDocument, style: Style) -> list[str]:
-    return [
-        style.warning(f"{printable(path)} was not put back: users of today would be gone.")
+    back = "would not be" if document.dry_run else "was not"
+    lines = [
+        style.warning(f"{printable(path)} {back} put back: users of today would be gone.")
         for path in document.skipped
     ]
+    lines += [
+        style.warning(f"{printable(path)} stays undecided: useradd and its like decide it.")
+        for path in document.undecided
+    ]
+    return lines
 
 
 def render_versions(document: EtcVersionsDocument, style: Style) -> str:
@@ -174,7 +223,8 @@ def render_diff(diff: EtcDiff, style: Style) -> str:
         (_LETTERS[change.kind], change.path, _became(change.base, change.mine))
         for change in diff.changes
     ]
-    lines = [table(("", "PATH", "CHANGE"), rows, style)]
+    lines = table(("", "PATH", "CHANGE"), rows, style).split("\n")
+    lines = [lines[0], *bounded(lines[1:], _SCREEN, "'--full' lists all", style)]
     if diff.truncated:
         lines.append(f"… and {diff.truncated} more")
     lines.append(style.faint(_LEGEND))
@@ -191,10 +241,17 @@ def _summary(report: EtcReport) -> str:
 
 
 def _conflict(conflict: EtcConflict, style: Style) -> str:
+    return f"  {_mark(conflict, style)(printable(conflict.path))}: {_clash(conflict, style)}"
+
+
+def _clash(conflict: EtcConflict, style: Style) -> str:
     detail = f" ({printable(conflict.detail)})" if conflict.detail else ""
-    mark = style.bad if conflict.security else style.warning
     matters = style.bad("; it matters for security") if conflict.security else ""
-    return f"  {mark(printable(conflict.path))}: {_CLASHES[conflict.kind]}{detail}{matters}"
+    return f"{_CLASHES[conflict.kind]}{detail}{matters}"
+
+
+def _mark(conflict: EtcConflict, style: Style) -> Callable[[str], str]:
+    return style.bad if conflict.security else style.warning
 
 
 def _note(note: EtcNote) -> str:

@@ -64,6 +64,20 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], style: Style) ->
     return "\n".join([style.bold(text[0]), *text[1:]])
 
 
+def bounded(lines: Sequence[str], most: int, rest: str, style: Style) -> list[str]:
+    """Return lines, or the first of them and how many more there are, with a word on those.
+
+    Args:
+        lines: one an item.
+        most: how many a screen is to hold.
+        rest: where the others are to be seen.
+        style: `Style.full` lets all of them be written.
+    """
+    if style.full or len(lines) <= most:
+        return list(lines)
+    return [*lines[:most], style.faint(f"  … and {len(lines) - most} more; {rest}")]
+
+
 def fields(pairs: Sequence[tuple[str, str]], indent: str = "") -> str:
     """Return ``name  value`` lines with the values in one column; empty values are left out."""
     shown = [(name, value) for name, value in pairs if value]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from typing import Any
 
-from bootd.cli.daemon import add_no_wait, run_job
+from bootd.cli.daemon import add_no_wait, run_job_or_none
+from bootd.cli.etc_paths import add_full, add_without_daemon
 from bootd.cli.output import Output
 
 
@@ -17,11 +19,21 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="the image that would come, as 'check' names it; it is fetched, not staged. The "
         "staged one if not given",
     )
+    add_full(parser, "list all that changes, on a terminal too")
+    add_without_daemon(parser)
     add_no_wait(parser)
 
 
 def run(arguments: Namespace, output: Output) -> int:
     """Merge /etc on trial."""
     options = {"digest": arguments.digest} if arguments.digest else {}
-    output.show(run_job(arguments, output, "PreviewEtc", **options))
+    document = run_job_or_none(arguments, output, "PreviewEtc", **options)
+    output.show(document or _do(arguments, output, options), full=arguments.full or None)
     return 0
+
+
+def _do(arguments: Namespace, output: Output, options: dict[str, Any]) -> dict[str, Any]:
+    from bootd.cli.offline import do  # noqa: PLC0415 - not always wanted
+    from bootd.operations.etc_preview import preview  # noqa: PLC0415 - likewise
+
+    return do(arguments, output, preview, **options)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from bootd.cli.daemon import add_no_wait, run_job
-from bootd.cli.etc_paths import absolute, explain_undo
+from bootd.cli.etc_change import add_change, change
+from bootd.cli.etc_paths import absolute
 from bootd.cli.output import Output
 
 
@@ -17,13 +17,10 @@ def add_arguments(parser: ArgumentParser) -> None:
         nargs="+",
         help="what to put back; a folder with all that is in it",
     )
-    add_no_wait(parser)
+    add_change(parser)
 
 
 def run(arguments: Namespace, output: Output) -> int:
     """Put paths back to what the image ships."""
     paths = [absolute(path) for path in arguments.paths]
-    document = run_job(arguments, output, "ResetEtc", paths)
-    output.show(document)
-    explain_undo(document, output)
-    return 0
+    return change(arguments, output, "ResetEtc", {"paths": paths})

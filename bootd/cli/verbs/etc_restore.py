@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from bootd.cli.daemon import add_no_wait, run_job
-from bootd.cli.etc_paths import absolute, explain_undo
+from bootd.cli.etc_change import add_change, change
+from bootd.cli.etc_paths import absolute
 from bootd.cli.output import Output
 
 
@@ -18,13 +18,10 @@ def add_arguments(parser: ArgumentParser) -> None:
         nargs="*",
         help="only this, with all that is in it; everything if not given",
     )
-    add_no_wait(parser)
+    add_change(parser)
 
 
 def run(arguments: Namespace, output: Output) -> int:
     """Put what a copy holds back into /etc."""
     paths = [absolute(path) for path in arguments.paths]
-    document = run_job(arguments, output, "RestoreEtc", arguments.copy, paths)
-    output.show(document)
-    explain_undo(document, output)
-    return 0
+    return change(arguments, output, "RestoreEtc", {"copy": arguments.copy, "paths": paths})
