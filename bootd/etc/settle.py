@@ -10,10 +10,12 @@ import os
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from bootd.etc.accounts.chosen import Chosen, Move, moved, without_left_out
 from bootd.etc.accounts.elsewhere import clashes_elsewhere
-from bootd.etc.accounts.findings import Finding
+from bootd.etc.accounts.findings import WORD, Finding
 from bootd.etc.accounts.merge import merge_accounts
 from bootd.etc.accounts.records import DATABASES, GROUP, PASSWD
+from bootd.etc.accounts.rows import shown
 from bootd.etc.compare import same_content
 from bootd.etc.contents import Contents
 from bootd.etc.decide import Conflict, Outcome, Plan, Side, Tally, Versions
@@ -24,15 +26,19 @@ from bootd.model.tree import Directory, RegularFile
 
 @dataclass(frozen=True, slots=True)
 class Elsewhere:
-    """Accounts that images have below ``/usr/lib``, and not in ``/etc`` (nss-altfiles).
+    """What a merge of accounts has to know that is in none of the three ``/etc``.
 
     Attributes:
-        base: passwd and group of the image that the machine runs, where it has such.
+        base: passwd and group below ``/usr/lib`` of the image that the machine runs (nss-altfiles).
         theirs: those of the new one.
+        chosen: what earlier merges decided.
+        moves: names that get the number which the new image has for them.
     """
 
     base: dict[str, bytes] = field(default_factory=dict)
     theirs: dict[str, bytes] = field(default_factory=dict)
+    chosen: Chosen = field(default_factory=Chosen)
+    moves: tuple[Move, ...] = ()
 
 
 MAX_DATABASE: Final = 16 << 20
@@ -61,8 +67,9 @@ def settle_accounts(
     versions = {
         name: Versions(*(side.entries.get(name.encode()) for side in sides)) for name in DATABASES
     }
-    clashes = clashes_elsewhere(_databases_of(mine), elsewhere.base, elsewhere.theirs)
-    if all(same_content(one.base, one.theirs) for one in versions.values()):
+    clashes = clashes_elsewhere(databases_of(mine), elsewhere.base, elsewhere.theirs)
+    same = all(same_content(one.base, one.theirs) for one in versions.values())
+    if same and not any(elsewhere.chosen.left_out.values()):
         return _tell(plan, clashes, versions)
     read: tuple[dict[str, bytes], dict[str, bytes], dict[str, bytes]] = {}, {}, {}
     for name, three in versions.items():
@@ -74,7 +81,10 @@ def settle_accounts(
             read[1][name] = b""
     if not all({PASSWD, GROUP} <= side.keys() for side in read):
         return _tell(plan, clashes, versions)
-    merged = merge_accounts(*read, elsewhere.theirs)
+    before = without_left_out(read[0], elsewhere.chosen)
+    here = moved(read[1], elsewhere.moves)
+    merged = merge_accounts(before, here, read[2], elsewhere.theirs)
+    clashes += [_told(move) for move in elsewhere.moves]
     for name, data in merged.contents.items():
         _put(plan, versions[name], name.encode(), data, (read[1][name], read[2][name]))
     return _tell(plan, [*merged.findings, *clashes], versions)
@@ -96,11 +106,13 @@ def accounts_to_come(
         DamagedObjectError: a content of an image is missing.
     """
     before, there = (databases_in(defaults, contents) for defaults in (base, theirs))
-    here = _databases_of(mine)
+    before = without_left_out(before, elsewhere.chosen)
+    here = databases_of(mine)
     if before == there or not all({PASSWD, GROUP} <= side.keys() for side in (before, here, there)):
         return here
     absent = dict.fromkeys(there.keys() - here.keys() - before.keys(), b"")
-    return {**here, **merge_accounts(before, {**here, **absent}, there, elsewhere.theirs).contents}
+    here = moved({**here, **absent}, elsewhere.moves)
+    return {**here, **merge_accounts(before, here, there, elsewhere.theirs).contents}
 
 
 def databases_in(defaults: Directory, contents: Contents) -> dict[str, bytes]:
@@ -114,7 +126,7 @@ def databases_in(defaults: Directory, contents: Contents) -> dict[str, bytes]:
     return {name: data for name, data in read.items() if data is not None}
 
 
-def _databases_of(etc: int) -> dict[str, bytes]:
+def databases_of(etc: int) -> dict[str, bytes]:
     """Return the account databases in an open ``/etc``, but for those that are too large."""
     read = {}
     for name in DATABASES:
@@ -122,6 +134,14 @@ def _databases_of(etc: int) -> dict[str, bytes]:
             if descriptor is not None and os.fstat(descriptor).st_size <= MAX_DATABASE:
                 read[name] = b"".join(chunks_of(descriptor, MAX_DATABASE))
     return read
+
+
+def _told(move: Move) -> Finding:
+    text = (
+        f"{WORD[move.database]} {shown(move.name)}: has the image's id {move.new} from now on; no "
+        f"file here has {move.old}, which an upgrade had chosen for it"
+    )
+    return Finding(move.database, text, conflict=False)
 
 
 def _put(

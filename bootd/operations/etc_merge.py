@@ -12,15 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from bootd.etc.accounts.chosen import Chosen, Move, chosen_after
 from bootd.etc.accounts.records import GROUP, PASSWD
 from bootd.etc.contents import Contents
 from bootd.etc.derived import Derived
+from bootd.etc.descriptors import opened_folder
 from bootd.etc.diff import steps
 from bootd.etc.merge import first_etc, merge_trees, preview_merge
 from bootd.etc.patterns import matches
 from bootd.etc.policy import EtcPolicies
 from bootd.etc.report import with_notes
-from bootd.etc.settle import MAX_DATABASE, Elsewhere
+from bootd.etc.settle import MAX_DATABASE, Elsewhere, databases_in, databases_of
 from bootd.etc.settle_derived import Due
 from bootd.model.deployment import DeploymentId
 from bootd.model.errors import DamagedImageError
@@ -28,6 +30,7 @@ from bootd.model.etc_change import Undecided
 from bootd.model.etc_derived import DueRule
 from bootd.model.etc_report import EtcReport
 from bootd.model.tree import Directory, Metadata, RegularFile
+from bootd.operations.etc_ids import moves_to, read_chosen
 from bootd.operations.etc_moment import Edits, edits_in, late_edits, read_edits
 from bootd.operations.etc_rules import policies_with
 from bootd.operations.etc_undecided import (
@@ -100,7 +103,11 @@ def accounts_elsewhere(erofs: Path, contents: StoreContents) -> dict[str, bytes]
 
 @contextmanager
 def sides(
-    host: Host, found: Survey, erofs: Path, content: bytes | None = None
+    host: Host,
+    found: Survey,
+    erofs: Path,
+    content: bytes | None = None,
+    moves: tuple[Move, ...] | None = None,
 ) -> Iterator[Sides | None]:
     """Yield the three sides of a merge, or None where the machine has no ``/etc`` yet.
 
@@ -109,6 +116,7 @@ def sides(
         found: what is on it.
         erofs: the new image's EROFS file.
         content: see `defaults_in`.
+        moves: which names get the number of the new image, where that was found out before.
     """
     sysroot, current = host.sysroot, found.current
     mine = None if current is None else sysroot.deployment(current) / "etc"
@@ -119,8 +127,14 @@ def sides(
     booted_erofs = sysroot.deployment(current) / EROFS_NAME
     with defaults_in(booted_erofs) as base, defaults_in(erofs, content) as theirs:
         policies = policies_with(host.configuration.etc, erofs, contents)
+        chosen = read_chosen(sysroot, current)
+        if moves is None:
+            moves = moves_to(host, chosen, base=base, mine=mine, theirs=theirs, contents=contents)
         elsewhere = Elsewhere(
-            accounts_elsewhere(booted_erofs, contents), accounts_elsewhere(erofs, contents)
+            accounts_elsewhere(booted_erofs, contents),
+            accounts_elsewhere(erofs, contents),
+            chosen,
+            moves,
         )
         yield Sides(current, base, mine, theirs, contents, policies, elsewhere)
 
@@ -147,12 +161,14 @@ class Merged:
         undecided: the conflicts that nobody has decided yet.
         edits: how the new ``/etc`` differs from its defaults to begin with.
         due: what the new deployment is to make anew, when it starts.
+        chosen: what this merge and those before it chose for users and groups.
     """
 
     report: EtcReport
     undecided: list[Undecided]
     edits: Edits
     due: list[DueRule]
+    chosen: Chosen
 
 
 def trial_merge(
@@ -190,14 +206,37 @@ def trial_merge(
         return Trial(report, edits_in(three.base, now.mine, three.mine, three.contents))
 
 
-def merge_into(host: Host, found: Survey, staged: DeploymentId, target: Path) -> Merged:
-    """Build the merged ``/etc`` of a staged deployment in a new folder; not yet durable."""
+def coming_moves(host: Host, found: Survey, staged: DeploymentId) -> tuple[Move, ...]:
+    """Return which names get the number that a staged image has for them.
+
+    Files of the image and its accounts have to follow the same answer, so it is asked for once.
+    """
+    with sides(host, found, host.sysroot.deployment(staged) / EROFS_NAME) as three:
+        return () if three is None else three.elsewhere.moves
+
+
+def merge_into(
+    host: Host,
+    found: Survey,
+    staged: DeploymentId,
+    target: Path,
+    moves: tuple[Move, ...] | None = None,
+) -> Merged:
+    """Build the merged ``/etc`` of a staged deployment in a new folder; not yet durable.
+
+    Args:
+        host: the machine.
+        found: what is on it.
+        staged: the deployment.
+        target: the folder.
+        moves: see `sides`.
+    """
     erofs = host.sysroot.deployment(staged) / EROFS_NAME
-    with sides(host, found, erofs) as three:
+    with sides(host, found, erofs, moves=moves) as three:
         if three is None:
             with defaults_in(erofs) as theirs:
                 first_etc(theirs, StoreContents(host.sysroot), target)
-            return Merged(EtcReport(), [], Edits(), [])
+            return Merged(EtcReport(), [], Edits(), [], Chosen())
         trees = merge_trees(
             three.base,
             three.mine,
@@ -218,6 +257,7 @@ def merge_into(host: Host, found: Survey, staged: DeploymentId, target: Path) ->
             undecided_after(trees.report, three.base, three.contents, before),
             edits_in(three.theirs, trees.merged, three.mine, three.contents),
             as_due(trees.due),
+            _chosen_after(three, target),
         )
 
 
@@ -230,3 +270,10 @@ def _needs_no_answer(undecided: Undecided, policies: EtcPolicies, made: Sequence
     """Tell whether an older conflict is at a path that has none any more."""
     path = relative(undecided.conflict)
     return policies.is_own(path) or any(matches(one.outputs, path) for one in made)
+
+
+def _chosen_after(three: Sides, target: Path) -> Chosen:
+    with opened_folder(three.mine) as before, opened_folder(target) as after:
+        mine, merged = databases_of(before), databases_of(after)
+    base, theirs = (databases_in(side, three.contents) for side in (three.base, three.theirs))
+    return chosen_after(three.elsewhere.chosen, base, mine, theirs, merged)

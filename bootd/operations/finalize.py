@@ -19,6 +19,7 @@ from bootd.boot.entry_lines import with_added_lines
 from bootd.boot.proof import require_boot
 from bootd.boot.writable import make_writable
 from bootd.durable import temporary_name
+from bootd.etc.accounts.chosen import Move
 from bootd.etc.report import with_notes
 from bootd.model.deployment import DeploymentRecord
 from bootd.model.documents import FinalizeDocument
@@ -27,7 +28,8 @@ from bootd.operations.arguments import merge_machine_arguments
 from bootd.operations.awaited import await_boot
 from bootd.operations.boot_room import install_with_room
 from bootd.operations.etc_derive import write_due
-from bootd.operations.etc_merge import Merged, merge_into
+from bootd.operations.etc_ids import write_chosen
+from bootd.operations.etc_merge import Merged, coming_moves, merge_into
 from bootd.operations.etc_moment import write_edits
 from bootd.operations.etc_reports import write_report
 from bootd.operations.etc_undecided import write_undecided
@@ -70,8 +72,9 @@ def finalize(host: Host, progress: Progress) -> FinalizeDocument:
 
 
 def _finalize_locked(host: Host, found: Survey, record: DeploymentRecord) -> FinalizeDocument:
-    record = follow_accounts(host, found, record)
-    merged = _install_etc(host, found, record)
+    moves = coming_moves(host, found, record.id)
+    record = follow_accounts(host, found, record, moves)
+    merged = _install_etc(host, found, record, moves)
     given_up = install_with_room(host, found, record)
     record = merge_machine_arguments(host, found, record)
     keep_fallback_next(host, found)
@@ -86,13 +89,15 @@ def _finalize_locked(host: Host, found: Survey, record: DeploymentRecord) -> Fin
     )
 
 
-def _install_etc(host: Host, found: Survey, record: DeploymentRecord) -> Merged:
+def _install_etc(
+    host: Host, found: Survey, record: DeploymentRecord, moves: tuple[Move, ...]
+) -> Merged:
     disk = host.sysroot.disk
     folder = host.sysroot.deployment(record.id)
     finished = folder / "etc"
     building = temporary_name(finished)
     disk.remove_tree(building)
-    merged = merge_into(host, found, record.id, building)
+    merged = merge_into(host, found, record.id, building, moves)
     disk.remove_tree(finished)
     disk.publish_directory(building, finished)
     notes = owner_notes(record.mapped_files, record.ownerless_files)
@@ -100,6 +105,7 @@ def _install_etc(host: Host, found: Survey, record: DeploymentRecord) -> Merged:
     write_report(host.sysroot, folder, merged.report)
     write_undecided(host.sysroot, folder, merged.undecided)
     write_due(host.sysroot, folder, merged.due)
+    write_chosen(host.sysroot, folder, merged.chosen)
     return merged
 
 

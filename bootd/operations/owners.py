@@ -14,6 +14,7 @@ from pathlib import Path
 
 from bootd.durable import storage_errors, temporary_name
 from bootd.etc.account_lock import account_lock
+from bootd.etc.accounts.chosen import Move
 from bootd.etc.accounts.owners import Numbers, owners_of
 from bootd.etc.accounts.records import GROUP, PASSWD
 from bootd.etc.descriptors import opened_folder
@@ -62,7 +63,11 @@ class OwnersHere:
 
 
 def owners_here(
-    host: Host, found: Survey, erofs: Path, known: str | None = None
+    host: Host,
+    found: Survey,
+    erofs: Path,
+    known: str | None = None,
+    moves: tuple[Move, ...] | None = None,
 ) -> OwnersHere | None:
     """Return an image's EROFS file as this machine is to have it.
 
@@ -72,11 +77,12 @@ def owners_here(
         erofs: the EROFS file with the image's own numbers.
         known: `OwnersHere.accounts` of an earlier answer; where it would be the same again, and
             where the machine has no accounts yet, None is returned.
+        moves: see `bootd.operations.etc_merge.sides`.
 
     Raises:
         DamagedImageError, DamagedObjectError, WriteFailedError: something cannot be read.
     """
-    numbers = _numbers(host, found, erofs)
+    numbers = _numbers(host, found, erofs, moves)
     if numbers is None:
         return None
     image, here = numbers
@@ -135,7 +141,12 @@ def write_owners(
         raise NoVerityError(f"the file system of {host.sysroot.store} has no fs-verity")
 
 
-def follow_accounts(host: Host, found: Survey, record: DeploymentRecord) -> DeploymentRecord:
+def follow_accounts(
+    host: Host,
+    found: Survey,
+    record: DeploymentRecord,
+    moves: tuple[Move, ...] | None = None,
+) -> DeploymentRecord:
     """Let a staged deployment follow accounts that changed since; return its record.
 
     Order of writes: the EROFS file under a temporary name, a sync, its name, the record. A cut in
@@ -151,7 +162,7 @@ def follow_accounts(host: Host, found: Survey, record: DeploymentRecord) -> Depl
     disk, path = host.sysroot.disk, host.sysroot.deployment(record.id) / EROFS_NAME
     stands = measure(path).hex()
     known = record.accounts if stands == record.erofs else None
-    owners = owners_here(host, found, erofs, known=known)
+    owners = owners_here(host, found, erofs, known=known, moves=moves)
     if owners is None:
         return record
     verity = owners.verity(measure(erofs).hex())
@@ -166,10 +177,12 @@ def follow_accounts(host: Host, found: Survey, record: DeploymentRecord) -> Depl
     return changed
 
 
-def _numbers(host: Host, found: Survey, erofs: Path) -> tuple[Numbers, Numbers] | None:
+def _numbers(
+    host: Host, found: Survey, erofs: Path, moves: tuple[Move, ...] | None
+) -> tuple[Numbers, Numbers] | None:
     """Return the numbers of an image and those of here, or None where nothing is here yet."""
     contents = StoreContents(host.sysroot)
-    with sides(host, found, erofs) as three:
+    with sides(host, found, erofs, moves=moves) as three:
         if three is None:
             return None
         with opened_folder(three.mine) as etc, account_lock(etc):
