@@ -8,14 +8,17 @@ that is as it was, goes on into the new one; deciding it takes it out.
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from bootd.etc.accounts.mended import is_mended
 from bootd.etc.compare import same_tree
 from bootd.etc.contents import Contents
 from bootd.etc.descriptors import chunks_of, closing, open_file, open_parent, opened_folder
 from bootd.etc.lines import is_text, unified
+from bootd.etc.settle import databases_in, databases_of
 from bootd.etc.snapshot import scan_folder
 from bootd.model.deployment import DeploymentId
 from bootd.model.errors import ProcessFailedError
@@ -93,19 +96,24 @@ def _question(conflict: EtcConflict) -> tuple[str, ...]:
 def still_open(
     undecided: Iterable[Undecided], etc: Path, defaults: Directory, contents: Contents
 ) -> list[Undecided]:
-    """Return those conflicts at which the machine still has something else than the image."""
+    """Return those conflicts at which the machine still has something else than the image.
+
+    One of users and groups is answered when what it says no longer holds.
+    """
     listed = list(undecided)
     if not listed:
         return []
     live = scan_folder(etc, contents, (defaults,)).root
-    return [
-        one
-        for one in listed
-        if one.conflict.kind is ConflictKind.ACCOUNT
-        or not same_tree(
-            lookup(live, relative(one.conflict)), lookup(defaults, relative(one.conflict))
-        )
-    ]
+    with opened_folder(etc) as folder:
+        here, image = databases_of(folder), databases_in(defaults, contents)
+
+    def is_answered(conflict: EtcConflict) -> bool:
+        path = relative(conflict)
+        if conflict.kind is ConflictKind.ACCOUNT:
+            return is_mended(os.fsdecode(path), conflict.detail, here, image)
+        return same_tree(lookup(live, path), lookup(defaults, path))
+
+    return [one for one in listed if not is_answered(one.conflict)]
 
 
 def with_diffs(

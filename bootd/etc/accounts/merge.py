@@ -34,7 +34,7 @@ from bootd.etc.accounts.records import (
     read_table,
     write_lines,
 )
-from bootd.etc.accounts.rows import RowMerge, shown
+from bootd.etc.accounts.rows import REMOVED_THERE, RowMerge, shown
 
 Databases = Mapping[str, bytes]
 
@@ -280,8 +280,7 @@ class _Merging:
     def _tell_about_removed(self, database: str) -> None:
         base, mine, theirs = self._rows(database)
         for name in sorted(base.keys() & mine.keys() - theirs.keys() - self.gone[database]):
-            text = "removed by the image, changed here; yours stays"
-            self._tell(database, name, text, conflict=True)
+            self._tell(database, name, REMOVED_THERE, conflict=True)
 
     def _tell_taken_over(self, database: str, name: bytes, number: int) -> None:
         mine = self.mine[database].rows

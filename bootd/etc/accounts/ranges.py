@@ -7,9 +7,12 @@ may belong to the ids; those of a new one arrive unless they overlap somebody el
 from __future__ import annotations
 
 from collections.abc import Set as AbstractSet
+from typing import Final
 
 from bootd.etc.accounts.records import Row, read_ranges, read_table, write_lines
 from bootd.etc.accounts.rows import shown
+
+OTHER_RANGES: Final = "other ranges in the image; yours stay"
 
 
 def merge_ranges(
@@ -40,7 +43,7 @@ def merge_ranges(
     for owner, rows in there.items():
         if owner in here and owner not in removed:
             if rows not in (here[owner], before.get(owner)):
-                clashes.append(f"{shown(owner)}: other ranges in the image; yours stay")
+                clashes.append(f"{shown(owner)}: {OTHER_RANGES}")
         elif owner not in before and owner not in absent:
             if any(_overlap(row, other) for row in rows for other in kept):
                 clashes.append(f"{shown(owner)}: left out, its ranges belong to others here")

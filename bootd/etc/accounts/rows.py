@@ -27,7 +27,7 @@ from bootd.etc.accounts.records import (
 from bootd.model.etc_report import escape
 
 _LAST_CHANGE: Final = 2
-_NAMES: Final = {
+FIELD_NAMES: Final = {
     PASSWD: ("name", "password", "id", "primary group", "full name", "home", "shell"),
     GROUP: ("name", "password", "id", "members"),
     SHADOW: (
@@ -36,6 +36,8 @@ _NAMES: Final = {
     ),
     GSHADOW: ("name", "password", "administrators", "members"),
 }  # fmt: skip
+PASSWORD_CLASH: Final = "the password was changed on both sides; yours stays"  # noqa: S105 - a text
+REMOVED_THERE: Final = "removed by the image, changed here; yours stays"
 _SHOWN: Final = 64
 
 
@@ -115,11 +117,11 @@ class RowMerge:
         if theirs in (mine, base):
             return mine
         if lock_of(mine) is not lock_of(theirs):
-            self.clashes.append(_LOCK_CLASHES[lock_of(mine)])
+            self.clashes.append(LOCK_CLASHES[lock_of(mine)])
         elif mine == base:
             return theirs
         elif lock_of(mine) is Lock.OPEN:
-            self.clashes.append("the password was changed on both sides; yours stays")
+            self.clashes.append(PASSWORD_CLASH)
         return mine
 
     def _last_change(self) -> bytes:
@@ -140,14 +142,14 @@ class RowMerge:
         return row[index] if index < len(row) else b""
 
     def _clash(self, index: int, mine: bytes | None, theirs: bytes | None) -> None:
-        names = _NAMES[self.database]
+        names = FIELD_NAMES[self.database]
         name = names[index] if index < len(names) else f"field {index + 1}"
         self.clashes.append(
             f"{name} {shown(mine or b'')} here, {shown(theirs or b'')} in the image; yours stays"
         )
 
 
-_LOCK_CLASHES: Final = {
+LOCK_CLASHES: Final = {
     Lock.LOCKED: "the image would unlock it; it stays locked (passwd(1) sets a password)",
     Lock.OPEN: "the image locks it; its password stays as it is here (passwd -l locks it)",
     Lock.ELSEWHERE: "the image keeps its password in another place; it stays where it is here",
