@@ -59,6 +59,7 @@ from bootd.model.errors.policy import (
     HeldError,
     NotAuthorizedError,
     NotTrustedError,
+    OlderReleaseError,
     PolicyError,
 )
 from bootd.model.errors.request import (
@@ -170,6 +171,7 @@ __all__ = [
     "NotTheRunningMachineError",
     "NotTrustedError",
     "NothingStagedError",
+    "OlderReleaseError",
     "PolicyError",
     "ProcessFailedError",
     "RateLimitedError",
