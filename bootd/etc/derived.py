@@ -45,6 +45,11 @@ class Derived:
             isinstance(leaf, Directory) or matches(self.outputs, one) for one, leaf in below
         )
 
+    def rank(self, path: bytes) -> tuple[int, bytes]:
+        """Return by what to sort the paths that it makes, in the order that its rule names them."""
+        ranks = (rank for rank, one in enumerate(self.outputs) if matches((one,), path))
+        return next(ranks, len(self.outputs)), path
+
     def concerns(self, path: bytes, node: Node) -> bool:
         """Tell whether a path is of what this rule makes, or makes that from."""
         made = not isinstance(node, Directory) and matches(self.outputs, path)
