@@ -12,7 +12,8 @@ from typing import Final
 
 from bootd.model.tree import Directory, Metadata, Node, RegularFile, SpecialFile, Symlink, file_type
 
-LABELS: Final = frozenset({b"security.selinux", b"security.SMACK64"})
+SELINUX: Final = b"security.selinux"
+LABELS: Final = frozenset({SELINUX, b"security.SMACK64"})
 """Given by the machine's own policy, so they say nothing about who changed a file. They follow the
 machine's file where there is one."""
 

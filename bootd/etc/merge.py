@@ -15,6 +15,7 @@ from bootd.etc.account_lock import account_lock
 from bootd.etc.contents import Contents
 from bootd.etc.decide import Plan, decide
 from bootd.etc.descriptors import opened_folder
+from bootd.etc.labels import Labelling, label_plan
 from bootd.etc.policy import NO_POLICIES, EtcPolicies
 from bootd.etc.report import make_report
 from bootd.etc.settle import Elsewhere, settle_accounts
@@ -137,11 +138,14 @@ def merge_trees(
     *,
     policies: EtcPolicies = NO_POLICIES,
     elsewhere: Elsewhere | None = None,
+    labelling: Labelling | None = None,
 ) -> MergedTrees:
     """Build the merged ``/etc`` in `target`, a new or empty folder; it is not yet durable.
 
     When `mine` was written to while it was read, the merge starts over, `MAX_ATTEMPTS` times at
     most; what is still in motion then is carried as it was read last, and noted.
+
+    Of the arguments see `preview_merge`; `labelling` gives SELinux labels to what arrives.
 
     Raises:
         EtcTooLargeError: see `scan_folder`.
@@ -160,6 +164,8 @@ def merge_trees(
             trees = base, snapshot.root, theirs
             planned = _plan(trees, source, contents, policies, elsewhere)
             root = planned.plan.root
+            if labelling is not None:
+                label_plan(planned.plan, snapshot.root, source, contents, labelling)
             notes = planned.notes + write_tree(root, descriptor, target, Source(source, contents))
             changing = snapshot.changed(mine)
             if not changing or attempt == MAX_ATTEMPTS:

@@ -31,6 +31,7 @@ from bootd.model.etc_derived import DueRule
 from bootd.model.etc_report import EtcReport
 from bootd.model.tree import Directory, Metadata, RegularFile
 from bootd.operations.etc_ids import moves_to, read_chosen
+from bootd.operations.etc_labels import policy_labels
 from bootd.operations.etc_moment import Edits, edits_in, late_edits, read_edits
 from bootd.operations.etc_rules import policies_with
 from bootd.operations.etc_undecided import (
@@ -245,6 +246,7 @@ def merge_into(
             target,
             policies=three.policies,
             elsewhere=three.elsewhere,
+            labelling=policy_labels,
         )
         edits = edits_in(three.base, trees.mine, three.mine, three.contents)
         late = late_edits(read_edits(host.sysroot, staged), edits)

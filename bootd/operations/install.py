@@ -38,14 +38,16 @@ from bootd.model.errors import (
     InvalidArgumentError,
     NotAuthorizedError,
 )
-from bootd.model.tree import Directory
+from bootd.model.tree import Directory, lookup
 from bootd.operations import disk_device as devices
 from bootd.operations.disk_layout import ESP_BYTES, ESP_NUMBER, ROOT_NUMBER, ROOT_TYPES, check_size
+from bootd.operations.etc_labels import label_written
+from bootd.operations.etc_merge import DEFAULTS
 from bootd.operations.finalize import finalize
 from bootd.operations.host import Host
 from bootd.operations.image_preview import preview
 from bootd.operations.install_beside import default_of_others, enter
-from bootd.operations.install_settings import Settings, add_root_keys, write_identity
+from bootd.operations.install_settings import IDENTITY, Settings, add_root_keys, write_identity
 from bootd.operations.install_target import (
     MORE_ROOM,
     RootFileSystem,
@@ -59,6 +61,7 @@ from bootd.registry.settings import RegistrySettings
 from bootd.registry.source import open_source
 from bootd.store.contents import StoreContents
 from bootd.store.image import compose_host_layout, open_image
+from bootd.store.selinux.image_labels import label_layout
 from bootd.store.space import needed_space
 from bootd.sysroot import Sysroot
 from bootd.trust.accept import accept
@@ -234,6 +237,7 @@ def install(
         layout.root.entries[b"var"] = layout.var
         now = int(host.clock.now().timestamp())
         add_root_keys(layout.root, settings.root_keys, image.contents, now)
+        label_layout(layout, image.contents)
     kernel = sysroot.read_deployment(identifier).kernel
     needed = needed_boot_space(sysroot, kernel) + 2 * loader.size
     size = kernel.size
@@ -241,7 +245,10 @@ def install(
     _add_arguments(sysroot, identifier, settings.machine_arguments(root.arguments))
     finalized = finalize(host, _Installing(progress))
     assert finalized.entry is not None
-    write_identity(sysroot.disk, sysroot.deployment(identifier) / "etc", settings.hostname)
+    etc, defaults = sysroot.deployment(identifier) / "etc", lookup(layout.root, DEFAULTS)
+    assert isinstance(defaults, Directory)
+    write_identity(sysroot.disk, etc, settings.hostname)
+    label_written(etc, IDENTITY, defaults, image.contents)
     follows = settings.follow or settings.image
     sysroot.write_intent(sysroot.read_intent().model_copy(update={"image": follows}))
     _fill_var(sysroot, layout.var, image.contents)

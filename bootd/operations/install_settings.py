@@ -23,6 +23,8 @@ KEYS_PATH: Final = b"root/.ssh/authorized_keys"
 _LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _HOSTNAME: Final = re.compile(rf"(?=.{{1,64}}\Z){_LABEL}(?:\.{_LABEL})*", re.ASCII | re.IGNORECASE)
 _KEY: Final = re.compile(rb"(?:^|\s)(?:ssh|ecdsa|sk-ssh|sk-ecdsa)-[a-z0-9@.-]+\s+AAAA[A-Za-z0-9+/]")
+IDENTITY: Final = ("hostname", "machine-id")
+"""What of ``/etc`` says which machine it is."""
 _UNINITIALIZED: Final = b"uninitialized\n"
 _MAX_LINKS: Final = 40
 
@@ -149,9 +151,10 @@ def write_identity(disk: Disk, etc: Path, hostname: str | None) -> None:
     an empty file it would make an ID, too, but start nothing that has ``ConditionFirstBoot=yes``,
     such as what makes the SSH host keys (machine-id(5), "First Boot Semantics").
     """
+    name, machine_id = (etc / one for one in IDENTITY)
     if hostname is not None:
-        disk.replace_file(etc / "hostname", f"{hostname}\n".encode(), 0o644)
-    disk.replace_file(etc / "machine-id", _UNINITIALIZED, 0o444)
+        disk.replace_file(name, f"{hostname}\n".encode(), 0o644)
+    disk.replace_file(machine_id, _UNINITIALIZED, 0o444)
 
 
 def _check_argument(argument: str) -> None:

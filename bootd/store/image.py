@@ -33,6 +33,7 @@ from bootd.store.erofs import ErofsImage, encode_erofs
 from bootd.store.growing_tree import GrowingTree
 from bootd.store.host_layout import HostLayout, to_host_layout
 from bootd.store.measuring import measure
+from bootd.store.selinux.image_labels import label_layout
 from bootd.store.verity import VerityHash, enable_verity
 from bootd.sysroot import Sysroot
 
@@ -223,6 +224,7 @@ def compose_image(
 
     Raises:
         InvalidLayerError, InvalidTreeError: the layers make no tree that a host could have.
+        NoLabelsError: the image enforces an SELinux policy that cannot label its files.
         DamagedRecordError: a layer's index is missing or damaged.
         NoSpaceError, WriteFailedError: the disk is in the way; no image appears.
     """
@@ -236,16 +238,23 @@ def compose_image(
             sysroot.disk.remove_tree(target)
     with without_garbage_collection():
         tree = tree or GrowingTree(sysroot, resolved.config.diff_ids)
-        return _write(sysroot, resolved, to_host_layout(tree.whole()).root, target)
+        return _write(sysroot, resolved, _laid_out(sysroot, tree).root, target)
 
 
 def compose_host_layout(sysroot: Sysroot, diff_ids: list[Digest]) -> HostLayout:
     """Return what layers in the store come to: the host's root, and the image's ``/var``.
 
     Raises:
-        InvalidLayerError, InvalidTreeError, DamagedRecordError: as for `compose_image`.
+        InvalidLayerError, InvalidTreeError, NoLabelsError, DamagedRecordError: as for
+            `compose_image`.
     """
-    return to_host_layout(GrowingTree(sysroot, diff_ids).whole())
+    return _laid_out(sysroot, GrowingTree(sysroot, diff_ids))
+
+
+def _laid_out(sysroot: Sysroot, tree: GrowingTree) -> HostLayout:
+    layout = to_host_layout(tree.whole())
+    label_layout(layout, StoreContents(sysroot))
+    return layout
 
 
 def _write(

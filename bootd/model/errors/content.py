@@ -109,6 +109,15 @@ class InvalidTreeError(InvalidImageError):
     default_hint = "'bootctl-py lint' in the image's build says what to change."
 
 
+class NoLabelsError(InvalidImageError):
+    """An image enforces an SELinux policy that cannot label its files."""
+
+    default_hint = (
+        "Install the whole policy in the image, or set SELINUX=permissive in its "
+        "/etc/selinux/config until that is done."
+    )
+
+
 class InvalidKernelArgumentsError(InvalidImageError):
     """A kernel argument file of an image cannot be used."""
 

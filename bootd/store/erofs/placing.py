@@ -25,6 +25,7 @@ from bootd.store.erofs.layout import (
     round_up,
 )
 from bootd.store.erofs.numbering import NumberedFolder, NumberedTree
+from bootd.store.erofs.overlay import SELINUX
 from bootd.store.erofs.plain_files import PlainFiles
 from bootd.store.erofs.xattrs import InodeAttributes, SharedAttributes
 
@@ -104,6 +105,7 @@ def place_inodes(
     shared_words: list[tuple[int, tuple[int, ...]]] = []
     places: list[Place] = []
     slots: list[int] = []
+    object_words, label_words = shared.object_words, shared.label_words
     for number, node in enumerate(tree.nodes):
         inode = inodes.get(number)
         if inode is None:
@@ -111,13 +113,16 @@ def place_inodes(
             assert type(node) is RegularFile
             assert node.verity is not None
             slots.append((INODES_START + len(area)) // SLOT)
-            words = shared.object_words.get(node.verity)
-            if words is None:
-                area += plain_files.encode(node, number)
-            else:
+            words = object_words.get(node.verity)
+            label = label_words[node.metadata.xattrs[SELINUX]] if node.metadata.xattrs else ()
+            if words is not None:
                 whole, place_of_words = plain_files.encode_shared(node, number)
-                shared_words.append((len(area) + place_of_words, words))
+                shared_words.append((len(area) + place_of_words, label + words))
                 area += whole
+                continue
+            if label:
+                shared_words.append((len(area) + plain_files.label_place(node), label))
+            area += plain_files.encode(node, number)
             continue
         place = _measure(inode, number, shared, oldest)
         head = (COMPACT_INODE if place.compact else EXTENDED_INODE).size + place.attributes.size

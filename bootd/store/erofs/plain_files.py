@@ -1,14 +1,15 @@
-"""Plain files: those that carry nothing but the name of their object, as nearly all of an image do.
+"""Plain files: those that carry only the name of their object, as nearly all of an image do.
 
 Each is known as bytes as soon as its number is; only where it goes is not. Such an inode has one
-name, one chunk and two attributes, its own or shared with others of the same content, so there are
-two forms of each, compact and extended, all of one size, and that a whole number of slots.
+name, one chunk and two attributes, its own or shared with others of the same content, and perhaps
+an SELinux label, which it shares; so there are two forms of each, compact and extended, each of one
+size, and that a whole number of slots.
 """
 
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from struct import Struct
 from typing import Final
 
@@ -27,34 +28,53 @@ from bootd.store.erofs.layout import (
     SLOT,
     UINT32_MAX,
     VERITY_SIZE,
+    XATTR_HEADER,
     round_up,
 )
-from bootd.store.erofs.overlay import object_path
+from bootd.store.erofs.overlay import SELINUX, object_path
 from bootd.store.erofs.xattrs import ObjectAttributes
 
 _ONE_CHUNK_LIMIT: Final = 1 << CHUNK_BITS_LIMIT
 _FORMAT: Final = CHUNK_BASED << DATA_LAYOUT_SHIFT
-_ATTRIBUTES: Final = ObjectAttributes()
-_COUNT: Final = attributes_count(_ATTRIBUTES.size)
-_BEFORE: Final = _ATTRIBUTES.before_digest
-_BETWEEN: Final = _ATTRIBUTES.before_path
-_AFTER: Final = _ATTRIBUTES.after_path + NULL_CHUNK
-_BEFORE_WORDS: Final = _ATTRIBUTES.before_words
-SHARED_WORDS: Final = Struct("<II")
-"""Where the two attributes are that name a shared object, in words from a block's start."""
-_SHARED_COUNT: Final = attributes_count(len(_BEFORE_WORDS) + SHARED_WORDS.size)
+WORD: Final = Struct("<I")
+"""Where an attribute is that several inodes share, in words from a block's start."""
 
 
-def _with_tail(inode: Struct) -> Struct:
-    """Return an inode's structure with attributes, digest and path in them, and whole slots."""
-    path = len(object_path(bytes(VERITY_SIZE)))
-    tail = f"{len(_BEFORE)}s{VERITY_SIZE}s{len(_BETWEEN)}s{path}s{len(_AFTER)}s"
-    size = Struct(f"{inode.format}{tail}").size
-    return Struct(f"{inode.format}{tail}{-size % SLOT}x")
+class _Form:
+    """The bytes around what differs from file to file, for those with a label or without.
+
+    Attributes:
+        count, shared_count: how an inode tells the size of its attributes, with those that name
+            its object in it or shared.
+        compact, extended: an inode with attributes, digest and path in it, in whole slots.
+    """
+
+    __slots__ = ("after", "before", "before_words", "between", "compact", "count", "extended",
+                 "shared_count", "words")  # fmt: skip
+
+    def __init__(self, *, labelled: bool) -> None:
+        attributes = ObjectAttributes(labelled=labelled)
+        self.count = attributes_count(attributes.size)
+        self.before = attributes.before_digest
+        self.between = attributes.before_path
+        self.after = attributes.after_path + NULL_CHUNK
+        self.before_words = attributes.before_words
+        self.words = attributes.words
+        shared_size = len(attributes.before_words) + WORD.size * attributes.words
+        self.shared_count = attributes_count(shared_size)
+        self.compact = self._with_tail(COMPACT_INODE)
+        self.extended = self._with_tail(EXTENDED_INODE)
+
+    def _with_tail(self, inode: Struct) -> Struct:
+        path = len(object_path(bytes(VERITY_SIZE)))
+        tail = f"{len(self.before)}s{VERITY_SIZE}s{len(self.between)}s{path}s{len(self.after)}s"
+        size = Struct(f"{inode.format}{tail}").size
+        return Struct(f"{inode.format}{tail}{-size % SLOT}x")
 
 
-_COMPACT: Final = _with_tail(COMPACT_INODE)
-_EXTENDED: Final = _with_tail(EXTENDED_INODE)
+_PLAIN: Final = _Form(labelled=False)
+_LABELLED: Final = _Form(labelled=True)
+_ONLY_A_LABEL: Final = {SELINUX}
 
 
 class PlainFiles:
@@ -63,9 +83,12 @@ class PlainFiles:
     Args:
         metadata: all that its nodes have.
         oldest: the earliest mtime; compact inodes have this one.
+        labels: the SELinux labels that several inodes have.
     """
 
-    def __init__(self, metadata: Iterable[Metadata], oldest: Time) -> None:
+    def __init__(
+        self, metadata: Iterable[Metadata], oldest: Time, labels: Collection[bytes] = ()
+    ) -> None:
         # Files share their metadata, so what it comes to is found once.
         self._metadata = {
             id(one): (
@@ -75,9 +98,11 @@ class PlainFiles:
                 one.mtime_seconds,
                 one.mtime_nanoseconds,
                 fits_compact(one, oldest),
+                _LABELLED if one.xattrs else _PLAIN,
             )
             for one in metadata
             if not one.xattrs
+            or (one.xattrs.keys() == _ONLY_A_LABEL and one.xattrs[SELINUX] in labels)
         }
 
     def is_plain(self, node: RegularFile) -> bool:
@@ -93,9 +118,10 @@ class PlainFiles:
     def encode(self, node: RegularFile, number: int) -> bytes:
         """Return a plain file as whole slots; no other inode names its object.
 
-        `number` is its place among all inodes.
+        `number` is its place among all inodes. If it has a label, the word of that is to be at
+        `label_place`.
         """
-        mode, uid, gid, seconds, nanoseconds, compact = self._metadata[id(node.metadata)]
+        mode, uid, gid, seconds, nanoseconds, compact, form = self._metadata[id(node.metadata)]
         size = node.size
         chunk = _chunk_format(size) if size > BLOCK else 0
         verity = node.verity
@@ -103,35 +129,40 @@ class PlainFiles:
         path = object_path(verity)
         # One call with all there is: any other way takes twice as long, a hundred thousand times.
         if compact and size <= UINT32_MAX:
-            return _COMPACT.pack(
-                _FORMAT, _COUNT, mode, 1, size, chunk, number, uid, gid,
-                _BEFORE, verity, _BETWEEN, path, _AFTER,
+            return form.compact.pack(
+                _FORMAT, form.count, mode, 1, size, chunk, number, uid, gid,
+                form.before, verity, form.between, path, form.after,
             )  # fmt: skip
-        return _EXTENDED.pack(
-            _FORMAT | EXTENDED, _COUNT, mode, size, chunk, number, uid, gid,
-            seconds, nanoseconds, 1, _BEFORE, verity, _BETWEEN, path, _AFTER,
+        return form.extended.pack(
+            _FORMAT | EXTENDED, form.count, mode, size, chunk, number, uid, gid,
+            seconds, nanoseconds, 1, form.before, verity, form.between, path, form.after,
         )  # fmt: skip
+
+    def label_place(self, node: RegularFile) -> int:
+        """Return where in the bytes of a plain file with a label the word of that is to be."""
+        compact = self._metadata[id(node.metadata)][5] and node.size <= UINT32_MAX
+        return (COMPACT_INODE if compact else EXTENDED_INODE).size + XATTR_HEADER.size
 
     def encode_shared(self, node: RegularFile, number: int) -> tuple[bytes, int]:
         """Do the same for one whose object other inodes name, too.
 
         Returns:
-            its bytes, and where in them `SHARED_WORDS` are to be.
+            its bytes, and where in them the words of its attributes are to be.
         """
-        mode, uid, gid, seconds, nanoseconds, compact = self._metadata[id(node.metadata)]
+        mode, uid, gid, seconds, nanoseconds, compact, form = self._metadata[id(node.metadata)]
         size = node.size
         chunk = _chunk_format(size) if size > BLOCK else 0
         if compact and size <= UINT32_MAX:
             inode = COMPACT_INODE.pack(
-                _FORMAT, _SHARED_COUNT, mode, 1, size, chunk, number, uid, gid
+                _FORMAT, form.shared_count, mode, 1, size, chunk, number, uid, gid
             )
         else:
             inode = EXTENDED_INODE.pack(
-                _FORMAT | EXTENDED, _SHARED_COUNT, mode, size, chunk, number, uid, gid,
+                _FORMAT | EXTENDED, form.shared_count, mode, size, chunk, number, uid, gid,
                 seconds, nanoseconds, 1,
             )  # fmt: skip
-        words = len(inode) + len(_BEFORE_WORDS)
-        whole = b"".join((inode, _BEFORE_WORDS, bytes(SHARED_WORDS.size), NULL_CHUNK))
+        words = len(inode) + len(form.before_words)
+        whole = b"".join((inode, form.before_words, bytes(WORD.size * form.words), NULL_CHUNK))
         return whole.ljust(round_up(len(whole), SLOT), b"\0"), words
 
 

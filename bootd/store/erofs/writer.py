@@ -7,6 +7,7 @@ of their inodes. Sources: as layout.py; the order is composefs 1.0.8's.
 from __future__ import annotations
 
 import stat
+from collections import Counter
 from collections.abc import Collection, Iterator
 from itertools import accumulate, chain
 from typing import BinaryIO, Final
@@ -35,8 +36,9 @@ from bootd.store.erofs.layout import (
     round_up,
 )
 from bootd.store.erofs.numbering import NumberedTree
+from bootd.store.erofs.overlay import SELINUX
 from bootd.store.erofs.placing import Entries, Place, Placed, place_inodes
-from bootd.store.erofs.plain_files import SHARED_WORDS, PlainFiles
+from bootd.store.erofs.plain_files import WORD, PlainFiles
 from bootd.store.erofs.xattrs import SharedAttributes
 
 _ACL_NAMES: Final = {b"system.posix_acl_access", b"system.posix_acl_default"}
@@ -65,9 +67,10 @@ def encode_erofs(root: Directory) -> Iterator[bytes]:
     tree = NumberedTree(root)
     metadata, oldest = _metadata(tree)
     objects = _shared_objects(tree)
-    plain_files = PlainFiles(metadata, oldest)
+    labels = _shared_labels(tree, metadata)
+    plain_files = PlainFiles(metadata, oldest, labels)
     inodes = tree_inodes(tree, plain_files)
-    shared = SharedAttributes((inode.attributes for inode in inodes.values()), objects)
+    shared = SharedAttributes((inode.attributes for inode in inodes.values()), objects, labels)
     placed = place_inodes(tree, plain_files, inodes, shared, oldest)
     data_start = round_up(placed.end + len(shared.area), BLOCK)
     blocks = data_start // BLOCK + sum(place.blocks for place in placed.places)
@@ -89,6 +92,18 @@ def _metadata(tree: NumberedTree) -> tuple[list[Metadata], Time]:
         check_metadata(tree.names[number], tree.nodes[number].metadata)
     metadata = [tree.nodes[number].metadata for number in found.values()]
     return metadata, min((one.mtime_seconds, one.mtime_nanoseconds) for one in metadata)
+
+
+def _shared_labels(tree: NumberedTree, metadata: list[Metadata]) -> set[bytes]:
+    """Return the SELinux labels that several nodes have."""
+    labels = {id(one): one.xattrs[SELINUX] for one in metadata if SELINUX in one.xattrs}
+    if not labels:
+        return set()
+    uses: Counter[bytes] = Counter()
+    for identity, count in Counter(id(node.metadata) for node in tree.nodes).items():
+        if identity in labels:
+            uses[labels[identity]] += count
+    return {label for label, count in uses.items() if count > 1}
 
 
 def _shared_objects(tree: NumberedTree) -> set[bytes]:
@@ -165,7 +180,8 @@ def _fill(placed: Placed, folders: FolderBlocks, first_word: int, block: int) ->
         block: the first block of data.
     """
     for start, words in placed.shared_words:
-        SHARED_WORDS.pack_into(placed.area, start, *[first_word + word for word in words])
+        for position, word in enumerate(words):
+            WORD.pack_into(placed.area, start + position * WORD.size, first_word + word)
     for place in placed.places:
         pieces = [_encode_inode(place, block)]
         block += place.blocks

@@ -33,7 +33,7 @@ NAME_PREFIXES: Final = {
 SHARED_LIMIT: Final = 128
 """composefs stores an inode's further attributes inline although they are shared."""
 
-_OBJECT_NAMES: Final = frozenset({overlay.METACOPY, overlay.REDIRECT})
+_COUNTED_APART: Final = frozenset({overlay.METACOPY, overlay.REDIRECT, overlay.SELINUX})
 _FILTER_SEED: Final = 0x25BBE08F
 _FILTER_ALL: Final = 0xFFFF_FFFF
 _FILTER_BITS: Final = 32
@@ -79,13 +79,18 @@ class SharedAttributes:
         inodes: the attributes of every inode of the image; those that name an object need not be
             among them.
         objects: those that several inodes name.
+        labels: the SELinux labels that several inodes of the image have.
     """
 
     def __init__(
-        self, inodes: Iterable[Iterable[Attribute]], objects: Collection[bytes] = ()
+        self,
+        inodes: Iterable[Iterable[Attribute]],
+        objects: Collection[bytes] = (),
+        labels: Iterable[bytes] = (),
     ) -> None:
-        uses = Counter(one for one in chain.from_iterable(inodes) if one[0] not in _OBJECT_NAMES)
+        uses = Counter(one for one in chain.from_iterable(inodes) if one[0] not in _COUNTED_APART)
         shared = [attribute for attribute, count in uses.items() if count > 1]
+        shared += ((overlay.SELINUX, label) for label in labels)
         for verity in objects:
             shared += overlay.object_attributes(verity).items()
         self._words: dict[Attribute, int] = {}
@@ -103,6 +108,12 @@ class SharedAttributes:
             for verity in objects
         }
         """Where the two attributes of an object are, in words from the start of that area."""
+        self.label_words = {
+            label: (self._words[overlay.SELINUX, label],)
+            for name, label in self._words
+            if name == overlay.SELINUX
+        }
+        """Where a label is, the same way."""
 
     def split(self, attributes: Sequence[Attribute]) -> InodeAttributes:
         """Divide an inode's attributes, sorted by name, into shared and inline ones."""
@@ -126,20 +137,29 @@ class SharedAttributes:
 
 
 class ObjectAttributes:
-    """The attributes of a file that has only those that name its object.
+    """The attributes of a file that has only those that name its object, and perhaps a label.
+
+    Args:
+        labelled: it has one, which it shares with other files.
 
     Attributes:
-        before_digest, before_path, after_path: what stands around the object's digest and path.
+        before_digest, before_path, after_path: what stands around the object's digest and path;
+            where a shared attribute's word is to be there are zeros.
         size: how many bytes they take.
-        before_words: what stands before the two words where the attributes are shared.
+        before_words: what stands before the words where all attributes are shared.
+        words: how many these are.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, labelled: bool = False) -> None:
         some = overlay.object_attributes(bytes(VERITY_SIZE))
         frames = [_frame(name, len(value)) for name, value in some.items()]
         bits = frames[0].filter_bit | frames[1].filter_bit
-        header = XATTR_HEADER.pack(_FILTER_ALL & ~bits, 0)
-        self.before_words: bytes = XATTR_HEADER.pack(_FILTER_ALL & ~bits, len(frames))
+        if labelled:
+            bits |= _frame(overlay.SELINUX, 0).filter_bit
+        self.words: int = len(frames) + labelled
+        header = XATTR_HEADER.pack(_FILTER_ALL & ~bits, labelled)
+        self.before_words: bytes = XATTR_HEADER.pack(_FILTER_ALL & ~bits, self.words)
+        header += bytes(XATTR_ALIGNMENT * labelled)
         self.before_digest: bytes = header + frames[0].before + overlay.METACOPY_HEADER
         self.before_path: bytes = frames[0].after + frames[1].before + overlay.OBJECTS_ROOT
         self.after_path: bytes = frames[1].after
