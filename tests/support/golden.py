@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bootd.model.tree import Directory, Metadata
-from support.trees import crowded_tree, deep_tree, sample_tree, sharing_tree
+from support.trees import crowded_tree, deep_tree, labelled_tree, sample_tree, sharing_tree
 
 GOLDEN: dict[str, tuple[Callable[[], Directory], str]] = {
     "empty": (
@@ -21,6 +21,7 @@ GOLDEN: dict[str, tuple[Callable[[], Directory], str]] = {
         "9261c32b2f1d6f1fc063066ffff4088a0fd4a4afabac6996a32b842f159a491d",
     ),
     "sharing": (sharing_tree, "aed790c91085d1dbe75d8a1591c5c728348a59bb61b86d6da5de610ae89705df"),
+    "labelled": (labelled_tree, "8bf911efe33318afcb4aaf330cace8d799204e4260ed6621c725026e26aab351"),
     "deep": (
         lambda: deep_tree(1500),
         "97bc6da7e9c205caedf415ff2df7572668dd4ed773dd4ddbbca2e37f1fb8d775",

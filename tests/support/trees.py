@@ -221,6 +221,25 @@ def sharing_tree() -> Directory:
     )
 
 
+def labelled_tree() -> Directory:
+    """Files with SELinux labels, shared and own, of shared objects too, in all forms of inodes."""
+    root = Directory(Metadata(xattrs={b"security.selinux": b"root_t"}))
+    for number in range(600):
+        label = b"own_%d_t" % number if number % 7 == 0 else b"shared_%d_t" % (number % 3)
+        xattrs = {b"security.selinux": label}
+        if number % 11 == 0:
+            xattrs[b"user.more"] = b"%d" % (number % 2)
+        if number % 13 == 0:
+            xattrs = {}
+        metadata = Metadata(0o644, 70_000 if number % 5 == 0 else 7, 0, number % 2, 0, xattrs)
+        verity = verity_of(number % 4 if number % 17 == 0 else number)
+        file = RegularFile(metadata, 5000 << number % 20, verity=verity)
+        root.entries[b"%04d" % number] = file
+        if number % 19 == 0:
+            root.entries[b"%04d-too" % number] = file
+    return root
+
+
 def deep_tree(depth: int) -> Directory:
     """A tree of folders inside each other."""
     root = folder = Directory(Metadata())

@@ -8,7 +8,15 @@ from dataclasses import replace
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.trees import crowded_tree, dump_of, image_of, sample_tree, sharing_tree, trees
+from support.trees import (
+    crowded_tree,
+    dump_of,
+    image_of,
+    labelled_tree,
+    sample_tree,
+    sharing_tree,
+    trees,
+)
 
 from bootd.model.errors import DamagedImageError
 from bootd.model.tree import Directory, Metadata, Node, RegularFile, walk
@@ -95,7 +103,9 @@ def test_the_tree_has_other_owners_and_is_the_same_otherwise(tree, users, groups
     both(tree, users, groups)
 
 
-@pytest.mark.parametrize("make", [sample_tree, sharing_tree, lambda: crowded_tree(3_000)])
+@pytest.mark.parametrize(
+    "make", [sample_tree, sharing_tree, labelled_tree, lambda: crowded_tree(3_000)]
+)
 def test_trees_of_all_shapes(make) -> None:
     tree = make()
     for number, (_, node) in enumerate(walk(tree)):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from support.images import compress
+from support.selinux import CONTEXTS, policy_files
 
 from bootd.model.errors import BootdError, InvalidArgumentError
 from bootd.model.lint import LintSeverity
@@ -104,6 +105,11 @@ def real_folder(name: str) -> Callable[[Path], object]:
         (root / name).mkdir()
 
     return change
+
+
+def put_policy(root: Path, mode: str = "enforcing", contexts: str | None = CONTEXTS) -> None:
+    for name, content in policy_files(mode, contexts).items():
+        put(root, name, content)
 
 
 def non_utf8(root: Path) -> None:
@@ -423,6 +429,24 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str, str, str]] = {
         "warning",
         "/usr/lib/bootd/health.d/10-web",
     ),
+    "an SELinux policy that labels no file": (
+        lambda root: put_policy(root, contexts=None),
+        "selinux",
+        "fatal",
+        "/etc/selinux/config",
+    ),
+    "an SELinux policy that labels no file and is not enforced": (
+        lambda root: put_policy(root, "permissive", contexts="/usr(/.*)? (\n"),
+        "selinux",
+        "info",
+        "/etc/selinux/config",
+    ),
+    "an expression that nothing is labelled by": (
+        lambda root: put_policy(root, "permissive", contexts="/usr(/.*)? a\n/opt/((( b\n"),
+        "selinux",
+        "warning",
+        "/etc/selinux/config",
+    ),
     "an unmerged usr": (real_folder("lib"), "merged-usr", "warning", "/lib"),
 }
 
@@ -464,6 +488,28 @@ def test_one_more_lint_is_one_file(
     assert (finding.lint, finding.path) == ("poetry", "/etc/motd")
     assert lint(image, skip=["poetry"]).skipped == ["poetry"]
     del sys.modules[f"{lints.__name__}.poetry"]
+
+
+@pytest.mark.parametrize("tree", ["etc", "usr/etc"])
+def test_the_policy_that_labels_is_told(image: Path, tree: str) -> None:
+    for name, content in policy_files().items():
+        put(image, name.replace("etc", tree, 1), content)
+    found = [
+        (str(one.severity), one.path, one.problem)
+        for one in lint(image).findings
+        if one.lint == "selinux"
+    ]
+    policy = f"/{tree}/selinux/test/policy"
+    assert found == [
+        (
+            "info",
+            f"/{tree}/selinux/config",
+            "the policy test (enforcing) labels the files of the image",
+        ),
+        ("warning", policy, "holds no compiled policy, and it is to be enforced"),
+    ]
+    put(image, f"{policy}/policy.33".lstrip("/"))
+    assert [one.path for one in lint(image).findings if one.lint == "selinux"] == [found[0][1]]
 
 
 @pytest.mark.parametrize("name", ["random-seed", "credential.secret"])

@@ -57,8 +57,10 @@ class Labeller:
         """
         links = find_hard_links(root)
         shared: list[_Name] = []
-        self._dress(root, self._policy.label(path or b"/", _FOLDER))
-        for where, folder, place in self._folders(root, path, elsewhere or {}):
+        elsewhere = elsewhere or {}
+        for where, folder, place in self._folders(root, path, elsewhere):
+            if folder is root or id(folder) in elsewhere:
+                self._dress(folder, self._policy.label(where or b"/", _FOLDER))
             label = self._policy.labels_in(where, place)
             dressed = self._dressed
             for name, node in folder.entries.items():
