@@ -17,11 +17,24 @@ from typing import Any
 
 import pytest
 import trustme
-from support.images import BuiltImage, build_image, digest, encode, tar_layer
+from support.images import build_image, digest, encode, tar_layer
 from support.registry import FaultyRegistry, TokenAuth, faulty_registry
+from support.registry_client import (
+    BLOB,
+    IMAGE,
+    MANIFEST,
+    Machine,
+    PatientClock,
+    SlowClock,
+    content,
+    layer,
+    machine,
+    read,
+    registry,
+    source,
+    write_auth,
+)
 
-from bootd.clock import Clock
-from bootd.durable import Disk
 from bootd.model.errors import (
     BootdError,
     ConnectionFailedError,
@@ -42,107 +55,11 @@ from bootd.model.errors import (
     UnauthorizedError,
     UnknownMediaTypeError,
 )
-from bootd.model.image import CachedCheck, Descriptor
+from bootd.model.image import CachedCheck
 from bootd.registry.blob import BlobStream
-from bootd.registry.settings import RegistrySettings
-from bootd.registry.source import ImageSource, consume_blob, open_source
+from bootd.registry.source import ImageSource, consume_blob
 
-IMAGE = build_image(
-    [tar_layer({"usr/blob": random.Random(2).randbytes(600_000)}), tar_layer({"a": b"b"})],
-    compression="none",
-)
-MANIFEST = r"GET .*/manifests/latest"
-BLOB = r"GET .*/blobs/" + IMAGE.layers[0]["digest"]
-
-
-@dataclass(frozen=True, slots=True)
-class PatientClock(Clock):
-    """Waits for nothing, and says what it would have waited for."""
-
-    waits: list[float] = field(default_factory=list)
-
-    def sleep(self, seconds: float) -> None:
-        self.waits.append(seconds)
-
-
-@dataclass(frozen=True, slots=True)
-class SlowClock(PatientClock):
-    """As if it had waited."""
-
-    def monotonic(self) -> float:
-        return PatientClock.monotonic(self) + sum(self.waits)
-
-
-@dataclass
-class Machine:
-    """A client's side: folders, settings, a clock."""
-
-    root: Path
-    settings: RegistrySettings
-    clock: PatientClock
-    stack: ExitStack
-
-    def open(self, reference: str, **changes: Any) -> ImageSource:
-        known = {
-            name: getattr(self.settings, name) for name in RegistrySettings.__dataclass_fields__
-        }
-        settings = RegistrySettings(**{**known, **changes})
-        source = open_source(reference, settings, self.partial, Disk(), self.clock)
-        self.stack.callback(source.close)
-        return source
-
-    @property
-    def partial(self) -> Path:
-        return self.root / "partial"
-
-    def kept(self) -> dict[str, int]:
-        return {path.name: path.stat().st_size for path in self.partial.iterdir()}
-
-
-@pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
-    for name in ("REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    settings = RegistrySettings(
-        root=tmp_path,
-        first_byte_seconds=0.4,
-        stall_seconds=0.4,
-        rate_window_seconds=0.2,
-        minimum_rate=1_000,
-        document_seconds=0.6,
-        attempts=3,
-        partial_minimum=1,
-        partial_after_seconds=0.0,
-    )
-    with ExitStack() as stack:
-        yield Machine(tmp_path, settings, PatientClock(), stack)
-
-
-@pytest.fixture
-def registry(machine: Machine) -> Iterator[FaultyRegistry]:
-    with faulty_registry() as found:
-        found.configure(machine.root)
-        found.add_image(IMAGE)
-        yield found
-
-
-@pytest.fixture
-def source(machine: Machine, registry: FaultyRegistry) -> ImageSource:
-    return machine.open(registry.reference())
-
-
-def layer(image: BuiltImage = IMAGE, number: int = 0, **changes: Any) -> Descriptor:
-    return Descriptor.model_validate({**image.layers[number], **changes})
-
-
-def read(source: ImageSource, blob: Descriptor | None = None) -> bytes:
-    with source.blob(blob or layer()) as stream:
-        return b"".join(stream)
-
-
-def content(blob: Descriptor | None = None) -> bytes:
-    return IMAGE.blobs[(blob or layer()).digest]
-
+__all__ = ["machine", "registry", "source"]
 
 # Manifests
 
@@ -234,7 +151,7 @@ def test_a_failure_that_passes_is_waited_for(
     registry.fail(MANIFEST, status=429, headers={"Retry-After": "7"})
     registry.fail(MANIFEST, status=502)
     assert source.resolve().digest == IMAGE.digest
-    assert machine.clock.waits[0] == 7.0
+    assert 7.0 <= machine.clock.waits[0] <= 8.0
     assert 0.0 <= machine.clock.waits[1] <= 2.0
 
 
@@ -242,7 +159,7 @@ def test_a_wait_beyond_the_bound_is_not_waited(
     registry: FaultyRegistry, source: ImageSource, machine: Machine
 ) -> None:
     registry.fail(MANIFEST, status=429, headers={"Retry-After": "86400"})
-    with pytest.raises(RateLimitedError):
+    with pytest.raises(RateLimitedError, match=r"asked again at \d{4}-.* UTC, in 86400 s"):
         source.resolve()
     assert machine.clock.waits == []
 
@@ -260,7 +177,8 @@ def test_refused_connection(machine: Machine) -> None:
 def test_unknown_host(machine: Machine) -> None:
     with pytest.raises(HostUnknownError, match=r"registry\.invalid"):
         machine.open("registry.invalid/os/image").resolve()
-    assert machine.clock.waits == []
+    # A resolver may say so for a moment, when a network comes up.
+    assert len(machine.clock.waits) == 2
 
 
 def test_blocked_registry(machine: Machine) -> None:
@@ -717,12 +635,6 @@ def test_authorization_goes_along_on_the_same_host(
 
 
 # Authorization
-
-
-def write_auth(machine: Machine, key: str, entry: dict[str, str]) -> None:
-    folder = machine.root / "etc/ostree"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "auth.json").write_bytes(encode({"auths": {key: entry}}))
 
 
 def test_anonymous_token(registry: FaultyRegistry, source: ImageSource) -> None:

@@ -12,9 +12,11 @@ import re
 import shutil
 import socket
 import ssl
+import struct
 import subprocess
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -40,9 +42,11 @@ class Fault:
     Attributes:
         pattern: searched in ``METHOD /path``.
         times: how often it applies; -1 is always.
-        status: answer with this status and no content.
+        status: answer with this status and, but for `replace`, no content.
         headers: headers to add, or to leave out where the value is None.
         cut_at: close the connection after this many bytes of the body.
+        reset: reset the connection before anything is said.
+        pack: what to pack the body with: "gzip", or "deflate".
         corrupt: flip the first byte of what is sent.
         replace: send these bytes as the body instead.
         drip: send single bytes, one each so many seconds.
@@ -60,6 +64,8 @@ class Fault:
     status: int | None = None
     headers: dict[str, str | None] = field(default_factory=dict)
     cut_at: int | None = None
+    reset: bool = False
+    pack: str = ""
     corrupt: bool = False
     replace: bytes | None = None
     drip: float | None = None
@@ -112,6 +118,8 @@ class FaultyRegistry:
         digests: whether answers carry Docker-Content-Digest.
         token_auth: set it to ask for bearer tokens.
         basic_auth: set it to (username, password) to ask for them.
+        broken_handshakes: how many connections are closed once the client has said something.
+        answers_plain_http: with TLS, whether plain HTTP gets 400 as from Go's and other servers.
     """
 
     def __init__(self, *, tls: bool = False) -> None:
@@ -124,6 +132,8 @@ class FaultyRegistry:
         self.digests = True
         self.token_auth: TokenAuth | None = None
         self.basic_auth: tuple[str, str] | None = None
+        self.broken_handshakes = 0
+        self.answers_plain_http = False
         self.lock = threading.Lock()
         self.closing = threading.Event()
         self._server = _Server(("127.0.0.1", 0), _Handler)
@@ -177,6 +187,10 @@ class FaultyRegistry:
         text += f'location = "{self.host}"\ninsecure = true\n'
         (folder / f"{self._server.server_port}.conf").write_text(text)
 
+    def use_tls(self, context: ssl.SSLContext) -> None:
+        """Show other certificates from now on."""
+        self._server.context = context
+
     def demand_certificates(self, authority: trustme.CA) -> None:
         """Take only clients with a certificate of an authority; only with TLS."""
         context = self._server.context
@@ -225,7 +239,16 @@ class _Server(ThreadingHTTPServer):
     def finish_request(self, request: Any, client_address: Any) -> None:
         with self.registry.lock:
             self.registry.connections += 1
+            is_broken = self.registry.broken_handshakes > 0
+            self.registry.broken_handshakes -= is_broken
+        if is_broken:
+            request.recv(_CHUNK)
+            return
         if self.context is not None:
+            if self.registry.answers_plain_http and request.recv(1, socket.MSG_PEEK) != b"\x16":
+                request.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\nThis is an HTTPS server.")
+                request.recv(_CHUNK)
+                return
             try:
                 request = self.context.wrap_socket(request, server_side=True)
             except OSError:
@@ -266,6 +289,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self._answer()
 
+    def do_CONNECT(self) -> None:
+        self._answer()
+
     def _answer(self) -> None:
         registry = self.server.registry
         path = urlsplit(self.path).path
@@ -279,6 +305,12 @@ class _Handler(BaseHTTPRequestHandler):
             fault.wait.wait(30)
         length = int(self.headers.get("Content-Length") or 0)
         body = self.rfile.read(length)
+        if fault.reset:
+            with registry.lock:
+                asked = Request(self.command, self.path, dict(self.headers.items()), 0, 0)
+                registry.requests.append(asked)
+            self._reset()
+            return
         if fault.status is not None:
             self._reply(fault.status, {}, b"", fault)
             return
@@ -292,6 +324,13 @@ class _Handler(BaseHTTPRequestHandler):
             self._reply(404 if data is None else 200, headers, data or b"", fault)
         else:
             self._reply(200 if path in {"/v2/", "/v2"} else 404, {}, b"", fault)
+
+    def _reset(self) -> None:
+        # With no time to linger the kernel sends RST (socket(7)).
+        linger = struct.pack("ii", 1, 0)
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        self.close_connection = True
+        self.connection.close()
 
     def _fault(self) -> Fault:
         registry = self.server.registry
@@ -365,6 +404,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _reply(self, status: int, headers: dict[str, str], body: bytes, fault: Fault) -> None:
         status, headers, body = self._ranged(status, headers, body, fault)
+        if fault.pack:
+            packer = zlib.compressobj(wbits=31 if fault.pack == "gzip" else 15)
+            body = packer.compress(body) + packer.flush()
+            headers = {**headers, "Content-Encoding": fault.pack}
         if fault.corrupt and body:
             body = bytes([body[0] ^ 0xFF]) + body[1:]
         registry = self.server.registry
