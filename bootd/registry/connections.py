@@ -24,6 +24,7 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 
 from bootd.model.errors import InvalidConfigurationError
 from bootd.registry.connecting import connect
+from bootd.registry.exact_target import ExactConnection, ExactPool, target_of
 from bootd.registry.http_errors import host_of
 from bootd.registry.settings import RegistrySettings
 
@@ -40,7 +41,7 @@ def bounded_adapter(settings: RegistrySettings) -> requests.adapters.HTTPAdapter
     return _Adapter(settings)
 
 
-class _Connecting(urllib3.connection.HTTPConnection):
+class _Connecting(ExactConnection, urllib3.connection.HTTPConnection):
     """A connection to the first address of a host that answers, be it a registry or a proxy."""
 
     stall_seconds = 0.0
@@ -83,6 +84,9 @@ class _Adapter(requests.adapters.HTTPAdapter):
         manager = super().proxy_manager_for(proxy, **keywords)
         manager.pool_classes_by_scheme = self._pools
         return manager
+
+    def request_url(self, request: requests.PreparedRequest, proxies: Any) -> str:
+        return target_of(request.url or "", super().request_url(request, proxies))
 
     def build_connection_pool_key_attributes(
         self, request: requests.PreparedRequest, verify: Any, cert: Any = None
@@ -146,10 +150,10 @@ def _pools(stall: float) -> dict[str, type[urllib3.HTTPConnectionPool]]:
     class Tls(_TlsConnection):
         stall_seconds = stall
 
-    class PlainPool(urllib3.HTTPConnectionPool):
+    class PlainPool(ExactPool, urllib3.HTTPConnectionPool):
         ConnectionCls = Plain
 
-    class TlsPool(urllib3.HTTPSConnectionPool):
+    class TlsPool(ExactPool, urllib3.HTTPSConnectionPool):
         ConnectionCls = Tls
 
     return {"http": PlainPool, "https": TlsPool}
