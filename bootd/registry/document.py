@@ -8,7 +8,8 @@ from bootd.clock import Clock
 from bootd.model.errors import ServerFailedError
 from bootd.registry.http import HttpClient
 from bootd.registry.http_errors import host_of
-from bootd.registry.retry import TemporaryFailure, with_retries
+from bootd.registry.refusal import Asked, refusal, web_page
+from bootd.registry.retry import with_retries
 from bootd.registry.settings import RegistrySettings
 
 
@@ -24,6 +25,7 @@ def fetch_document(url: str, limit: int, settings: RegistrySettings, clock: Cloc
     Raises:
         TransportError: it is not served, or has more than `limit` bytes.
     """
+    asked = Asked(f"{host_of(url)}, asked for a document", host_of(url))
     with closing(HttpClient(settings, clock)) as http:
 
         def ask() -> bytes | None:
@@ -31,8 +33,9 @@ def fetch_document(url: str, limit: int, settings: RegistrySettings, clock: Cloc
                 if response.status == 404:  # noqa: PLR2004 - HTTP
                     return None
                 if response.status != 200:  # noqa: PLR2004 - HTTP
-                    error = ServerFailedError(f"{host_of(url)} answered {response.status}")
-                    raise TemporaryFailure(error, None)
+                    raise refusal(response, asked, clock)
+                if page := web_page(response, asked, of_json=False):
+                    raise page
                 data = response.read(limit)
             if len(data) > limit:
                 raise ServerFailedError(f"{host_of(url)} sent more than {limit} bytes")

@@ -20,7 +20,8 @@ from bootd.registry.endpoint import Endpoint
 from bootd.registry.part import PartReader
 from bootd.registry.partial import PartialBlob, PartialFolder
 from bootd.registry.ranges import NO_RANGE, first_byte, strong_etag
-from bootd.registry.retry import RETRIABLE, Backoff, TemporaryFailure
+from bootd.registry.resuming import Resuming
+from bootd.registry.retry import TemporaryFailure
 from bootd.registry.settings import RegistrySettings
 from bootd.registry.turns import Turns
 
@@ -125,26 +126,24 @@ class RemoteBlob(BlobStream):
 
     def _from_endpoint(self, endpoint: Endpoint, offset: int) -> Iterator[bytes]:
         """Yield the blob from an offset on, taking up broken connections again."""
-        backoff = Backoff(endpoint.settings, self._clock)
-        ranges, etag = True, ""
-        while offset < self._blob.size:
+        name, digest, size = endpoint.location.name, self._blob.digest, self._blob.size
+        resuming, etag = Resuming(endpoint.settings, self._clock), ""
+        while offset < size:
+            asked_from = offset if resuming.by_range else 0
             try:
-                with endpoint.blob(self._blob.digest, offset if ranges else 0, etag) as response:
+                with endpoint.blob(self._blob, asked_from, etag) as response:
                     start = first_byte(response, self._blob, offset)
                     if start == NO_RANGE:
-                        ranges = False
-                        raise TemporaryFailure(
-                            ServerFailedError(f"{endpoint.location.name} serves wrong ranges"), None
-                        )
+                        raise ServerFailedError(f"{name} serves wrong ranges")
                     etag = strong_etag(response)
                     for chunk in skip(response.chunks(), offset - start):
                         offset += len(chunk)
-                        backoff.progressed(len(chunk))
+                        resuming.progressed(len(chunk))
                         yield chunk
-                if offset < self._blob.size:
-                    raise ConnectionFailedError(
-                        f"{endpoint.location.name}: {self._blob.digest} ended after "
-                        f"{offset} of {self._blob.size} bytes"
-                    )
-            except RETRIABLE as failure:
-                backoff.failed(failure)
+            except (TemporaryFailure, TransportError) as failure:
+                resuming.failed(failure, was_range=0 < asked_from == offset)
+            else:
+                if offset < size:
+                    message = f"{name}: {digest} ended after {offset} of {size} bytes"
+                    ended = TemporaryFailure(ConnectionFailedError(message))
+                    resuming.failed(ended, was_range=0 < asked_from == offset)

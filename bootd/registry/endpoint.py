@@ -1,48 +1,41 @@
 """One repository at one place, spoken to by the OCI Distribution Specification 1.1.
 
-Status codes become errors here; authorization is learnt from the first 401 and renewed when it runs
-out in the middle of a pull.
+Authorization is learnt from the first 401 of the registry itself and renewed when it runs out in
+the middle of a pull. What other answers mean says `bootd.registry.refusal`.
 """
 
 from __future__ import annotations
 
 import copy
-import json
 import logging
 import os
 from collections.abc import Mapping
-from typing import Any, Final, Self
+from contextlib import ExitStack
+from typing import Final, Self
 from urllib.parse import urlsplit
 
 from bootd.clock import Clock
-from bootd.model.digest import Digest
-from bootd.model.errors import (
-    BootdError,
-    ConnectionFailedError,
-    ImageNotFoundError,
-    RateLimitedError,
-    ServerFailedError,
-    TimedOutError,
-    TlsFailedError,
-    UnauthorizedError,
-)
-from bootd.model.image import INDEX_TYPES, MANIFEST_TYPES
+from bootd.model.errors import BootdError, ConnectionFailedError, TlsFailedError
+from bootd.model.image import INDEX_TYPES, MANIFEST_TYPES, Descriptor
 from bootd.registry.credentials import credentials_for
 from bootd.registry.http import HttpClient, HttpResponse
-from bootd.registry.http_errors import never_connected
 from bootd.registry.proxies import proxy_environment
+from bootd.registry.refusal import Asked, is_page, refusal, web_page
 from bootd.registry.registries_conf import Location
-from bootd.registry.retry import TemporaryFailure, parse_retry_after
+from bootd.registry.retry import TWO_TRIES, TemporaryFailure
 from bootd.registry.settings import RegistrySettings, Waits
-from bootd.registry.token import Authorizer
+from bootd.registry.token import Authorizer, NextStep
 
 _log = logging.getLogger(__name__)
 
 _ACCEPT: Final = ", ".join(sorted(MANIFEST_TYPES | INDEX_TYPES))
-_MAX_ERROR: Final = 64 << 10
-_SHOWN_ERROR: Final = 300
 _DOCKER_HUB: Final = "docker.io"
 _DOCKER_HUB_HOST: Final = "registry-1.docker.io"
+_OK: Final = 200
+_BAD_REQUEST: Final = 400
+_UNAUTHORIZED: Final = 401
+_CHALLENGES: Final = 3
+"""A token runs out, and the registry wants another scope for the next."""
 
 
 class Endpoint:
@@ -93,15 +86,16 @@ class Endpoint:
         headers = {"Accept": _ACCEPT}
         if etag:
             headers["If-None-Match"] = etag
-        expected = {200, 304} if etag else {200}
+        path = f"manifests/{which}"
         waits = self.settings.document_waits
-        return self._request(method, f"manifests/{which}", headers, expected, waits)
+        response = self._request(method, path, headers, {200, 304} if etag else {200}, waits)
+        return response if method == "HEAD" else self._no_page(response, path, of_json=True)
 
-    def blob(self, digest: Digest, offset: int, etag: str) -> HttpResponse:
+    def blob(self, blob: Descriptor, offset: int, etag: str) -> HttpResponse:
         """Ask for a blob from an offset on; the answer may be 206, 416 or, the whole of it, 200.
 
         Args:
-            digest: which blob.
+            blob: which one.
             offset: the first byte wanted.
             etag: a strong entity tag that the bytes before had, or empty.
 
@@ -115,13 +109,13 @@ class Endpoint:
             if etag:
                 headers["If-Range"] = etag
         expected = {200, 206, 416} if offset else {200}
-        return self._request("GET", f"blobs/{digest}", headers, expected, self.settings.blob_waits)
+        return self._blob(blob, headers, expected)
 
-    def part(self, digest: Digest, start: int, end: int, etag: str) -> HttpResponse:
+    def part(self, blob: Descriptor, start: int, end: int, etag: str) -> HttpResponse:
         """Ask for the bytes of a blob from `start` up to, not including, `end`.
 
         Args:
-            digest: which blob.
+            blob: which one.
             start: the first byte wanted.
             end: where to stop.
             etag: see `blob`.
@@ -133,9 +127,15 @@ class Endpoint:
         headers = {"Accept": "*/*", "Range": f"bytes={start}-{end - 1}"}
         if etag:
             headers["If-Range"] = etag
-        return self._request(
-            "GET", f"blobs/{digest}", headers, {200, 206, 416}, self.settings.blob_waits
-        )
+        return self._blob(blob, headers, {200, 206, 416})
+
+    def _blob(
+        self, blob: Descriptor, headers: Mapping[str, str], expected: set[int]
+    ) -> HttpResponse:
+        path = f"blobs/{blob.digest}"
+        response = self._request("GET", path, headers, expected, self.settings.blob_waits)
+        response.is_packed(blob.size)
+        return self._no_page(response, path, of_json=False)
 
     def _request(
         self,
@@ -146,19 +146,49 @@ class Endpoint:
         waits: Waits,
     ) -> HttpResponse:
         response = self._authorized(method, path, headers, waits)
-        if response.status == 401:  # noqa: PLR2004 - HTTP
-            with response:
-                again = self._authorizer.challenged(response)
-                response.discard()
-            if again:
-                response = self._authorized(method, path, headers, waits)
         if response.status in expected:
             return response
         with response:
-            self._refuse(path, response)
-        raise AssertionError  # _refuse always raises
+            raise refusal(response, self._asked(path), self._clock)
+
+    def _no_page(self, response: HttpResponse, path: str, *, of_json: bool) -> HttpResponse:
+        """Return the answer if it is none that a portal gives in place of the registry's."""
+        if response.status != _OK:
+            return response
+        with ExitStack() as stack:
+            stack.enter_context(response)
+            if page := web_page(response, self._asked(path), of_json=of_json):
+                raise page
+            stack.pop_all()
+        return response
+
+    def _asked(self, path: str) -> Asked:
+        name = self.location.name
+        return Asked(f"{name} {path}", name, self._authorizer.shown)
 
     def _authorized(
+        self, method: str, path: str, headers: Mapping[str, str], waits: Waits
+    ) -> HttpResponse:
+        """Send a request, and again with what the registry wants to be shown."""
+        for _ in range(_CHALLENGES):
+            response = self._with_authorization(method, path, headers, waits)
+            # What a host says to which a redirect led is not the registry's word.
+            if response.status != _UNAUTHORIZED or response.is_elsewhere:
+                self._authorizer.accepted()
+                return response
+            with ExitStack() as stack:
+                stack.enter_context(response)
+                step = self._authorizer.challenged(response)
+                if step is NextStep.GIVE_UP:
+                    stack.pop_all()
+                    return response
+                if step is NextStep.ASK_LATER:
+                    refused = refusal(response, self._asked(path), self._clock)
+                    raise _tried_again(refused)
+                response.discard()
+        return self._with_authorization(method, path, headers, waits)
+
+    def _with_authorization(
         self, method: str, path: str, headers: Mapping[str, str], waits: Waits
     ) -> HttpResponse:
         authorization = self._authorizer.header()
@@ -167,15 +197,24 @@ class Endpoint:
             return self._send(self._scheme, method, path, sent, waits)
         try:
             response = self._send("https", method, path, sent, waits)
-        except (TlsFailedError, ConnectionFailedError, TimedOutError) as error:
-            if never_connected(error) and urlsplit(f"//{self._host}").port is not None:
-                # Without TLS it would be the same port.
+        except (TlsFailedError, ConnectionFailedError, TemporaryFailure) as error:
+            # With a port in the name it would be the same without TLS.
+            is_down = isinstance(error, TemporaryFailure) and error.is_unreachable
+            has_port = urlsplit(f"//{self._host}").port is not None
+            if (is_down and has_port) or self._http.has_answered(f"https://{self._host}"):
                 raise
-            _log.debug("%s is insecure and has no TLS: %s", self._host, error)
-            response = self._send("http", method, path, sent, waits)
-            self._scheme = "http"
+            failure = error
         else:
             self._scheme = "https"
+            return response
+        _log.debug("%s is insecure and has no TLS: %s", self._host, failure)
+        response = self._send("http", method, path, sent, waits)
+        if response.status == _BAD_REQUEST and isinstance(failure, TemporaryFailure):
+            # Servers that speak TLS answer so to whoever does not.
+            with response:
+                raise failure
+        if response.status != _BAD_REQUEST and not is_page(response, b""):
+            self._scheme = "http"
         return response
 
     def _send(
@@ -186,33 +225,8 @@ class Endpoint:
             method, url, headers, insecure=self.location.insecure, waits=waits
         )
 
-    def _refuse(self, path: str, response: HttpResponse) -> None:
-        status = response.status
-        what = f"{self.location.name} {path}"
-        said = _said(response)
-        error: BootdError
-        match status:
-            case 401 | 403:
-                raise UnauthorizedError(f"{what}: not authorised ({status}){said}")
-            case 404:
-                raise ImageNotFoundError(f"{what}: not found{said}")
-            case 429:
-                error = RateLimitedError(f"{what}: too many requests (429){said}")
-            case 408 | 500 | 502 | 503 | 504:
-                error = ServerFailedError(f"{what}: the registry failed ({status}){said}")
-            case _:
-                raise ServerFailedError(f"{what}: unexpected answer {status}{said}")
-        delay = parse_retry_after(response.headers.get("Retry-After"), self._clock)
-        raise TemporaryFailure(error, delay)
 
-
-def _said(response: HttpResponse) -> str:
-    """Return the registry's own words (distribution-spec, "Error Codes"), made fit for a line."""
-    try:
-        value: Any = json.loads(response.read(_MAX_ERROR))
-        first = value["errors"][0]
-        text = f"{first.get('code', '')}: {first.get('message', '')}"
-    except (ValueError, RecursionError, TypeError, LookupError, AttributeError, BootdError):
-        return ""
-    shown = "".join(character for character in text if character.isprintable())
-    return f"; it says {shown[:_SHOWN_ERROR]!r}"
+def _tried_again(refused: BootdError | TemporaryFailure) -> BootdError | TemporaryFailure:
+    return (
+        TemporaryFailure(refused, None, TWO_TRIES) if isinstance(refused, BootdError) else refused
+    )

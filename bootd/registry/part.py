@@ -10,7 +10,7 @@ from bootd.model.errors import ConnectionFailedError, ServerFailedError
 from bootd.model.image import Descriptor
 from bootd.registry.endpoint import Endpoint
 from bootd.registry.ranges import first_byte, strong_etag
-from bootd.registry.retry import RETRIABLE, Backoff
+from bootd.registry.retry import Backoff, TemporaryFailure
 from bootd.registry.turns import Turns
 
 _PARTIAL: Final = 206
@@ -44,7 +44,7 @@ class PartReader:
         etag = ""
         while at < end:
             try:
-                with endpoint.part(blob.digest, at, end, etag) as response:
+                with endpoint.part(blob, at, end, etag) as response:
                     if response.status != _PARTIAL or first_byte(response, blob, at) != at:
                         raise ServerFailedError(
                             f"{endpoint.location.name} does not serve parts of blobs"
@@ -55,9 +55,10 @@ class PartReader:
                         at += len(wanted)
                         backoff.progressed(len(wanted))
                         yield wanted
-                if at < end:
-                    raise ConnectionFailedError(
-                        f"{endpoint.location.name}: a part of {blob.digest} ended before byte {end}"
-                    )
-            except RETRIABLE as failure:
+            except TemporaryFailure as failure:
                 backoff.failed(failure)
+            else:
+                if at < end:
+                    name = endpoint.location.name
+                    message = f"{name}: a part of {blob.digest} ended before byte {end}"
+                    backoff.failed(TemporaryFailure(ConnectionFailedError(message)))

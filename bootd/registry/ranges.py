@@ -31,6 +31,9 @@ def first_byte(response: HttpResponse, blob: Descriptor, offset: int) -> int:
     match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
     if response.status != _PARTIAL or match is None or int(match[1]) != offset:
         return NO_RANGE
+    if response.is_packed(int(match[2]) + 1 - offset):
+        # Nobody knows whether this is a part that was packed, or a part of what was packed.
+        return NO_RANGE
     if match[3] != "*" and int(match[3]) != blob.size:
         raise SizeMismatchError(f"{blob.digest} is served with {match[3]} of {blob.size} bytes")
     return offset

@@ -6,6 +6,7 @@ on. A tag is resolved once, by one of them; everything below is asked for by dig
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Generator
 from functools import partial
@@ -20,6 +21,8 @@ from bootd.model.errors import (
     InvalidDigestError,
     ManifestTooLargeError,
     ServerFailedError,
+    TimedOutError,
+    TransportError,
     VerificationError,
 )
 from bootd.model.image import (
@@ -34,13 +37,14 @@ from bootd.registry.blob import BlobStream, check_digest
 from bootd.registry.download import RemoteBlob
 from bootd.registry.endpoint import Endpoint
 from bootd.registry.http import HttpClient, HttpResponse
+from bootd.registry.http_errors import never_connected
 from bootd.registry.manifest import MAX_MANIFEST_SIZE
 from bootd.registry.part import PartReader
 from bootd.registry.partial import PartialFolder
 from bootd.registry.reference import RegistryReference
 from bootd.registry.registries_conf import load_registries
 from bootd.registry.resolve import Top, chosen_digest, resolve_image
-from bootd.registry.retry import with_retries
+from bootd.registry.retry import TemporaryFailure, once, with_retries
 from bootd.registry.settings import RegistrySettings
 from bootd.registry.turns import DownPlaces, Turns
 
@@ -152,9 +156,11 @@ class RegistrySource:
                 return response.status == _NOT_MODIFIED or told == cached.top
 
         try:
-            return with_retries(endpoint.settings, self._clock, ask)
-        except ServerFailedError as error:
-            _log.debug("HEAD failed, trying GET: %s", error)
+            return once(ask)
+        except TransportError as error:
+            if _is_silent(endpoint, error):
+                raise
+            _log.info("HEAD failed, trying GET: %s", error)
             return False
 
     def _get_top(self, endpoint: Endpoint, etag: str) -> Top | None:
@@ -168,6 +174,14 @@ class RegistrySource:
                     return None
                 return self._verified_top(endpoint, response)
 
+        if etag:
+            try:
+                return once(ask)
+            except TransportError as error:
+                if _is_silent(endpoint, error):
+                    raise
+                _log.info("a conditional request failed, trying a plain one: %s", error)
+                etag = ""
         return with_retries(endpoint.settings, self._clock, ask)
 
     def _verified_top(self, endpoint: Endpoint, response: HttpResponse) -> Top:
@@ -176,6 +190,8 @@ class RegistrySource:
         digest = self._reference.digest or told or Digest.of(data)
         for expected in filter(None, (self._reference.digest, told)):
             check_digest(data, expected, f"the manifest of {self._reference}")
+        if told is None and self._reference.digest is None:
+            _check_readable(data, endpoint.location.name)
         media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()[:_MAX_ETAG]
         return Top(
             str(self._reference),
@@ -193,7 +209,7 @@ class RegistrySource:
             with (
                 endpoint.manifest(document.digest)
                 if is_manifest
-                else endpoint.blob(document.digest, 0, "")
+                else endpoint.blob(document, 0, "")
             ) as response:
                 return response.read(limit)
 
@@ -208,6 +224,22 @@ def _read_bounded(response: HttpResponse, limit: int) -> bytes:
             f"the manifest has {length or f'more than {limit}'} bytes; {limit} are allowed"
         )
     return data
+
+
+def _is_silent(endpoint: Endpoint, error: TransportError) -> bool:
+    """Whether another place is to be asked before this one is asked a second time."""
+    no_answer = never_connected(error) or isinstance(error, TimedOutError)
+    return endpoint.settings.is_hasty and no_answer
+
+
+def _check_readable(data: bytes, where: str) -> None:
+    """Refuse what may be anybody's answer, as long as no digest says whose it is."""
+    try:
+        json.loads(data)
+    except (ValueError, RecursionError) as error:
+        what = "gave no JSON" if data else "gave nothing"
+        failure = ServerFailedError(f"{where} {what} in place of a manifest")
+        raise TemporaryFailure(failure) from error
 
 
 def _digest_header(response: HttpResponse) -> Digest | None:

@@ -2,7 +2,8 @@
 
 Source: distribution project, "Token Authentication Specification", "OAuth2 Token Authentication".
 A token is asked for one thing only, ``repository:NAME:pull``, kept until shortly before it expires,
-and renewed when the registry refuses it.
+and renewed when the registry refuses it. Where a fresh one is refused, the registry may not know it
+yet, or know the repository by another name, which its challenge says: each is tried once.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import re
 from collections.abc import Callable
+from enum import Enum, auto
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
@@ -19,6 +22,9 @@ from bootd.model.errors import ServerFailedError, UnauthorizedError
 from bootd.registry.challenge import Challenge, parse_challenges
 from bootd.registry.credentials import Credentials
 from bootd.registry.http import HttpClient, HttpResponse
+from bootd.registry.http_errors import host_of
+from bootd.registry.refusal import Asked, refusal, web_page
+from bootd.registry.retry import TemporaryFailure
 
 _log = logging.getLogger(__name__)
 
@@ -28,6 +34,18 @@ _DEFAULT_LIFETIME: Final = 60
 _LONGEST_LIFETIME: Final = 24 * 3_600
 _MARGIN: Final = 10.0
 _CLIENT_ID: Final = "bootd"
+_PULL_SCOPE: Final = re.compile(r"repository:([a-z0-9][a-z0-9._/-]{0,254}):[a-z,]*\bpull\b[a-z,]*")
+_OK: Final = 200
+
+
+class NextStep(Enum):
+    """What to do after a 401 answer."""
+
+    GIVE_UP = auto()
+    ASK_AGAIN = auto()
+    """With another header."""
+    ASK_LATER = auto()
+    """A token that was just made is refused, which may pass."""
 
 
 class Authorizer:
@@ -39,6 +57,9 @@ class Authorizer:
         repository: registry and path, e.g. ``quay.io/team/os``.
         find: returns the credentials; asked when the registry first wants any.
         insecure: whether credentials may travel without TLS.
+
+    Attributes:
+        shown: where the credentials that were shown last are from, or empty.
     """
 
     def __init__(
@@ -59,6 +80,9 @@ class Authorizer:
         self._challenge: Challenge | None = None
         self._header = ""
         self._expires = 0.0
+        self._is_accepted = False
+        self._is_other_scope = False
+        self.shown = ""
 
     def header(self) -> str:
         """Return the Authorization header to send, or an empty string.
@@ -71,19 +95,37 @@ class Authorizer:
             self._renew(self._challenge)
         return self._header
 
-    def challenged(self, response: HttpResponse) -> bool:
-        """Learn from a 401 answer; return whether the next header is worth trying."""
+    def accepted(self) -> None:
+        """Note that the registry took the header, or wants none."""
+        self._is_accepted = True
+
+    def challenged(self, response: HttpResponse) -> NextStep:
+        """Learn from a 401 answer of the registry itself, never of another host."""
         offered = parse_challenges(response.headers.get("WWW-Authenticate", ""))
         known = {one.scheme: one for one in reversed(offered)}
         chosen = known.get("bearer") or known.get("basic")
         if chosen is None:
-            return False
-        repeated_basic = chosen.scheme == "basic" and self._header.startswith("Basic ")
+            return NextStep.GIVE_UP
+        is_fresh = bool(self._header) and not self._is_accepted
+        is_same = self._challenge is not None and chosen.scheme == self._challenge.scheme
         self._challenge, self._header, self._expires = chosen, "", 0.0
-        return not repeated_basic
+        self._is_accepted = False
+        if not (is_fresh and is_same):
+            return NextStep.ASK_AGAIN
+        if chosen.scheme == "basic":
+            return NextStep.GIVE_UP
+        wanted = _PULL_SCOPE.fullmatch(chosen.parameters.get("scope", ""))
+        scope = f"repository:{wanted[1]}:pull" if wanted else self._scope
+        if scope != self._scope and not self._is_other_scope:
+            self._scope, self._is_other_scope = scope, True
+            return NextStep.ASK_AGAIN
+        if chosen.parameters.get("error") == "insufficient_scope":
+            return NextStep.GIVE_UP
+        return NextStep.ASK_LATER
 
     def _renew(self, challenge: Challenge) -> None:
         credentials = self._find()
+        self.shown = credentials.origin if credentials else ""
         if challenge.scheme == "basic":
             if credentials is None or credentials.identity_token:
                 raise UnauthorizedError(
@@ -96,7 +138,7 @@ class Authorizer:
             raise ServerFailedError(f"{self._repository} names no token server")
         if credentials and urlsplit(realm).scheme == "http" and not self._insecure:
             raise UnauthorizedError(
-                f"the token server {realm[:200]} has no TLS; credentials are not sent there",
+                f"the token server {host_of(realm)} has no TLS; credentials are not sent there",
                 hint="Mark the registry insecure in registries.conf if that is meant.",
             )
         token, lifetime = self._ask(realm, challenge.parameters.get("service", ""), credentials)
@@ -117,22 +159,23 @@ class Authorizer:
             headers = {"Authorization": _basic(credentials)} if credentials else {}
             url = f"{realm}{'&' if urlsplit(realm).query else '?'}{urlencode(fields)}"
             answer = self._http.request("GET", url, headers, insecure=self._insecure)
+        where = host_of(realm)
+        what = f"the token server {where}, asked for {self._repository}"
+        asked = Asked(what, where, self.shown, is_token=True)
         with answer:
-            data = answer.read(_MAX_ANSWER)
-        where = urlsplit(realm).netloc
-        if answer.status in {400, 401, 403}:
-            who = f"the credentials of {credentials.origin}" if credentials else "anonymous access"
-            raise UnauthorizedError(f"{where} refuses {who} for {self._repository}")
-        if answer.status != 200:  # noqa: PLR2004 - HTTP
-            raise ServerFailedError(f"the token server {where} answered {answer.status}")
-        return _parse_token(data, where)
+            if answer.status != _OK:
+                raise refusal(answer, asked, self._clock)
+            if page := web_page(answer, asked, of_json=True):
+                raise page
+            return _parse_token(answer.read(_MAX_ANSWER), where)
 
 
 def _parse_token(data: bytes, where: str) -> tuple[str, float]:
     try:
         value: Any = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise ServerFailedError(f"the token server {where} gave no JSON") from error
+        message = f"the token server {where} gave no JSON"
+        raise TemporaryFailure(ServerFailedError(message)) from error
     found = value if isinstance(value, dict) else {}
     token = found.get("token") or found.get("access_token")
     if not isinstance(token, str) or not token.isascii() or not token.isprintable():

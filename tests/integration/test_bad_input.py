@@ -180,7 +180,7 @@ BAD_IMAGES: dict[str, tuple[Callable[[], BuiltImage], type[BootdError], str]] = 
         "",
     ),
     "manifest that is no JSON": (
-        lambda: replace(image("v2"), manifest=b"<html>"),
+        lambda: replace(image("v2"), manifest=b"{"),
         InvalidManifestError,
         "",
     ),

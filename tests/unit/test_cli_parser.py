@@ -43,8 +43,6 @@ def test_defaults() -> None:
         "sysroot": None,
         "interactive": True,
         "automatic": False,
-        "allow_downgrade": False,
-        "taken_from": None,
         "apply": False,
         "wait": True,
     }

@@ -21,7 +21,13 @@ from bootd.model.errors import (
 from bootd.model.image import Descriptor
 from bootd.registry.blob import skip, verified
 from bootd.registry.challenge import parse_challenges
-from bootd.registry.retry import Backoff, TemporaryFailure, parse_retry_after, with_retries
+from bootd.registry.retry import (
+    Backoff,
+    TemporaryFailure,
+    may_pass,
+    parse_retry_after,
+    with_retries,
+)
 from bootd.registry.settings import RegistrySettings
 
 
@@ -36,6 +42,7 @@ class StoppedClock(Clock):
         self.waits.append(seconds)
 
 
+NO_ANSWER = TemporaryFailure(ConnectionFailedError("no"))
 SETTINGS = RegistrySettings(attempts=5, backoff_seconds=1.0, backoff_limit_seconds=6.0)
 
 
@@ -99,7 +106,7 @@ def test_waits_double_up_to_a_bound() -> None:
     clock = StoppedClock()
 
     def fail() -> None:
-        raise ConnectionFailedError("no")
+        raise NO_ANSWER
 
     with pytest.raises(ConnectionFailedError):
         with_retries(SETTINGS, clock, fail)
@@ -112,12 +119,12 @@ def test_progress_makes_up_for_failures() -> None:
     backoff = Backoff(SETTINGS, StoppedClock())
     for _ in range(50):
         backoff.progressed(1 << 20)
-        backoff.failed(ConnectionFailedError("no"))
+        backoff.failed(NO_ANSWER)
     for _ in range(3):
         backoff.progressed(10)
-        backoff.failed(ConnectionFailedError("no"))
+        backoff.failed(NO_ANSWER)
     with pytest.raises(ConnectionFailedError):
-        backoff.failed(ConnectionFailedError("no"))
+        backoff.failed(NO_ANSWER)
 
 
 def test_failures_have_a_bound_in_spite_of_progress() -> None:
@@ -126,19 +133,52 @@ def test_failures_have_a_bound_in_spite_of_progress() -> None:
     def flap() -> None:
         for _ in range(1_000):
             backoff.progressed(1 << 20)
-            backoff.failed(ConnectionFailedError("no"))
+            backoff.failed(NO_ANSWER)
 
     with pytest.raises(ConnectionFailedError):
         flap()
 
 
-def test_servers_wish_is_a_lower_bound() -> None:
+def test_a_servers_wish_comes_before_the_jitter() -> None:
     clock = StoppedClock()
     backoff = Backoff(SETTINGS, clock)
     backoff.failed(TemporaryFailure(RateLimitedError("slow down"), 100.0))
-    assert clock.waits == [100.0]
-    with pytest.raises(RateLimitedError):
+    [wait] = clock.waits
+    assert 100.0 <= wait <= 102.0
+    with pytest.raises(RateLimitedError, match=r"slow down; .* at 2026-01-01 00:16 UTC, in 1000 s"):
         backoff.failed(TemporaryFailure(RateLimitedError("slow down"), 1_000.0))
+
+
+def test_a_wish_that_no_calendar_has_is_told_all_the_same() -> None:
+    backoff = Backoff(SETTINGS, StoppedClock())
+    with pytest.raises(RateLimitedError, match="at 2027-"):
+        backoff.failed(TemporaryFailure(RateLimitedError("never"), 999_999_999_999.0))
+
+
+def test_what_a_second_look_may_mend_gets_no_more_than_that() -> None:
+    clock = StoppedClock()
+    backoff = Backoff(SETTINGS, clock)
+    rare = TemporaryFailure(RateLimitedError("no"), tries=2)
+    for failure in (NO_ANSWER, rare, NO_ANSWER):
+        backoff.failed(failure)
+    with pytest.raises(RateLimitedError):
+        backoff.failed(rare)
+    assert len(clock.waits) == 3
+
+
+def test_what_is_final_is_not_tried_again() -> None:
+    def fail() -> None:
+        raise RateLimitedError("for good")
+
+    clock = StoppedClock()
+    with pytest.raises(RateLimitedError):
+        with_retries(SETTINGS, clock, fail)
+    assert clock.waits == []
+
+
+def test_statuses_that_may_pass() -> None:
+    passing = {408, 425, 429, *range(500, 600)} - {501, 505, 511}
+    assert {status for status in range(100, 1_000) if may_pass(status)} == passing
 
 
 DATA = b"0123456789" * 10

@@ -60,7 +60,6 @@ from bootd.model.errors.policy import (
     HeldError,
     NotAuthorizedError,
     NotTrustedError,
-    OlderReleaseError,
     PolicyError,
 )
 from bootd.model.errors.request import (
@@ -94,6 +93,7 @@ from bootd.model.errors.transport import (
     ConnectionFailedError,
     HostUnknownError,
     ImageNotFoundError,
+    NotARegistryError,
     RateLimitedError,
     RedirectLoopError,
     RegistryBlockedError,
@@ -166,6 +166,7 @@ __all__ = [
     "NoSuchDeploymentError",
     "NoSuchJobError",
     "NoVerityError",
+    "NotARegistryError",
     "NotASysrootError",
     "NotAuthorizedError",
     "NotBlessedYetError",
@@ -173,7 +174,6 @@ __all__ = [
     "NotTheRunningMachineError",
     "NotTrustedError",
     "NothingStagedError",
-    "OlderReleaseError",
     "PolicyError",
     "ProcessFailedError",
     "RateLimitedError",

@@ -71,6 +71,16 @@ class ServerFailedError(TransportError):
     default_hint = "Try again later; if it lasts, tell the registry's administrator."
 
 
+class NotARegistryError(TransportError):
+    """Something that is no registry answered, such as a portal that wants a login."""
+
+    exit_status = TRY_AGAIN
+    default_hint = (
+        "Something on the way answered in the registry's place: a portal that wants a login (open "
+        "a page in a browser), a proxy or a firewall. If it lasts, check the name in the reference."
+    )
+
+
 class RegistryBlockedError(TransportError):
     """registries.conf forbids this registry."""
 
