@@ -140,17 +140,22 @@ class ManagerObject:
         return self._start("check", {}, await self._authority.require(call, Action.CHECK))
 
     async def _upgrade(self, call: IncomingCall, options: _Options) -> str:
-        given = take_options(options, automatic=bool, **{"from": str})
-        automatic, taken_from = given.get("automatic", False), given.get("from")
+        given = take_options(options, automatic=bool, allow_downgrade=bool, **{"from": str})
+        taken_from = given.pop("from", None)
         if taken_from is not None:
-            if automatic:
+            if given.get("automatic", False):
                 raise InvalidArgumentError("the options automatic and from exclude each other")
             details = {"image": _checked_reference(taken_from)}
             user = await self._authority.require(call, Action.SWITCH, details)
             return self._start("stage", {"taken_from": taken_from}, user)
-        user = await self._authority.require(call, Action.STAGE)
-        if not automatic:
-            return self._start("stage", {}, user)
+        if given.get("allow_downgrade", False):
+            # An old release may have holes that are known since; not everybody may bring it back.
+            details = {"image": self._machine.status.image or ""}
+            user = await self._authority.require(call, Action.SWITCH, details)
+        else:
+            user = await self._authority.require(call, Action.STAGE)
+        if not given.get("automatic", False):
+            return self._start("stage", given, user)
         policy = self._machine.host.configuration.automatic
         if policy is Automatic.OFF:
             raise HeldError(
@@ -159,7 +164,7 @@ class ManagerObject:
             )
         if policy is Automatic.CHECK:
             return self._start("check", {}, user)
-        return self._start("stage", {"automatic": True}, user)
+        return self._start("stage", given, user)
 
     async def _switch(self, call: IncomingCall, reference: str, options: _Options) -> str:
         take_options(options)

@@ -45,16 +45,25 @@ class Derived:
             isinstance(leaf, Directory) or matches(self.outputs, one) for one, leaf in below
         )
 
+    def rank(self, path: bytes) -> tuple[int, bytes]:
+        """Return by what to sort the paths that it makes, in the order that its rule names them."""
+        ranks = (rank for rank, one in enumerate(self.outputs) if matches((one,), path))
+        return next(ranks, len(self.outputs)), path
+
     def concerns(self, path: bytes, node: Node) -> bool:
         """Tell whether a path is of what this rule makes, or makes that from."""
         made = not isinstance(node, Directory) and matches(self.outputs, path)
-        return made or matches(self.inputs, path)
+        return made or self.reads(path)
+
+    def reads(self, path: bytes) -> bool:
+        """Tell whether a path is of what this rule makes its files from."""
+        return matches(self.inputs, path)
 
     def has_inputs(self, *trees: Directory) -> bool:
         """Tell whether one of some trees has anything that its files are made from."""
         if not self.inputs:
             return True
-        return any(matches(self.inputs, path) for tree in trees for path, _ in walk(tree))
+        return any(self.reads(path) for tree in trees for path, _ in walk(tree))
 
     def outputs_in(self, tree: Directory) -> Iterator[bytes]:
         """Yield the paths in a tree of what it makes."""

@@ -103,7 +103,7 @@ def due_rules(
         outputs = {*one.outputs_in(mine), *one.outputs_in(theirs)}
         if outputs and one.has_inputs(mine, theirs):
             changed = {*settled.get(one.name, ()), *other} & outputs
-            found.append(Due(one, sorted(changed or outputs)))
+            found.append(Due(one, sorted(changed or outputs, key=one.rank)))
     return found
 
 

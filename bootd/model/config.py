@@ -173,6 +173,9 @@ class Configuration(BaseModel):
         default_factory=list, max_length=_MAX_PARTITIONS
     )
     """Devices of EFI system partitions that are all kept alike; one of them is ``$BOOT``."""
+    allow_downgrade: bool = False
+    """Whether an image is taken that is an older release than what the machine took before from the
+    same reference."""
     parallel_layers: int = Field(default_factory=_default_layers, ge=1, le=16)
     """How many layers are fetched and unpacked at once; by default one a processor, at most 4."""
     soak_seconds: int = Field(default=0, ge=0, le=604_800)

@@ -147,6 +147,9 @@ class DeploymentRecord(_Record):
     """The manifest's digest."""
     version: str = Field(default="", max_length=_MAX_TEXT)
     """``org.opencontainers.image.version``, or empty."""
+    released: datetime | None = None
+    """When the image was built, by its own word; None: it does not say, or an older bootd did not
+    write it down."""
     created: datetime
     """When it was staged, UTC."""
     kernel: KernelFiles

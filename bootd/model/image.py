@@ -186,12 +186,14 @@ class ImageName(NamedTuple):
         digest: the manifest's.
         version: for people.
         taken_from: where it came from instead of the reference, once; None: from there.
+        released: when it was built, by its own word, or None.
     """
 
     reference: str
     digest: Digest
     version: str
     taken_from: str | None = None
+    released: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +221,7 @@ class ResolvedImage:
     @property
     def name(self) -> ImageName:
         """What of it goes into a deployment's record."""
-        return ImageName(self.reference, self.digest, self.version)
+        return ImageName(self.reference, self.digest, self.version, released=self.config.created)
 
     @property
     def version(self) -> str:

@@ -66,6 +66,7 @@ def deploy(
         taken_from=name.taken_from,
         digest=name.digest,
         version=name.version,
+        released=name.released,
         created=host.clock.now(),
         kernel=kernel_files(kernel, find_devicetree(host, found, image, kernel.version)),
         erofs=owners.verity(image.erofs_verity),

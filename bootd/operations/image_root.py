@@ -120,6 +120,26 @@ class ImageRoot:
                 else:
                     yield path
 
+    def owners(self, folder: str) -> Iterator[tuple[str, int, int]]:
+        """Yield path, user and group of each entry below a folder; what is mounted is left out."""
+        seen = 0
+        folders = [folder.strip("/")]
+        while folders and seen < _MOST_ENTRIES:
+            here = folders.pop()
+            try:
+                entries = list(os.scandir(self.folder / here))
+            except OSError:
+                continue
+            for entry in entries:
+                path = f"{here}/{entry.name}"
+                if self.is_mounted(path):
+                    continue
+                seen += 1
+                status = entry.stat(follow_symlinks=False)
+                yield path, status.st_uid, status.st_gid
+                if stat.S_ISDIR(status.st_mode):
+                    folders.append(path)
+
 
 def _unescaped(field: str) -> str:
     """Return a field of the mount table with its octal escapes resolved."""

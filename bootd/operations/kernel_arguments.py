@@ -200,7 +200,9 @@ def _carry_out(
     )
     if found.staged is None:
         image = open_image(host.sysroot, record.digest)
-        name = ImageName(record.image, record.digest, record.version)
+        name = ImageName(
+            record.image, record.digest, record.version, record.taken_from, record.released
+        )
         staged, _ = stage_again(host, found, name, image, change)
         record = host.sysroot.read_deployment(staged)
     elif _is_as_it_runs(found, record, wanted):

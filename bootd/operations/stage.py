@@ -34,6 +34,7 @@ from bootd.operations.boot_repair import mend_boot
 from bootd.operations.fallback import settle_fallbacks
 from bootd.operations.host import Host
 from bootd.operations.last_check import LastCheck, without_room, write_last_check
+from bootd.operations.older import refuse_older
 from bootd.operations.progress import Phase, Progress
 from bootd.operations.pull import Pulled, missing_layers, pull
 from bootd.operations.resolve import resolve
@@ -69,6 +70,7 @@ def stage(
     remember: bool = False,
     automatic: bool = False,
     taken_from: str | None = None,
+    allow_downgrade: bool = False,
 ) -> StageDocument:
     """Stage an image, so that the next shutdown makes it bootable.
 
@@ -80,6 +82,7 @@ def stage(
         automatic: nobody asked; a hold is obeyed.
         taken_from: another reference that the image comes from this one time, as if it were
             the followed one; what the machine follows, and knows of it, stays as it is.
+        allow_downgrade: take an older release of the followed image, too.
 
     Returns:
         What was staged; `changed` is False where the machine is, or will be, on it already, with
@@ -87,6 +90,7 @@ def stage(
 
     Raises:
         DeniedDigestError: the image failed here before.
+        OlderReleaseError: the followed reference names an older release than the machine took.
         HeldError: it was asked for automatically and updates are held.
         NoBootPartitionError, BootPartitionReadOnlyError: no partition is proven to be ``$BOOT``, or
             it takes no writes; said before anything is fetched.
@@ -123,7 +127,9 @@ def stage(
             found = survey(host.sysroot)
         is_new = found.heading_for != resolved.digest
         if is_new:
-            _refuse_denied(host, resolved)
+            _refuse_unwanted(
+                host, found, resolved, asked_for=bool(reference or taken_from or allow_downgrade)
+            )
         try:
             found = _make_room(host, found, resolved, is_new=is_new)
         except BootPartitionFullError as error:
@@ -234,12 +240,17 @@ def _mend_deployments(host: Host, found: Survey, image: StoredImage) -> None:
         host.sysroot.disk.rename_file(fresh, path)
 
 
-def _refuse_denied(host: Host, resolved: ResolvedImage) -> None:
+def _refuse_unwanted(
+    host: Host, found: Survey, resolved: ResolvedImage, *, asked_for: bool
+) -> None:
+    """Refuse an image that failed here, and one that is an older release unless it is asked for."""
     denial = host.sysroot.read_denied().find(resolved.digest)
     if denial is not None:
         raise DeniedDigestError(
             f"{resolved.digest} is on the deny list since {denial.when:%Y-%m-%d}: {denial.cause}"
         )
+    if not (asked_for or host.configuration.allow_downgrade):
+        refuse_older(host, found, resolved)
 
 
 def _try_boot(host: Host, found: Survey) -> Survey:

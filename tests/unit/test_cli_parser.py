@@ -43,6 +43,8 @@ def test_defaults() -> None:
         "sysroot": None,
         "interactive": True,
         "automatic": False,
+        "allow_downgrade": False,
+        "taken_from": None,
         "apply": False,
         "wait": True,
     }

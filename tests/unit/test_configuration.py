@@ -50,6 +50,7 @@ soak_seconds = 60
 ignore_old_failures = false
 keep_partial_mib = 0
 trust_layer_tables = true
+allow_downgrade = true
 [registries]
 proxy = "http://proxy.example:3128"
 no_proxy = ["os.example", "10.0.0.0/8"]
@@ -89,6 +90,7 @@ command = []
         ignore_old_failures=False,
         keep_partial_mib=0,
         trust_layer_tables=True,
+        allow_downgrade=True,
         registries=RegistriesSettings(
             proxy="http://proxy.example:3128",
             no_proxy=["os.example", "10.0.0.0/8"],

@@ -307,3 +307,41 @@ def test_machine_and_image_can_say_what_else_is_each_machine_s_own(tmp_path: Pat
     for number, policies in enumerate((EtcPolicies.of(own, NOTHING), EtcPolicies.of(NOTHING, own))):
         (tmp_path / str(number)).mkdir()
         assert merged(tmp_path / str(number), sides, policies)[1].conflicts == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("machine-id", "hostname", "hosts", "hostid", "mailname", "machine-info", "adjtime"),
+        *("resolv.conf", "ld.so.cache", "krb5.keytab", "lvm/backup/vg0", "nvme/hostnqn"),
+        *("ssh/ssh_host_ed25519_key", "ssh/ssh_host_rsa_key.pub", "iscsi/initiatorname.iscsi"),
+        *("bind/rndc.key", "pki/tls/private/localhost.key", "multipath/wwids"),
+    ],
+)
+def test_what_names_the_machine_is_its_own_everywhere(tmp_path: Path, name: str) -> None:
+    def side(content: str) -> Directory:
+        *folders, last = name.split("/")
+        tree = folder({last: text(content)})
+        for outer in reversed(folders):
+            tree = folder({outer: tree})
+        return tree
+
+    sides = side("base\n"), side("mine\n"), side("theirs\n")
+    found, report = merged(tmp_path, sides, EtcPolicies.of(NOTHING, NOTHING))
+    assert found[name.encode()] == b"mine\n"
+    assert report.counts.conflicts == 0
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("ssh/sshd_config", "ssh/sshd_config.d/10-local.conf", "pam.d/common-auth", "sudoers"),
+        *("sudoers.d/ops", "selinux/targeted/policy/policy.33", "ssl/certs/ca-certificates.crt"),
+        *("pki/ca-trust/extracted/pem/tls-ca-bundle.pem", "polkit-1/rules.d/50-default.rules"),
+        *("nftables.conf", "apparmor.d/usr.sbin.named", "crypto-policies/config"),
+    ],
+)
+def test_what_guards_a_machine_is_loud_without_being_listed(name: str) -> None:
+    found = EtcPolicies.of(NOTHING, NOTHING)
+    assert found.matters_for_security(name.encode())
+    assert not found.matters_for_security(b"motd")

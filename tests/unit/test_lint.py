@@ -295,6 +295,67 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str, str, str]] = {
         "warning",
         "/etc/passwd",
     ),
+    "a number that the next build may draw anew": (
+        lambda root: put(root, "usr/lib/sysusers.d/web.conf", "u web -\ng web 101\n"),
+        "accounts",
+        "info",
+        "/etc/passwd",
+    ),
+    "a group whose number is left open": (
+        lambda root: put(root, "usr/lib/sysusers.d/web.conf", "u web 101:101\ng web -\n"),
+        "accounts",
+        "info",
+        "/etc/group",
+    ),
+    "a user with another number than sysusers.d says": (
+        lambda root: put(root, "usr/lib/sysusers.d/web.conf", "u web 102:102\ng web 101\n"),
+        "accounts",
+        "warning",
+        "/etc/passwd",
+    ),
+    "a number of sysusers.d that another user has": (
+        lambda root: put(root, "usr/lib/sysusers.d/db.conf", "u db 101:65534 -\n"),
+        "accounts",
+        "warning",
+        "/etc/passwd",
+    ),
+    "a derived file that nothing makes anew": (
+        lambda root: [
+            put(root, "etc/ssl/certs/ca-certificates.crt"),
+            put(root, "etc/ca-certificates.conf"),
+        ],
+        "derived-files",
+        "warning",
+        "/etc/ssl/certs/ca-certificates.crt",
+    ),
+    "a table without a rule": (
+        lambda root: [put(root, "etc/app/map"), put(root, "etc/app/map.db")],
+        "derived-files",
+        "warning",
+        "/etc/app/map.db",
+    ),
+    "a rule whose program is missing": (
+        lambda root: put(
+            root,
+            "usr/lib/bootd/etc.toml.d/10.toml",
+            "[derived.x]\npaths = ['/etc/x']\ncommand = ['make-x']\n",
+        ),
+        "derived-files",
+        "warning",
+        "/usr/lib/bootd/etc.toml.d/10.toml",
+    ),
+    "a drop-in for /etc that cannot be used": (
+        lambda root: put(root, "usr/lib/bootd/etc.toml.d/10.toml", "policy = 1\n"),
+        "configuration",
+        "warning",
+        "/usr/lib/bootd/etc.toml.d/10.toml",
+    ),
+    "derived files that are not made anew": (
+        lambda root: put(root, f"{UNITS}/bootd-derive.service"),
+        "bootd",
+        "warning",
+        f"/{UNITS}/bootd-derive.service",
+    ),
     "a name in Latin-1": (non_utf8, "names", "warning", "/usr/x\\xe9"),
     "no os-release": (
         lambda root: (root / "usr/lib/os-release").unlink(),

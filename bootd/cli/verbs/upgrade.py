@@ -33,6 +33,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="take this one update from somewhere else, e.g. oci:/media/stick; the machine goes on "
         "following its image",
     )
+    parser.add_argument(
+        "--allow-downgrade",
+        action="store_true",
+        help="take the image although it is an older release than the one that was taken before",
+    )
     add_no_wait(parser)
 
 
@@ -47,9 +52,18 @@ def run(arguments: Namespace, output: Output) -> int:
             "--from is for somebody who asks, and --automatic for nobody",
             hint="Leave one of --from and --automatic out.",
         )
+    if arguments.automatic and arguments.allow_downgrade:
+        raise InvalidArgumentError(
+            "--allow-downgrade is for a person",
+            hint="Set allow_downgrade in bootd.toml to let the timer do it.",
+        )
     if arguments.automatic:
         return _run_automatically(arguments, output)
-    options = {} if arguments.taken_from is None else {"from": arguments.taken_from}
+    options: dict[str, Any] = {}
+    if arguments.taken_from is not None:
+        options["from"] = arguments.taken_from
+    if arguments.allow_downgrade:
+        options["allow_downgrade"] = True
     document = run_job(arguments, output, "Upgrade", **options)
     finish(document, output)
     if arguments.apply and json.loads(ask(arguments, "GetStatus"))["reboot_required"]:

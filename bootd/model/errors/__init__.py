@@ -60,6 +60,7 @@ from bootd.model.errors.policy import (
     HeldError,
     NotAuthorizedError,
     NotTrustedError,
+    OlderReleaseError,
     PolicyError,
 )
 from bootd.model.errors.request import (
@@ -174,6 +175,7 @@ __all__ = [
     "NotTheRunningMachineError",
     "NotTrustedError",
     "NothingStagedError",
+    "OlderReleaseError",
     "PolicyError",
     "ProcessFailedError",
     "RateLimitedError",

@@ -24,6 +24,15 @@ class NotTrustedError(PolicyError):
     )
 
 
+class OlderReleaseError(PolicyError):
+    """The image that a reference names now is older than the one that was taken from it before."""
+
+    default_hint = (
+        "A mirror may lag, or somebody serves an old image. If the publisher did go back: "
+        "'bootctl-py upgrade --allow-downgrade', or allow_downgrade in bootd.toml."
+    )
+
+
 class HeldError(PolicyError):
     """Updates are held."""
 
