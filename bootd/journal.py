@@ -1,7 +1,8 @@
 """Log records for the journal: structured where the journal listens, plain lines elsewhere.
 
 What is logged about a job carries its number, as the field ``JOB_ID`` or before the text. A job's
-children inherit all of it from the job.
+children inherit all of it from the job. What is told is one line each but for a traceback, so that
+no text from outside is taken for a line of its own.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ import logging
 import os
 import sys
 from importlib.util import find_spec
-from typing import Final
+from typing import Any, Final
+
+from bootd.model.text import LINE_LIMIT, lines, one_line
 
 _OURS: Final = "bootd"
 """The logger above all of bootd's. The libraries' own debug lines stay away: they have the queries
@@ -25,6 +28,7 @@ _PRIORITIES: Final = (
     (logging.INFO, 6),
 )
 _DEBUG_PRIORITY: Final = 7
+_TRACEBACK_LIMIT: Final = 16 * LINE_LIMIT
 
 
 def journal_fields(record: logging.LogRecord) -> dict[str, str | int]:
@@ -43,7 +47,7 @@ def journal_fields(record: logging.LogRecord) -> dict[str, str | int]:
         fields["JOB_ID"] = job
     if hasattr(record, "message_id"):
         fields["MESSAGE_ID"] = record.message_id
-        fields |= {f"BOOTD_{name}": text for name, text in told.items()}
+        fields |= {f"BOOTD_{name}": one_line(text) for name, text in told.items()}
     return fields
 
 
@@ -73,6 +77,16 @@ def logged_job() -> str:
 _job = ""
 
 
+class _Formatter(logging.Formatter):
+    """Messages of one line; tracebacks have more."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the library's name
+        return one_line(record.message)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - the library's name
+        return lines(super().formatException(ei), _TRACEBACK_LIMIT)
+
+
 class _JournalHandler(logging.Handler):
     """Loads the library when there is something to say; most jobs end without a word."""
 
@@ -85,7 +99,7 @@ class _JournalHandler(logging.Handler):
             self.handleError(record)
 
 
-class _LineFormatter(logging.Formatter):
+class _LineFormatter(_Formatter):
     """Lines for people."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -93,7 +107,7 @@ class _LineFormatter(logging.Formatter):
         return f"bootd: {about}{super().format(record)}"
 
 
-class _PriorityFormatter(logging.Formatter):
+class _PriorityFormatter(_Formatter):
     """Lines with the ``<N>`` that the journal reads from a stream (sd-daemon(3))."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -105,7 +119,9 @@ class _PriorityFormatter(logging.Formatter):
 def _handler() -> logging.Handler:
     to_journal = _stderr_is_journal()
     if to_journal and _has_journal_library():
-        return _JournalHandler()
+        to_library = _JournalHandler()
+        to_library.setFormatter(_Formatter())
+        return to_library
     handler = logging.StreamHandler()
     handler.setFormatter(_PriorityFormatter() if to_journal else _LineFormatter())
     return handler

@@ -16,6 +16,7 @@ used = _Anything()
 BY_PYDANTIC = (used.model_config, used._key_goes_with_a_certificate)
 BY_PYTHON = (
     used.traceback,  # __exit__
+    used.formatMessage,  # logging.Formatter
     used.readable,  # io.RawIOBase
     used.seekable,  # io.RawIOBase
     used.members,  # tarfile.TarFile: emptied to bound its memory
@@ -46,6 +47,7 @@ BY_TESTS_AND_DEMO = (
     used.merge,
     used.mounted_tree,
     used.parse_tree,
+    used.unique_name,
 )
 
 for names in (

@@ -16,6 +16,7 @@ from bootd.cli.output import Output, json_mode
 from bootd.cli.parser import PROGRAM, early, parse
 from bootd.cli.verbs import find
 from bootd.model.errors import BootdError, InternalError, InvalidArgumentError
+from bootd.model.text import printable
 
 INTERRUPTED: Final = 130
 """128 and SIGINT, as a shell reports it."""
@@ -101,9 +102,9 @@ def _report(error: BootdError, words: Sequence[str]) -> int:
         asked = "off"
     output = Output(stdout=sys.stdout, stderr=sys.stderr, json=json_mode(asked, sys.stdout))
     if output.json == "off":
-        sys.stderr.write(f"{PROGRAM}: {error.message}\n")
+        sys.stderr.write(f"{PROGRAM}: {printable(error.message)}\n")
         if error.hint:
-            sys.stderr.write(f"hint: {error.hint}\n")
+            sys.stderr.write(f"hint: {printable(error.hint)}\n")
         sys.stderr.flush()
     else:
         from bootd.model.documents import ErrorDocument  # noqa: PLC0415 - pydantic is slow to load

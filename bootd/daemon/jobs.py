@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol
 
 from bootd.clock import SYSTEM_CLOCK, Clock
 from bootd.daemon.event_loop import asyncio
-from bootd.daemon.privacy import without_contents
+from bootd.daemon.privacy import for_anybody
 from bootd.daemon.worker import Step, Worker
 from bootd.model.errors import BootdError, BusyError, CancelledError, InternalError
 
@@ -50,7 +50,7 @@ class Job:
     state: JobState = JobState.RUNNING
     step: Step = field(default_factory=lambda: Step("", 0, 0, 0.0))
     result: str = ""
-    """The document as JSON, of a job that is done."""
+    """The document as JSON, of a job that is done, as anybody may read it."""
     error: BootdError | None = None
 
     def advance(self, step: Step) -> None:
@@ -83,6 +83,7 @@ class JobRunner:
         listener: is told of everything.
         settle: awaited between a job's last word and its end, so that whoever sees the end also
             sees what the job changed.
+        publish: makes of what a job found what anybody may read.
         clock: the machine's.
         linger_seconds: how long an ended job stays.
     """
@@ -93,12 +94,14 @@ class JobRunner:
         listener: JobListener,
         settle: Callable[[Job], Awaitable[None]],
         *,
+        publish: Callable[[Mapping[str, Any]], dict[str, Any]] = for_anybody,
         clock: Clock = SYSTEM_CLOCK,
         linger_seconds: float = LINGER_SECONDS,
     ) -> None:
         self._worker = worker
         self._listener = listener
         self._settle = settle
+        self._publish = publish
         self._clock = clock
         self._linger_seconds = linger_seconds
         self._jobs: dict[int, Job] = {}
@@ -160,7 +163,7 @@ class JobRunner:
     async def _run(self, job: Job, work: asyncio.Task[dict[str, Any]]) -> None:
         outcome: str | BootdError
         try:
-            outcome = json.dumps(without_contents(await work))
+            outcome = json.dumps(self._publish(await work))
         except asyncio.CancelledError:
             outcome = CancelledError("the job was cancelled")
         except BootdError as error:

@@ -1,9 +1,7 @@
-"""What a job's result must not tell everybody.
+"""What anybody on the bus may be told; the rules for it stand in the models.
 
-Anybody on the bus may read a job's properties. A report about ``/etc`` names digests, sizes and
-attributes of files that only root may read, and a digest of a short secret can be guessed; so of
-each side of a conflict only the type is published. `EtcConflicts` gives the whole to those who may
-see it.
+Anybody may read a job's properties, `Explain`, `ListDenied`, `GetStatus` and the status file. What
+of them is for inspectors goes to those alone (`bootd.model.readers`).
 """
 
 from __future__ import annotations
@@ -11,20 +9,47 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-_SIDES: Final = ("base", "mine", "theirs")
+from pydantic import BaseModel
+
+from bootd.model import readers
+from bootd.model.documents import (
+    CheckDocument,
+    CollectDocument,
+    DeniedDocument,
+    ExplanationDocument,
+    FinalizeDocument,
+    FsckDocument,
+    KernelArgumentsChangeDocument,
+    RollbackDocument,
+    StageDocument,
+    StatusDocument,
+)
+from bootd.model.etc_change import EtcChangeDocument
+from bootd.model.etc_report import EtcReport
+
+PUBLISHED: Final[Mapping[str, type[BaseModel]]] = {
+    str(model.model_fields["kind"].default): model
+    for model in (
+        CheckDocument,
+        CollectDocument,
+        DeniedDocument,
+        EtcChangeDocument,
+        EtcReport,
+        ExplanationDocument,
+        FinalizeDocument,
+        FsckDocument,
+        KernelArgumentsChangeDocument,
+        RollbackDocument,
+        StageDocument,
+        StatusDocument,
+    )
+}
+"""The documents that go to anybody, by their kind."""
 
 
-def without_contents(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a job's document without what files of ``/etc`` hold."""
-    public = dict(document)
-    if isinstance(public.get("etc"), dict):
-        public["etc"] = without_contents(public["etc"])
-    if isinstance(public.get("conflicts"), list):
-        public["conflicts"] = [_conflict(found) for found in public["conflicts"]]
-    return public
-
-
-def _conflict(conflict: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        key: {"type": value["type"]} if key in _SIDES else value for key, value in conflict.items()
-    }
+def for_anybody(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a document, as JSON has it, as anybody may read it; of an unknown one, its kind."""
+    model = PUBLISHED.get(str(document.get("kind")))
+    if model is None:
+        return {key: document[key] for key in ("kind", "version") if key in document}
+    return readers.for_anybody(model, document)

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from bootd.model.digest import Digest
 from bootd.model.errors import InvalidArgumentError
+from bootd.model.readers import Guarded, GuardedLines, Shown
 
 RECORD_FORMAT: Final = 1
 _MAX_TEXT: Final = 4_096
@@ -139,13 +140,13 @@ class DeploymentRecord(_Record):
     """``deployments/<id>/deployment.json``: what its entry is made from, and `pinned`."""
 
     id: DeploymentId
-    image: str = Field(max_length=_MAX_TEXT)
+    image: Shown
     """The reference as it was asked for."""
     taken_from: str | None = Field(default=None, max_length=_MAX_TEXT)
     """Where the image came from instead, for this one time; None: from there."""
     digest: Digest
     """The manifest's digest."""
-    version: str = Field(default="", max_length=_MAX_TEXT)
+    version: Shown = ""
     """``org.opencontainers.image.version``, or empty."""
     released: datetime | None = None
     """When the image was built, by its own word; None: it does not say, or an older bootd did not
@@ -206,9 +207,9 @@ class Intent(_Record):
     """The reference to follow, set by Switch; None: the configured one."""
     staged: DeploymentId | None = None
     """The deployment that the next shutdown makes bootable."""
-    finalize_failure: str | None = Field(default=None, max_length=_MAX_TEXT)
+    finalize_failure: Guarded | None = None
     """What went wrong at the last shutdown; news until the next success."""
-    held_by: str | None = Field(default=None, max_length=_MAX_TEXT)
+    held_by: Shown | None = None
     """Who holds updates, with the reason; None: nobody."""
     awaited: AwaitedBoot | None = None
     """What the last shutdown, or a rollback, made boot next; None: it booted, or nothing was."""
@@ -220,9 +221,9 @@ class Denial(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     digest: Digest
-    cause: str = Field(max_length=_MAX_TEXT)
+    cause: Shown
     when: datetime
-    evidence: str = Field(default="", max_length=65_536)
+    evidence: GuardedLines = ""
 
 
 class DeniedDigests(_Record):

@@ -18,6 +18,7 @@ from bootd.model.deployment import Denial, DeploymentId
 from bootd.model.digest import Digest
 from bootd.model.etc_change import MAX_PATHS, OpenConflict
 from bootd.model.etc_report import EtcReport
+from bootd.model.readers import Guarded, Shown
 from bootd.model.state import DeploymentState, UpgradeState
 
 
@@ -35,9 +36,9 @@ class DeploymentStatus(BaseModel):
     model_config = ConfigDict(frozen=True, defer_build=True)
 
     id: DeploymentId
-    image: str
+    image: Shown
     digest: Digest
-    image_version: str
+    image_version: Shown
     created: datetime
     state: DeploymentState
     booted: bool
@@ -46,14 +47,14 @@ class DeploymentStatus(BaseModel):
     pinned: bool
     tries_left: int | None
     """Boots left before the loader gives up on it; None: not counted."""
-    kernel_version: str
-    kernel_arguments: list[str]
+    kernel_version: Shown
+    kernel_arguments: list[Shown]
     """As its boot entry has them, if it has one."""
-    kernel_argument_origins: dict[str, str] = Field(default_factory=dict)
+    kernel_argument_origins: dict[Shown, Shown] = Field(default_factory=dict)
     """Where each comes from: the path of a file of the image's, ``source NAME`` for what a program
     owns, ``bootd.toml``, ``installer``, ``kargs``, ``boot entry`` for what somebody wrote into it,
     ``bootd`` for what it adds where nobody says otherwise, else ``unknown``."""
-    kernel_arguments_not_taken: list[str] = Field(default_factory=list)
+    kernel_arguments_not_taken: list[Shown] = Field(default_factory=list)
     """What the image or ``bootd.toml`` ask for and somebody took away on this machine."""
     etc_conflicts: int
     """Conflicts of the merge that nobody has decided yet; of what is staged, as of staging."""
@@ -68,9 +69,9 @@ class AvailableImage(BaseModel):
 
     model_config = ConfigDict(frozen=True, defer_build=True)
 
-    image: str
+    image: Shown
     digest: Digest
-    image_version: str
+    image_version: Shown
     checked: datetime
     download_bytes: int
     """Compressed size of the layers that the store does not have."""
@@ -80,9 +81,9 @@ class StatusDocument(Document):
     """``bootctl-py status``: all that is known without asking the registry."""
 
     kind: Literal["Status"] = "Status"
-    bootd: str
+    bootd: Shown
     """The version of bootd that wrote this."""
-    image: str | None
+    image: Shown | None
     """The reference this machine follows."""
     state: UpgradeState
     booted: DeploymentId | None
@@ -95,28 +96,28 @@ class StatusDocument(Document):
     reboot_helps: bool = False
     """A reboot starts what is staged or queued, as far as anybody can know."""
     available: AvailableImage | None
-    held_by: str | None
-    finalize_failure: str | None
+    held_by: Shown | None
+    finalize_failure: Guarded | None
     """Why the last shutdown did not make the staged deployment bootable."""
-    did_not_boot: str | None = None
+    did_not_boot: Shown | None = None
     """What was to boot when the machine started last and was not started, with the cause if it is
     known. That is no verdict on the image."""
-    overridden: str | None = None
+    overridden: Shown | None = None
     """What overrides the boot order, so that updates do not boot, and how to lift it."""
-    no_room: str | None = None
+    no_room: Shown | None = None
     """Why the available image was not staged when that was tried last: its kernel has no room on
     the boot partition. It says what helps."""
     last_fallback: Denial | None
     """The newest digest that failed here, with its cause; a rollback by hand is no failure."""
     deployments: list[DeploymentStatus]
-    etc_drift: str | None = None
+    etc_drift: Guarded | None = None
     """A digest of what this machine changed in its ``/etc``; the same on machines that are set up
     alike, whichever version they run. None: it was not asked for by root, or is not known."""
-    boot_loader: str | None = None
+    boot_loader: Shown | None = None
     """What the boot loader on ``$BOOT`` is: ``systemd-boot 257.8``; None: not known."""
-    image_boot_loader: str | None = None
+    image_boot_loader: Shown | None = None
     """The boot loader of the running image; None: it has none, or that is not known."""
-    problems: list[str] = Field(default_factory=list)
+    problems: list[Shown] = Field(default_factory=list)
     """Whatever is not as it should be, each in a sentence: records that cannot be read, and what
     keeps an update from booting."""
 
@@ -125,9 +126,9 @@ class CheckDocument(Document):
     """Result of a check."""
 
     kind: Literal["Check"] = "Check"
-    image: str
+    image: Shown
     digest: Digest
-    image_version: str
+    image_version: Shown
     update: bool
     """An upgrade would stage something."""
     denied: bool
@@ -153,15 +154,15 @@ class StageDocument(Document):
     """False: the machine is, or will be, on this image already."""
     cause: StageCause | None = None
     """What is new; None: nothing."""
-    image: str
-    taken_from: str | None = None
+    image: Shown
+    taken_from: Shown | None = None
     """Where it came from instead of `image`, for this one time; None: from there."""
     digest: Digest
     deployment: DeploymentId | None
     fetched_bytes: int
     fetched_layers: int
     etc: EtcReport | None
-    kernel_arguments_not_taken: list[str] = Field(default_factory=list)
+    kernel_arguments_not_taken: list[Shown] = Field(default_factory=list)
     """What ``bootd.toml`` asks for and the next boot is without: it was taken away on this machine,
     or a rollback went back from it."""
     gives_up: list[DeploymentId] = Field(default_factory=list)
@@ -176,12 +177,12 @@ class KernelArgumentsChangeDocument(Document):
     """False: the next boot is as wanted already."""
     deployment: DeploymentId
     """What boots next, with these arguments."""
-    arguments: list[str]
-    added: list[str]
-    removed: list[str]
-    absent: list[str] = Field(default_factory=list)
+    arguments: list[Shown]
+    added: list[Shown]
+    removed: list[Shown]
+    absent: list[Shown] = Field(default_factory=list)
     """What was to go away and was not there."""
-    sources: dict[str, list[str]] = Field(default_factory=dict)
+    sources: dict[Shown, list[Shown]] = Field(default_factory=dict)
     """Which of the arguments programs own, by their names."""
     other_root: bool = False
     """The change is one of the root file system, on which the deployments are."""
@@ -193,7 +194,7 @@ class FinalizeDocument(Document):
     kind: Literal["Finalize"] = "Finalize"
     deployment: DeploymentId | None
     """None: nothing was staged."""
-    entry: str | None
+    entry: Shown | None
     etc: EtcReport | None
     given_up: list[DeploymentId] = Field(default_factory=list)
     """Deployments whose boot entry and kernel made room on the boot partition; they are still in
@@ -205,16 +206,16 @@ class FirmwareEntry(BaseModel):
 
     model_config = ConfigDict(frozen=True, defer_build=True)
 
-    label: str
-    number: str | None
+    label: Shown
+    number: Shown | None
     """Four hex digits, as in ``Boot0003``; it is the first. None: there is no entry."""
-    partition: str
+    partition: Shown
     """The UUID of the EFI system partition."""
-    loader: str
+    loader: Shown
     """The loader's path on that, with backslashes."""
-    problem: str | None
+    problem: Shown | None
     """Why there is none."""
-    command: str
+    command: Shown
     """What makes the entry, for a shell."""
 
 
@@ -222,23 +223,23 @@ class InstallDocument(Document):
     """Result of an installation."""
 
     kind: Literal["Install"] = "Install"
-    image: str
+    image: Shown
     digest: Digest
-    follows: str
+    follows: Shown
     """The reference the machine will follow."""
     deployment: DeploymentId
-    entry: str
-    device: str | None
+    entry: Shown
+    device: Shown | None
     """The disk or disk image; None: onto a file system that was there."""
-    filesystem: str
+    filesystem: Shown
     """The root file system's type."""
-    kernel_arguments: list[str]
+    kernel_arguments: list[Shown]
     fetched_bytes: int
-    loader: str | None = None
+    loader: Shown | None = None
     """Where the boot loader is on the EFI system partition; None: no name for it was free."""
     firmware_entries: list[FirmwareEntry] = Field(default_factory=list)
     """What this machine's firmware starts; none for a disk that is for another machine."""
-    warnings: list[str] = Field(default_factory=list)
+    warnings: list[Shown] = Field(default_factory=list)
     """What may keep the machine from starting, or from starting this; a sentence each."""
 
 
@@ -247,17 +248,17 @@ class RollbackDocument(Document):
 
     kind: Literal["Rollback"] = "Rollback"
     deployment: DeploymentId
-    entry: str
+    entry: Shown
     denied: Digest | None
     """The digest that was put on the deny list, if one was left behind."""
     unstaged: DeploymentId | None
-    etc_left_behind: list[str] = Field(default_factory=list, max_length=MAX_PATHS)
+    etc_left_behind: list[Shown] = Field(default_factory=list, max_length=MAX_PATHS)
     """Paths at which ``/etc`` is not as it was made since that deployment was left."""
     more_left_behind: int = 0
     """How many beyond those."""
     etc: EtcReport | None = None
     """The merge that brought later edits along, if they were to be."""
-    etc_copy: str | None = None
+    etc_copy: Shown | None = None
     """The copy of what that merge replaced."""
     given_up: list[DeploymentId] = Field(default_factory=list)
     """As for finalize."""
@@ -268,7 +269,7 @@ class CollectDocument(Document):
 
     kind: Literal["Collect"] = "Collect"
     deployments: list[DeploymentId]
-    etc_copies: list[str] = Field(default_factory=list)
+    etc_copies: list[Shown] = Field(default_factory=list)
     """Copies that were made of edits of ``/etc`` that no deployment has any more."""
     images: int
     layers: int
@@ -285,11 +286,11 @@ class Damage(BaseModel):
 
     model_config = ConfigDict(frozen=True, defer_build=True)
 
-    what: str
+    what: Shown
     """``object``, ``layer``, ``image``, ``deployment``, ``kernel``, ``entry``, ``loader``,
     ``record`` or ``boot-partition``."""
-    path: str
-    problem: str
+    path: Shown
+    problem: Shown
     repaired: bool
     """A kernel, an entry or a loader was put back; anything else was taken away, so that the next
     upgrade brings it back."""
@@ -361,18 +362,18 @@ class ExplanationDocument(Document):
     """Why an update is, or is not, made."""
 
     kind: Literal["Explanation"] = "Explanation"
-    image: str | None
+    image: Shown | None
     available: AvailableImage | None
     state: UpgradeState
     automatic: Automatic
-    held_by: str | None
+    held_by: Shown | None
     denial: Denial | None
     """Of the available digest."""
     last_fallback: Denial | None
-    finalize_failure: str | None
-    did_not_boot: str | None = None
-    overridden: str | None = None
-    no_room: str | None = None
+    finalize_failure: Guarded | None
+    did_not_boot: Shown | None = None
+    overridden: Shown | None = None
+    no_room: Shown | None = None
     reasons: list[Reason]
     """Those that hold, the strongest first."""
 
@@ -381,7 +382,7 @@ class ErrorDocument(Document):
     """What went wrong, for ``--json`` and for a failed job's ``Error``."""
 
     kind: Literal["Error"] = "Error"
-    code: str
-    message: str
-    hint: str
+    code: Shown
+    message: Shown
+    hint: Shown
     exit_status: int

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from bootd.model.deployment import DeploymentId
 from bootd.model.etc_report import MAX_CONFLICTS, EtcConflict
+from bootd.model.readers import Shown
 
 MAX_PATHS: Final = 1_000
 _MAX_TEXT: Final = 1 << 18
@@ -93,22 +94,22 @@ class EtcChangeDocument(BaseModel):
     kind: Literal["EtcChange"] = "EtcChange"
     dry_run: bool = False
     """Nothing was changed: all the rest says what would be."""
-    decided: list[str] = Field(default_factory=list, max_length=MAX_PATHS)
+    decided: list[Shown] = Field(default_factory=list, max_length=MAX_PATHS)
     """Paths at which something was undecided, and is no longer."""
-    undecided: list[str] = Field(default_factory=list, max_length=MAX_PATHS)
+    undecided: list[Shown] = Field(default_factory=list, max_length=MAX_PATHS)
     """Paths that a pattern or a folder takes, and that cannot be decided this way: users and
     groups."""
-    changed: list[str] = Field(max_length=MAX_PATHS)
+    changed: list[Shown] = Field(max_length=MAX_PATHS)
     """Paths that are another now."""
     more_changed: int = 0
     """How many beyond those."""
-    removed: list[str] = Field(default_factory=list, max_length=MAX_PATHS)
+    removed: list[Shown] = Field(default_factory=list, max_length=MAX_PATHS)
     """Paths at which nothing stands any more."""
-    skipped: list[str] = Field(default_factory=list, max_length=MAX_PATHS)
+    skipped: list[Shown] = Field(default_factory=list, max_length=MAX_PATHS)
     """User databases that a copy has and that were not put back, because users would be gone."""
-    kept_as: str | None
+    kept_as: Shown | None
     """The copy that has what stood there before; None: nothing was lost, or none are kept."""
-    not_kept: list[str] = Field(default_factory=list, max_length=MAX_PATHS)
+    not_kept: list[Shown] = Field(default_factory=list, max_length=MAX_PATHS)
     """What was too large for a copy."""
 
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from bootd.model.errors import InvalidArgumentError
+from bootd.model.readers import GuardedText, Reader, ShownText
 
 MAX_CONFLICTS: Final = 1_000
 MAX_NOTES: Final = 1_000
@@ -113,20 +114,25 @@ class NoteKind(StrEnum):
 
 
 class EtcSide(BaseModel):
-    """What stands at a path on one side."""
+    """What stands at a path on one side.
+
+    Of what only root may read, the digest of a short secret can be guessed.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     type: Literal["absent", "file", "folder", "symlink", "special"]
-    size: int | None = None
-    digest: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    size: Annotated[int | None, Reader.INSPECTOR] = None
+    digest: GuardedText | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     """fs-verity SHA-256 of a file's content, as objects are named; None where it is no file."""
-    target: str | None = Field(default=None, max_length=_MAX_TEXT)
-    mode: str | None = Field(default=None, max_length=5)
+    target: GuardedText | None = Field(default=None, max_length=_MAX_TEXT)
+    mode: GuardedText | None = Field(default=None, max_length=5)
     """Octal permissions, e.g. ``0644``."""
-    uid: int | None = None
-    gid: int | None = None
-    xattrs: dict[str, str] = Field(default_factory=dict, max_length=MAX_XATTRS)
+    uid: Annotated[int | None, Reader.INSPECTOR] = None
+    gid: Annotated[int | None, Reader.INSPECTOR] = None
+    xattrs: Annotated[dict[GuardedText, GuardedText], Reader.INSPECTOR] = Field(
+        default_factory=dict, max_length=MAX_XATTRS
+    )
     """The first extended attributes by name, with the SHA-256 of each value."""
 
 
@@ -135,7 +141,7 @@ class EtcConflict(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
-    path: str = Field(max_length=_MAX_TEXT)
+    path: ShownText = Field(max_length=_MAX_TEXT)
     kind: ConflictKind
     base: EtcSide
     """The default that the machine ran with."""
@@ -143,7 +149,7 @@ class EtcConflict(BaseModel):
     """What this machine made of it; this is what the merged ``/etc`` holds."""
     theirs: EtcSide
     """The new default; it can be read below ``/usr/etc`` of the new deployment."""
-    detail: str = Field(default="", max_length=_MAX_TEXT)
+    detail: ShownText = Field(default="", max_length=_MAX_TEXT)
     """What exactly, where the path alone does not say it."""
     security: bool = False
     """The machine or the image says that this path matters for security."""
@@ -154,9 +160,9 @@ class EtcNote(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
-    path: str = Field(max_length=_MAX_TEXT)
+    path: ShownText = Field(max_length=_MAX_TEXT)
     kind: NoteKind
-    detail: str = Field(default="", max_length=_MAX_TEXT)
+    detail: ShownText = Field(default="", max_length=_MAX_TEXT)
 
 
 class EtcCounts(BaseModel):
@@ -224,7 +230,7 @@ class EtcChange(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
-    path: str = Field(max_length=_MAX_TEXT)
+    path: ShownText = Field(max_length=_MAX_TEXT)
     kind: ChangeKind
     base: EtcSide
     mine: EtcSide

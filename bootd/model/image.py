@@ -19,6 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from bootd.model.digest import Digest
+from bootd.model.text import one_line
 
 OCI_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX: Final = "application/vnd.oci.image.index.v1+json"
@@ -33,13 +34,13 @@ CONFIG_TYPES: Final = frozenset(
     }
 )
 
+MAX_VERSION: Final = 256
 MAX_LAYERS: Final = 1_000
 MAX_INDEX_ENTRIES: Final = 1_000
 MAX_BLOB_SIZE: Final = 1 << 40
 _MAX_TEXT: Final = 4_096
 _MAX_ANNOTATION: Final = 4 << 20
 """What the document that an annotation stands in may have in all."""
-_MAX_VERSION: Final = 256
 """Characters of a version, for people."""
 _VERSION: Final = "org.opencontainers.image.version"
 
@@ -227,10 +228,10 @@ class ResolvedImage:
     def version(self) -> str:
         """``org.opencontainers.image.version``, from the labels or the annotations, or empty.
 
-        A long one is cut, since it stands in records and on screens.
+        It is for people: a line of at most `MAX_VERSION` characters, whatever the image says.
         """
-        found = self.config.labels.get(_VERSION) or self.manifest.annotations.get(_VERSION, "")
-        return found if len(found) <= _MAX_VERSION else found[: _MAX_VERSION - 1] + "…"
+        said = self.config.labels.get(_VERSION) or self.manifest.annotations.get(_VERSION, "")
+        return one_line(said, MAX_VERSION)
 
     @property
     def layers(self) -> list[tuple[Descriptor, Digest]]:

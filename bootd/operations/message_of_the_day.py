@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from bootd.model.deployment import DeploymentRecord
+from bootd.model.text import one_line
 from bootd.operations.etc_undecided import read_undecided
 from bootd.sysroot import Sysroot
 
@@ -66,5 +67,4 @@ def _show(sysroot: Sysroot, name: str, lines: Sequence[str]) -> None:
 
 
 def _named(record: DeploymentRecord) -> str:
-    text = f"{record.image} {record.version}".strip()
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
+    return one_line(f"{record.image} {record.version}".strip())

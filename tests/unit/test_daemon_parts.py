@@ -160,7 +160,10 @@ def test_priorities(level: int, priority: int):
 
 @pytest.mark.parametrize(
     ("to_journal", "expected"),
-    [(False, b"bootd: first\nsecond\n"), (True, b"<4>first\n<4>second\n")],
+    [
+        (False, b"bootd: first\\nsecond\nbootd: a\nValueError: b\n"),
+        (True, b"<4>first\\nsecond\n<4>a\n<4>ValueError: b\n"),
+    ],
 )
 def test_lines_where_the_journal_library_is_absent(
     to_journal: bool, expected: bytes, tmp_path: Path
@@ -173,7 +176,8 @@ def test_lines_where_the_journal_library_is_absent(
         script = (
             "import sys; sys.modules['systemd.journal'] = None\n"
             "import logging; from bootd import journal; journal.set_up()\n"
-            "logging.getLogger('x').warning('first\\nsecond')"
+            "logging.getLogger('x').warning('first\\nsecond')\n"
+            "logging.getLogger('x').warning('a', exc_info=(ValueError, ValueError('b'), None))"
         )
         subprocess.run(
             [sys.executable, "-P", "-c", script], check=True, stderr=stream, env=environment

@@ -7,11 +7,13 @@ import json
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.worker_script import done, worker
 
 from bootd.daemon.jobs import MAX_ENDED, Job, JobRunner, JobState
+from bootd.daemon.privacy import for_anybody
 from bootd.daemon.worker import Worker
 from bootd.model.errors import BootdError, BusyError, InternalError
 
@@ -52,11 +54,11 @@ class Listener:
 class Bench:
     """A runner whose children do what a test says."""
 
-    def __init__(self, body: str, *, kill_after: float = 5, **more: float) -> None:
+    def __init__(self, body: str, *, kill_after: float = 5, **more: Any) -> None:
         self.listener = Listener()
         self.settled: list[tuple[JobState, str, BootdError | None]] = []
         child = Worker(None, worker(body), kill_after=kill_after)
-        self.runner = JobRunner(child, self.listener, self._settle, **more)
+        self.runner = JobRunner(child, self.listener, self._settle, **{"publish": dict, **more})
 
     async def _settle(self, job: Job) -> None:
         self.settled.append((job.state, job.result, job.error))
@@ -314,12 +316,16 @@ async def test_failing_settlement_does_not_keep_a_job_from_ending(
 async def test_what_etc_holds_is_not_in_a_public_result():
     secret = {"type": "file", "digest": "ab" * 32, "size": 7, "mode": "0600"}
     conflict = {"path": "/etc/shadow", "kind": "content"}
-    report = {"conflicts": [{**conflict, "base": secret, "mine": secret, "theirs": secret}]}
+    sides = {"base": secret, "mine": secret, "theirs": secret}
+    report = {"kind": "EtcReport", "conflicts": [{**conflict, **sides}]}
     shown = {"type": "file"}
-    public = {"conflicts": [{**conflict, "base": shown, "mine": shown, "theirs": shown}]}
+    public = {
+        "kind": "EtcReport",
+        "conflicts": [{**conflict, "base": shown, "mine": shown, "theirs": shown}],
+    }
     for document, expected in (
         (report, public),
-        ({"etc": report, "x": 1}, {"etc": public, "x": 1}),
+        ({"kind": "Stage", "etc": report, "to_come": 1}, {"kind": "Stage", "etc": public}),
     ):
-        job = await Bench(done(**document)).finish()
+        job = await Bench(done(**document), publish=for_anybody).finish()
         assert json.loads(job.result) == expected

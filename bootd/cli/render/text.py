@@ -1,7 +1,7 @@
 """Small pieces that all renderings share: sizes, times, digests, tables.
 
-Text that comes from an image or from file names passes `printable`, so that nobody can draw on an
-administrator's terminal.
+Text that comes from an image or from file names passes `bootd.model.text.printable`, so that nobody
+can draw on an administrator's terminal.
 """
 
 from __future__ import annotations
@@ -11,20 +11,14 @@ from datetime import UTC, datetime
 from typing import Final
 
 from bootd.cli.style import Style
+from bootd.model.text import printable
+
+__all__ = ["count", "fields", "moment", "printable", "short_digest", "size", "table"]
 
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB")
 _STEP: Final = 1000
 _SHORT_DIGEST: Final = 12
 _GAP: Final = "  "
-
-
-def printable(text: str) -> str:
-    """Return the text with everything that is not plainly printable written as an escape."""
-    if text.isprintable():
-        return text
-    return "".join(
-        character if character.isprintable() else ascii(character)[1:-1] for character in text
-    )
 
 
 def size(count: int) -> str:

@@ -13,6 +13,8 @@ from __future__ import annotations
 import re
 from typing import ClassVar, Final
 
+from bootd.model.text import one_line
+
 BUS_PREFIX: Final = "org.bootd1.Error."
 
 FAILED: Final = 1
@@ -29,6 +31,8 @@ _REGISTRY: dict[str, type[BootdError]] = {}
 class BootdError(Exception):
     """Root of the tree.
 
+    Both texts are one line each, whatever the names in them hold (`bootd.model.text`).
+
     Attributes:
         message: what happened, with the names and numbers.
         hint: what to do next; the class's own unless the raiser knows better.
@@ -39,9 +43,9 @@ class BootdError(Exception):
     default_hint: ClassVar[str] = ""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = self.default_hint if hint is None else hint
+        self.message = one_line(message)
+        self.hint = one_line(self.default_hint if hint is None else hint)
+        super().__init__(self.message)
 
     def __init_subclass__(cls, *, family: bool = False) -> None:
         super().__init_subclass__()
