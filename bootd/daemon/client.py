@@ -14,6 +14,7 @@ from bootd.daemon.wire import ERROR_PREFIX, IncomingSignal, RemoteError, options
 from bootd.model.errors import (
     BUS_PREFIX,
     BootdError,
+    BusyError,
     DaemonUnreachableError,
     InternalError,
     InvalidArgumentError,
@@ -94,6 +95,8 @@ class BusClient:
         self._owner: str | None = None
         self._watchers: list[Callable[[IncomingSignal | None], None]] = []
         connection.listen(self._on_signal)
+        # Anybody may send a signal straight to us; only the daemon's count.
+        connection.heeds = lambda sender: sender in (names.BUS_DAEMON, self._owner)
 
     @classmethod
     async def connect(cls, address: str | None = None, *, interactive: bool = True) -> Self:
@@ -253,7 +256,7 @@ class BusClient:
                 return
             told = None
         elif signal.sender != self._owner:
-            return  # anybody may send a signal straight to us; only the daemon's count
+            return
         for watcher in list(self._watchers):
             watcher(told)
 
@@ -288,6 +291,7 @@ _UNREACHABLE: Final = frozenset(
 _REFUSED: Final = frozenset(
     ERROR_PREFIX + name for name in ("AccessDenied", "InteractiveAuthorizationRequired")
 )
+_TOO_MANY: Final = ERROR_PREFIX + "LimitsExceeded"
 _GONE: Final = ERROR_PREFIX + "UnknownObject"
 
 
@@ -300,6 +304,12 @@ def _as_bootd_error(error: RemoteError) -> BootdError:
         return DaemonUnreachableError(f"the daemon does not answer: {message}")
     if name in _REFUSED:
         return NotAuthorizedError(message)
+    if name == _TOO_MANY:
+        return BusyError(
+            f"the daemon takes no more calls of this user for now: {message}",
+            hint="Something of this user's calls it again and again, or leaves it waiting for a "
+            "password; end that, and call again.",
+        )
     if name == _GONE:
         return error
     return InvalidArgumentError(

@@ -29,7 +29,7 @@ class DeploymentObject:
         """Return none: what can be done is the Manager's."""
         return {}
 
-    def properties(self) -> Mapping[str, Any]:
+    def properties(self, _reader: int | None = None) -> Mapping[str, Any]:
         """Return the property values."""
         status = self._status
         return {

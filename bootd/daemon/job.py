@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from bootd.daemon.jobs import Job, JobRunner
 from bootd.daemon.options import take_options
@@ -11,6 +11,9 @@ from bootd.daemon.polkit import Action, Authority
 from bootd.daemon.server import Handler
 from bootd.daemon.times import microseconds
 from bootd.daemon.wire import IncomingCall
+
+_ROOT: Final = 0
+_WITHHELD: Final = "the reason is shown to root and to who asked for this job"
 
 
 class JobObject:
@@ -25,9 +28,17 @@ class JobObject:
         """Return the handlers."""
         return {"Cancel": self._cancel}
 
-    def properties(self) -> Mapping[str, Any]:
-        """Return the property values."""
+    def properties(self, reader: int | None = None) -> Mapping[str, Any]:
+        """Return the property values.
+
+        The words of an error are for root and for who asked for the job: they may name what others
+        need not know, such as a reference with a password in it.
+        """
         job, step, error = self._job, self._job.step, self._job.error
+        told = ["", "", ""]
+        if error is not None:
+            may_read = reader in (_ROOT, job.requester)
+            told = [error.code, *((error.message, error.hint) if may_read else (_WITHHELD, ""))]
         return {
             "Id": job.id,
             "Kind": job.kind,
@@ -39,7 +50,7 @@ class JobObject:
             "BytesDone": step.done,
             "BytesTotal": step.total,
             "Result": job.result,
-            "Error": ["", "", ""] if error is None else [error.code, error.message, error.hint],
+            "Error": told,
         }
 
     async def _cancel(self, call: IncomingCall, options: Mapping[str, Any]) -> None:

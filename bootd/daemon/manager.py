@@ -6,6 +6,7 @@ and `JobRunner` know, so reading them never waits.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from types import ModuleType
 from typing import Any, Final
@@ -20,6 +21,7 @@ from bootd.daemon.jobs import JobRunner
 from bootd.daemon.machine import Machine
 from bootd.daemon.options import take_options
 from bootd.daemon.polkit import Action, Authority
+from bootd.daemon.privacy import for_anybody
 from bootd.daemon.server import Handler
 from bootd.daemon.times import microseconds
 from bootd.daemon.wire import IncomingCall, Variant
@@ -83,7 +85,7 @@ class ManagerObject:
         self._reboot = reboot
         self.next_check = 0
 
-    def properties(self) -> Mapping[str, Any]:
+    def properties(self, _reader: int | None = None) -> Mapping[str, Any]:
         """Return the property values."""
         status = self._machine.status
         return {
@@ -330,7 +332,7 @@ class ManagerObject:
     async def _list_denied(self, call: IncomingCall, options: _Options) -> str:
         take_options(options)
         document = await asyncio.to_thread(deny.denied, self._machine.host)
-        return document.model_dump_json()
+        return await self._readable(call, document)
 
     async def _allow(self, call: IncomingCall, digest: str, options: _Options) -> None:
         take_options(options)
@@ -355,7 +357,8 @@ class ManagerObject:
         denied = (await asyncio.to_thread(deny.denied, host)).denied
         digest = None if status.available is None else status.available.digest
         denial = next((found for found in denied if found.digest == digest), None)
-        return explain(status, denial, host.configuration.automatic).model_dump_json()
+        document = explain(status, denial, host.configuration.automatic)
+        return await self._readable(call, document)
 
     async def _get_status(self, call: IncomingCall, options: _Options) -> str:
         take_options(options)
@@ -363,11 +366,17 @@ class ManagerObject:
         status = self._status()
         if await self._authority.user(call) == 0:
             status = await asyncio.to_thread(with_drift, self._machine.host, status)
-        return status.model_dump_json()
+        return await self._readable(call, status)
+
+    async def _readable(self, call: IncomingCall, document: BaseModel) -> str:
+        """Return a document as its caller may read it; nobody is asked for a password for more."""
+        if await self._authority.allows(call, Action.INSPECT):
+            return document.model_dump_json()
+        return json.dumps(for_anybody(document.model_dump(mode="json")))
 
     def status_json(self) -> str:
         """Return the status as any user may know it, with what a running job makes of it."""
-        return self._status().model_dump_json()
+        return json.dumps(for_anybody(self._status().model_dump(mode="json")))
 
     def _status(self) -> StatusDocument:
         state = UpgradeState(self._state())

@@ -2,6 +2,7 @@
 
 The subject is the caller's bus name, which cannot be forged (polkit's D-Bus API, Authority,
 ``system-bus-name``). Root needs nobody's leave, so a machine without polkit can still be run by it.
+A question has an end: a person who does not answer it in time is taken not to want it.
 """
 
 from __future__ import annotations
@@ -9,14 +10,23 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from enum import StrEnum
 from itertools import count
 from typing import Any, Final
 
 from bootd.daemon import names
 from bootd.daemon.bus import Connection
+from bootd.daemon.callers import Callers
 from bootd.daemon.event_loop import asyncio
-from bootd.daemon.wire import ERROR_PREFIX, IncomingCall, IncomingSignal, RemoteError, Variant
+from bootd.daemon.wire import (
+    ERROR_PREFIX,
+    IncomingCall,
+    IncomingSignal,
+    ProtocolError,
+    RemoteError,
+    Variant,
+)
 from bootd.model.errors import CancelledError, NotAuthorizedError
 
 _log = logging.getLogger(__name__)
@@ -25,6 +35,8 @@ _POLKIT: Final = "org.freedesktop.PolicyKit1"
 _PATH: Final = "/org/freedesktop/PolicyKit1/Authority"
 _AUTHORITY: Final = "org.freedesktop.PolicyKit1.Authority"
 _ALLOW_INTERACTION: Final = 1
+_PATIENCE_SECONDS: Final = 120.0
+"""How long a person may take to give a password."""
 _ABSENT: Final = frozenset(
     ERROR_PREFIX + name for name in ("ServiceUnknown", "NameHasNoOwner", "Spawn.ServiceNotFound")
 )
@@ -51,23 +63,29 @@ class Action(StrEnum):
 
 
 class Authority:
-    """Answers whether the sender of a call may do what it asks for."""
+    """Answers whether the sender of a call may do what it asks for.
 
-    def __init__(self, connection: Connection) -> None:
+    Args:
+        connection: the bus, with polkit on it.
+        callers: who calls.
+        patience: seconds until a question is given up.
+    """
+
+    def __init__(
+        self, connection: Connection, callers: Callers, *, patience: float = _PATIENCE_SECONDS
+    ) -> None:
         self._connection = connection
+        self._callers = callers
+        self._patience = patience
         self._checks = count(1)
 
     async def user(self, call: IncomingCall) -> int:
-        """Return the user ID of a caller; the bus daemon knows it.
+        """Return the user ID of a caller.
 
         Raises:
             CancelledError: the caller has left.
         """
-        try:
-            [uid] = await self._connection.ask_bus("GetConnectionUnixUser", "s", call.sender)
-        except RemoteError as error:
-            raise CancelledError("the caller has left the bus") from error
-        return int(uid)
+        return await self._callers.user(call.sender)
 
     async def require(
         self, call: IncomingCall, action: Action, details: Mapping[str, str] | None = None
@@ -80,13 +98,15 @@ class Authority:
             details: what rules may decide by, such as the image; the method is added.
 
         Raises:
-            NotAuthorizedError: it may not, or nobody could ask it.
+            NotAuthorizedError: it may not, or nobody could ask it, or nobody answered.
             CancelledError: the caller left the bus before it was decided.
+            ProtocolError: its user has too many questions that nobody answered.
         """
         uid = await self.user(call)
         if uid == 0:
             return uid
-        authorized, challenge = await self._check(call, action, details or {})
+        async with self._callers.question(uid):
+            authorized, challenge = await self._check(call, action, details or {})
         if authorized:
             return uid
         if challenge and not call.interactive:
@@ -95,6 +115,18 @@ class Authority:
                 hint="Allow interactive authorization in the call, or run it as root.",
             )
         raise NotAuthorizedError(f"{call.member} was refused: {action} is not granted")
+
+    async def allows(self, call: IncomingCall, action: Action) -> bool:
+        """Return whether the caller may without being asked for a password; False where in doubt.
+
+        Raises:
+            CancelledError: the caller left the bus before it was decided.
+        """
+        try:
+            await self.require(replace(call, interactive=False), action)
+        except (NotAuthorizedError, ProtocolError):
+            return False
+        return True
 
     async def _check(
         self, call: IncomingCall, action: Action, details: Mapping[str, str]
@@ -117,10 +149,17 @@ class Authority:
         try:
             async with _Departure(self._connection, call.sender) as departed:
                 either: list[asyncio.Future[Any]] = [asking, departed]
-                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(
+                    either, timeout=self._patience, return_when=asyncio.FIRST_COMPLETED
+                )
             if not asking.done():
                 await self._cancel(cancellation)
-                raise CancelledError("the caller left the bus before it was authorized")
+                if departed.done():
+                    raise CancelledError("the caller left the bus before it was authorized")
+                raise NotAuthorizedError(
+                    f"nobody gave a password for {action} in {self._patience:g} s",
+                    hint="Call again when somebody can answer, or run it as root.",
+                )
             [[authorized, challenge, _]] = await asking
         except RemoteError as error:
             if error.name in _ABSENT:

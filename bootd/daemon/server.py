@@ -4,6 +4,9 @@ An exported object is a plain Python object (`Exported`) that gives its property
 handlers by name; they must be exactly those of its interface. All properties are read-only.
 Whatever a handler raises is turned into an error reply here: bootd's errors by their bus names,
 anything else into ``org.bootd1.Error.Internal``; its traceback goes to the journal alone.
+
+What a call is, is looked at before its arguments are unpacked: one with arguments of another type
+than its method takes, or with more of them, costs no more than reading its header.
 """
 
 from __future__ import annotations
@@ -16,14 +19,28 @@ from typing import Any, Final, Protocol
 
 from bootd.daemon import interfaces, names
 from bootd.daemon.bus import Connection
+from bootd.daemon.callers import TOO_MANY, Callers
+from bootd.daemon.event_loop import asyncio
 from bootd.daemon.interfaces import Emits, Interface
 from bootd.daemon.wire import IncomingCall, ProtocolError, Variant
 from bootd.model.errors import BootdError, InternalError
 
 _log = logging.getLogger(__name__)
 
-_MAX_PENDING: Final = 64
-"""Calls answered at a time; most that wait do so for a password."""
+MAX_ARGUMENTS: Final = 64 << 10
+"""Bytes of a method's arguments, but for those in `_LARGER`."""
+_LARGER: Final = {
+    # A file of /etc in base64, or many paths.
+    "ResolveEtc": 1 << 20,
+    "ResetEtc": 256 << 10,
+    "RestoreEtc": 256 << 10,
+}
+_REFUSAL_SECONDS: Final = 1.0
+"""A call too many is refused so much later: who asks again at once shall not keep us busy."""
+_MAX_REFUSALS: Final = 4_096
+"""Calls that wait for that; those beyond get no answer."""
+_MAX_NAME: Final = 200
+"""Characters of a name that a caller made up, in an answer to it."""
 _MACHINE_ID: Final = Path("/etc/machine-id")
 _DOCTYPE: Final = (
     '<!DOCTYPE node PUBLIC "-//freedesktop//DTD D-BUS Object Introspection 1.0//EN"\n'
@@ -85,6 +102,8 @@ _STANDARD: Final = (
 
 _Answer = tuple[str, list[Any]]
 
+_Standard = Callable[..., Awaitable[_Answer]]
+
 Handler = Callable[..., Awaitable[Any]]
 """Takes the `IncomingCall` and the arguments; returns what the method gives, or None."""
 
@@ -92,8 +111,12 @@ Handler = Callable[..., Awaitable[Any]]
 class Exported(Protocol):
     """What an object on the bus can do."""
 
-    def properties(self) -> Mapping[str, Any]:
-        """Return the value of each property; called often, must not wait."""
+    def properties(self, reader: int | None = None, /) -> Mapping[str, Any]:
+        """Return the value of each property; called often, must not wait.
+
+        Args:
+            reader: the user who asks; None for what anybody may know, as signals tell it.
+        """
 
     def methods(self) -> Mapping[str, Handler]:
         """Return the handler of each method."""
@@ -113,16 +136,22 @@ class _Export:
 
 
 class ObjectServer:
-    """The objects of one connection, with an ObjectManager at `names.ROOT`."""
+    """The objects of one connection, with an ObjectManager at `names.ROOT`.
 
-    def __init__(self, connection: Connection) -> None:
+    Args:
+        connection: the bus.
+        callers: who calls; None: it is asked here.
+    """
+
+    def __init__(self, connection: Connection, callers: Callers | None = None) -> None:
         self._connection = connection
+        self._callers = callers or Callers(connection)
         self._exports: dict[str, _Export] = {}
-        self._pending = 0
+        self._refusals = 0
+        connection.admits = self.admits
         connection.on_call = self.handle
-        self._standard: dict[
-            tuple[str, str], tuple[str, Callable[[IncomingCall], Awaitable[_Answer]]]
-        ] = {
+        connection.heeds = names.BUS_DAEMON.__eq__
+        self._standard: dict[tuple[str, str], tuple[str, _Standard]] = {
             (names.PEER, "Ping"): ("", self._ping),
             (names.PEER, "GetMachineId"): ("", self._machine_id),
             (names.INTROSPECTABLE, "Introspect"): ("", self._introspect),
@@ -177,9 +206,41 @@ class ObjectServer:
         member = f"{interface.name}.{signal}"
         self._connection.emit(path, member, interface.signals[signal], *values)
 
+    def admits(self, call: IncomingCall) -> bool:
+        """Return whether a call, of which the header was read, is taken up; refuse it if not."""
+        try:
+            self._check(call)
+        except ProtocolError as error:
+            self._refuse(call, error)
+            return False
+        return True
+
+    def _check(self, call: IncomingCall) -> None:
+        takes = self._takes(call)
+        if call.signature != takes:
+            raise ProtocolError(
+                "InvalidArgs",
+                f"{call.member} takes {takes!r}, and was called with {call.signature[:100]!r}",
+            )
+        allowed = _LARGER.get(call.member, MAX_ARGUMENTS)
+        if call.size > allowed:
+            raise ProtocolError(
+                "InvalidArgs", f"{call.member} takes {allowed} bytes of arguments, not {call.size}"
+            )
+        if not self._callers.has_room(call.sender):
+            raise ProtocolError("LimitsExceeded", TOO_MANY)
+
     async def handle(self, call: IncomingCall) -> None:
         """Answer a call; raises nothing."""
-        self._pending += 1
+        try:
+            async with self._callers.turn(call.sender):
+                await self._handle(call)
+        except ProtocolError as error:
+            self._refuse(call, error)
+        except BootdError as error:
+            self._fail(call, error)
+
+    async def _handle(self, call: IncomingCall) -> None:
         try:
             signature, values = await self._answer(call)
             self._connection.reply(call, signature, *values)
@@ -193,41 +254,56 @@ class ObjectServer:
         except Exception as error:  # noqa: BLE001 - the library would send its traceback around
             _log.exception("%s failed", call.member)
             self._fail(call, InternalError(f"{call.member} failed: {type(error).__name__}"))
-        finally:
-            self._pending -= 1
+
+    def _refuse(self, call: IncomingCall, error: ProtocolError) -> None:
+        """Answer a call that is not taken up, a little later."""
+        if self._refusals >= _MAX_REFUSALS:
+            return
+
+        def answer() -> None:
+            self._refusals -= 1
+            self._connection.reply_error(call, error.name, error.message)
+
+        self._refusals += 1
+        asyncio.get_running_loop().call_later(_REFUSAL_SECONDS, answer)
 
     def _fail(self, call: IncomingCall, error: BootdError) -> None:
         self._connection.reply_error(call, error.bus_name(), error.message, error.hint)
 
     async def _answer(self, call: IncomingCall) -> _Answer:
-        if self._pending > _MAX_PENDING:
-            raise ProtocolError("LimitsExceeded", f"{_MAX_PENDING} calls are waiting already")
+        arguments = await self._connection.arguments(call)
         export = self._exports.get(call.path)
         if export is not None and call.interface in (None, export.interface.name):
             method = export.interface.methods.get(call.member)
             if method is not None:
-                _check_signature(call, method.takes)
                 handler = export.methods[call.member]
-                return method.gives, _as_list(method.gives, await handler(call, *call.arguments))
-        takes, handler = self._find_standard(call)
-        _check_signature(call, takes)
-        return await handler(call)
+                return method.gives, _as_list(method.gives, await handler(call, *arguments))
+        _, standard = self._find_standard(call)
+        return await standard(call, *arguments)
 
-    def _find_standard(
-        self, call: IncomingCall
-    ) -> tuple[str, Callable[[IncomingCall], Awaitable[_Answer]]]:
+    def _takes(self, call: IncomingCall) -> str:
+        """Return the signature of what the method that is called takes."""
+        export = self._exports.get(call.path)
+        if export is not None and call.interface in (None, export.interface.name):
+            method = export.interface.methods.get(call.member)
+            if method is not None:
+                return method.takes
+        return self._find_standard(call)[0]
+
+    def _find_standard(self, call: IncomingCall) -> tuple[str, _Standard]:
         wanted = _STANDARD if call.interface is None else (call.interface,)
         for interface in wanted:
             found = self._standard.get((interface, call.member))
             if found is not None:
                 return found
+        name = f"{call.interface}.{call.member}"[:_MAX_NAME]
         if call.interface in (None, *_STANDARD) or call.path in self._exports:
-            raise ProtocolError("UnknownMethod", f"there is no {call.interface}.{call.member}")
-        raise ProtocolError("UnknownObject", f"there is no object {call.path}")
+            raise ProtocolError("UnknownMethod", f"there is no {name}")
+        raise ProtocolError("UnknownObject", f"there is no object {call.path[:_MAX_NAME]}")
 
     def _at(self, path: str) -> _Export:
         if path not in self._exports:
-            raise ProtocolError("UnknownObject", f"there is no object {path}")
+            raise ProtocolError("UnknownObject", f"there is no object {path[:_MAX_NAME]}")
         return self._exports[path]
 
     async def _ping(self, call: IncomingCall) -> _Answer:
@@ -245,7 +321,7 @@ class ObjectServer:
         below = (path.removeprefix(prefix) for path in self._exports if path.startswith(prefix))
         children = sorted({path.partition("/")[0] for path in below})
         if export is None and not children:
-            raise ProtocolError("UnknownObject", f"there is no object {call.path}")
+            raise ProtocolError("UnknownObject", f"there is no object {call.path[:_MAX_NAME]}")
         parts = [_DOCTYPE, "<node>\n", _STANDARD_XML]
         if call.path == names.ROOT:
             parts.append(_OBJECT_MANAGER_XML)
@@ -254,34 +330,38 @@ class ObjectServer:
         parts += [f'  <node name="{child}"/>\n' for child in children]
         return "s", ["".join([*parts, "</node>\n"])]
 
-    async def _get(self, call: IncomingCall) -> _Answer:
-        export, name = self._property(call)
-        return "v", [export.variants(export.target.properties())[name]]
+    async def _get(self, call: IncomingCall, interface: str, name: str) -> _Answer:
+        export = self._property(call, interface, name)
+        return "v", [export.variants(await self._values(call, export))[name]]
 
-    async def _set(self, call: IncomingCall) -> _Answer:
-        _, name = self._property(call)
+    async def _set(self, call: IncomingCall, interface: str, name: str, _value: Any) -> _Answer:
+        self._property(call, interface, name)
         raise ProtocolError("PropertyReadOnly", f"{name} cannot be set")
 
-    async def _get_all(self, call: IncomingCall) -> _Answer:
+    async def _get_all(self, call: IncomingCall, interface: str) -> _Answer:
         export = self._at(call.path)
-        if call.arguments[0] in _STANDARD:
+        if interface in _STANDARD:
             return "a{sv}", [{}]
-        _check_interface(export, call.arguments[0])
-        return "a{sv}", [export.variants(export.target.properties())]
+        _check_interface(export, interface)
+        return "a{sv}", [export.variants(await self._values(call, export))]
 
-    def _property(self, call: IncomingCall) -> tuple[_Export, str]:
+    async def _values(self, call: IncomingCall, export: _Export) -> Mapping[str, Any]:
+        """Return the property values as the caller may read them."""
+        return export.target.properties(await self._callers.user(call.sender))
+
+    def _property(self, call: IncomingCall, interface: str, name: str) -> _Export:
         export = self._at(call.path)
-        interface, name = call.arguments[:2]
         _check_interface(export, interface)
         if name not in export.interface.properties:
-            raise ProtocolError("UnknownProperty", f"there is no property {interface}.{name}")
-        return export, name
+            wanted = f"{interface}.{name}"[:_MAX_NAME]
+            raise ProtocolError("UnknownProperty", f"there is no property {wanted}")
+        return export
 
     async def _managed_objects(self, call: IncomingCall) -> _Answer:
         if call.path != names.ROOT:
             raise ProtocolError("UnknownMethod", f"the object manager is at {names.ROOT}")
         objects = {
-            path: {export.interface.name: export.variants(export.target.properties())}
+            path: {export.interface.name: export.variants(await self._values(call, export))}
             for path, export in self._exports.items()
             if path != names.ROOT
         }
@@ -299,13 +379,8 @@ def _check_members(export: _Export) -> None:
 
 def _check_interface(export: _Export, interface: str) -> None:
     if interface not in ("", export.interface.name):
-        raise ProtocolError("UnknownInterface", f"there is no interface {interface} here")
-
-
-def _check_signature(call: IncomingCall, takes: str) -> None:
-    if call.signature != takes:
         raise ProtocolError(
-            "InvalidArgs", f"{call.member} takes {takes!r}, and was called with {call.signature!r}"
+            "UnknownInterface", f"there is no interface {interface[:_MAX_NAME]} here"
         )
 
 

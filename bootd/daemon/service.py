@@ -10,6 +10,7 @@ from typing import Final
 
 from bootd.daemon import live, names
 from bootd.daemon.bus import Connection
+from bootd.daemon.callers import Callers
 from bootd.daemon.deployment import DeploymentObject
 from bootd.daemon.event_loop import asyncio
 from bootd.daemon.job import JobObject
@@ -51,8 +52,9 @@ class Service:
         self._connection = connection
         self._machine = machine
         self._service_manager = service_manager
-        self._server = ObjectServer(connection)
-        self._authority = Authority(connection)
+        callers = Callers(connection)
+        self._server = ObjectServer(connection, callers)
+        self._authority = Authority(connection, callers)
         self._runner = JobRunner(worker or Worker(machine.directory), self, self._settle)
         self._manager = ManagerObject(
             machine,

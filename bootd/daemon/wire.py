@@ -7,7 +7,7 @@ plain too, but where a variant is wanted a `Variant` names the type.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from bootd.model.errors import InternalError
@@ -25,7 +25,7 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class IncomingCall:
-    """A method call as it arrived.
+    """A method call as it arrived, its arguments still packed (`Connection.arguments`).
 
     Attributes:
         sender: the caller's unique bus name; the bus daemon vouches for it.
@@ -33,10 +33,11 @@ class IncomingCall:
         interface: None where the caller left it out, which the specification allows.
         member: the method.
         signature: of the arguments.
-        arguments: the arguments.
+        size: bytes of the arguments as they are packed.
         interactive: the caller waits for a password prompt (ALLOW_INTERACTIVE_AUTHORIZATION).
         serial: what a reply refers to.
         wants_reply: False: whatever happens, nothing is sent back.
+        packed: the whole message; empty as long as only its header was read.
     """
 
     sender: str
@@ -44,10 +45,11 @@ class IncomingCall:
     interface: str | None
     member: str
     signature: str
-    arguments: list[Any]
+    size: int
     interactive: bool
     serial: int
     wants_reply: bool
+    packed: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

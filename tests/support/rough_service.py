@@ -25,7 +25,7 @@ _EMPTY: dict[str, Any] = {"s": "", "u": 0, "t": 0, "d": 0.0, "(sss)": ["", "", "
 class RoughJob:
     """A job whose Cancel has a bug."""
 
-    def properties(self) -> Mapping[str, Any]:
+    def properties(self, _reader: int | None = None) -> Mapping[str, Any]:
         known = interfaces.load(names.JOB).properties
         return {name: _EMPTY[found.signature] for name, found in known.items()}
 
