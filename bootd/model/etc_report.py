@@ -202,7 +202,7 @@ class EtcStep(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
-    path: str = Field(max_length=_MAX_TEXT)
+    path: ShownText = Field(max_length=_MAX_TEXT)
     kind: ChangeKind
 
 

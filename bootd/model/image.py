@@ -35,13 +35,13 @@ CONFIG_TYPES: Final = frozenset(
 )
 
 MAX_VERSION: Final = 256
+"""Characters of a version, for people."""
 MAX_LAYERS: Final = 1_000
 MAX_INDEX_ENTRIES: Final = 1_000
 MAX_BLOB_SIZE: Final = 1 << 40
 _MAX_TEXT: Final = 4_096
 _MAX_ANNOTATION: Final = 4 << 20
 """What the document that an annotation stands in may have in all."""
-"""Characters of a version, for people."""
 _VERSION: Final = "org.opencontainers.image.version"
 
 

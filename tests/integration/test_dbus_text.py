@@ -143,7 +143,7 @@ def test_an_image_whose_version_is_none():
         )
         assert process.poll() is None
     [staged] = [one for one in shown["deployments"] if one["state"] == "staged"]
-    assert len(staged["image_version"]) == 255
+    assert len(staged["image_version"]) == 256
     assert staged["image_version"].endswith("v...")
 
 
