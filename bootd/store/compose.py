@@ -37,8 +37,8 @@ _LINKS_LIMIT: Final = 40
 _NO_LINK: Final = 1 << 62
 """More names than are ever left behind a symbolic link."""
 
-Kept = dict[bytes, Node]
-"""What a hard link's target is that the tree has no more, by the target's path."""
+Kept = dict[int, Node]
+"""What the target of a hard link was when its turn came, by the `id()` of the link's entry."""
 
 
 def apply_layer(root: Directory, layer: list[DumpEntry]) -> None:
@@ -60,23 +60,24 @@ def hide(root: Directory, layer: Iterable[DumpEntry]) -> Kept:
     """Take out of a tree what the whiteouts of the next layer hide.
 
     Returns:
-        What hard links of the layer lead to that stand before the whiteout of their target.
+        What hard links of the layer lead to, which may be hidden after them.
 
     Raises:
         InvalidLayerError: a whiteout names no possible file.
     """
     kept: Kept = {}
     links: dict[bytes, bytes] = {}
+    records: dict[bytes, Node] = {}
     for entry in layer:
         path = entry.path
         if _IN_PATH in path:
             if path.startswith(_AUFS_LINKS) and entry.node is not None:
-                kept[path] = entry.node
+                records[path] = entry.node
             _hide(root, path, _through(path, links))
         elif entry.target is not None:
-            folder, name = _folder_of(root, entry.target, path)
-            if folder is not None and name in folder.entries:
-                kept[entry.target] = folder.entries[name]
+            node = records.get(entry.target) or _node_at(root, entry.target, path)
+            if node is not None:
+                kept[id(entry)] = node
         elif isinstance(entry.node, Symlink):
             links[path] = entry.node.target
         else:
@@ -166,7 +167,7 @@ def _link_target(root: Directory, entry: DumpEntry, own: set[int], kept: Kept) -
     before, _, name = entry.target.rpartition(b"/")
     folder = resolver.find(before)
     node = folder.entries.get(name) if folder is not None else None
-    node = node or kept.get(entry.target)
+    node = node or kept.get(id(entry))
     if node is None or isinstance(node, Directory):
         what = "a folder" if node else "nothing"
         if resolver.dangling:
@@ -177,9 +178,10 @@ def _link_target(root: Directory, entry: DumpEntry, own: set[int], kept: Kept) -
     return node
 
 
-def _folder_of(root: Directory, path: bytes, entry: bytes) -> tuple[Directory | None, bytes]:
+def _node_at(root: Directory, path: bytes, entry: bytes) -> Node | None:
     before, _, name = path.rpartition(b"/")
-    return _Resolver(root, entry).find(before), name
+    folder = _Resolver(root, entry).find(before)
+    return None if folder is None else folder.entries.get(name)
 
 
 class _Resolver:

@@ -260,6 +260,11 @@ def test_rules(layers, expected):
             [[file(b"/b")], [file(b"/.wh.b"), hard(b"/a", b"/b")]], "is nothing", id="hidden"
         ),
         pytest.param(
+            [[file(b"/b")], [hard(b"/c", b"/b"), file(b"/.wh.b"), hard(b"/a", b"/b")]],
+            "'/a' is a hard link to '/b', which is nothing",
+            id="hidden after another link",
+        ),
+        pytest.param(
             [[symlink(b"/a", b"/etc"), file(b"/a/x")]],
             "'/a/x' goes through the symbolic link 'a'",
             id="own link to nothing",
@@ -376,8 +381,8 @@ def model(layers):
         hidden = {}
         for entry in entries:
             before, _, name = entry.path.rpartition(b"/")
-            if entry.target is not None and entry.target in tree:
-                hidden[entry.target] = tree[entry.target]
+            if entry.target is not None:
+                hidden[id(entry)] = tree.get(entry.target)
             elif name == b".wh..wh..opq":
                 remove_below(tree, before)
             elif name.startswith(b".wh."):
@@ -410,7 +415,7 @@ def extract(tree, entry, hidden):
             raise ModelError
     node = entry.node
     if entry.target is not None:
-        node = tree.get(entry.target, hidden.get(entry.target))
+        node = tree.get(entry.target) or hidden.get(id(entry))
         if node is None or isinstance(node, Directory):
             raise ModelError
         remove(tree, entry.path)
