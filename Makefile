@@ -50,9 +50,9 @@ packages: ## the Debian packages, beside the Containerfile that takes them
 	@$(ENVIRONMENT) packaging/build-debian-packages packaging/container/packages
 
 .PHONY: test-full
-test-full: as-root ## properties of the /etc merge tried forty times as often; as root
+test-full: as-root ## properties of /etc and of odd layers tried forty times as often; as root
 	@BOOTD_TEST_FULL=1 $(PYTEST) --timeout 3600 tests/unit/test_etc_*.py tests/integration/test_account_tools.py \
-	  tests/integration/test_etc_*.py tests/crash/test_etc_cuts.py
+	  tests/integration/test_etc_*.py tests/integration/test_odd_layers.py tests/crash/test_etc_cuts.py
 
 .PHONY: demo
 demo: as-root ## the main job from end to end, on this machine and nothing else; as root
