@@ -23,11 +23,14 @@ from bootd.etc.settle_derived import Due, due_rules, settle_derived
 from bootd.etc.settle_text import settle_text
 from bootd.etc.snapshot import Snapshot, scan_folder
 from bootd.etc.write import Source, empty_folder, remove_entries, write_tree
+from bootd.model.errors import InvalidTreeError
 from bootd.model.etc_report import EtcNote, EtcReport, NoteKind, etc_path
-from bootd.model.tree import Directory
+from bootd.model.tree import Directory, walk
 
 MAX_ATTEMPTS: Final = 3
 """How often a merge starts over because ``/etc`` was written to meanwhile."""
+VAR_DEPTH: Final = 256
+"""Most folders in each other in an image's ``/var``: each level costs a descriptor and stack."""
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -235,7 +238,13 @@ def first_var(tree: Directory, contents: Contents, target: Path) -> list[EtcNote
 
     Raises:
         NoSpaceError, WriteFailedError, DamagedObjectError: see `merge`.
+        InvalidTreeError: it has folders too deep in each other to be written.
     """
+    depth = max((path.count(b"/") for path, _ in walk(tree)), default=0)
+    if depth > VAR_DEPTH:
+        raise InvalidTreeError(
+            f"/var of the image has something below {depth} folders; {VAR_DEPTH} are allowed"
+        )
     nothing = Directory(tree.metadata)
     plan = decide(nothing, nothing, tree)
     with empty_folder(target) as descriptor:

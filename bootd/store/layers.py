@@ -14,6 +14,7 @@ from bootd.model.errors import (
     DiffIdMismatchError,
     InvalidDigestError,
     InvalidLayerError,
+    UnknownMediaTypeError,
 )
 from bootd.sysroot import Sysroot
 
@@ -28,11 +29,12 @@ def in_layer(number: int) -> Iterator[None]:
         number: the layer's, from 1, the lowest.
 
     Raises:
-        InvalidLayerError, DiffIdMismatchError: what the body raised, with the number.
+        InvalidLayerError, DiffIdMismatchError, UnknownMediaTypeError: what the body raised, with
+            the number.
     """
     try:
         yield
-    except (InvalidLayerError, DiffIdMismatchError) as error:
+    except (InvalidLayerError, DiffIdMismatchError, UnknownMediaTypeError) as error:
         message = f"layer {number}: {error.message}"
         if len(message) > _MESSAGE_LIMIT:
             message = message[: _MESSAGE_LIMIT - 1] + "…"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import lzma
 import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -253,6 +254,11 @@ BAD_IMAGES: dict[str, tuple[Callable[[], BuiltImage], type[BootdError], str]] = 
         lambda: layer_above(member(b"usr/a") + bytes(512) + member(b"usr/lost") + END),
         InvalidLayerError,
         "layer 2: a layer's tar stream has a single zero block",
+    ),
+    "layer compressed with xz": (
+        lambda: layer_above(tar_layer({"usr/a": b"x"}), pack=lzma.compress),
+        UnknownMediaTypeError,
+        "layer 2: a layer is compressed with xz",
     ),
     "damaged gzip layer": (
         lambda: layer_above(tar_layer({"usr/a": b"x"}), pack=lambda tar: gzip.compress(tar)[:-6]),

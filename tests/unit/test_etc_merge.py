@@ -12,17 +12,18 @@ import pytest
 from support.etc_trees import MemoryContents, fifo, flatten, folder, lay_out, link, read_back
 
 from bootd.etc.diff import diff
-from bootd.etc.merge import MAX_ATTEMPTS, first_etc, merge, preview_merge
+from bootd.etc.merge import MAX_ATTEMPTS, VAR_DEPTH, first_etc, first_var, merge, preview_merge
 from bootd.etc.snapshot import MAX_DEPTH, scan_folder
 from bootd.model.errors import (
     DamagedObjectError,
     EtcTooLargeError,
     InvalidArgumentError,
+    InvalidTreeError,
     NoSpaceError,
     WriteFailedError,
 )
 from bootd.model.etc_report import MAX_CONFLICTS, MAX_NOTES, EtcReport, NoteKind, unescape
-from bootd.model.tree import RegularFile
+from bootd.model.tree import Directory, RegularFile
 
 LONG = "longer than what is kept inline " * 4
 
@@ -266,6 +267,21 @@ def test_the_deepest_etc_allowed_is_merged(tmp_path: Path, contents: BusyContent
     merge(folder(), mine, folder(), contents, tmp_path / "target")
 
     assert read_back(tmp_path / "target") == flatten(deep, contents)
+
+
+def nested(depth: int) -> Directory:
+    root = folder()
+    for _ in range(depth):
+        root = folder({"d": root})
+    return root
+
+
+def test_a_var_of_an_image_has_a_depth(tmp_path: Path, contents: BusyContents) -> None:
+    with pytest.raises(InvalidTreeError, match="below 257 folders; 256 are allowed"):
+        first_var(nested(VAR_DEPTH + 2), contents, tmp_path / "deep")
+    assert not (tmp_path / "deep").exists()
+    first_var(nested(VAR_DEPTH + 1), contents, tmp_path / "var")
+    assert (tmp_path / "var" / "/".join(["d"] * (VAR_DEPTH + 1))).is_dir()
 
 
 def test_only_files_that_could_be_equal_are_measured(
