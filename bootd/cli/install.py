@@ -18,6 +18,7 @@ from bootd.model.errors import CancelledError, InvalidArgumentError
 from bootd.operations.install_settings import MAX_KEYS, Settings
 from bootd.operations.progress import Progress
 
+_LOCAL: Final = ("oci:", "oci-archive:", "dir:", "docker-archive:", "containers-storage:")
 _ENDING: Final = (signal.SIGTERM, signal.SIGHUP)
 """Besides Control-C: somebody's kill(1), and a lost connection."""
 
@@ -94,7 +95,7 @@ def run_installation(
         for number, handler in before.items():
             signal.signal(number, handler)
     output.show(document)
-    if document.follows.startswith(("oci:", "oci-archive:")):
+    if document.follows.startswith(_LOCAL):
         output.note("It looks for that on its own disk; --follow names another image.")
     return 0
 

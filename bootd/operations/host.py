@@ -74,13 +74,28 @@ def open_host(directory: Path | None) -> Host:
         if directory is None
         else Sysroot.at(directory)
     )
-    settings = RegistrySettings.of(
+    settings = _registry(configuration, root, unreachable=sysroot.run / UNREACHABLE)
+    return Host(sysroot, configuration, settings)
+
+
+def _registry(
+    configuration: Configuration, root: Path, *, unreachable: Path | None
+) -> RegistrySettings:
+    return RegistrySettings.of(
         configuration.registries,
         root=root,
         partial_limit=configuration.keep_partial_mib << 20,
-        unreachable=sysroot.run / UNREACHABLE,
+        unreachable=unreachable,
     )
-    return Host(sysroot, configuration, settings)
+
+
+def registry_of_this_machine() -> RegistrySettings:
+    """Return how the running machine reaches registries, be it one of bootd's or not.
+
+    Raises:
+        InvalidConfigurationError: a configuration file cannot be used.
+    """
+    return _registry(load(Path("/")).configuration, Path("/"), unreachable=None)
 
 
 @contextmanager

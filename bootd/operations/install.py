@@ -44,7 +44,7 @@ from bootd.operations.disk_layout import ESP_BYTES, ESP_NUMBER, ROOT_NUMBER, ROO
 from bootd.operations.etc_labels import label_written
 from bootd.operations.etc_merge import DEFAULTS
 from bootd.operations.finalize import finalize
-from bootd.operations.host import Host
+from bootd.operations.host import Host, registry_of_this_machine
 from bootd.operations.image_preview import preview
 from bootd.operations.install_beside import default_of_others, enter
 from bootd.operations.install_settings import IDENTITY, Settings, add_root_keys, write_identity
@@ -110,7 +110,7 @@ def install_to_disk(
         ProcessFailedError: a program is missing or failed.
         BootdError: see `stage` and `finalize`.
     """
-    registry = registry or RegistrySettings()
+    registry = registry or registry_of_this_machine()
     settings.check()
     architecture = _architecture()
     if firmware is not None and (not device.is_block_device() or is_removable(device)):
@@ -191,7 +191,8 @@ def install_to_filesystem(
         firmware.require(architecture)
     _require_root()
     with TemporaryDirectory(prefix="bootd-install-") as work:
-        host = _host(root, esp, Path(work), Disk(), registry or RegistrySettings())
+        registry = registry or registry_of_this_machine()
+        host = _host(root, esp, Path(work), Disk(), registry)
         again = host.sysroot.store.exists()
         target = look_at(root, esp, architecture, settings.kernel_arguments, again=again)
         if not again:

@@ -12,6 +12,7 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from enum import Enum
 from pathlib import Path
 from typing import Any, Final
 
@@ -50,19 +51,26 @@ class Turns:
         return len(self._endpoints)
 
     def __iter__(self) -> Iterator[Turn]:
-        """Yield whose turn it is; the last one is asked with all patience.
+        """Yield whose turn it is, until one of them serves or there is no hope.
 
-        Those that are down come last and get a short try, and then there is nobody else to wait
-        for.
+        All but the last are asked in haste. Those that are down come last, and then there is nobody
+        to wait for, so the last of the others is asked once more with all patience. If it cannot be
+        reached, those are waited for that said nothing in haste: one may be a slow cache.
         """
         down = [one for one in self._endpoints if self._down.has(one.place)]
         up = [one for one in self._endpoints if one not in down] or down
-        # A list with somebody who is down is not waited for at its end, but once more after it.
         *others, last = up
-        hasty = [*others, last, *down] if down and up is not down else others
-        for endpoint in hasty:
-            yield Turn(self, endpoint, is_last=False)
-        yield Turn(self, last, is_last=True)
+        silent: list[Endpoint] = []
+        for endpoint in [*others, last, *down] if down and up is not down else others:
+            turn = Turn(self, endpoint, Patience.LITTLE)
+            yield turn
+            if turn.was_silent and endpoint is not last:
+                silent.append(endpoint)
+        yield Turn(self, last, Patience.UNLESS_UNREACHABLE if silent else Patience.ALL)
+        *others, last = silent or [last]
+        for endpoint in others:
+            yield Turn(self, endpoint, Patience.UNLESS_UNREACHABLE)
+        yield Turn(self, last, Patience.ALL)
 
     def last_of_all(self) -> None:
         """Ask the place that is asked first last of all from now on."""
@@ -83,22 +91,32 @@ class Turns:
         self._down.add(endpoint.place)
 
 
+class Patience(Enum):
+    """How a place is asked, and when its failure is the last word."""
+
+    LITTLE = "in haste, and never"
+    UNLESS_UNREACHABLE = "as long as it takes, unless it cannot be reached"
+    ALL = "as long as it takes, and always"
+
+
 class Turn:
     """One place, while it is asked.
 
     Attributes:
         endpoint: it, with as much patience as it deserves.
+        was_silent: whether it took a connection and said nothing.
     """
 
-    def __init__(self, turns: Turns, endpoint: Endpoint, *, is_last: bool) -> None:
-        self.endpoint = endpoint if is_last else endpoint.hasty()
+    def __init__(self, turns: Turns, endpoint: Endpoint, patience: Patience) -> None:
+        self.endpoint = endpoint.hasty() if patience is Patience.LITTLE else endpoint
+        self.was_silent = False
         self._turns = turns
         self._original = endpoint
-        self._is_last = is_last
+        self._patience = patience
 
     @contextmanager
     def taken(self, *more: type[BootdError], silence_is_down: bool = False) -> Iterator[None]:
-        """Pass over a place that fails, unless it is the last one; what serves is asked first.
+        """Pass over a place that fails, unless that is the last word; what serves is asked first.
 
         Args:
             more: errors besides `TransportError` for which the next place is asked.
@@ -109,9 +127,13 @@ class Turn:
         try:
             yield
         except passed_over as error:
-            if never_connected(error) or (silence_is_down and isinstance(error, TimedOutError)):
+            is_unreachable = never_connected(error)
+            self.was_silent = isinstance(error, TimedOutError) and not is_unreachable
+            if is_unreachable or (silence_is_down and self.was_silent):
                 self._turns.is_down(self._original)
-            if self._is_last:
+            if self._patience is Patience.ALL or not (
+                self._patience is Patience.LITTLE or is_unreachable
+            ):
                 raise
             self._turns.failed(self._original, error)
         else:

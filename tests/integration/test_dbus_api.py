@@ -19,6 +19,7 @@ from support.bus import (
     rig,
     silent_registry,
 )
+from support.registry import faulty_registry
 
 from bootd.daemon.client import BusClient, JobView
 from bootd.model.errors import (
@@ -165,6 +166,25 @@ def test_an_update_from_elsewhere_is_not_automatic():
             status=1,
         )
         assert "exclude each other" in refused.stderr
+
+
+async def test_jobs_use_the_proxy_of_the_daemons_environment():
+    with faulty_registry() as proxy, rig() as made:
+        folder = made.sysroot / "etc/containers"
+        folder.mkdir(parents=True)
+        (folder / "registries.conf").write_text(
+            '[[registry]]\nlocation = "registry.invalid"\ninsecure = true\n'
+        )
+        url = f"http://me:SECRET@{proxy.host}"
+        environment = {"http_proxy": url, "https_proxy": url, "SYSTEMD_LOG_LEVEL": "debug"}
+        with made.daemon(**environment):
+            client = await BusClient.connect(made.address)
+            path = await client.call("Stage", "registry.invalid/os/image:1")
+            with pytest.raises(ImageNotFoundError):
+                (await client.follow_job(path)).outcome()
+            await client.close()
+        assert proxy.count(r"GET http://registry\.invalid/v2/os/image/manifests/1")
+        assert "SECRET" not in made.log.read_text()
 
 
 def test_unknown_object():

@@ -839,6 +839,26 @@ def test_client_certificate_of_the_settings(
     assert source.resolve().digest == IMAGE.digest
 
 
+def test_authority_of_a_proxy_with_tls(
+    tls_registry: FaultyRegistry, machine: Machine, tmp_path: Path
+) -> None:
+    assert tls_registry.authority is not None
+    path = tmp_path / "company.pem"
+    path.write_bytes(tls_registry.authority.cert_pem.bytes())
+    folder = machine.root / "etc/containers"
+    folder.mkdir(parents=True)
+    (folder / "registries.conf").write_text(
+        '[[registry]]\nlocation = "registry.invalid"\ninsecure = true\n'
+    )
+    proxy = f"https://{tls_registry.host}"
+    with pytest.raises(BootdError):
+        machine.open("registry.invalid/os/image", proxy=proxy).resolve()
+    assert tls_registry.requests == []
+    source = machine.open("registry.invalid/os/image", proxy=proxy, ca_file=path)
+    assert source.resolve().digest == IMAGE.digest
+    assert tls_registry.requests[-1].path.startswith("http://registry.invalid/v2/")
+
+
 @pytest.mark.parametrize("name", ["ca_file", "client_certificate"])
 @pytest.mark.parametrize("content", [None, "rubbish"])
 def test_certificate_of_the_settings_that_cannot_be_used(
@@ -1060,6 +1080,25 @@ def test_a_silent_mirror_is_not_waited_for_twice(
         assert source.resolve().digest == IMAGE.digest
     assert mirror.connections == 1 + 1  # It has no TLS, and that is looked for first.
     assert machine.clock.waits == []
+
+
+def test_a_slow_mirror_is_waited_for_if_the_registry_cannot_be_reached(
+    mirror: FaultyRegistry, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bootd.registry.settings._HASTY_FIRST_BYTE_SECONDS", 0.2)
+    folder = machine.root / "etc/containers"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "registries.conf").write_text(
+        '[[registry]]\nlocation = "127.0.0.1:1"\n[[registry.mirror]]\n'
+        f'location = "{mirror.host}/copy"\ninsecure = true\n'
+    )
+    first_byte = threading.Event()
+    mirror.fail("GET .*/manifests/", times=-1, wait=first_byte)
+    timer = threading.Timer(1.5, first_byte.set)
+    timer.start()
+    source = machine.open("127.0.0.1:1/os/image", first_byte_seconds=20.0, document_seconds=20.0)
+    assert source.resolve().digest == IMAGE.digest
+    timer.join()
 
 
 def test_what_is_down_is_asked_again_after_a_while(
