@@ -191,16 +191,18 @@ class Endpoint:
     def _with_authorization(
         self, method: str, path: str, headers: Mapping[str, str], waits: Waits
     ) -> HttpResponse:
-        authorization = self._authorizer.header()
+        authorization = self._authorizer.header(self.settings.document_waits)
         sent = {**headers, "Authorization": authorization} if authorization else headers
         if self._scheme:
             return self._send(self._scheme, method, path, sent, waits)
+        # With a port in the name it would be the same without TLS.
+        has_port = urlsplit(f"//{self._host}").port is not None
+        if self.settings.is_hasty and not has_port:
+            waits = waits._replace(connect=waits.connect / 2)
         try:
             response = self._send("https", method, path, sent, waits)
         except (TlsFailedError, ConnectionFailedError, TemporaryFailure) as error:
-            # With a port in the name it would be the same without TLS.
             is_down = isinstance(error, TemporaryFailure) and error.is_unreachable
-            has_port = urlsplit(f"//{self._host}").port is not None
             if (is_down and has_port) or self._http.has_answered(f"https://{self._host}"):
                 raise
             failure = error

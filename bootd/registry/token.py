@@ -25,6 +25,7 @@ from bootd.registry.http import HttpClient, HttpResponse
 from bootd.registry.http_errors import host_of
 from bootd.registry.refusal import Asked, refusal, web_page
 from bootd.registry.retry import TemporaryFailure
+from bootd.registry.settings import Waits
 
 _log = logging.getLogger(__name__)
 
@@ -84,15 +85,18 @@ class Authorizer:
         self._is_other_scope = False
         self.shown = ""
 
-    def header(self) -> str:
+    def header(self, waits: Waits) -> str:
         """Return the Authorization header to send, or an empty string.
+
+        Args:
+            waits: how long a token server may take.
 
         Raises:
             UnauthorizedError: credentials are wanted and missing, or were refused.
             TransportError: the token server does not answer.
         """
         if self._challenge is not None and self._clock.monotonic() >= self._expires:
-            self._renew(self._challenge)
+            self._renew(self._challenge, waits)
         return self._header
 
     def accepted(self) -> None:
@@ -123,7 +127,7 @@ class Authorizer:
             return NextStep.GIVE_UP
         return NextStep.ASK_LATER
 
-    def _renew(self, challenge: Challenge) -> None:
+    def _renew(self, challenge: Challenge, waits: Waits) -> None:
         credentials = self._find()
         self.shown = credentials.origin if credentials else ""
         if challenge.scheme == "basic":
@@ -141,11 +145,14 @@ class Authorizer:
                 f"the token server {host_of(realm)} has no TLS; credentials are not sent there",
                 hint="Mark the registry insecure in registries.conf if that is meant.",
             )
-        token, lifetime = self._ask(realm, challenge.parameters.get("service", ""), credentials)
+        service = challenge.parameters.get("service", "")
+        token, lifetime = self._ask(realm, service, credentials, waits)
         self._header = f"Bearer {token}"
         self._expires = self._clock.monotonic() + max(lifetime - _MARGIN, lifetime / 2)
 
-    def _ask(self, realm: str, service: str, credentials: Credentials | None) -> tuple[str, float]:
+    def _ask(
+        self, realm: str, service: str, credentials: Credentials | None, waits: Waits
+    ) -> tuple[str, float]:
         fields = {"service": service, "scope": self._scope}
         if credentials and credentials.identity_token:
             form = {
@@ -154,11 +161,13 @@ class Authorizer:
                 "client_id": _CLIENT_ID,
                 "refresh_token": credentials.identity_token,
             }
-            answer = self._http.request("POST", realm, form=form, insecure=self._insecure)
+            answer = self._http.request(
+                "POST", realm, form=form, insecure=self._insecure, waits=waits
+            )
         else:
             headers = {"Authorization": _basic(credentials)} if credentials else {}
             url = f"{realm}{'&' if urlsplit(realm).query else '?'}{urlencode(fields)}"
-            answer = self._http.request("GET", url, headers, insecure=self._insecure)
+            answer = self._http.request("GET", url, headers, insecure=self._insecure, waits=waits)
         where = host_of(realm)
         what = f"the token server {where}, asked for {self._repository}"
         asked = Asked(what, where, self.shown, is_token=True)

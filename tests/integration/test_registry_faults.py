@@ -1071,6 +1071,18 @@ def test_a_mirror_that_is_down_is_asked_once(
     assert machine.clock.waits == []
 
 
+def test_a_mirror_whose_token_server_is_down_is_asked_once(
+    mirror: FaultyRegistry, machine: Machine, mirrored: Mirrors, lookups: dict[str, list[Any]]
+) -> None:
+    challenge = {"WWW-Authenticate": 'Bearer realm="http://down.example/token"'}
+    mirror.fail("GET .*/manifests/", times=-1, status=401, headers=challenge)
+    notes = {"unreachable": machine.root / "run/unreachable.json", "connect_seconds": 0.3}
+    for _ in range(2):
+        assert machine.open(mirrored(""), **notes).resolve().digest == IMAGE.digest
+    assert lookups["down.example"] == [80]
+    assert machine.clock.waits == []
+
+
 def test_a_silent_mirror_is_not_waited_for_twice(
     mirror: FaultyRegistry, machine: Machine, mirrored: Mirrors
 ) -> None:
