@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bootd.model.digest import Digest
 from bootd.model.tree import Directory, Metadata
+from bootd.store.attributes import AttributeBound
 from bootd.store.compose import apply_layer
 from bootd.store.dumpfile import DumpEntry
 from bootd.store.layer_index import WrittenLayer, read_layer
@@ -34,6 +35,7 @@ class GrowingTree:
         self._missing = set(missing)
         self._written: dict[Digest, Path] = {}
         self._read: dict[Digest, list[DumpEntry]] = {}
+        self._attributes = AttributeBound("all layers together")
 
     def arrived(self, layer: WrittenLayer) -> None:
         """Count on a layer that was missing; it need not be published yet."""
@@ -45,7 +47,8 @@ class GrowingTree:
 
         Raises:
             DamagedRecordError, UnknownFormatError: see `bootd.store.layer_index.read_layer`.
-            InvalidLayerError: see `bootd.store.compose`; the layer is named.
+            InvalidLayerError: see `bootd.store.compose` and `bootd.store.attributes`; the layer is
+                named.
         """
         for diff_id in self._waiting:
             if diff_id in self._missing:
@@ -73,4 +76,8 @@ class GrowingTree:
         return self._root
 
     def _layer(self, diff_id: Digest) -> list[DumpEntry]:
-        return list(read_layer(self._sysroot, diff_id, self._written.get(diff_id)))
+        entries = list(read_layer(self._sysroot, diff_id, self._written.get(diff_id)))
+        for entry in entries:
+            if entry.node is not None and entry.node.metadata.xattrs:
+                self._attributes.add(entry.node.metadata.xattrs)
+        return entries

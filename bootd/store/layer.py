@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from bootd.model.digest import Digest
 from bootd.model.errors import DiffIdMismatchError, InvalidLayerError
 from bootd.model.tree import RegularFile
+from bootd.store.attributes import AttributeBound
 from bootd.store.decompress import UNPACKED_LIMIT, unpack
 from bootd.store.dumpfile import DumpEntry
 from bootd.store.known_contents import ContentNotes, NotingWriter
@@ -131,10 +132,11 @@ class LayerEntries:
         self._writer = writer
         self._notes = notes
         self._limit = self._left = limit
+        self._attributes = AttributeBound("a layer")
         self._waiting: list[DumpEntry] = []
 
     def expect(self, entry: TarEntry) -> None:
-        """Refuse the next entry, before its content is read, if it is one or a few bytes too many.
+        """Refuse the next entry, before its content is read, if it brings too much.
 
         A stream's length bounds all but files with holes.
 
@@ -146,6 +148,8 @@ class LayerEntries:
             raise InvalidLayerError(
                 f"entry {shown(entry.name)} brings a layer to more than {self._limit} bytes"
             )
+        if entry.xattrs:
+            self._attributes.add(entry.xattrs)
         if self._index.entries + len(self._waiting) == ENTRIES_LIMIT:
             raise InvalidLayerError(f"a layer has more than {ENTRIES_LIMIT} entries")
 
