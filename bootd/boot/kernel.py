@@ -1,4 +1,4 @@
-"""Kernels: the one an image has, and the copies on ``$BOOT`` that boot entries name.
+"""Kernels on ``$BOOT``: the copies that boot entries name.
 
 A kernel and its initramfs lie together in a folder of their own (`bootd.boot.kernel_folders`).
 Invariants: a file that is whole is never written again; a folder is complete and durable before
@@ -8,90 +8,26 @@ Invariants: a file that is whole is never written again; a folder is complete an
 from __future__ import annotations
 
 import hashlib
-import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from bootd.boot.entry import DEVICETREE_NAME, INITRAMFS_NAME, KERNEL_NAME
+from bootd.boot.image_kernel import KernelFound
 from bootd.boot.kernel_folders import kernel_folder
 from bootd.boot.mirrors import mirrors_first
 from bootd.boot.places import leftovers
 from bootd.boot.usage import allocated, measure_room
 from bootd.durable import storage_errors
 from bootd.model.deployment import KernelFiles
-from bootd.model.errors import (
-    BootPartitionFullError,
-    DamagedObjectError,
-    InvalidTreeError,
-    NoInitramfsError,
-    NoKernelError,
-    NoSpaceError,
-    SeveralKernelsError,
-)
-from bootd.model.tree import Directory, Node, RegularFile, lookup
+from bootd.model.errors import BootPartitionFullError, DamagedObjectError, NoSpaceError
+from bootd.model.tree import RegularFile
 from bootd.sysroot import Sysroot
 
-MODULES: Final = "/usr/lib/modules"
-IMAGE_KERNEL: Final = "vmlinuz"
-IMAGE_INITRAMFS: Final = ("initramfs.img", "initrd.img")
-"""Names looked for beside the kernel; the first that is there is taken."""
-
-_MAX_VERSION: Final = 255
-_SHOWN_VERSIONS: Final = 5
-_VERSION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~-]*", re.ASCII)
 _RESERVE: Final = 256 << 10
 """Bytes left on ``$BOOT`` for the entry, its folder and what the file system needs itself."""
 _ENTRY: Final = 8 << 10
 """More than a boot entry has."""
 _CHUNK: Final = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class KernelFound:
-    """The kernel of an image: `version` is the name of its folder under ``/usr/lib/modules``."""
-
-    version: str
-    kernel: RegularFile
-    initramfs: RegularFile
-
-
-def find_kernel(tree: Directory) -> KernelFound:
-    """Return the one kernel of an image.
-
-    Raises:
-        NoKernelError: no folder under ``/usr/lib/modules`` has a ``vmlinuz``.
-        SeveralKernelsError: more than one has.
-        NoInitramfsError: there is none beside the kernel.
-        InvalidTreeError: the kernel's version is not one a kernel has.
-    """
-    modules = lookup(tree, MODULES.encode())
-    folders = modules.entries if isinstance(modules, Directory) else {}
-    kernels = {
-        name.decode(errors="replace"): folder
-        for name, folder in sorted(folders.items())
-        if isinstance(folder, Directory) and IMAGE_KERNEL.encode() in folder.entries
-    }
-    if not kernels:
-        looked_in = f"the {len(folders)} folders of {MODULES}" if folders else MODULES
-        raise NoKernelError(
-            f"the image has no kernel: there is no {IMAGE_KERNEL} (nor {IMAGE_INITRAMFS[0]} with "
-            f"it) in {looked_in}"
-        )
-    if len(kernels) > 1:
-        names = [f"{MODULES}/{version}/{IMAGE_KERNEL}" for version in kernels]
-        more = f" and {len(names) - _SHOWN_VERSIONS} more" if len(names) > _SHOWN_VERSIONS else ""
-        raise SeveralKernelsError(
-            f"the image has {len(names)} kernels: {', '.join(names[:_SHOWN_VERSIONS])}{more}"
-        )
-    [(version, folder)] = kernels.items()
-    if len(version) > _MAX_VERSION or _VERSION.fullmatch(version) is None:
-        raise InvalidTreeError(f"{version[:_MAX_VERSION]!r} under {MODULES} is no kernel version")
-    kernel = folder.entries[IMAGE_KERNEL.encode()]
-    path = f"{MODULES}/{version}"
-    if problem := _problem(kernel):
-        raise NoKernelError(f"{path}/{IMAGE_KERNEL} {problem}")
-    return KernelFound(version, _regular(kernel), _find_initramfs(path, folder))
 
 
 def kernel_files(found: KernelFound, devicetree: RegularFile | None = None) -> KernelFiles:
@@ -222,29 +158,6 @@ def kernel_damage(
 def kernel_copies(files: KernelFiles, folder: Path) -> list[tuple[Path, str]]:
     """Return the files of a kernel in a folder on ``$BOOT``, each with the name of its object."""
     return [(folder / name, digest) for name, (digest, _) in _contents(files)]
-
-
-def _find_initramfs(path: str, folder: Directory) -> RegularFile:
-    for name in IMAGE_INITRAMFS:
-        node = folder.entries.get(name.encode())
-        if node is None:
-            continue
-        if problem := _problem(node):
-            raise NoInitramfsError(f"{path}/{name} {problem}")
-        return _regular(node)
-    looked_for = " or ".join(IMAGE_INITRAMFS)
-    raise NoInitramfsError(f"the image has {path}/{IMAGE_KERNEL} but no {looked_for} beside it")
-
-
-def _problem(node: Node) -> str | None:
-    if not isinstance(node, RegularFile):
-        return "is not a regular file"
-    return None if node.verity is not None else f"has {node.size} bytes, too few for what it is"
-
-
-def _regular(node: Node) -> RegularFile:
-    assert isinstance(node, RegularFile)
-    return node
 
 
 def _contents(files: KernelFiles) -> list[tuple[str, tuple[str, int]]]:

@@ -12,7 +12,7 @@ import logging
 from contextlib import closing
 from typing import Final
 
-from bootd.boot.kernel import KernelFound, find_kernel
+from bootd.boot.image_kernel import KernelFound, find_kernel
 from bootd.model.deployment import KernelFiles
 from bootd.model.errors import BootPartitionFullError, ContentError, TransportError
 from bootd.model.image import ResolvedImage

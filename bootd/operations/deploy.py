@@ -10,7 +10,8 @@ from typing import Final
 
 from bootd.boot.arguments import ARGUMENT_FOLDER, image_arguments
 from bootd.boot.entry import command_line
-from bootd.boot.kernel import MODULES, find_kernel, kernel_files
+from bootd.boot.image_kernel import MODULES, find_kernel
+from bootd.boot.kernel import kernel_files
 from bootd.durable import temporary_name
 from bootd.etc.report import with_notes
 from bootd.model.config import Integrity

@@ -1,7 +1,8 @@
 """The three sides of ``/etc`` as an upgrade sees them, and the report it leaves.
 
-Base and theirs are read out of the two images' EROFS files, only the part below ``/usr/etc``; mine
-is the folder that is bound to ``/etc`` of the running system.
+Base and theirs are read out of the two images' EROFS files, only the part below ``/usr/etc``, or
+where an image has its defaults instead; mine is the folder that is bound to ``/etc`` of the running
+system.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ from bootd.operations.host import Host
 from bootd.operations.survey import Survey
 from bootd.store.contents import StoreContents
 from bootd.store.erofs.reader import ErofsImage
+from bootd.store.host_layout import SEPARATE_DEFAULTS
 from bootd.store.image import EROFS_NAME
 
 DEFAULTS: Final = b"usr/etc"
@@ -66,24 +68,24 @@ class Sides:
 
 @contextmanager
 def defaults_in(erofs: Path, content: bytes | None = None) -> Iterator[Directory]:
-    """Yield the ``/usr/etc`` of an image; one without has an empty one.
+    """Yield the defaults of an image's ``/etc``; one without has an empty folder.
 
     Args:
         erofs: its EROFS file.
         content: what to read in place of the file, which is then for messages only.
 
     Raises:
-        DamagedImageError: the EROFS file is damaged, or ``/usr/etc`` is not a folder.
+        DamagedImageError: the EROFS file is damaged, or the defaults are not a folder.
     """
     opened = (
         ErofsImage.open(erofs) if content is None else ErofsImage.from_bytes(content, str(erofs))
     )
     with opened as image:
-        node = image.lookup(DEFAULTS)
+        node = image.lookup(SEPARATE_DEFAULTS) or image.lookup(DEFAULTS)
         if node is None:
             node = Directory(Metadata())
         if not isinstance(node, Directory):
-            raise DamagedImageError(f"/usr/etc in {erofs} is not a folder")
+            raise DamagedImageError(f"what stands for /etc in {erofs} is not a folder")
         yield node
 
 

@@ -14,7 +14,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from bootd.boot.kernel import find_kernel
+from bootd.boot.image_kernel import find_kernel
 from bootd.boot.loader_install import find_loader
 from bootd.model.errors import ContentError, InvalidLayerError, TransportError
 from bootd.model.image import Descriptor, ResolvedImage

@@ -14,9 +14,22 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
+from bootd.model.tree import (
+    INLINE_LIMIT,
+    Directory,
+    Metadata,
+    Node,
+    RegularFile,
+    SpecialFile,
+    Symlink,
+)
+from bootd.store.host_layout import os_release_file
+
 _MOST_LINKS: Final = 40
 _MOST_ENTRIES: Final = 5_000_000
 _MAX_TEXT: Final = 4 << 20
+_ANY_OBJECT: Final = bytes(32)
+"""Stands for contents that nobody reads in a tree."""
 _MOUNT_TABLE: Final = Path("/proc/self/mountinfo")
 _MOUNT_POINT: Final = 4
 """Which field it is (proc_pid_mountinfo(5))."""
@@ -103,6 +116,44 @@ class ImageRoot:
         """Like `read`, as text."""
         return self.read(name).decode(errors="replace")
 
+    @cached_property
+    def tree(self) -> Directory:
+        """The image as the tree that staging would make of it, without contents.
+
+        What is mounted is left out, and so is whatever vanishes meanwhile.
+        """
+        root = Directory(_metadata(self.folder))
+        known: dict[tuple[int, int], Node] = {}
+        folders = [("", root)]
+        seen = 0
+        while folders and seen < _MOST_ENTRIES:
+            here, directory = folders.pop()
+            for name in self._here(here):
+                seen += 1
+                path = f"{here}/{name}".lstrip("/")
+                try:
+                    node = _node(self.folder / path, known)
+                except OSError:
+                    continue
+                directory.entries[os.fsencode(name)] = node
+                if isinstance(node, Directory):
+                    folders.append((path, node))
+        return root
+
+    @property
+    def os_release(self) -> bytes:
+        """What `bootd.store.host_layout` takes for os-release(5); empty if there is none."""
+        found = os_release_file(self.tree)
+        return b"" if found is None else self.read(found[0])
+
+    def _here(self, folder: str) -> list[str]:
+        """Return the names in a folder, which is reached through no symlink."""
+        try:
+            names = sorted(os.listdir(self.folder / folder))  # noqa: PTH208 - names, not paths
+        except OSError:
+            return []
+        return [name for name in names if not self.is_mounted(f"{folder}/{name}")]
+
     def leaves(self, folder: str) -> Iterator[str]:
         """Yield every path below a folder that is not a folder itself, from the root.
 
@@ -139,6 +190,39 @@ class ImageRoot:
                 yield path, status.st_uid, status.st_gid
                 if stat.S_ISDIR(status.st_mode):
                     folders.append(path)
+
+
+def _node(path: Path, known: dict[tuple[int, int], Node]) -> Node:
+    """Return what stands at a path; hard links are one node."""
+    found = path.lstat()
+    inode = found.st_dev, found.st_ino
+    if inode in known:
+        return known[inode]
+    node: Node
+    match stat.S_IFMT(found.st_mode):
+        case stat.S_IFDIR:
+            return Directory(_metadata(path))
+        case stat.S_IFREG if found.st_size <= INLINE_LIMIT:
+            node = RegularFile(_metadata(path), found.st_size, content=b"")
+        case stat.S_IFREG:
+            node = RegularFile(_metadata(path), found.st_size, verity=_ANY_OBJECT)
+        case stat.S_IFLNK:
+            node = Symlink(_metadata(path), os.fsencode(path.readlink()))
+        case kind:
+            node = SpecialFile(_metadata(path), kind, found.st_rdev)
+    known[inode] = node
+    return node
+
+
+def _metadata(path: Path) -> Metadata:
+    """Return the extended attributes of what stands at a path; nobody asks for more here."""
+    try:
+        names = os.listxattr(path, follow_symlinks=False)
+        values = [os.getxattr(path, name, follow_symlinks=False) for name in names]
+    except OSError:
+        # The file system has none, or they are not for whoever looks.
+        return Metadata()
+    return Metadata(xattrs=dict(zip(map(os.fsencode, names), values, strict=True)))
 
 
 def _unescaped(field: str) -> str:

@@ -31,8 +31,9 @@ from bootd.model.tree import Directory, Metadata, Node
 from bootd.store.contents import StoreContents
 from bootd.store.erofs import ErofsImage, encode_erofs
 from bootd.store.growing_tree import GrowingTree
-from bootd.store.host_layout import HostLayout, to_host_layout
+from bootd.store.host_layout import HostLayout, os_release_file, to_host_layout
 from bootd.store.measuring import measure
+from bootd.store.ostree_xattrs import apply_split_xattrs
 from bootd.store.selinux.image_labels import label_layout
 from bootd.store.verity import VerityHash, enable_verity
 from bootd.sysroot import Sysroot
@@ -193,6 +194,16 @@ def has_image(sysroot: Sysroot, digest: Digest) -> bool:
     return image_path(sysroot, digest).is_dir()
 
 
+def diff_ids_of(sysroot: Sysroot, digest: Digest) -> list[Digest]:
+    """Return the diff IDs of an image's layers, its EROFS image left unmeasured.
+
+    Raises:
+        DamagedRecordError: manifest or configuration is missing or damaged.
+    """
+    folder = image_path(sysroot, digest)
+    return StoredImage(digest, folder, "", StoreContents(sysroot)).diff_ids()
+
+
 def open_image(sysroot: Sysroot, digest: Digest) -> StoredImage:
     """Return an image of the store.
 
@@ -252,8 +263,11 @@ def compose_host_layout(sysroot: Sysroot, diff_ids: list[Digest]) -> HostLayout:
 
 
 def _laid_out(sysroot: Sysroot, tree: GrowingTree) -> HostLayout:
-    layout = to_host_layout(tree.whole())
-    label_layout(layout, StoreContents(sysroot))
+    root, contents = tree.whole(), StoreContents(sysroot)
+    apply_split_xattrs(root, contents.read)
+    found = os_release_file(root)
+    layout = to_host_layout(root, b"" if found is None else contents.read(found[1]))
+    label_layout(layout, contents)
     return layout
 
 

@@ -20,9 +20,9 @@ from support.boot_tree import (
 from support.power import CutDisk, PowerCut
 
 from bootd.boot.entries import commit_entry
+from bootd.boot.image_kernel import find_kernel
 from bootd.boot.kernel import (
     check_boot_space,
-    find_kernel,
     install_kernel,
     kernel_damage,
     kernel_files,
@@ -64,10 +64,23 @@ def test_the_kernel_of_an_image():
     assert files.digest == hashlib.sha256(both).hexdigest()
 
 
-def test_the_other_name_of_an_initramfs():
+@pytest.mark.parametrize("name", ["initrd.img", "initrd"])
+def test_the_other_names_of_an_initramfs(name):
     initramfs = large_file("b")
-    tree = tree_of({f"{MODULES}/6/vmlinuz": large_file("a"), f"{MODULES}/6/initrd.img": initramfs})
+    tree = tree_of({f"{MODULES}/6/vmlinuz": large_file("a"), f"{MODULES}/6/{name}": initramfs})
     assert find_kernel(tree).initramfs is initramfs
+
+
+def test_a_kernel_with_a_uki_beside_it_is_that_kernel():
+    kernel = large_file("a")
+    tree = tree_of(
+        {
+            f"{MODULES}/6/vmlinuz": kernel,
+            f"{MODULES}/6/initramfs.img": large_file("b"),
+            f"{MODULES}/6/vmlinuz-virt.efi": large_file("c"),
+        }
+    )
+    assert find_kernel(tree).kernel is kernel
 
 
 LINK = Symlink(Metadata(), b"/boot/vmlinuz")
@@ -109,6 +122,25 @@ BAD_IMAGES = {
         {f"{MODULES}/6\n/vmlinuz": large_file("a")},
         InvalidTreeError,
         ["no kernel version"],
+    ),
+    **{
+        f"a UKI in {path}": ({path: large_file("a")}, NoKernelError, ["UKI", path])
+        for path in (
+            f"{MODULES}/6/6.efi",
+            "/boot/EFI/Linux/debian.EFI",
+            "/boot/efi/EFI/Linux/fedora.efi",
+            "/efi/efi/linux/arch.efi",
+        )
+    },
+    "an addon for a UKI": (
+        {f"{MODULES}/6/x.addon.efi": large_file("a")},
+        NoKernelError,
+        ["no kernel", "1 folders"],
+    ),
+    "an initramfs in a UKI only": (
+        {f"{MODULES}/6/vmlinuz": large_file("a"), f"{MODULES}/6/6.efi": large_file("b")},
+        NoInitramfsError,
+        ["UKI", f"{MODULES}/6/6.efi"],
     ),
     "modules as a link": ({MODULES: LINK}, NoKernelError, [MODULES]),
 }

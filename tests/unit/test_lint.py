@@ -235,6 +235,21 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str, str, str]] = {
         "warning",
         "/etc/resolv.conf",
     ),
+    "an empty file that an engine left": (
+        lambda root: put(root, "etc/resolv.conf", ""),
+        "builder",
+        "info",
+        "/etc/resolv.conf",
+    ),
+    "a UKI only": (
+        lambda root: (
+            (root / MODULES / "vmlinuz").unlink(),
+            put(root, f"{MODULES}/6.12.0.efi", b"MZ" * 99),
+        ),
+        "kernel",
+        "fatal",
+        f"/{MODULES}/6.12.0.efi",
+    ),
     "bad settings": (
         lambda root: put(root, "usr/lib/bootd/bootd.toml", "tries = 0\n"),
         "configuration",

@@ -8,7 +8,9 @@ from typing import Final
 from bootd.model.lint import LintRule, LintSeverity
 from bootd.operations.image_root import ImageRoot
 from bootd.operations.lint import Found, Lint
+from bootd.store.host_layout import engine_leftovers
 
+_LEFT_OUT: Final = LintSeverity.INFO
 _SAYS_NOTHING: Final = frozenset({"", "localhost", "localhost.localdomain"})
 
 
@@ -22,6 +24,8 @@ def _look(image: ImageRoot) -> Iterator[Found]:
         if image.kind(servers) == "file" and not image.is_mounted(servers):
             words = [line.split() for line in image.text(servers).splitlines()]
             yield from (Found(servers, f"asks {line[1]}") for line in words if _is_server(line))
+    for _, _, path in engine_leftovers(image.tree):
+        yield Found(path, "is empty, as build engines leave it; hosts do without", _LEFT_OUT)
 
 
 def _is_server(line: list[str]) -> bool:
@@ -34,7 +38,7 @@ LINT = Lint(
         severity=LintSeverity.WARNING,
         reason=(
             "Tools that build root file systems copy their machine's host name and name servers, "
-            "and hosts would use them."
+            "and hosts would use them. What is empty there is left out when an image is staged."
         ),
         mend="Remove /etc/hostname and /etc/resolv.conf at the end of the build.",
     ),

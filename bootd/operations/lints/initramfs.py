@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from bootd.boot.kernel import IMAGE_INITRAMFS
+from bootd.boot.image_kernel import IMAGE_INITRAMFS
 from bootd.model.errors import BootdError
 from bootd.model.lint import LintRule, LintSeverity
 from bootd.operations.image_root import ImageRoot

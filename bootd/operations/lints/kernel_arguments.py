@@ -16,21 +16,31 @@ _UNREAD: Final = LintSeverity.WARNING
 
 
 def _look(image: ImageRoot) -> Iterator[Found]:
+    files: list[tuple[str, bytes]] = []
+    failed = False
     for name in image.names(ARGUMENT_FOLDER):
         path = f"{ARGUMENT_FOLDER}/{name}"
         if not name.endswith(ARGUMENT_SUFFIX):
             yield Found(path, f"is not read: it does not end in {ARGUMENT_SUFFIX}", _UNREAD)
-        elif image.kind(path) != "file":
-            yield Found(path, f"is not a regular file but a {image.kind(path)}")
+            continue
+        if image.kind(path) != "file":
+            problem = f"is not a regular file but a {image.kind(path)}"
         else:
-            yield from _problems(path, name, image.read(path))
+            files.append((name, image.read(path)))
+            problem = _problem(files[-1:])
+        if problem:
+            failed = True
+            yield Found(path, problem)
+    if not failed and (problem := _problem(files)):
+        yield Found(ARGUMENT_FOLDER, problem)
 
 
-def _problems(path: str, name: str, content: bytes) -> Iterator[Found]:
+def _problem(files: list[tuple[str, bytes]]) -> str:
     try:
-        parse_argument_files([(name, content)], platform.machine())
+        parse_argument_files(files, platform.machine())
     except InvalidKernelArgumentsError as error:
-        yield Found(path, error.message)
+        return error.message
+    return ""
 
 
 LINT = Lint(

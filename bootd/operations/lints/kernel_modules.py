@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from bootd.boot.kernel import IMAGE_INITRAMFS
+from bootd.boot.image_kernel import IMAGE_INITRAMFS
 from bootd.model.errors import BootdError
 from bootd.model.lint import LintRule, LintSeverity
 from bootd.operations.image_root import ImageRoot
