@@ -39,9 +39,11 @@ def _obstacles(status: StatusDocument, denial: Denial | None, automatic: Automat
     found = {
         Reason.NO_IMAGE: status.image is None,
         Reason.UNREADABLE: bool(
-            set(status.problems) - {status.did_not_boot, status.overridden, status.no_room}
+            set(status.problems)
+            - {status.did_not_boot, status.overridden, status.no_room, status.unfit}
         ),
-        Reason.DENIED: denial is not None,
+        Reason.DENIED: denial is not None and status.unfit is None,
+        Reason.UNFIT: status.unfit is not None,
         Reason.NO_ROOM: status.no_room is not None,
         Reason.HELD: status.held_by is not None,
         Reason.FINALIZE_FAILED: status.finalize_failure is not None,

@@ -107,6 +107,8 @@ class StatusDocument(Document):
     no_room: Shown | None = None
     """Why the available image was not staged when that was tried last: its kernel has no room on
     the boot partition. It says what helps."""
+    unfit: str | None = None
+    """Why no host can use the available image; it is not fetched again."""
     last_fallback: Denial | None
     """The newest digest that failed here, with its cause; a rollback by hand is no failure."""
     deployments: list[DeploymentStatus]
@@ -132,7 +134,7 @@ class CheckDocument(Document):
     update: bool
     """An upgrade would stage something."""
     denied: bool
-    """It would not, because this digest failed here before."""
+    """It would not, because this digest failed here before, or is unfit."""
     download_bytes: int
     """Compressed size of the layers that are not in the store yet; 0 without an update."""
 
@@ -332,6 +334,8 @@ class Reason(StrEnum):
     """Records cannot be read, or something else is not as it should be; `status` names it."""
     DENIED = "denied"
     """What is available failed on this machine before."""
+    UNFIT = "unfit"
+    """No host can use what is available."""
     NO_ROOM = "no-room"
     """The kernel of what is available has no room on the boot partition."""
     HELD = "held"

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from contextlib import closing
 
+from bootd.model.digest import Digest
 from bootd.model.documents import CheckDocument
 from bootd.operations.host import Host
 from bootd.operations.last_check import LastCheck, read_last_check, write_last_check
 from bootd.operations.progress import Phase, Progress
 from bootd.operations.survey import survey
+from bootd.operations.unfit_list import find_unfit
 from bootd.registry.copied import copies_discarded
 from bootd.registry.source import open_source
 
@@ -34,9 +36,14 @@ def check(host: Host, progress: Progress) -> CheckDocument:
         digest=available.digest,
         image_version=available.image_version,
         update=update,
-        denied=host.sysroot.read_denied().find(available.digest) is not None,
+        denied=_is_denied(host, available.digest),
         download_bytes=available.download_bytes if update else 0,
     )
+
+
+def _is_denied(host: Host, digest: Digest) -> bool:
+    failed = host.sysroot.read_denied().find(digest) is not None
+    return failed or find_unfit(host.sysroot, digest) is not None
 
 
 def _ask(host: Host, reference: str) -> LastCheck:

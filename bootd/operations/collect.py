@@ -33,7 +33,7 @@ from bootd.operations.noted_entries import note_entries
 from bootd.operations.progress import Phase, Progress
 from bootd.operations.survey import Survey, survey
 from bootd.registry.copied import discard_copies
-from bootd.store.collect import sweep
+from bootd.store.collect import has_unneeded_layers, sweep
 from bootd.store.image import all_images
 
 _log = logging.getLogger(__name__)
@@ -141,14 +141,18 @@ def remove_all_but(
 
 
 def _is_worthwhile(host: Host) -> bool:
-    """Return whether a deployment or an image would go; marking objects is for that only.
+    """Return whether a deployment, an image or a layer would go; marking objects is for that only.
 
-    Objects of an import that failed wait for the next collection that is.
+    Objects of an import that failed before its first layer wait for the next collection that is.
     """
     found = survey(host.sysroot)
     kept = deployments_to_keep(found, host.configuration.keep_deployments)
     digests = {found.records[key].digest for key in kept}
-    return not found.records.keys() <= kept or not set(all_images(host.sysroot)) <= digests
+    return (
+        not found.records.keys() <= kept
+        or not set(all_images(host.sysroot)) <= digests
+        or has_unneeded_layers(host.sysroot, digests)
+    )
 
 
 def _drop_deployments(

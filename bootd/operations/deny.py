@@ -1,5 +1,7 @@
 """The deny list: digests that failed on this machine and are never staged again by themselves.
 
+What no host can use (`bootd.operations.unfit`) is kept apart, and told and lifted with it.
+
 The list lies beside the deployments on the physical root, so that neither a rollback of ``/etc``
 nor the removal of the failed deployment takes it away.
 """
@@ -15,6 +17,7 @@ from bootd.model.documents import DeniedDocument
 from bootd.model.errors import NotDeniedError
 from bootd.operations.host import Host
 from bootd.operations.survey import survey
+from bootd.operations.unfit_list import forget_unfit, unfit_images
 
 ROLLED_BACK: Final = "rolled-back"
 """Cause of a denial that an administrator's rollback made; going there again lifts it."""
@@ -56,9 +59,10 @@ def allow(host: Host, digest: Digest) -> None:
         NotDeniedError: it is not on it.
     """
     with host.sysroot.lock(exclusive=True):
+        was_unfit = forget_unfit(host.sysroot, digest)
         if host.sysroot.read_denied().find(digest) is not None:
             _forget_failures(host, digest)
-        if not allow_locked(host, digest):
+        if not allow_locked(host, digest) and not was_unfit:
             raise NotDeniedError(f"{digest} is not on the deny list")
 
 
@@ -80,5 +84,6 @@ def allow_locked(host: Host, digest: Digest) -> bool:
 
 
 def denied(host: Host) -> DeniedDocument:
-    """Return the list, oldest first."""
-    return DeniedDocument(denied=host.sysroot.read_denied().denied)
+    """Return the list, oldest first, and then the images that are unfit."""
+    failed = host.sysroot.read_denied().denied
+    return DeniedDocument(denied=[*failed, *unfit_images(host.sysroot)])

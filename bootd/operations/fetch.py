@@ -5,11 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bootd.model.digest import Digest
-from bootd.model.errors import ImageNotFoundError
+from bootd.model.errors import ContentError, ImageNotFoundError
 from bootd.operations.host import Host
 from bootd.operations.progress import Phase, Progress
 from bootd.operations.pull import missing_layers, pull
 from bootd.operations.resolve import resolve
+from bootd.operations.unfit import (
+    check_promises,
+    check_tree,
+    give_up_image,
+    is_unfit,
+    refuse_unfit,
+)
 from bootd.registry.copied import copies_discarded
 from bootd.registry.reference import CopiedReference, parse_reference
 from bootd.store.image import StoredImage, compose_image, has_image, open_image
@@ -28,6 +35,7 @@ def fetched_image(host: Host, digest: Digest, progress: Progress) -> StoredImage
 
     Raises:
         NoImageConfiguredError: the machine follows no image.
+        DeniedDigestError: the image is known to be unfit.
         NoSpaceError: there is no room; said before anything is fetched.
         NotTrustedError, InvalidTrustPolicyError: see `bootd.operations.resolve`.
         TransportError, ContentError, StorageError: see `pull`.
@@ -49,9 +57,17 @@ def _fetched(host: Host, reference: str, digest: Digest, progress: Progress) -> 
     resolved = accepted.resolved
     if digest not in {resolved.digest, resolved.seen.top}:
         raise ImageNotFoundError(f"{reference} is {resolved.digest} now, and not {digest}")
+    refuse_unfit(host, resolved.digest)
     missing = [descriptor for descriptor, _ in missing_layers(host, resolved)]
     check_space(host.sysroot.store, needed_space(missing))
-    with pull(host, accepted, progress) as pulled:
-        progress.report(Phase.COMPOSING)
-        composed = compose_image(host.sysroot, resolved, pulled.tree)
+    try:
+        check_promises(resolved)
+        with pull(host, accepted, progress) as pulled:
+            progress.report(Phase.COMPOSING)
+            check_tree(host, pulled.tree.whole())
+            composed = compose_image(host.sysroot, resolved, pulled.tree)
+    except ContentError as error:
+        if is_unfit(error):
+            give_up_image(host, resolved.digest, error)
+        raise
     return composed.publish()

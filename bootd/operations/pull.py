@@ -97,7 +97,8 @@ def pull(
     progress.report(Phase.PULLING, 0, total)
     with importing(host.sysroot):
         if host.configuration.parallel_layers == 1:
-            yield Pulled(len(tasks), _import_here(host, tasks, progress, total), tree)
+            # Where they do not compete, the small ones come first: one of them may be unfit.
+            yield Pulled(len(tasks), _import_here(host, tasks[::-1], progress, total), tree)
             return
         with LayerPublisher(host.sysroot) as publisher:
             fetched = 0

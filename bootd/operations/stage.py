@@ -10,7 +10,8 @@ check, unless another image than the followed one was asked for.
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
@@ -22,7 +23,7 @@ from bootd.model.deployment import ArgumentChange, DeploymentId, DeploymentRecor
 from bootd.model.documents import StageCause, StageDocument
 from bootd.model.errors import (
     BootPartitionFullError,
-    DeniedDigestError,
+    ContentError,
     HeldError,
     NoSpaceError,
 )
@@ -40,6 +41,13 @@ from bootd.operations.pull import Pulled, missing_layers, pull
 from bootd.operations.resolve import resolve
 from bootd.operations.staged import forget_staged, mark_staged
 from bootd.operations.survey import Survey, survey
+from bootd.operations.unfit import (
+    check_promises,
+    check_tree,
+    give_up_image,
+    is_unfit,
+    refuse_denied,
+)
 from bootd.registry.copied import copies_discarded
 from bootd.store.growing_tree import GrowingTree
 from bootd.store.image import (
@@ -89,7 +97,7 @@ def stage(
         the kernel arguments that the settings ask for.
 
     Raises:
-        DeniedDigestError: the image failed here before.
+        DeniedDigestError: the image failed here before, or is known to be unfit.
         OlderReleaseError: the followed reference names an older release than the machine took.
         HeldError: it was asked for automatically and updates are held.
         NoBootPartitionError, BootPartitionReadOnlyError: no partition is proven to be ``$BOOT``, or
@@ -99,7 +107,8 @@ def stage(
             that is known only when the image is there, it stays for the next try.
         NotTrustedError, InvalidTrustPolicyError: see `resolve`.
         NoVerityError: deployments are to be sealed, and the file system cannot do that.
-        TransportError, ContentError, StorageError: see `pull`.
+        TransportError, ContentError, StorageError: see `pull`. What is wrong with the content of an
+            image is remembered (`bootd.operations.unfit`).
         BusyError: another process changes the store.
     """
     _begin(host)
@@ -135,7 +144,8 @@ def stage(
         except BootPartitionFullError as error:
             _keep_answer(host, name, resolved, checked, error)
             raise
-        pulled, image = _pull_and_compose(host, accepted, progress)
+        with _noting_unfit(host, name, resolved, checked, is_new=is_new):
+            pulled, image = _pull_and_compose(host, accepted, progress)
         follow = wanted if remember else None
         if not is_new:
             # What fsck took away because it was damaged is back now.
@@ -145,8 +155,7 @@ def stage(
             _keep_answer(host, name, resolved, checked)
             restaged = _take_up_arguments(host, found, name, image, change)
             there = found.staged or found.settled
-            document = _document(name, there, pulled, None, restaged)
-            return _with_not_taken(host, document)
+            return _with_not_taken(host, _document(name, there, pulled, None, restaged))
         progress.report(Phase.STAGING)
         from bootd.operations.collect import clean_up  # noqa: PLC0415 - see _load_what_follows
         from bootd.operations.deploy import deploy  # noqa: PLC0415 - the same
@@ -184,13 +193,29 @@ def _pull_and_compose(
 ) -> tuple[Pulled, StoredImage]:
     """Bring the image into the store, composed while layers of it are fetched and synced."""
     resolved = accepted.resolved
+    check_promises(resolved)
     with without_garbage_collection():
         with pull(host, accepted, progress, _load_what_follows) as pulled:
             _composed[:] = [pulled.tree]
             if not has_image(host.sysroot, resolved.digest):
                 progress.report(Phase.COMPOSING)
+                check_tree(host, pulled.tree.whole())
             composed = compose_image(host.sysroot, resolved, pulled.tree)
         return pulled, composed.publish()
+
+
+@contextmanager
+def _noting_unfit(
+    host: Host, name: ImageName, resolved: ResolvedImage, checked: datetime, *, is_new: bool
+) -> Iterator[None]:
+    """Note an image that no host can use, and free what it left; one that is in use stays."""
+    try:
+        yield
+    except ContentError as error:
+        if is_new and is_unfit(error):
+            _keep_answer(host, name, resolved, checked)
+            give_up_image(host, resolved.digest, error)
+        raise
 
 
 def _load_what_follows() -> None:
@@ -244,11 +269,7 @@ def _refuse_unwanted(
     host: Host, found: Survey, resolved: ResolvedImage, *, asked_for: bool
 ) -> None:
     """Refuse an image that failed here, and one that is an older release unless it is asked for."""
-    denial = host.sysroot.read_denied().find(resolved.digest)
-    if denial is not None:
-        raise DeniedDigestError(
-            f"{resolved.digest} is on the deny list since {denial.when:%Y-%m-%d}: {denial.cause}"
-        )
+    refuse_denied(host, resolved.digest)
     if not (asked_for or host.configuration.allow_downgrade):
         refuse_older(host, found, resolved)
 

@@ -7,6 +7,7 @@ from collections import Counter
 from bootd import __version__
 from bootd.boot.proof import boot_problems
 from bootd.model.deployment import DeploymentRecord
+from bootd.model.digest import Digest
 from bootd.model.documents import DeploymentStatus, StatusDocument
 from bootd.model.errors import BootdError, NoImageConfiguredError
 from bootd.operations.arguments import arguments_of, origins_of
@@ -22,6 +23,7 @@ from bootd.operations.host import Host
 from bootd.operations.last_check import read_last_check
 from bootd.operations.overrides import override, reboot_helps
 from bootd.operations.survey import Survey, survey
+from bootd.operations.unfit_list import find_unfit, what_is_wrong
 
 
 def status(host: Host) -> StatusDocument:
@@ -42,7 +44,8 @@ def status(host: Host) -> StatusDocument:
     denied = [one for one in host.sysroot.read_denied().denied if one.cause != ROLLED_BACK]
     last = read_last_check(host.sysroot)
     no_room = None if last is None or last.digest == found.heading_for else last.no_room or None
-    problems += [] if no_room is None else [no_room]
+    unfit = None if last is None or last.digest == found.heading_for else _unfit(host, last.digest)
+    problems += [told for told in (no_room, unfit) if told is not None]
     return StatusDocument(
         bootd=__version__,
         image=_followed(host),
@@ -59,6 +62,7 @@ def status(host: Host) -> StatusDocument:
         did_not_boot=unexpected[0],
         overridden=unexpected[1],
         no_room=no_room,
+        unfit=unfit,
         last_fallback=denied[-1] if denied else None,
         deployments=[_describe(host, found, record, problems) for record in found.kept()],
         boot_loader=boot_loader,
@@ -88,6 +92,14 @@ def with_drift(host: Host, document: StatusDocument) -> StatusDocument:
     except BootdError as error:
         problems = [*document.problems, f"the drift of /etc is not known: {error.message}"]
         return document.model_copy(update={"problems": problems})
+
+
+def _unfit(host: Host, available: Digest) -> str | None:
+    """Return why no host can use the available image, if that is known."""
+    found = find_unfit(host.sysroot, available)
+    if found is None:
+        return None
+    return f"the available image is unfit and is not fetched again: {what_is_wrong(found)}"
 
 
 def _followed(host: Host) -> str | None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
-from bootd.durable import storage_errors
+from bootd.durable import TEMPORARY_PREFIX, storage_errors
 from bootd.model.digest import Digest
-from bootd.store.image import all_images, image_path, open_image
+from bootd.store.image import all_images, diff_ids_of, image_path, open_image
 from bootd.store.known_contents import forget_contents
 from bootd.store.layers import all_layers, layer_path
 from bootd.store.references import referenced_objects, sweep_objects
@@ -60,10 +61,28 @@ def sweep(sysroot: Sysroot, kept: Collection[Digest], report: Callable[[], None]
     doomed_layers = [found for found in all_layers(sysroot) if found not in needed_layers]
     for diff_id in doomed_layers:
         sysroot.disk.remove_file(layer_path(sysroot, diff_id))
+    for path in _unfinished_layers(sysroot):
+        sysroot.disk.discard_file(path)
     forget_contents(sysroot, needed_layers)
     partial, partial_bytes = _drop_partial(sysroot)
     objects, freed = sweep_objects(sysroot, referenced_objects(sysroot), report)
     return Swept(len(doomed_images), len(doomed_layers), objects, partial, freed + partial_bytes)
+
+
+def has_unneeded_layers(sysroot: Sysroot, kept: Collection[Digest]) -> bool:
+    """Tell whether there are layers of none of the kept images, or leftovers of unfinished ones.
+
+    Raises:
+        DamagedRecordError: which layers an image has cannot be known.
+    """
+    images = (digest for digest in all_images(sysroot) if digest in kept)
+    needed = {diff_id for digest in images for diff_id in diff_ids_of(sysroot, digest)}
+    return not needed.issuperset(all_layers(sysroot)) or bool(_unfinished_layers(sysroot))
+
+
+def _unfinished_layers(sysroot: Sysroot) -> list[Path]:
+    """Return the layer indexes that an import which was killed left."""
+    return sorted(sysroot.layers.glob(TEMPORARY_PREFIX + "*"))
 
 
 def _drop_partial(sysroot: Sysroot) -> tuple[int, int]:

@@ -25,7 +25,7 @@ from support.small_boot import limit_boot, release
 from bootd.boot.kernel import kernel_damage
 from bootd.durable import TEMPORARY_PREFIX, Disk
 from bootd.model.deployment import DeploymentId
-from bootd.model.errors import NoSuchDeploymentError
+from bootd.model.errors import DeniedDigestError, InvalidTreeError, NoSuchDeploymentError
 from bootd.operations.arguments import coming_arguments
 from bootd.operations.bless import bless, leave_undecided
 from bootd.operations.collect import collect
@@ -42,6 +42,8 @@ from bootd.operations.rollback import rollback
 from bootd.operations.stage import stage
 from bootd.operations.staged import unstage
 from bootd.operations.survey import survey
+from bootd.store.collect import has_unneeded_layers
+from bootd.store.image import all_images
 from bootd.store.measuring import measure
 
 SAME = random.Random(1).randbytes(150_000)
@@ -224,6 +226,19 @@ def _deny_next(machine: Machine) -> object:
     return deny(machine.host, record.digest, "test")
 
 
+def _with_an_unfit_image(folder: Path) -> Machine:
+    machine = installed(folder)
+    publish(machine.image, "v2", **{"usr/etc/app.conf": b"another default\n" * 9})
+    return machine
+
+
+def _stage_unfit(machine: Machine) -> object:
+    with pytest.raises((InvalidTreeError, DeniedDigestError)):
+        machine.upgrade()
+    assert not has_unneeded_layers(machine.sysroot, all_images(machine.sysroot))
+    return None
+
+
 def _stage_another(machine: Machine) -> object:
     publish(machine.image, "v4")
     return machine.upgrade()
@@ -233,6 +248,7 @@ OPERATIONS = {
     "stage": Operation(installed, Machine.upgrade),
     "stage by parts": Operation(_with_tables, _stage_parts),
     "stage again": Operation(_upgraded_and_staged, _stage_another),
+    "stage what is unfit": Operation(_with_an_unfit_image, _stage_unfit),
     "finalize": Operation(_staged, lambda machine: finalize(machine.host, Silent())),
     "bless": Operation(_on_trial, lambda machine: bless(machine.host)),
     "rollback": Operation(_upgraded, _back),

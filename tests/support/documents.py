@@ -117,6 +117,10 @@ NO_ROOM = (
     "kernel 6.12.50 needs 49.3 MiB on the boot partition; 3.2 MiB of 123.7 MiB are free. Held by "
     f"{OLD_ID} (running): 49.1 MiB; EFI/debian: 6.1 MiB. 'bootctl-py cleanup --boot' lists all."
 )
+UNFIT = (
+    "the available image is unfit and is not fetched again: the image has 4 entries in /etc and 1 "
+    "in /usr/etc: which are the defaults?"
+)
 OVERRIDDEN = f"{OLD_ID} boots next, and not {NEW_ID}: an EFI variable says so"
 
 OLD_DEPLOYMENT = DeploymentStatus(
@@ -176,6 +180,7 @@ STATUS = StatusDocument(
     did_not_boot=MISSED,
     overridden=OVERRIDDEN,
     no_room=NO_ROOM,
+    unfit=UNFIT,
     last_fallback=DENIAL,
     deployments=[OLD_DEPLOYMENT, NEW_DEPLOYMENT],
     problems=[
@@ -183,6 +188,7 @@ STATUS = StatusDocument(
         MISSED,
         OVERRIDDEN,
         NO_ROOM,
+        UNFIT,
     ],
 )
 

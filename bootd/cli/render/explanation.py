@@ -13,6 +13,7 @@ _SENTENCES: Final[dict[Reason, str]] = {
     Reason.NO_IMAGE: "It follows no image: 'bootctl-py switch REFERENCE' sets one.",
     Reason.UNREADABLE: "Something is not as it should be: 'bootctl-py status' names it.",
     Reason.DENIED: "The available image failed here before: 'bootctl-py denied allow' lifts that.",
+    Reason.UNFIT: "No host can use the available image; it is not fetched again.",
     Reason.NO_ROOM: "The kernel of the available image has no room on the boot partition.",
     Reason.HELD: "Automatic upgrades are held: 'bootctl-py release' lets them go on.",
     Reason.FINALIZE_FAILED: "The last shutdown could not make the staged deployment bootable.",

@@ -29,7 +29,7 @@ def render_check(document: CheckDocument, style: Style) -> str:
     """Return whether there is an update."""
     what = _image(document.image, document.image_version, document.digest)
     if document.denied:
-        return style.warning(f"{what} failed on this machine before; it is not staged again.")
+        return style.warning(f"{what} failed here before, or is unfit; 'bootctl-py why' says more.")
     if not document.update:
         return f"{what} is what this machine is on, or will be after a restart."
     cost = f"{size(document.download_bytes)} to fetch"

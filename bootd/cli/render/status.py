@@ -94,18 +94,25 @@ def next_steps(document: StatusDocument) -> Iterator[tuple[str, str]]:
         yield "bootctl-py unstage", "stay on what is booted"
     available = document.available
     known = {one.digest for one in document.deployments}
-    if available and available.digest not in known:
+    if available and available.digest not in known and not document.unfit:
         yield "bootctl-py upgrade", f"stage {_named(available.image_version, available.digest)}"
     if any(one.etc_conflicts for one in document.deployments):
         yield "bootctl-py etc conflicts", "see which changes in /etc clashed"
-    if document.last_fallback:
-        yield "bootctl-py why", "see what failed"
-    elif document.did_not_boot or document.overridden:
-        yield "bootctl-py why", "see what keeps updates from booting"
+    if reason := _worth_asking(document):
+        yield "bootctl-py why", reason
     if document.no_room:
         yield "bootctl-py cleanup --boot", "see what holds the room for an update"
-    if set(document.problems) - {document.did_not_boot, document.overridden, document.no_room}:
+    explained = {document.did_not_boot, document.overridden, document.no_room, document.unfit}
+    if set(document.problems) - explained:
         yield "bootctl-py fsck", "find out what else is damaged"
+
+
+def _worth_asking(document: StatusDocument) -> str | None:
+    if document.last_fallback:
+        return "see what failed"
+    if document.did_not_boot or document.overridden:
+        return "see what keeps updates from booting"
+    return "see what is wrong with the available image" if document.unfit else None
 
 
 def _head(document: StatusDocument, style: Style) -> str:

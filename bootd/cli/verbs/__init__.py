@@ -88,8 +88,15 @@ VERBS: Final[tuple[Verb, ...]] = (
         "kargs set", "kargs_change", "Replace all arguments that have the same keys", offline=True
     ),
     Verb("kargs unset", "kargs_change", "Take all arguments away that have a key", offline=True),
-    Verb("denied list", "denied_list", "List the images that failed here, and why", offline=True),
-    Verb("denied allow", "denied_allow", "Let an image that failed here be tried again"),
+    Verb(
+        "denied list",
+        "denied_list",
+        "List the images that failed here, or are unfit, and why",
+        offline=True,
+    ),
+    Verb(
+        "denied allow", "denied_allow", "Let an image that failed here, or is unfit, be tried again"
+    ),
     Verb("why", "why", "Explain why the machine is where it is", offline=True),
     Verb("hold", "hold", "Keep automatic upgrades off until released"),
     Verb("release", "hold", "Take a hold off"),

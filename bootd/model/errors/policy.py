@@ -10,7 +10,7 @@ class PolicyError(BootdError, family=True):
 
 
 class DeniedDigestError(PolicyError):
-    """The image is on the deny list because it failed on this machine."""
+    """The image is on the deny list: it failed on this machine, or no host can use it."""
 
     default_hint = "'bootctl-py why' shows the evidence; 'bootctl-py denied allow DIGEST' lifts it."
 

@@ -1,0 +1,132 @@
+"""Images that no host can use: each is noted, and what only it brought goes at once.
+
+A digest stands for its content, so what is wrong with that stays wrong: nobody fetches it again
+until another version of bootd has other rules, or somebody lets it be tried again. That holds for
+errors of content alone. Damage on the way, a full disk or a machine's own settings pass.
+
+Order of writes: layers and objects go first, the digest is noted last. Whoever is cut off before
+finds the image unfit once more, and then does both.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from bootd.boot.arguments import image_arguments
+from bootd.boot.image_kernel import find_kernel
+from bootd.model.deployment import Denial
+from bootd.model.digest import Digest
+from bootd.model.errors import (
+    BootdError,
+    ContentError,
+    DeniedDigestError,
+    DiffIdMismatchError,
+    InvalidImageError,
+    InvalidLayerError,
+    StorageError,
+)
+from bootd.model.image import ResolvedImage
+from bootd.model.tree import Directory
+from bootd.operations.host import Host
+from bootd.operations.unfit_list import UNFIT, add_unfit, find_unfit, what_is_wrong
+from bootd.store.collect import sweep
+from bootd.store.contents import StoreContents
+from bootd.store.decompress import UNPACKED_LIMIT
+from bootd.store.image import all_images
+
+_log = logging.getLogger(__name__)
+
+_CAUSES: Final = (InvalidLayerError, DiffIdMismatchError, InvalidImageError)
+"""What is raised for content that was proven to be what its digests promise."""
+_MOST_EVIDENCE: Final = 4_096
+_HINT: Final = (
+    "It is not fetched again. Publish a mended image; 'bootctl-py denied allow DIGEST' lets this "
+    "one be tried once more."
+)
+
+
+def refuse_denied(host: Host, digest: Digest) -> None:
+    """Refuse an image that failed on this machine, or that no host can use.
+
+    Raises:
+        DeniedDigestError: it is on the deny list.
+    """
+    refuse_unfit(host, digest)
+    denial = host.sysroot.read_denied().find(digest)
+    if denial is not None:
+        raise DeniedDigestError(
+            f"{digest} is on the deny list since {denial.when:%Y-%m-%d}: {denial.cause}"
+        )
+
+
+def refuse_unfit(host: Host, digest: Digest) -> None:
+    """Refuse an image that no host can use.
+
+    Raises:
+        DeniedDigestError: that is known.
+    """
+    unfit = find_unfit(host.sysroot, digest)
+    if unfit is not None:
+        raise DeniedDigestError(
+            f"{digest} is unfit, known since {unfit.when:%Y-%m-%d}: {what_is_wrong(unfit)}",
+            hint=_HINT,
+        )
+
+
+def check_promises(resolved: ResolvedImage) -> None:
+    """Refuse, before a byte of them is fetched, layers that will turn out too large.
+
+    Raises:
+        InvalidLayerError: one is larger packed than it may be unpacked.
+    """
+    for number, (layer, _) in enumerate(resolved.layers, 1):
+        if layer.size > UNPACKED_LIMIT:
+            raise InvalidLayerError(
+                f"layer {number}, {layer.digest}, has {layer.size} bytes; it may unpack to "
+                f"{UNPACKED_LIMIT}"
+            )
+
+
+def check_tree(host: Host, root: Directory) -> None:
+    """Refuse what an image's layers come to, before it is written, if no host could boot it.
+
+    Raises:
+        ContentError: it has no kernel, or more than one, or asks for what is no argument.
+    """
+    find_kernel(root)
+    image_arguments(root, StoreContents(host.sysroot))
+
+
+def is_unfit(error: BootdError) -> bool:
+    """Tell whether an error in bringing an image into the store is for good."""
+    return isinstance(error, _CAUSES)
+
+
+def give_up_image(host: Host, digest: Digest, error: ContentError) -> None:
+    """Remove what an unfit image left in the store, and note that it is unfit.
+
+    If the disk is in the way of that, it is logged: the image's own fault is what counts.
+
+    Args:
+        host: the machine, under an exclusive lock of the caller.
+        digest: the manifest's; nothing is deployed of it.
+        error: what is wrong with it.
+    """
+    sysroot = host.sysroot
+    try:
+        sweep(sysroot, {one for one in all_images(sysroot) if one != digest}, _nothing_to_report)
+    except StorageError as problem:
+        _log.warning("what %s left was not removed: %s", digest, problem.message)
+    evidence = f"{error.message}\n{error.hint}"[:_MOST_EVIDENCE]
+    denial = Denial(digest=digest, cause=UNFIT, when=host.clock.now(), evidence=evidence)
+    try:
+        add_unfit(sysroot, denial)
+    except StorageError as problem:
+        _log.warning("that %s is unfit could not be noted: %s", digest, problem.message)
+        return
+    _log.warning("%s is unfit and is not fetched again: %s", digest, error.message)
+
+
+def _nothing_to_report() -> None:
+    """Sweeping is not worth a phase of its own."""
