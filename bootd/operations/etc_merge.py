@@ -45,10 +45,9 @@ from bootd.operations.host import Host
 from bootd.operations.survey import Survey
 from bootd.store.contents import StoreContents
 from bootd.store.erofs.reader import ErofsImage
-from bootd.store.host_layout import SEPARATE_DEFAULTS
+from bootd.store.host_layout import DEFAULT_PLACES
 from bootd.store.image import EROFS_NAME
 
-DEFAULTS: Final = b"usr/etc"
 _ELSEWHERE: Final = {PASSWD: b"usr/lib/passwd", GROUP: b"usr/lib/group"}
 """Where images keep accounts that are none of the machine's (nss-altfiles)."""
 
@@ -81,7 +80,8 @@ def defaults_in(erofs: Path, content: bytes | None = None) -> Iterator[Directory
         ErofsImage.open(erofs) if content is None else ErofsImage.from_bytes(content, str(erofs))
     )
     with opened as image:
-        node = image.lookup(SEPARATE_DEFAULTS) or image.lookup(DEFAULTS)
+        found = (image.lookup(place) for place in DEFAULT_PLACES)
+        node = next((node for node in found if node is not None), None)
         if node is None:
             node = Directory(Metadata())
         if not isinstance(node, Directory):

@@ -38,11 +38,10 @@ from bootd.model.errors import (
     InvalidArgumentError,
     NotAuthorizedError,
 )
-from bootd.model.tree import Directory, lookup
+from bootd.model.tree import Directory
 from bootd.operations import disk_device as devices
 from bootd.operations.disk_layout import ESP_BYTES, ESP_NUMBER, ROOT_NUMBER, ROOT_TYPES, check_size
 from bootd.operations.etc_labels import label_written
-from bootd.operations.etc_merge import DEFAULTS
 from bootd.operations.finalize import finalize
 from bootd.operations.host import Host, registry_of_this_machine
 from bootd.operations.image_preview import preview
@@ -60,6 +59,7 @@ from bootd.operations.stage import stage
 from bootd.registry.settings import RegistrySettings
 from bootd.registry.source import open_source
 from bootd.store.contents import StoreContents
+from bootd.store.host_layout import default_etc
 from bootd.store.image import compose_host_layout, open_image
 from bootd.store.selinux.image_labels import label_layout
 from bootd.store.space import needed_space
@@ -246,10 +246,9 @@ def install(
     _add_arguments(sysroot, identifier, settings.machine_arguments(root.arguments))
     finalized = finalize(host, _Installing(progress))
     assert finalized.entry is not None
-    etc, defaults = sysroot.deployment(identifier) / "etc", lookup(layout.root, DEFAULTS)
-    assert isinstance(defaults, Directory)
+    etc = sysroot.deployment(identifier) / "etc"
     write_identity(sysroot.disk, etc, settings.hostname)
-    label_written(etc, IDENTITY, defaults, image.contents)
+    label_written(etc, IDENTITY, default_etc(layout.root), image.contents)
     follows = settings.follow or settings.image
     sysroot.write_intent(sysroot.read_intent().model_copy(update={"image": follows}))
     _fill_var(sysroot, layout.var, image.contents)

@@ -33,6 +33,8 @@ MOUNT_POINTS: Final = (
 )
 SEPARATE_DEFAULTS: Final = b"usr/lib/bootd/defaults/etc"
 """Where the pristine ``/etc`` is in a host's root whose ``/usr/etc`` is the packages'."""
+DEFAULT_PLACES: Final = (SEPARATE_DEFAULTS, b"usr/etc")
+"""Where the pristine ``/etc`` is in a host's root: in the first of these that is there."""
 
 _DEFAULT_PERMISSIONS: Final = {b"tmp": 0o1777}
 _ENGINES_ETC: Final = (b"hostname", b"hosts", b"mtab", b"resolv.conf")
@@ -81,6 +83,12 @@ def to_host_layout(root: Directory, os_release: bytes = b"") -> HostLayout:
     for name in MOUNT_POINTS:
         root.entries[name] = _empty(root, name)
     return HostLayout(root, var if isinstance(var, Directory) else _empty(root, b"var"))
+
+
+def default_etc(root: Directory) -> Directory:
+    """Return the pristine ``/etc`` in a host's root."""
+    found = (lookup(root, place) for place in DEFAULT_PLACES)
+    return next(node for node in found if isinstance(node, Directory))
 
 
 def layout_refusals(root: Directory, os_release: bytes = b"") -> Iterator[Refusal]:

@@ -1,26 +1,23 @@
 """Labels for the tree of an image, by the policy that the image brings.
 
-Files below ``/usr/etc`` get the labels of ``/etc``, where a machine finds them. A policy that is
-named labels whatever its mode, since a tree that is read-only cannot be labelled later; only where
-it is enforced does it have to.
+The defaults of ``/etc`` get the labels that they have there, where a machine finds them. A policy
+that is named labels whatever its mode, since a tree that is read-only cannot be labelled later;
+only where it is enforced does it have to.
 """
 
 from __future__ import annotations
 
 import logging
-from typing import Final
 
 from bootd.model.errors import NoLabelsError
 from bootd.model.tree import Directory, RegularFile, lookup
 from bootd.store.contents import StoreContents
-from bootd.store.host_layout import HostLayout
+from bootd.store.host_layout import HostLayout, default_etc
 from bootd.store.selinux.labelling import Labeller, unlabel
 from bootd.store.selinux.policy import Reader, read_configuration, read_policy
 from bootd.store.selinux.specifications import FILE_LIMIT, SpecificationError
 
 _log = logging.getLogger(__name__)
-
-DEFAULTS: Final = b"usr/etc"
 
 
 def label_layout(layout: HostLayout, contents: StoreContents) -> None:
@@ -31,8 +28,7 @@ def label_layout(layout: HostLayout, contents: StoreContents) -> None:
         InvalidTreeError: see `Labeller`.
         StorageError: the store cannot be read.
     """
-    defaults = lookup(layout.root, DEFAULTS)
-    assert isinstance(defaults, Directory)
+    defaults = default_etc(layout.root)
     read = reader_of(defaults, contents)
     enforcing = False
     try:
