@@ -142,6 +142,19 @@ class RegistriesSettings(BaseModel):
         return self
 
 
+class TrustSettings(BaseModel):
+    """The table ``trust``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
+
+    allow_downgrade: bool = False
+    """Whether an image is taken that is an older release than what the machine took before from the
+    same reference."""
+    bundles: bool = False
+    """Whether a bundle of cosign 3, which names no repository, may meet a requirement of the policy
+    for images that asks for a sigstore signature."""
+
+
 class Configuration(BaseModel):
     """The resolved settings; a value that is not exactly of its type is refused."""
 
@@ -173,9 +186,6 @@ class Configuration(BaseModel):
         default_factory=list, max_length=_MAX_PARTITIONS
     )
     """Devices of EFI system partitions that are all kept alike; one of them is ``$BOOT``."""
-    allow_downgrade: bool = False
-    """Whether an image is taken that is an older release than what the machine took before from the
-    same reference."""
     parallel_layers: int = Field(default_factory=_default_layers, ge=1, le=16)
     """How many layers are fetched and unpacked at once; by default one a processor, at most 4."""
     soak_seconds: int = Field(default=0, ge=0, le=604_800)
@@ -189,6 +199,8 @@ class Configuration(BaseModel):
     trust_layer_tables: bool = False
     """Whether the table of contents of a layer may vouch for it where its tar stream cannot be
     rebuilt, so that of such layers too only what changed is fetched."""
+    trust: TrustSettings = Field(default_factory=TrustSettings)
+    """Which images are taken, beside what the policy for images says."""
     registries: RegistriesSettings = Field(default_factory=RegistriesSettings)
     """How registries are reached."""
     etc: EtcSettings = Field(default_factory=EtcSettings)

@@ -24,4 +24,5 @@ def resolve(host: Host, reference: str) -> AcceptedImage:
     with closing(source):
         resolved = source.resolve()
         _log.debug("%s is %s", reference, resolved.digest)
-        return accept(source, resolved, host.registry, host.clock)
+        bundles = host.configuration.trust.bundles
+        return accept(source, resolved, host.registry, host.clock, bundles=bundles)

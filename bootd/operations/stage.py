@@ -270,7 +270,7 @@ def _refuse_unwanted(
 ) -> None:
     """Refuse an image that failed here, and one that is an older release unless it is asked for."""
     refuse_denied(host, resolved.digest)
-    if not (asked_for or host.configuration.allow_downgrade):
+    if not (asked_for or host.configuration.trust.allow_downgrade):
         refuse_older(host, found, resolved)
 
 

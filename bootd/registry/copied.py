@@ -101,6 +101,10 @@ class CopiedSource:
         """Return nothing: skopeo has judged the image with what lies beside it."""
         return []
 
+    def referrers(self, digest: Digest, kind: str) -> list[Descriptor]:
+        """Return nothing; see `beside`."""
+        return []
+
     def _resolve(self, manifest: bytes) -> ResolvedImage:
         self._copy(manifest)
         top = Digest.of(manifest)

@@ -15,8 +15,9 @@ from typing import Final, Self
 from urllib.parse import urlsplit
 
 from bootd.clock import Clock
+from bootd.model.digest import Digest
 from bootd.model.errors import BootdError, ConnectionFailedError, TlsFailedError
-from bootd.model.image import INDEX_TYPES, MANIFEST_TYPES, Descriptor
+from bootd.model.image import INDEX_TYPES, MANIFEST_TYPES, OCI_INDEX, Descriptor
 from bootd.registry.credentials import credentials_for
 from bootd.registry.http import HttpClient, HttpResponse
 from bootd.registry.proxies import proxy_environment
@@ -90,6 +91,18 @@ class Endpoint:
         waits = self.settings.document_waits
         response = self._request(method, path, headers, {200, 304} if etag else {200}, waits)
         return response if method == "HEAD" else self._no_page(response, path, of_json=True)
+
+    def referrers(self, digest: Digest) -> HttpResponse:
+        """Ask what refers to a manifest (distribution-spec 1.1, "Listing Referrers").
+
+        Raises:
+            TemporaryFailure: worth another try.
+            TransportError: not served; a registry that does not know the question says "not found".
+        """
+        path = f"referrers/{digest}"
+        waits = self.settings.document_waits
+        response = self._request("GET", path, {"Accept": OCI_INDEX}, {200}, waits)
+        return self._no_page(response, path, of_json=True)
 
     def blob(self, blob: Descriptor, offset: int, etag: str) -> HttpResponse:
         """Ask for a blob from an offset on; the answer may be 206, 416 or, the whole of it, 200.

@@ -110,6 +110,10 @@ class LayoutSource:
         """Return nothing, as podman looks for no signatures in a file."""
         return []
 
+    def referrers(self, digest: Digest, kind: str) -> list[Descriptor]:
+        """Return nothing; see `beside`."""
+        return []
+
     def _top(self) -> Top:
         self._check_version()
         listed = self._read_index()

@@ -32,7 +32,7 @@ from bootd.model.image import (
     Descriptor,
     ResolvedImage,
 )
-from bootd.registry.artifact import listed_layers
+from bootd.registry.artifact import listed_artifacts, listed_layers
 from bootd.registry.blob import BlobStream, check_digest
 from bootd.registry.download import RemoteBlob
 from bootd.registry.endpoint import Endpoint
@@ -108,6 +108,38 @@ class RegistrySource:
         except ImageNotFoundError:
             return []
         return listed_layers(data, f"{self._reference.name}:{tag}")
+
+    def referrers(self, digest: Digest, kind: str) -> list[Descriptor]:
+        """Fetch what refers to an image; see `bootd.registry.source.ImageSource.referrers`."""
+        try:
+            data = self._first_answer(lambda endpoint: self._referrers(endpoint, digest))
+        except ImageNotFoundError:
+            return []
+        artifacts = listed_artifacts(data, kind, f"what refers to {digest}")
+        layers = [layer for one in artifacts for layer in self._layers_of(one)]
+        return [layer for layer in layers if layer.media_type == kind]
+
+    def _referrers(self, endpoint: Endpoint, digest: Digest) -> bytes:
+        """Ask for the list, or take it from the tag that stands for it in an older registry."""
+
+        def ask() -> bytes:
+            with endpoint.referrers(digest) as response:
+                return _read_bounded(response, MAX_MANIFEST_SIZE)
+
+        try:
+            return with_retries(endpoint.settings, self._clock, ask)
+        except (ImageNotFoundError, ServerFailedError):
+            return self._other_tag(endpoint, f"{digest.algorithm}-{digest.hex}")
+
+    def _layers_of(self, artifact: Descriptor) -> list[Descriptor]:
+        what = f"the artifact {artifact.digest}"
+        if artifact.size > MAX_MANIFEST_SIZE:
+            raise ManifestTooLargeError(f"{what} has {artifact.size} bytes")
+        data = self._first_answer(
+            lambda endpoint: self._read_document(endpoint, artifact, artifact.size)
+        )
+        check_digest(data, artifact.digest, what)
+        return listed_layers(data, what)
 
     def _other_tag(self, endpoint: Endpoint, tag: str) -> bytes:
         def ask() -> bytes:

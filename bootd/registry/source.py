@@ -77,6 +77,16 @@ class ImageSource(Protocol):
             ContentError: the tag names no manifest.
         """
 
+    def referrers(self, digest: Digest, kind: str) -> list[Descriptor]:
+        """Return the layers, of a media type, of the artifacts of that type that refer to an image.
+
+        At most `bootd.registry.artifact.MAX_REFERRERS` artifacts are looked at.
+
+        Raises:
+            TransportError: not served.
+            ContentError: what refers to the image cannot be understood.
+        """
+
     def close(self) -> None:
         """Let go of connections."""
 

@@ -57,7 +57,12 @@ class AcceptedImage:
 
 
 def accept(
-    source: ImageSource, resolved: ResolvedImage, settings: RegistrySettings, clock: Clock
+    source: ImageSource,
+    resolved: ResolvedImage,
+    settings: RegistrySettings,
+    clock: Clock,
+    *,
+    bundles: bool = False,
 ) -> AcceptedImage:
     """Judge an image by the machine's policy.
 
@@ -66,6 +71,7 @@ def accept(
         resolved: the image.
         settings: where the policy is, and bounds for fetching signatures.
         clock: for certificates, waits and deadlines.
+        bundles: whether bundles of cosign 3 may meet requirements for sigstore signatures.
 
     Raises:
         NotTrustedError: the policy does not allow the image; no layer was fetched.
@@ -86,7 +92,10 @@ def accept(
         reference = replace(reference, path=reference.path.resolve())
     scope, requirements = policy.requirements(scopes_of(reference))
     try:
-        signers = _check(requirements, lambda: _judge(source, resolved, reference, settings, clock))
+        signers = _check(
+            requirements,
+            lambda: _judge(source, resolved, reference, settings, clock, bundles=bundles),
+        )
     except NotTrustedError as error:
         raise NotTrustedError(
             f"{settings.root / POLICY_FILE} does not allow {resolved.reference} ({scope}): "
@@ -148,6 +157,8 @@ def _judge(
     reference: Reference,
     settings: RegistrySettings,
     clock: Clock,
+    *,
+    bundles: bool,
 ) -> Judge:
     # Cryptography takes long to load; a policy that asks for no signature does not need it.
     from bootd.trust.judge import Judge  # noqa: PLC0415
@@ -156,4 +167,4 @@ def _judge(
 
     subject = Subject(resolved.manifest_bytes, docker_reference(reference))
     reader = SignatureReader(source, reference, resolved.digest, settings, clock)
-    return Judge(subject, reader, settings.root, clock.now())
+    return Judge(subject, reader, settings.root, clock.now(), bundles=bundles)

@@ -12,10 +12,12 @@ from datetime import datetime
 from typing import Final
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from OpenSSL import crypto
 
+from bootd.trust.keys import PublicKey
 from bootd.trust.refusal import RefusedSignatureError, UnusableTrustError
 
 MAX_CERTIFICATES: Final = 20
@@ -140,7 +142,22 @@ def check_issuer(certificate: x509.Certificate, issuer: str) -> None:
         raise RefusedSignatureError(f"{shown} vouched for its certificate, not {issuer}")
 
 
-def der_of(certificate: x509.Certificate) -> bytes:
+def key_of(certificate: x509.Certificate) -> PublicKey:
+    """Return the key of a certificate.
+
+    Raises:
+        RefusedSignatureError: it is of a kind that signs no images.
+    """
+    try:
+        key = certificate.public_key()
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise RefusedSignatureError("the key of its certificate is of no known kind") from error
+    if not isinstance(key, PublicKey):
+        raise RefusedSignatureError("the key of its certificate is of a kind that signs no images")
+    return key
+
+
+def certificate_der(certificate: x509.Certificate) -> bytes:
     """Return a certificate in DER."""
     return certificate.public_bytes(Encoding.DER)
 

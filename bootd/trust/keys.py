@@ -64,7 +64,7 @@ def verify(key: PublicKeyTypes, signed: bytes, signature: bytes) -> bool:
     return True
 
 
-def der_of(key: PublicKey) -> bytes:
+def key_der(key: PublicKey) -> bytes:
     """Return a key as a SubjectPublicKeyInfo (RFC 5280, section 4.1.2.7)."""
     return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 

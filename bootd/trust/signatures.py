@@ -16,10 +16,12 @@ from bootd.clock import Clock
 from bootd.durable import storage_errors
 from bootd.model.digest import Digest
 from bootd.model.errors import InvalidConfigurationError, NotTrustedError
+from bootd.model.image import Descriptor
 from bootd.registry.document import fetch_document
 from bootd.registry.reference import Reference, RegistryReference
 from bootd.registry.settings import RegistrySettings
 from bootd.registry.source import ImageSource
+from bootd.trust.bundle import BUNDLE_TYPE
 from bootd.trust.docker_reference import canonical_name
 from bootd.trust.lookaside import Places, load_places
 from bootd.trust.scopes import scopes_of
@@ -59,6 +61,7 @@ class SignatureReader:
         self._places: Places | None = None
         self._simple: list[bytes] | None = None
         self._sigstore: list[SigstoreSignature] | None = None
+        self._bundles: list[bytes] | None = None
 
     @property
     def places(self) -> Places:
@@ -94,6 +97,13 @@ class SignatureReader:
             self._sigstore = self._read_sigstore() if self.looks_beside else []
         return self._sigstore
 
+    def bundles(self) -> list[bytes]:
+        """Return the bundles that refer to the image; see `simple` for errors."""
+        if self._bundles is None:
+            listed = self._source.referrers(self._digest, BUNDLE_TYPE)
+            self._bundles = [data for _, data in self._read_blobs(listed)]
+        return self._bundles
+
     def _read_simple(self) -> Iterator[bytes]:
         if not isinstance(self._reference, RegistryReference):
             return
@@ -126,23 +136,24 @@ class SignatureReader:
         )
 
     def _read_sigstore(self) -> list[SigstoreSignature]:
-        tag = f"{self._digest.algorithm}-{self._digest.hex}.sig"
-        listed = self._source.beside(tag)
-        if len(listed) > MAX_SIGNATURES:
+        listed = self._source.beside(f"{self._digest.algorithm}-{self._digest.hex}.sig")
+        wanted = [one for one in listed if one.media_type == SIGNATURE_TYPE]
+        return [
+            SigstoreSignature(one.media_type, data, one.annotations)
+            for one, data in self._read_blobs(wanted)
+        ]
+
+    def _read_blobs(self, listed: list[Descriptor]) -> list[tuple[Descriptor, bytes]]:
+        sizes = [one.size for one in listed]
+        if len(sizes) > MAX_SIGNATURES or max(sizes, default=0) > MAX_SIZE:
             raise _too_many()
-        signatures, together = [], 0
+        if sum(sizes) > _MAX_TOGETHER:
+            raise _too_many()
+        read = []
         for descriptor in listed:
-            if descriptor.media_type != SIGNATURE_TYPE:
-                continue
-            together += descriptor.size
-            if descriptor.size > MAX_SIZE or together > _MAX_TOGETHER:
-                raise _too_many()
             with self._source.blob(descriptor) as stream:
-                payload = b"".join(stream)
-            signatures.append(
-                SigstoreSignature(descriptor.media_type, payload, descriptor.annotations)
-            )
-        return signatures
+                read.append((descriptor, b"".join(stream)))
+        return read
 
 
 def _below(root: Path, path: str) -> Path:

@@ -12,20 +12,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.x509 import Certificate
-
 from bootd.trust.certificates import (
+    certificate_der,
     check_chain,
     check_email,
     check_hostname,
     check_issuer,
+    key_of,
     load_authority,
     load_certificate,
     load_chain,
 )
-from bootd.trust.certificates import der_of as certificate_der
-from bootd.trust.keys import PublicKey, der_of, load_keys, verify
+from bootd.trust.keys import PublicKey, key_der, load_keys, verify
 from bootd.trust.payload import COSIGN, Subject, check_payload
 from bootd.trust.policy import Fulcio, Pki, SigstoreSigned, Source
 from bootd.trust.refusal import RefusedSignatureError
@@ -129,7 +127,7 @@ def _by_key(
     refusals = []
     for key in keys:
         try:
-            logged_at(logs, entry, der_of(key), signature.signature, signature.payload)
+            logged_at(logs, entry, key_der(key), signature.signature, signature.payload)
         except RefusedSignatureError as error:
             refusals.append(str(error))
         else:
@@ -152,7 +150,7 @@ def _by_fulcio(
     check_chain(certificate, between, authority, when)
     check_issuer(certificate, fulcio.issuer)
     check_email(certificate, fulcio.email)
-    return [_key_of(certificate)], f"{fulcio.email}, vouched for by {fulcio.issuer}"
+    return [key_of(certificate)], f"{fulcio.email}, vouched for by {fulcio.issuer}"
 
 
 def _by_pki(
@@ -169,14 +167,4 @@ def _by_pki(
         check_email(certificate, pki.email)
     if pki.hostname:
         check_hostname(certificate, pki.hostname)
-    return [_key_of(certificate)], pki.email or pki.hostname
-
-
-def _key_of(certificate: Certificate) -> PublicKey:
-    try:
-        key = certificate.public_key()
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise RefusedSignatureError("the key of its certificate is of no known kind") from error
-    if not isinstance(key, PublicKey):
-        raise RefusedSignatureError("the key of its certificate is of a kind that signs no images")
-    return key
+    return [key_of(certificate)], pki.email or pki.hostname

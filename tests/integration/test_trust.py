@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from support.images import build_image, tar_layer, write_oci_layout
 from support.machine import Machine, image_files
 from support.registry import DockerRegistry, run_docker_registry
 from support.signed_images import VECTORS
 
+from bootd.cli.main import main
+from bootd.model.config import TrustSettings
 from bootd.model.digest import Digest
-from bootd.model.errors import InvalidTrustPolicyError, NotTrustedError
+from bootd.model.errors import REFUSED, InvalidTrustPolicyError, NotTrustedError
 from bootd.operations.fetch import fetched_image
 from bootd.operations.host import Host
 from bootd.operations.progress import Silent
@@ -26,6 +29,8 @@ from bootd.registry.settings import RegistrySettings
 
 REJECT = [{"type": "reject"}]
 _SECONDS = 120
+_EMPTY = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
+"""Of ``{}``, which artifacts have for a configuration (image-spec, manifest.md)."""
 
 
 @pytest.fixture
@@ -229,6 +234,33 @@ def skopeo(*arguments: str, home: Path) -> None:
     subprocess.run(["skopeo", *arguments], check=True, timeout=_SECONDS, env=environment)
 
 
+def put(registry: DockerRegistry, digest: str, tag: str) -> None:
+    """Push a manifest of the vectors under a tag, and first what it lists; skopeo takes no
+    artifacts."""
+    base = f"http://{registry.host}/v2/signed"
+    data = blob(digest)
+    document = json.loads(data)
+    for one in document.get("manifests", []):
+        put(registry, one["digest"], one["digest"])
+    for one in [document.get("config"), *document.get("layers", [])]:
+        if one is not None:
+            begun = requests.post(f"{base}/blobs/uploads/", timeout=_SECONDS)
+            upload = begun.headers["Location"]
+            ending = f"{'&' if '?' in upload else '?'}digest={one['digest']}"
+            done = requests.put(upload + ending, data=blob(one["digest"]), timeout=_SECONDS)
+            assert done.ok, done.text
+    headers = {"Content-Type": document["mediaType"]}
+    done = requests.put(f"{base}/manifests/{tag}", data=data, headers=headers, timeout=_SECONDS)
+    assert done.ok, done.text
+
+
+def blob(digest: str) -> bytes:
+    """Return a blob of the vectors."""
+    if digest == _EMPTY:
+        return b"{}"
+    return (VECTORS / "layout/blobs" / digest.replace(":", "/")).read_bytes()
+
+
 def push_signed(registry: DockerRegistry, name: str) -> None:
     """Push an image that real programs signed, and what lies beside its manifests."""
     registry.push(VECTORS / "layout", "signed", name, name)
@@ -238,9 +270,43 @@ def push_signed(registry: DockerRegistry, name: str) -> None:
         for one in index["manifests"]
         if "annotations" in one and "org.opencontainers.image.ref.name" in one["annotations"]
     }
-    top = json.loads((VECTORS / "layout/blobs" / tags[name].replace(":", "/")).read_bytes())
+    top = json.loads(blob(tags[name]))
     digests = [tags[name], *(one["digest"] for one in top.get("manifests", []))]
     for digest in digests:
+        # Registries without the referrers API have the list of them under this tag.
+        referrers = digest.replace(":", "-")
+        if referrers in tags:
+            put(registry, tags[referrers], referrers)
         beside = f"{digest.replace(':', '-')}.sig"
         if beside in tags:
             registry.push(VECTORS / "layout", "signed", beside, beside)
+
+
+def test_trust_check_judges_and_fetches_no_layer(
+    machine: Machine, registry: DockerRegistry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    allow(machine, REJECT)
+    before = len(blobs_asked_for(registry))
+    reference = f"{registry.host}/os:latest"
+
+    assert main(["trust", "check", reference, "--sysroot", str(machine.folder)]) == REFUSED
+    assert "rejects every image" in capsys.readouterr().out
+    allow(machine, [{"type": "insecureAcceptAnything"}])
+    assert main(["trust", "check", reference, "--sysroot", str(machine.folder)]) == 0
+    assert len(blobs_asked_for(registry)) == before + 2
+
+
+def test_a_bundle_in_a_real_registry(machine: Machine, registry: DockerRegistry) -> None:
+    push_signed(registry, "bundle-key-a")
+    (machine.folder / "keys").symlink_to(VECTORS / "keys")
+    rule = {"type": "sigstoreSigned", "keyPath": "/keys/key-a.pub"}
+    allow(machine, [rule])
+    host = host_of(machine, registry)
+    reference = f"{registry.host}/signed:bundle-key-a"
+
+    with pytest.raises(NotTrustedError, match="a bundle of cosign 3 would count"):
+        resolve(host, reference)
+
+    trusting = TrustSettings(bundles=True)
+    host = replace(host, configuration=host.configuration.model_copy(update={"trust": trusting}))
+    assert resolve(host, reference).signers == ("a sigstore key, in a bundle",)

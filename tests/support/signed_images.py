@@ -14,7 +14,7 @@ from typing import Any
 from bootd.clock import SYSTEM_CLOCK
 from bootd.model.digest import Digest
 from bootd.model.image import Descriptor, Platform, ResolvedImage
-from bootd.registry.artifact import listed_layers
+from bootd.registry.artifact import listed_artifacts, listed_layers
 from bootd.registry.layout import FolderFiles, LayoutSource
 from bootd.registry.reference import LayoutReference
 from bootd.registry.settings import RegistrySettings
@@ -82,22 +82,40 @@ class SignedImages(LayoutSource):
 
     def beside(self, tag: str) -> list[Descriptor]:
         """Return the layers that a tag of the layout lists."""
+        data = self._document(tag)
+        return [] if data is None else listed_layers(data, tag)
+
+    def referrers(self, digest: Digest, kind: str) -> list[Descriptor]:
+        """Return what the fallback tag of the referrers lists."""
+        data = self._document(f"{digest.algorithm}-{digest.hex}")
+        artifacts = [] if data is None else listed_artifacts(data, kind, "the referrers")
+        return [
+            layer
+            for one in artifacts
+            for layer in listed_layers(self._blob(one.digest), str(one.digest))
+            if layer.media_type == kind
+        ]
+
+    def _document(self, tag: str) -> bytes | None:
         index: dict[str, Any] = json.loads((self._layout / "index.json").read_bytes())
         named = [
             Digest(one["digest"])
             for one in index["manifests"]
             if one.get("annotations", {}).get("org.opencontainers.image.ref.name") == tag
         ]
-        if not named:
-            return []
-        return listed_layers((self._layout / f"blobs/sha256/{named[0].hex}").read_bytes(), tag)
+        return self._blob(named[0]) if named else None
+
+    def _blob(self, digest: Digest) -> bytes:
+        return (self._layout / f"blobs/sha256/{digest.hex}").read_bytes()
 
 
-def judge(name: str, root: Path) -> AcceptedImage:
+def judge(name: str, root: Path, *, bundles: bool = False) -> AcceptedImage:
     """Let the policy of a root judge an image.
 
     Raises:
         BootdError: it is not accepted.
     """
     source = SignedImages(name)
-    return accept(source, source.resolve(), RegistrySettings(root=root), SYSTEM_CLOCK)
+    return accept(
+        source, source.resolve(), RegistrySettings(root=root), SYSTEM_CLOCK, bundles=bundles
+    )

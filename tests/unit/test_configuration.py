@@ -9,7 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bootd.configuration import load
-from bootd.model.config import Automatic, Configuration, EtcSettings, Integrity, RegistriesSettings
+from bootd.model.config import (
+    Automatic,
+    Configuration,
+    EtcSettings,
+    Integrity,
+    RegistriesSettings,
+    TrustSettings,
+)
 from bootd.model.errors import InvalidConfigurationError
 from bootd.model.etc_derived import DerivedRule
 from bootd.model.etc_policy import EtcPolicy
@@ -50,7 +57,9 @@ soak_seconds = 60
 ignore_old_failures = false
 keep_partial_mib = 0
 trust_layer_tables = true
+[trust]
 allow_downgrade = true
+bundles = true
 [registries]
 proxy = "http://proxy.example:3128"
 no_proxy = ["os.example", "10.0.0.0/8"]
@@ -90,7 +99,7 @@ command = []
         ignore_old_failures=False,
         keep_partial_mib=0,
         trust_layer_tables=True,
-        allow_downgrade=True,
+        trust=TrustSettings(allow_downgrade=True, bundles=True),
         registries=RegistriesSettings(
             proxy="http://proxy.example:3128",
             no_proxy=["os.example", "10.0.0.0/8"],
@@ -114,6 +123,7 @@ command = []
         ),
     )
     below = {f"etc.{name}" for name in EtcSettings.model_fields}
+    below |= {f"trust.{name}" for name in TrustSettings.model_fields}
     below |= {f"registries.{name}" for name in RegistriesSettings.model_fields}
     assert set(loaded.origins) == {
         *Configuration.model_fields,

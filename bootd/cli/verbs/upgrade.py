@@ -55,7 +55,7 @@ def run(arguments: Namespace, output: Output) -> int:
     if arguments.automatic and arguments.allow_downgrade:
         raise InvalidArgumentError(
             "--allow-downgrade is for a person",
-            hint="Set allow_downgrade in bootd.toml to let the timer do it.",
+            hint="Set trust.allow_downgrade in bootd.toml to let the timer do it.",
         )
     if arguments.automatic:
         return _run_automatically(arguments, output)

@@ -29,7 +29,7 @@ class OlderReleaseError(PolicyError):
 
     default_hint = (
         "A mirror may lag, or somebody serves an old image. If the publisher did go back: "
-        "'bootctl-py upgrade --allow-downgrade', or allow_downgrade in bootd.toml."
+        "'bootctl-py upgrade --allow-downgrade', or trust.allow_downgrade in bootd.toml."
     )
 
 
