@@ -71,6 +71,7 @@ from bootd.model.health import (
 )
 from bootd.model.lint import LintDocument, LintFinding, LintRule, LintSeverity
 from bootd.model.state import DeploymentState, UpgradeState
+from bootd.model.trust import TrustDocument
 
 IMAGE = "registry.example/os:stable"
 OLD = Digest("sha256:" + "1a" * 32)
@@ -462,6 +463,15 @@ SAMPLES: dict[str, BaseModel] = {
         overridden=OVERRIDDEN,
         no_room=NO_ROOM,
         reasons=list(Reason),
+    ),
+    "Trust": TrustDocument(
+        image="registry.example/os:stable",
+        digest=NEW,
+        accepted=True,
+        scope="docker:registry.example",
+        signers=["the OpenPGP key 0123", "nightly@example"],
+        refusal="",
+        hint="",
     ),
     "Lint": LintDocument(
         root="/",

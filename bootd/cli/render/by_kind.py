@@ -48,6 +48,7 @@ from bootd.cli.render.results import (
     render_stage,
 )
 from bootd.cli.render.status import render_status
+from bootd.cli.render.trust import render_trust
 from bootd.cli.style import Style
 from bootd.model.boot_usage import BootUsageDocument
 from bootd.model.documents import (
@@ -69,6 +70,7 @@ from bootd.model.etc_change import EtcChangeDocument, EtcCopiesDocument, EtcVers
 from bootd.model.etc_report import EtcDiff, EtcReport
 from bootd.model.health import EtcDerivedDocument, HealthDocument
 from bootd.model.lint import LintDocument
+from bootd.model.trust import TrustDocument
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -126,6 +128,7 @@ RENDERINGS: Final[dict[str, Rendering[Any]]] = {
         Rendering(ExplanationDocument, render_explanation),
         Rendering(HealthDocument, render_health),
         Rendering(LintDocument, render_lint),
+        Rendering(TrustDocument, render_trust),
     )
 }
 """By the document's ``kind``."""

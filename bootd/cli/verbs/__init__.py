@@ -54,6 +54,7 @@ GROUPS: Final[dict[str, str]] = {
     "kargs": "Show the kernel arguments, booted and next, and where each comes from",
     "denied": "See and change the list of images that failed here",
     "install": "Install a machine from an image",
+    "trust": "See which images the policy accepts",
 }
 
 VERBS: Final[tuple[Verb, ...]] = (
@@ -103,6 +104,12 @@ VERBS: Final[tuple[Verb, ...]] = (
     Verb("jobs", "jobs", "List running and recently finished jobs"),
     Verb("cancel", "cancel", "Cancel a running job"),
     Verb("lint", "lint", "Find out what would keep an image from working on a host"),
+    Verb(
+        "trust check",
+        "trust_check",
+        "Say whether the policy for images accepts one, and why",
+        offline=True,
+    ),
     Verb("health", "health", "Show or run the health checks", offline=True),
     Verb("install to-disk", "install_to_disk", "Install a machine on a disk or into a disk image"),
     Verb(
