@@ -142,7 +142,7 @@ class DeploymentRecord(_Record):
     id: DeploymentId
     image: Shown
     """The reference as it was asked for."""
-    taken_from: str | None = Field(default=None, max_length=_MAX_TEXT)
+    taken_from: Shown | None = None
     """Where the image came from instead, for this one time; None: from there."""
     digest: Digest
     """The manifest's digest."""

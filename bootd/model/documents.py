@@ -37,6 +37,8 @@ class DeploymentStatus(BaseModel):
 
     id: DeploymentId
     image: Shown
+    taken_from: Shown | None = None
+    """Where the image came from instead of `image`, for that one time; None: from there."""
     digest: Digest
     image_version: Shown
     created: datetime

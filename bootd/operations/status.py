@@ -129,6 +129,7 @@ def _describe(
     return DeploymentStatus(
         id=record.id,
         image=record.image,
+        taken_from=record.taken_from,
         digest=record.digest,
         image_version=record.version,
         created=record.created,

@@ -190,7 +190,8 @@ def test_one_update_from_a_stick(tmp_path: Path) -> None:
     record = machine.sysroot.read_deployment(second)
     assert (record.image, record.taken_from) == (followed, stick)
     assert (record.digest, record.version) == (document.digest, "v3")
-    assert status(machine.host).image == followed
+    seen = status(machine.host)
+    assert (seen.image, seen.deployments[0].taken_from) == (followed, stick)
     assert machine.sysroot.read_intent().image is None
     # The next check asks what is followed, which is what it was before, and then the same.
     assert check(machine.host, Silent()).update

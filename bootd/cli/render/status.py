@@ -154,6 +154,7 @@ def _deployment(one: DeploymentStatus, document: StatusDocument, style: Style) -
     details = fields(
         [
             ("image", printable(one.image)),
+            *([("taken from", printable(one.taken_from))] if one.taken_from else []),
             ("version", printable(one.image_version)),
             ("digest", short_digest(one.digest)),
             ("staged", moment(one.created)),
