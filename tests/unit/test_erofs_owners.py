@@ -62,7 +62,7 @@ def _other(
     uid, gid = users.get(before.uid, before.uid), groups.get(before.gid, before.gid)
     nobody = uid is None or gid is None
     xattrs = {
-        name: _other_list(value, users, groups)
+        name: _other_list(value, users, groups, nobody=nobody)
         if name in (b"system.posix_acl_access", b"system.posix_acl_default")
         else value
         for name, value in before.xattrs.items()
@@ -71,10 +71,14 @@ def _other(
     return replace(before, permissions=permissions, uid=uid or 0, gid=gid or 0, xattrs=xattrs)
 
 
-def _other_list(value: bytes, users: dict[int, int | None], groups: dict[int, int | None]) -> bytes:
+def _other_list(
+    value: bytes, users: dict[int, int | None], groups: dict[int, int | None], *, nobody: bool
+) -> bytes:
     result, rest = value[:4], value[4:]
     while len(rest) >= 8:
         tag, permissions, number = struct.unpack("<HHI", rest[:8])
+        if nobody and tag != 0x01:
+            permissions = 0
         known = {USER: users, GROUP: groups}.get(tag, {})
         target = known.get(number, number)
         result += struct.pack("<HHI", tag, permissions if target is not None else 0, target or 0)
@@ -141,6 +145,22 @@ def test_what_nobody_here_owns_is_roots_alone() -> None:
     }  # fmt: skip
     assert all((node.metadata.uid, node.metadata.gid) == (0, 0) for node in found.values())
     assert (done.mapped, done.unknown) == (3, 3)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_list_gives_nobody_s_file_to_no_one(*, shared: bool) -> None:
+    """A list that names others is not left on what was meant for somebody who is nobody here."""
+    entries = {b"nobody's": _file(0o644, 104, 0)}
+    if shared:
+        entries[b"somebody's"] = _file(0o644, 105, 0)
+    for node in entries.values():
+        node.metadata.xattrs |= lists(105)
+    done = both(Directory(Metadata(), entries), {104: None}, {})
+    found = read(done.content).entries[b"nobody's"].metadata
+    for value in found.xattrs.values():
+        rights = {tag: given for tag, given, _ in struct.iter_unpack("<HHI", value[4:])}
+        assert rights.pop(0x01) == 7
+        assert set(rights.values()) == {0}
 
 
 def test_a_number_that_does_not_fit_where_it_stands() -> None:

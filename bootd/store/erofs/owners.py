@@ -4,10 +4,11 @@ An image is written once for the image's own numbers; a machine may know the sam
 by others. Only owners, modes and access control lists change, so nothing moves: the inodes are
 looked at one after the other, as they were written (`bootd.store.erofs.placing`). That takes a
 tenth of the time of reading and writing the image; only a number that does not fit into the inode
-that stands there, one above 65,535, makes that necessary.
+that stands there, one above 65,535, makes that necessary, and a list that only some of the inodes
+may keep which share it.
 
 What has an owner that nobody here is becomes root's, and loses the permissions of group and others
-and its set-ID bits with it: they were meant for somebody else.
+and its set-ID bits with it, in its access control lists, too: they were meant for somebody else.
 
 Sources: as layout.py; of access control lists Linux, include/uapi/linux/posix_acl_xattr.h.
 """
@@ -72,14 +73,15 @@ _ACL_HEADER: Final = Struct("<I")
 """version, of which there is one."""
 _ACL_ENTRY: Final = Struct("<HHI")
 """tag, permissions, id."""
+_ACL_OWNER: Final = 0x01
 _ACL_USER: Final = 0x02
 _ACL_GROUP: Final = 0x08
 _OWNER_ONLY: Final = ~0o6077
 """What is left of a mode that was meant for nobody here: no set-ID bit, nothing for others."""
 
 
-class _TooLargeError(Exception):
-    """A number does not fit into the inode that stands there."""
+class _DoesNotFitError(Exception):
+    """A number does not fit into the inode that stands there, or a list not the others of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ def map_owners(image: bytes, users: Target, groups: Target) -> MappedOwners:
     mapping = _Mapping(bytearray(image), users, groups)
     try:
         mapping.run()
-    except _TooLargeError:
+    except _DoesNotFitError:
         return _map_anew(image, users, groups)
     except StructError as error:
         raise DamagedImageError(f"an EROFS image is cut short: {error}") from error
@@ -167,7 +169,8 @@ class _Mapping:
             uid, gid = _COMPACT_OWNERS.unpack_from(image, start + _OWNERS_AT)
             end = start + COMPACT_INODE.size
         attributes = XATTR_HEADER.size + XATTR_ALIGNMENT * (count - 1) if count else 0
-        changed = self._attributes(end, attributes) if attributes else False
+        nobodys = self._users(uid) is None or self._groups(gid) is None
+        changed = self._attributes(end, attributes, nobodys=nobodys) if attributes else False
         if uid or gid:
             changed |= self._own(start, mode, (uid, gid), extended=bool(extended))
         self.mapped += changed
@@ -190,52 +193,63 @@ class _Mapping:
             _MODE.pack_into(self.image, start + _MODE_AT, mode & _OWNER_ONLY)
         new = uid or 0, gid or 0
         if not extended and max(new) > UINT16_MAX:
-            raise _TooLargeError
+            raise _DoesNotFitError
         owners_form = _EXTENDED_OWNERS if extended else _COMPACT_OWNERS
         owners_form.pack_into(self.image, start + _OWNERS_AT, *new)
         return True
 
-    def _attributes(self, start: int, size: int) -> bool:
+    def _attributes(self, start: int, size: int, *, nobodys: bool) -> bool:
         """Map the access control lists of an inode; return whether one changed."""
         _, shared = XATTR_HEADER.unpack_from(self.image, start)
         position = start + XATTR_HEADER.size
         changed = False
         for _ in range(shared):
             (word,) = _WORD.unpack_from(self.image, position)
+            place = self._shared + word * XATTR_ALIGNMENT
+            if nobodys and self._is_list(place):
+                raise _DoesNotFitError
             if word not in self._shared_lists:
-                place = self._shared + word * XATTR_ALIGNMENT
-                self._shared_lists[word] = self._attribute(place)[0]
+                self._shared_lists[word] = self._attribute(place, nobodys=False)[0]
             changed |= self._shared_lists[word]
             position += XATTR_ALIGNMENT
         while position < start + size:
-            one, position = self._attribute(position)
+            one, position = self._attribute(position, nobodys=nobodys)
             changed |= one
         return changed
 
-    def _attribute(self, position: int) -> tuple[bool, int]:
+    def _is_list(self, position: int) -> bool:
+        name_size, index, _ = XATTR_ENTRY.unpack_from(self.image, position)
+        return index in _ACL_INDEXES and not name_size
+
+    def _attribute(self, position: int, *, nobodys: bool) -> tuple[bool, int]:
         """Map one attribute; return whether it changed, and where the next one is."""
-        name_size, index, value_size = XATTR_ENTRY.unpack_from(self.image, position)
+        name_size, _, value_size = XATTR_ENTRY.unpack_from(self.image, position)
         value = position + XATTR_ENTRY.size + name_size
         following = round_up(value + value_size, XATTR_ALIGNMENT)
-        if index not in _ACL_INDEXES or name_size:
+        if not self._is_list(position):
             return False, following
         before = bytes(self.image[value : value + value_size])
-        after = _mapped_list(before, self._users, self._groups)
+        after = _mapped_list(before, self._users, self._groups, nobodys=nobodys)
         self.image[value : value + value_size] = after
         return after != before, following
 
 
-def _mapped_list(value: bytes, users: Target, groups: Target) -> bytes:
-    """Return an access control list with other numbers; what is no whole entry stays."""
+def _mapped_list(value: bytes, users: Target, groups: Target, *, nobodys: bool) -> bytes:
+    """Return an access control list with other numbers; what is no whole entry stays.
+
+    That of a file whose owner is nobody here gives the owner alone something.
+    """
     mapped = bytearray(value)
     last = len(value) - _ACL_ENTRY.size
     for place in range(_ACL_HEADER.size, last + 1, _ACL_ENTRY.size):
         tag, permissions, number = _ACL_ENTRY.unpack_from(value, place)
+        if nobodys and tag != _ACL_OWNER:
+            permissions = 0
         if tag in (_ACL_USER, _ACL_GROUP):
             target = users(number) if tag == _ACL_USER else groups(number)
             # Whoever is nobody here is given nothing; the entry stays, so that the list is whole.
-            entry = (tag, 0, 0) if target is None else (tag, permissions, target)
-            _ACL_ENTRY.pack_into(mapped, place, *entry)
+            permissions, number = (0, 0) if target is None else (permissions, target)
+        _ACL_ENTRY.pack_into(mapped, place, tag, permissions, number)
     return bytes(mapped)
 
 
@@ -256,7 +270,9 @@ def _map_anew(image: bytes, users: Target, groups: Target) -> MappedOwners:
             before.mtime_seconds,
             before.mtime_nanoseconds,
             {
-                name: _mapped_list(value, users, groups) if name in _ACL_NAMES else value
+                name: _mapped_list(value, users, groups, nobodys=is_unknown)
+                if name in _ACL_NAMES
+                else value
                 for name, value in before.xattrs.items()
             },
         )
