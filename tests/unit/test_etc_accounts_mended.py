@@ -82,6 +82,8 @@ def test_a_number_that_changed_hands_is_told_until_somebody_decides() -> None:
     }
     merged = merge_accounts(BASE, BASE, theirs)
     told = [one for one in merged.findings if "which was that of" in one.text]
+    assert {one.database for one in told} == {"passwd", "group"}
+    assert all(one.conflict for one in told)
     for one in told:
         assert not is_mended(one.database, one.text, merged.contents, theirs)
 

@@ -80,15 +80,37 @@ def merge_accounts(
     if there in (before, here):
         return Merged(here, [])
     if here == before and not _has_moved_ids(before, there):
-        return Merged(there, [])
+        return Merged(there, _taken_over(before, there))
     sides = before, here, there
     tables = [{name: read_table(name, side[name]) for name in names} for side in sides]
     known = {name: set(read_table(name, data).rows) for name, data in (elsewhere or {}).items()}
     merged = _Merging(tables[0], tables[1], tables[2], known).run(before, here, there)
     if merged.contents == before and not _has_moved_ids(before, there):
         # Healed, mine is as the defaults were; a merge of that would take theirs, so this one does.
-        merged = Merged(there, merged.findings)
+        told = {finding.text for finding in merged.findings}
+        more = [one for one in _taken_over(before, there) if one.text not in told]
+        merged = Merged(there, [*merged.findings, *more])
     return merged
+
+
+def _taken_over(before: Databases, there: Databases) -> list[Finding]:
+    """Return whose number somebody gets who comes: files that are here change hands by that."""
+    found = []
+    for database in (PASSWD, GROUP):
+        old, new = (read_table(database, side[database]).rows for side in (before, there))
+        free = {int(row[ID]): name for name, row in old.items() if name not in new}
+        kept = {int(new[name][ID]) for name in old.keys() & new.keys()}
+        for name, row in new.items():
+            number = int(row[ID])
+            if name not in old and number in free.keys() - kept:
+                text = _taken_over_text(database, name, number, free[number])
+                found.append(Finding(database, text, conflict=True))
+    return found
+
+
+def _taken_over_text(database: str, name: bytes, number: int, other: bytes) -> str:
+    held = f"has the id {number} now, which was that of {shown(other)}"
+    return f"{WORD[database]} {shown(name)}: {held}"
 
 
 def _has_moved_ids(base: Databases, theirs: Databases) -> bool:
@@ -286,8 +308,8 @@ class _Merging:
         mine = self.mine[database].rows
         for other in self.gone[database]:
             if int(mine[other][ID]) == number:
-                text = f"has the id {number} now, which was that of {shown(other)}"
-                self._tell(database, name, text, conflict=True)
+                text = _taken_over_text(database, name, number, other)
+                self.findings.append(Finding(database, text, conflict=True))
 
     def _keep_primary_groups(self) -> None:
         """Let no user's primary group go."""
