@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from bootd.etc.accounts.mended import is_mended
-from bootd.etc.compare import same_tree
+from bootd.etc.compare import same_content, same_metadata, same_type
 from bootd.etc.contents import Contents
 from bootd.etc.descriptors import chunks_of, closing, open_file, open_parent, opened_folder
 from bootd.etc.lines import is_text, unified
@@ -84,7 +84,37 @@ def undecided_after(
         room -= len(text or "")
         found.append(Undecided(conflict=conflict, base=text))
     asked = {_question(one.conflict) for one in found}
-    return found + [one for one in before if _question(one.conflict) not in asked]
+    kinds: dict[str, set[ConflictKind]] = {}
+    for one in found:
+        kinds.setdefault(one.conflict.path, {one.conflict.kind}).add(one.conflict.kind)
+    return found + [
+        one
+        for one in before
+        if _question(one.conflict) not in asked
+        and _stands_beside(one.conflict.kind, kinds.get(one.conflict.path, set()))
+    ]
+
+
+def _stands_beside(older: ConflictKind, newer: set[ConflictKind]) -> bool:
+    """Tell whether an older conflict is another question than newer ones at its path."""
+    apart = {ConflictKind.CONTENT, ConflictKind.METADATA}
+    return not newer or older is ConflictKind.ACCOUNT or newer | {older} <= apart
+
+
+def _is_answered(kind: ConflictKind, here: Node | None, image: Node | None) -> bool:
+    """Tell whether both sides agree in what a conflict is about."""
+    match kind:
+        case ConflictKind.DELETED_HERE:
+            return here is not None or image is None
+        case ConflictKind.DELETED_THERE:
+            # One that the image has again was asked about anew.
+            return here is None or image is not None
+        case ConflictKind.METADATA:
+            return here is None or image is None or same_metadata(here, image)
+        case ConflictKind.TYPE:
+            return same_type(here, image)
+        case _:
+            return same_content(here, image)
 
 
 def _question(conflict: EtcConflict) -> tuple[str, ...]:
@@ -96,10 +126,7 @@ def _question(conflict: EtcConflict) -> tuple[str, ...]:
 def still_open(
     undecided: Iterable[Undecided], etc: Path, defaults: Directory, contents: Contents
 ) -> list[Undecided]:
-    """Return those conflicts at which the machine still has something else than the image.
-
-    One of users and groups is answered when what it says no longer holds.
-    """
+    """Return those conflicts that what the machine and the image have now does not answer."""
     listed = list(undecided)
     if not listed:
         return []
@@ -111,7 +138,7 @@ def still_open(
         path = relative(conflict)
         if conflict.kind is ConflictKind.ACCOUNT:
             return is_mended(os.fsdecode(path), conflict.detail, here, image)
-        return same_tree(lookup(live, path), lookup(defaults, path))
+        return _is_answered(conflict.kind, lookup(live, path), lookup(defaults, path))
 
     return [one for one in listed if not is_answered(one.conflict)]
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.images import build_oci_layout, tar_layer
+from support.images import build_oci_layout, entry, tar_layer
 from support.machine import Machine, image_files, installed, publish
 from support.tree_facts import tree_facts
 
@@ -198,6 +199,36 @@ def test_a_dry_run_says_what_is_done_then_and_changes_nothing(machine: Machine, 
     assert told.decided or told.changed
     assert "Would" in render_change(told, SHORT)
     assert "Would" not in render_change(done, SHORT)
+
+
+def test_one_path_has_one_question(machine: Machine) -> None:
+    """A file here that is a folder there is not still a text that differs."""
+    tree = {**image_files("v4"), **files("new"), "etc/e/c/": None, "etc/e/c/x": b"x\n"}
+    del tree["etc/e/c"]
+    build_oci_layout(machine.image, [tar_layer(tree)])
+    machine.upgrade()
+    machine.reboot()
+    found = conflicts(machine.host, ["/etc/e/c"]).open
+    assert [one.conflict.kind for one in found] == [ConflictKind.TYPE]
+    (etc_of(machine) / "e/c").unlink()
+    (etc_of(machine) / "e/c").mkdir()
+    (etc_of(machine) / "e/c/other").write_text("mine\n")
+    assert "/etc/e/c" not in undecided(machine)
+
+
+def test_a_question_about_a_folder_s_mode_is_about_its_mode(machine: Machine) -> None:
+    etc = etc_of(machine)
+    (etc / "d").chmod(0o700)
+    with_mode = [(entry("etc/d", tarfile.DIRTYPE, mode=0o750), b"")]
+    tree = {**image_files("v4"), **files("new")}
+    del tree["etc/d/"]
+    layers = [tar_layer({"etc/": None}), tar_layer(with_mode), tar_layer(tree)]
+    build_oci_layout(machine.image, layers)
+    machine.upgrade()
+    machine.reboot()
+    assert "/etc/d" in undecided(machine)
+    (etc_of(machine) / "d").chmod(0o750)
+    assert undecided(machine) == sorted(f"/{name}" for name in NAMES)
 
 
 def test_views_are_of_the_paths_that_are_named(machine: Machine) -> None:
