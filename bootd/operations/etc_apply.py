@@ -145,10 +145,16 @@ def current_deployment(host: Host) -> DeploymentId:
     Raises:
         NoSuchDeploymentError: there is none.
     """
-    current = survey(host.sysroot).current
-    if current is None:
-        raise NoSuchDeploymentError("this machine has no deployment yet")
-    return current
+    found = survey(host.sysroot)
+    if found.current is None:
+        hint = f"Its boot entries are not in {host.sysroot.boot}: mount the boot partition there."
+        raise NoSuchDeploymentError(
+            "this machine has no deployment yet"
+            if not found.records
+            else "which deployment boots next is not known",
+            hint=hint if found.records else "",
+        )
+    return found.current
 
 
 def _without_covered(changes: Iterable[Change]) -> Iterator[Change]:

@@ -12,11 +12,11 @@ from bootd.model.deployment import DeploymentId
 from bootd.model.documents import EtcConflictsDocument
 from bootd.model.errors import (
     InvalidArgumentError,
-    NoSuchDeploymentError,
 )
 from bootd.model.etc_change import EtcVersionsDocument, OpenConflict, Undecided
 from bootd.model.etc_report import EtcDiff, EtcReport
 from bootd.model.tree import lookup
+from bootd.operations.etc_apply import current_deployment
 from bootd.operations.etc_merge import (
     Sides,
     defaults_in,
@@ -72,7 +72,7 @@ def versions(host: Host, path: str) -> EtcVersionsDocument:
         ProcessFailedError: diff3 is missing or failed.
     """
     with host.sysroot.lock(exclusive=False):
-        current = _current(survey(host.sysroot))
+        current = current_deployment(host)
         folder = host.sysroot.deployment(current)
         undecided = read_undecided(host.sysroot, current).conflicts
         one = next((one for one in undecided if one.conflict.path == path), None)
@@ -111,7 +111,7 @@ def diff(host: Host, paths: Sequence[str] = ()) -> EtcDiff:
     """
     chosen = [Selection(path) for path in paths]
     with host.sysroot.lock(exclusive=False):
-        folder = host.sysroot.deployment(_current(survey(host.sysroot)))
+        folder = host.sysroot.deployment(current_deployment(host))
         with defaults_in(folder / EROFS_NAME) as base:
             return compare(base, folder / "etc", StoreContents(host.sysroot), chosen)
 
@@ -160,9 +160,3 @@ def _would_open(
     undecided = undecided_after(report, three.base, three.contents, before)[: len(report.conflicts)]
     undecided = _chosen(undecided, chosen)
     return list(with_diffs(undecided, staged, three.mine, three.theirs, three.contents))
-
-
-def _current(found: Survey) -> DeploymentId:
-    if found.current is None:
-        raise NoSuchDeploymentError("this machine has no deployment yet")
-    return found.current

@@ -18,6 +18,7 @@ from bootd.cli.render.etc import render_change, render_conflicts, render_report
 from bootd.cli.style import Style
 from bootd.durable import Disk
 from bootd.model.config import EtcSettings
+from bootd.model.deployment import DeploymentId
 from bootd.model.errors import InvalidArgumentError
 from bootd.model.etc_report import ChangeKind, ConflictKind
 from bootd.operations.etc_change import reset, resolve, restore
@@ -266,6 +267,11 @@ def test_what_is_undecided_is_a_line_a_path(machine: Machine) -> None:
     )
     assert len(render_conflicts(many, SHORT).splitlines()) < 30
     assert "and 880 more" in render_conflicts(many, SHORT)
+    both = [
+        one.model_copy(update={"deployment": DeploymentId("0" * 16 + ".0")}) for one in many.open
+    ]
+    twice = many.model_copy(update={"open": [*many.open, *both]})
+    assert len(render_conflicts(twice, SHORT).splitlines()) <= 40
 
 
 def test_a_preview_names_what_comes_changes_and_goes(machine: Machine) -> None:
@@ -394,6 +400,14 @@ def test_after_going_back_a_disk_s_etc_is_the_one_that_boots_next(
     say(capsys, machine, "etc", "reset", "/etc/hostname")
     assert (machine.etc(older) / "hostname").read_text() == "default\n"
     assert (machine.etc(newer) / "hostname").read_text() == "my-machine\n"
+
+
+def test_without_its_boot_partition_a_disk_says_what_is_missing(
+    rescued: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(rescued.folder / "boot/loader/entries")
+    assert main(["etc", "reset", "/etc/hostname", "--sysroot", str(rescued.folder)]) != 0
+    assert "mount the boot partition there" in capsys.readouterr().err
 
 
 def test_one_text_at_a_time_is_edited(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:

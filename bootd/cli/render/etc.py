@@ -38,6 +38,8 @@ _LETTERS: Final[dict[ChangeKind, str]] = {
 _SHOWN_PATHS: Final = 3
 _SCREEN: Final = 20
 """Lines of one list that a screen is to hold."""
+_PAGE: Final = 30
+"""Lines of all lists of one kind."""
 _REASONS: Final[dict[CopyReason, str]] = {
     CopyReason.COLLECTED: "its deployment was removed",
     CopyReason.CARRIED: "a rollback carried later edits over",
@@ -96,9 +98,11 @@ def render_conflicts(document: EtcConflictsDocument, style: Style) -> str:
     if not document.open:
         return "Nothing in /etc is undecided."
     parts = []
-    for deployment in dict.fromkeys(one.deployment for one in document.open):
+    deployments = list(dict.fromkeys(one.deployment for one in document.open))
+    most = min(_SCREEN, _PAGE // len(deployments))
+    for deployment in deployments:
         there = [one for one in document.open if one.deployment == deployment]
-        lines = _conflicts(there, style) if style.full else _conflict_list(there, style)
+        lines = _conflicts(there, style) if style.full else _conflict_list(there, most, style)
         parts.append("\n".join([style.bold(f"{deployment}:"), *lines]))
     advice = (
         "'bootctl-py etc resolve PATH mine|theirs|edit' decides in the running deployment;\n"
@@ -117,7 +121,7 @@ def _conflicts(undecided: Sequence[OpenConflict], style: Style) -> list[str]:
     return lines
 
 
-def _conflict_list(undecided: Sequence[OpenConflict], style: Style) -> list[str]:
+def _conflict_list(undecided: Sequence[OpenConflict], most: int, style: Style) -> list[str]:
     by_path: dict[str, list[EtcConflict]] = {}
     for one in undecided:
         by_path.setdefault(one.conflict.path, []).append(one.conflict)
@@ -127,7 +131,7 @@ def _conflict_list(undecided: Sequence[OpenConflict], style: Style) -> list[str]
         if len(questions) > 1:
             first = first.model_copy(update={"detail": count(len(questions), "question")})
         lines.append(_conflict(first, style))
-    return bounded(lines, _SCREEN, "name a folder or a pattern to see fewer", style)
+    return bounded(lines, most, "name a folder or a pattern to see fewer", style)
 
 
 def render_copies(document: EtcCopiesDocument, style: Style) -> str:
