@@ -19,6 +19,7 @@ from bootd.model.digest import Digest
 from bootd.model.etc_change import MAX_PATHS, OpenConflict
 from bootd.model.etc_report import EtcReport
 from bootd.model.readers import Guarded, Shown
+from bootd.model.source_use import SourceUse
 from bootd.model.state import DeploymentState, UpgradeState
 
 
@@ -139,6 +140,8 @@ class CheckDocument(Document):
     """It would not, because this digest failed here before, or is unfit."""
     download_bytes: int
     """Compressed size of the layers that are not in the store yet; 0 without an update."""
+    sources: list[SourceUse] = Field(default_factory=list)
+    """The places that were asked, mirrors among them; none where the image is in a file."""
 
 
 class StageCause(StrEnum):
@@ -171,6 +174,8 @@ class StageDocument(Document):
     or a rollback went back from it."""
     gives_up: list[DeploymentId] = Field(default_factory=list)
     """Deployments whose kernel the next shutdown takes off the boot partition to make room."""
+    sources: list[SourceUse] = Field(default_factory=list)
+    """The places that were asked, mirrors among them; none where the image is in a file."""
 
 
 class KernelArgumentsChangeDocument(Document):

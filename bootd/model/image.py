@@ -19,6 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from bootd.model.digest import Digest
+from bootd.model.source_use import SourceUse
 from bootd.model.text import one_line
 
 OCI_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
@@ -209,6 +210,7 @@ class ResolvedImage:
         config: the parsed configuration; it has as many diff IDs as the manifest has layers.
         config_bytes: it as it was served.
         seen: what makes the next poll of the reference cheap.
+        uses: which places were asked for all that.
     """
 
     reference: str
@@ -218,6 +220,7 @@ class ResolvedImage:
     config: ImageConfig
     config_bytes: bytes
     seen: CachedCheck
+    uses: tuple[SourceUse, ...] = ()
 
     @property
     def name(self) -> ImageName:

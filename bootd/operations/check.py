@@ -9,6 +9,7 @@ from contextlib import closing
 
 from bootd.model.digest import Digest
 from bootd.model.documents import CheckDocument
+from bootd.model.source_use import SourceUse
 from bootd.operations.host import Host
 from bootd.operations.last_check import LastCheck, read_last_check, write_last_check
 from bootd.operations.progress import Phase, Progress
@@ -26,7 +27,7 @@ def check(host: Host, progress: Progress) -> CheckDocument:
         TransportError, ContentError: the registry cannot be reached or serves nothing usable.
     """
     progress.report(Phase.RESOLVING)
-    last = _ask(host, host.followed_image())
+    last, uses = _ask(host, host.followed_image())
     write_last_check(host.sysroot, last)
     available = last.available(host.sysroot)
     found = survey(host.sysroot)
@@ -38,6 +39,7 @@ def check(host: Host, progress: Progress) -> CheckDocument:
         update=update,
         denied=_is_denied(host, available.digest),
         download_bytes=available.download_bytes if update else 0,
+        sources=uses,
     )
 
 
@@ -46,7 +48,7 @@ def _is_denied(host: Host, digest: Digest) -> bool:
     return failed or find_unfit(host.sysroot, digest) is not None
 
 
-def _ask(host: Host, reference: str) -> LastCheck:
+def _ask(host: Host, reference: str) -> tuple[LastCheck, list[SourceUse]]:
     before = read_last_check(host.sysroot)
     partial, disk = host.sysroot.partial, host.sysroot.disk
     source = open_source(reference, host.registry, partial, disk)
@@ -55,5 +57,6 @@ def _ask(host: Host, reference: str) -> LastCheck:
             digest, cached = source.poll(before.cached)
             if digest == before.digest:
                 changes = {"checked": host.clock.now(), "cached": cached}
-                return before.model_copy(update=changes)
-        return LastCheck.of(reference, source.resolve(), host.clock.now())
+                return before.model_copy(update=changes), source.take_uses()
+        last = LastCheck.of(reference, source.resolve(), host.clock.now())
+        return last, source.take_uses()

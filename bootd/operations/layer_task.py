@@ -10,11 +10,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bootd.model.digest import Digest
 from bootd.model.errors import ContentError, TransportError
 from bootd.model.image import Descriptor
+from bootd.model.source_use import SourceUse
 from bootd.registry.settings import RegistrySettings
 from bootd.registry.source import ImageSource, consume_blob, open_source
 from bootd.store.layer import import_layer
@@ -68,10 +69,11 @@ class LayerTask:
 
 @dataclass(frozen=True, slots=True)
 class ImportedLayer:
-    """A layer that was written to the store, and how many bytes of it were fetched."""
+    """A layer that was written to the store, how many bytes of it were fetched, and from where."""
 
     written: WrittenLayer
     bytes: int
+    uses: tuple[SourceUse, ...] = ()
 
 
 def import_task(source: ImageSource, task: LayerTask, advance: Advance) -> ImportedLayer:
@@ -84,11 +86,13 @@ def import_task(source: ImageSource, task: LayerTask, advance: Advance) -> Impor
         # What is noted of its contents must not say "verified" beside the index that was not.
         task.sysroot.disk.remove_file(layer_path(task.sysroot, task.diff_id))
     imported = _import_parts(source, task) if task.by_parts else None
-    if imported is not None:
+    if imported is None:
+        with in_layer(task.number):
+            written = _import_whole(source, task, advance)
+        imported = ImportedLayer(written, task.descriptor.size)
+    else:
         advance(task.descriptor.size)
-        return imported
-    with in_layer(task.number):
-        return ImportedLayer(_import_whole(source, task, advance), task.descriptor.size)
+    return replace(imported, uses=tuple(source.take_uses()))
 
 
 def _import_whole(source: ImageSource, task: LayerTask, advance: Advance) -> WrittenLayer:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from bootd.model.digest import Digest
 from bootd.model.image import Descriptor, ResolvedImage
+from bootd.model.source_use import SourceUse
 from bootd.operations.host import Host
 from bootd.operations.layer_publisher import LayerPublisher
 from bootd.operations.layer_task import LayerTask, import_task
@@ -40,11 +41,13 @@ class Pulled:
         layers: how many layers.
         bytes: how much of them came from the source.
         tree: the image's, as far as it grew meanwhile; it can be read to its end.
+        uses: which places they came from; complete when the context of `pull` is left.
     """
 
     layers: int
     bytes: int
     tree: GrowingTree
+    uses: list[SourceUse] = field(default_factory=list)
 
 
 def missing_layers(host: Host, resolved: ResolvedImage) -> list[tuple[Descriptor, Digest]]:
@@ -84,9 +87,10 @@ def pull(
         CancelledError: no longer wanted.
     """
     resolved = accepted.resolved
+    uses = list(resolved.uses)
     layers = missing_layers(host, resolved)
     if not layers:
-        yield Pulled(0, 0, GrowingTree(host.sysroot, resolved.config.diff_ids))
+        yield Pulled(0, 0, GrowingTree(host.sysroot, resolved.config.diff_ids), uses)
         return
     missing = [diff_id for _, diff_id in layers]
     tree = GrowingTree(host.sysroot, resolved.config.diff_ids, missing)
@@ -98,7 +102,8 @@ def pull(
     with importing(host.sysroot):
         if host.configuration.parallel_layers == 1:
             # Where they do not compete, the small ones come first: one of them may be unfit.
-            yield Pulled(len(tasks), _import_here(host, tasks[::-1], progress, total), tree)
+            fetched = _import_here(host, tasks[::-1], progress, total, uses)
+            yield Pulled(len(tasks), fetched, tree, uses)
             return
         with LayerPublisher(host.sysroot) as publisher:
             fetched = 0
@@ -111,9 +116,10 @@ def pull(
                         publisher.add(imported.written)
                         tree.arrived(imported.written)
                         fetched += imported.bytes
+                        uses += imported.uses
                     publisher.look()
                     progress.report(Phase.PULLING, importers.bytes_done, total)
-            yield Pulled(len(tasks), fetched, tree)
+            yield Pulled(len(tasks), fetched, tree, uses)
 
 
 def _tasks(
@@ -141,7 +147,9 @@ def _tasks(
     ]
 
 
-def _import_here(host: Host, tasks: list[LayerTask], progress: Progress, total: int) -> int:
+def _import_here(
+    host: Host, tasks: list[LayerTask], progress: Progress, total: int, uses: list[SourceUse]
+) -> int:
     done = fetched = 0
 
     def advance(size: int) -> None:
@@ -154,4 +162,5 @@ def _import_here(host: Host, tasks: list[LayerTask], progress: Progress, total: 
             imported = import_task(source, task, advance)
             publish_layers(host.sysroot, [imported.written])
             fetched += imported.bytes
+            uses += imported.uses
     return fetched

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import closing
+from dataclasses import replace
 
 from bootd.operations.host import Host
 from bootd.registry.source import open_source
@@ -23,6 +24,7 @@ def resolve(host: Host, reference: str) -> AcceptedImage:
     source = open_source(reference, host.registry, host.sysroot.partial, host.sysroot.disk)
     with closing(source):
         resolved = source.resolve()
+        resolved = replace(resolved, uses=tuple(source.take_uses()))
         _log.debug("%s is %s", reference, resolved.digest)
         bundles = host.configuration.trust.bundles
         return accept(source, resolved, host.registry, host.clock, bundles=bundles)

@@ -29,6 +29,7 @@ from bootd.model.errors import (
 )
 from bootd.model.etc_report import EtcReport
 from bootd.model.image import ImageName, ResolvedImage
+from bootd.model.source_use import merged
 from bootd.operations.arguments import not_taken, settings_differ
 from bootd.operations.boot_loader import keep_loader
 from bootd.operations.boot_repair import mend_boot
@@ -355,4 +356,5 @@ def _document(
         fetched_bytes=pulled.bytes,
         fetched_layers=pulled.layers,
         etc=report,
+        sources=merged(pulled.uses),
     )

@@ -29,6 +29,7 @@ from bootd.model.errors import (
     ProcessFailedError,
 )
 from bootd.model.image import CachedCheck, Descriptor, Index, Manifest, ResolvedImage
+from bootd.model.source_use import SourceUse
 from bootd.registry.blob import BlobStream
 from bootd.registry.layout import FolderFiles, LayoutSource
 from bootd.registry.manifest import MAX_MANIFEST_SIZE, parse_manifest
@@ -96,6 +97,10 @@ class CopiedSource:
     def part(self, descriptor: Descriptor, start: int, end: int) -> Generator[bytes, None, None]:
         """Read a part of a blob of it; see `bootd.registry.source.ImageSource.part`."""
         return self._layout().part(descriptor, start, end)
+
+    def take_uses(self) -> list[SourceUse]:
+        """Return nothing: it is the one place there is."""
+        return []
 
     def beside(self, tag: str) -> list[Descriptor]:
         """Return nothing: skopeo has judged the image with what lies beside it."""

@@ -121,6 +121,7 @@ class RemoteBlob(BlobStream):
             with turn.taken():
                 for chunk in self._from_endpoint(turn.endpoint, offset):
                     offset += len(chunk)
+                    turn.received(len(chunk))
                     yield chunk
                 return
 

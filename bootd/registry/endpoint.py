@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Final, Self
 from urllib.parse import urlsplit
 
@@ -39,6 +40,13 @@ _CHALLENGES: Final = 3
 """A token runs out, and the registry wants another scope for the next."""
 
 
+@dataclass
+class _Scheme:
+    """How a place is spoken to, once that is known; for all copies of an endpoint."""
+
+    name: str
+
+
 class Endpoint:
     """A repository that can be asked.
 
@@ -55,7 +63,7 @@ class Endpoint:
         self._http = http
         self._clock = clock
         self._host = _DOCKER_HUB_HOST if location.domain == _DOCKER_HUB else location.domain
-        self._scheme = "" if location.insecure else "https"
+        self._scheme = _Scheme("" if location.insecure else "https")
         self._authorizer = Authorizer(
             http,
             clock,
@@ -206,8 +214,8 @@ class Endpoint:
     ) -> HttpResponse:
         authorization = self._authorizer.header(self.settings.document_waits)
         sent = {**headers, "Authorization": authorization} if authorization else headers
-        if self._scheme:
-            return self._send(self._scheme, method, path, sent, waits)
+        if self._scheme.name:
+            return self._send(self._scheme.name, method, path, sent, waits)
         # With a port in the name it would be the same without TLS.
         has_port = urlsplit(f"//{self._host}").port is not None
         if self.settings.is_hasty and not has_port:
@@ -220,7 +228,7 @@ class Endpoint:
                 raise
             failure = error
         else:
-            self._scheme = "https"
+            self._scheme.name = "https"
             return response
         _log.debug("%s is insecure and has no TLS: %s", self._host, failure)
         response = self._send("http", method, path, sent, waits)
@@ -229,7 +237,7 @@ class Endpoint:
             with response:
                 raise failure
         if response.status != _BAD_REQUEST and not is_page(response, b""):
-            self._scheme = "http"
+            self._scheme.name = "http"
         return response
 
     def _send(

@@ -28,6 +28,7 @@ from bootd.model.image import (
     Index,
     ResolvedImage,
 )
+from bootd.model.source_use import SourceUse
 from bootd.registry.blob import BlobStream, check_digest, verified
 from bootd.registry.manifest import MAX_MANIFEST_SIZE, choose_platform, parse_manifest
 from bootd.registry.reference import LayoutReference
@@ -105,6 +106,10 @@ class LayoutSource:
                     raise SizeMismatchError(f"{descriptor.digest} ends at {start}")
                 start += len(chunk)
                 yield chunk
+
+    def take_uses(self) -> list[SourceUse]:
+        """Return nothing: it is the one place there is."""
+        return []
 
     def beside(self, tag: str) -> list[Descriptor]:
         """Return nothing, as podman looks for no signatures in a file."""

@@ -34,6 +34,7 @@ class PartReader:
             with turn.taken():
                 for chunk in self._from_endpoint(turn.endpoint, blob, start, end):
                     start += len(chunk)
+                    turn.received(len(chunk))
                     yield chunk
                 return
 

@@ -32,6 +32,7 @@ from bootd.model.image import (
     Descriptor,
     ResolvedImage,
 )
+from bootd.model.source_use import SourceUse
 from bootd.registry.artifact import listed_artifacts, listed_layers
 from bootd.registry.blob import BlobStream, check_digest
 from bootd.registry.download import RemoteBlob
@@ -47,6 +48,7 @@ from bootd.registry.resolve import Top, chosen_digest, resolve_image
 from bootd.registry.retry import TemporaryFailure, once, with_retries
 from bootd.registry.settings import RegistrySettings
 from bootd.registry.turns import DownPlaces, Turns
+from bootd.registry.uses import Uses
 
 _log = logging.getLogger(__name__)
 
@@ -73,7 +75,9 @@ class RegistrySource:
         self._http = HttpClient(settings, clock)
         locations = load_registries(settings.root).locations(reference)
         endpoints = [Endpoint(one, settings, self._http, clock) for one in locations]
-        self._turns = Turns(endpoints, DownPlaces(settings.unreachable, disk, clock))
+        self._uses = Uses()
+        down = DownPlaces(settings.unreachable, disk, clock)
+        self._turns = Turns(endpoints, down, self._uses)
         self._parts = PartReader(self._turns.copy(), clock)
 
     def close(self) -> None:
@@ -100,6 +104,10 @@ class RegistrySource:
     def part(self, descriptor: Descriptor, start: int, end: int) -> Generator[bytes, None, None]:
         """Fetch a part of a blob; see `bootd.registry.source.ImageSource.part`."""
         return self._parts.read(descriptor, start, end)
+
+    def take_uses(self) -> list[SourceUse]:
+        """Return who served; see `bootd.registry.source.ImageSource.take_uses`."""
+        return self._uses.take()
 
     def beside(self, tag: str) -> list[Descriptor]:
         """Fetch what lies beside the image; see `bootd.registry.source.ImageSource.beside`."""

@@ -15,6 +15,7 @@ from bootd.durable import Disk
 from bootd.model.digest import Digest
 from bootd.model.errors import ContentError
 from bootd.model.image import CachedCheck, Descriptor, ResolvedImage
+from bootd.model.source_use import SourceUse
 from bootd.registry.blob import BlobStream
 from bootd.registry.reference import CopiedReference, RegistryReference, parse_reference
 from bootd.registry.settings import RegistrySettings
@@ -86,6 +87,9 @@ class ImageSource(Protocol):
             TransportError: not served.
             ContentError: what refers to the image cannot be understood.
         """
+
+    def take_uses(self) -> list[SourceUse]:
+        """Return what each place of the image did since the last call; none where there is one."""
 
     def close(self) -> None:
         """Let go of connections."""

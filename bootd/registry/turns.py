@@ -21,6 +21,7 @@ from bootd.durable import Disk
 from bootd.model.errors import BootdError, StorageError, TimedOutError, TransportError
 from bootd.registry.endpoint import Endpoint
 from bootd.registry.http_errors import never_connected
+from bootd.registry.uses import Uses
 
 _log = logging.getLogger(__name__)
 
@@ -28,6 +29,7 @@ _REMEMBERED_SECONDS: Final = 1_800.0
 _MAX_FILE: Final = 64 << 10
 _MAX_PLACES: Final = 100
 _FORMAT: Final = 1
+_DOWN: Final = "it could not be reached a short while ago"
 
 
 class Turns:
@@ -36,15 +38,17 @@ class Turns:
     Args:
         endpoints: the mirrors, and the registry itself last.
         down: what is known of places that cannot be reached.
+        uses: where it is noted what each of them did.
     """
 
-    def __init__(self, endpoints: list[Endpoint], down: DownPlaces) -> None:
+    def __init__(self, endpoints: list[Endpoint], down: DownPlaces, uses: Uses) -> None:
         self._endpoints = endpoints
         self._down = down
+        self._uses = uses
 
     def copy(self) -> Turns:
         """Return the same, for a reader that puts the places in an order of its own."""
-        return Turns(list(self._endpoints), self._down)
+        return Turns(list(self._endpoints), self._down, self._uses)
 
     def __len__(self) -> int:
         """Return how many there are."""
@@ -59,6 +63,9 @@ class Turns:
         """
         down = [one for one in self._endpoints if self._down.has(one.place)]
         up = [one for one in self._endpoints if one not in down] or down
+        if up is not down:
+            for one in down:
+                self._uses.passed_over(one.location.name, _DOWN, logging.INFO)
         *others, last = up
         silent: list[Endpoint] = []
         for endpoint in [*others, last, *down] if down and up is not down else others:
@@ -78,13 +85,18 @@ class Turns:
 
     def served(self, endpoint: Endpoint) -> None:
         """Ask this place first from now on."""
+        self._uses.served(endpoint.location.name)
         self._endpoints.remove(endpoint)
         self._endpoints.insert(0, endpoint)
         self._down.keep()
 
     def failed(self, endpoint: Endpoint, error: BootdError) -> None:
         """Take note of a place that did not serve."""
-        _log.debug("%s did not serve: %s", endpoint.location.name, error)
+        self._uses.passed_over(endpoint.location.name, error.message)
+
+    def received(self, endpoint: Endpoint, count: int) -> None:
+        """Take note of bytes of a layer."""
+        self._uses.received(endpoint.location.name, count)
 
     def is_down(self, endpoint: Endpoint) -> None:
         """Take note of a place that cannot be reached."""
@@ -113,6 +125,10 @@ class Turn:
         self._turns = turns
         self._original = endpoint
         self._patience = patience
+
+    def received(self, count: int) -> None:
+        """Note bytes of a layer that came from here."""
+        self._turns.received(self._original, count)
 
     @contextmanager
     def taken(self, *more: type[BootdError], silence_is_down: bool = False) -> Iterator[None]:

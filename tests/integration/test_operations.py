@@ -435,6 +435,39 @@ def test_a_poll_after_a_pull_from_a_mirror_is_one_request(
     assert asked(registry, host) == ["GET /v2/os/image/manifests/latest 200"]
 
 
+@pytest.mark.parametrize("parallel_layers", [1, 2])
+def test_which_place_served_is_in_the_result_and_in_the_log(
+    parallel_layers: int,
+    served: tuple[Machine, FaultyRegistry],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    machine, registry = served
+    caplog.set_level("INFO", "bootd")
+    with faulty_registry() as mirror:
+        (machine.folder / "etc/containers/registries.conf.d/mirror.conf").write_text(
+            f'[[registry]]\nprefix = "os.example"\nlocation = "{registry.host}"\ninsecure = true\n'
+            f'[[registry.mirror]]\nlocation = "{mirror.host}/copy"\ninsecure = true\n'
+        )
+        host = following(machine, "os.example/os/image:latest")
+        changes = {"parallel_layers": parallel_layers}
+        configuration = host.configuration.model_copy(update=changes)
+        document = stage(replace(host, configuration=configuration), Silent())
+        skipped, used = document.sources
+        assert skipped.location == f"{mirror.host}/copy/os/image"
+        assert "not found" in (skipped.passed_over or "")
+        assert (skipped.answers, skipped.layer_bytes) == (0, 0)
+        assert used.location == f"{registry.host}/os/image"
+        assert (used.answers, used.layer_bytes) == (2, document.fetched_bytes)
+        assert used.passed_over is None
+        told = [one.message for one in caplog.records if one.levelname == "WARNING"]
+        assert told
+        assert all(one.startswith(f"{skipped.location} is passed over: ") for one in told)
+        assert f"{used.location} serves" in caplog.messages
+        skipped, used = check(host, Silent()).sources
+        assert skipped.passed_over
+        assert (used.answers, used.layer_bytes) == (1, 0)
+
+
 def test_a_stage_of_another_image_leaves_what_is_known_of_the_followed_one(
     served: tuple[Machine, FaultyRegistry],
 ) -> None:

@@ -810,3 +810,55 @@ def test_an_exact_location_goes_through_a_proxy(
     registry.fail(r"\?a=", replace=content(), status=200)
     assert read(machine.open("os.example/os/image")) == content()
     assert registry.requests[-1].path == target
+
+
+# Who served
+
+
+def test_what_each_place_did(
+    registry: FaultyRegistry, machine: Machine, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "bootd")
+    with faulty_registry() as mirror:
+        mirror.add_image(IMAGE)
+        (machine.root / "etc/containers/registries.conf").write_text(
+            f'[[registry]]\nprefix = "os.example"\nlocation = "{registry.host}"\ninsecure = true\n'
+            f'[[registry.mirror]]\nlocation = "{mirror.host}"\ninsecure = true\n'
+        )
+        mirror.fail(BLOB, cut_at=100_000)
+        mirror.fail(BLOB, times=-1, status=404)
+        source = machine.open("os.example/os/image:latest", **CALM)
+        source.resolve()
+        assert read(source) == content()
+        assert list(source.part(layer(), 10, 20)) == [content()[10:20]]
+        used, helped = source.take_uses()
+        assert (used.location, used.layer_bytes) == (f"{mirror.host}/os/image", 100_000)
+        assert used.passed_over is not None
+        assert "404" not in used.passed_over
+        assert "not found" in used.passed_over
+        assert (helped.location, helped.answers) == (f"{registry.host}/os/image", 2)
+        assert helped.layer_bytes == len(content()) - 100_000 + 10
+        assert source.take_uses() == []
+        warnings = [one.message for one in caplog.records if one.levelname == "WARNING"]
+        assert warnings == [f"{mirror.host}/os/image is passed over: {used.passed_over}"]
+
+
+def test_a_place_that_was_down_before_is_told_as_that(
+    registry: FaultyRegistry, machine: Machine
+) -> None:
+    (machine.root / "etc/containers/registries.conf").write_text(
+        f'[[registry]]\nprefix = "os.example"\nlocation = "{registry.host}"\ninsecure = true\n'
+        '[[registry.mirror]]\nlocation = "127.0.0.1:1"\n'
+    )
+    notes = {"unreachable": machine.root / "run/unreachable.json"}
+    reasons = []
+    for _ in range(2):
+        source = machine.open("os.example/os/image:latest", **notes, **CALM)
+        source.resolve()
+        down, _ = source.take_uses()
+        assert down.location == "127.0.0.1:1/os/image"
+        reasons.append(down.passed_over)
+    assert reasons == [
+        "no answer from 127.0.0.1:1: Connection refused",
+        "it could not be reached a short while ago",
+    ]

@@ -70,6 +70,7 @@ from bootd.model.health import (
     Verdict,
 )
 from bootd.model.lint import LintDocument, LintFinding, LintRule, LintSeverity
+from bootd.model.source_use import SourceUse
 from bootd.model.state import DeploymentState, UpgradeState
 from bootd.model.trust import TrustDocument
 
@@ -214,6 +215,10 @@ SAMPLES: dict[str, BaseModel] = {
         fetched_layers=1,
         etc=REPORT,
         gives_up=[BAD_ID],
+        sources=[
+            SourceUse(location="cache.example/os", passed_over="cache.example: no route to host"),
+            SourceUse(location="registry.example/os", answers=3, layer_bytes=61_234_567),
+        ],
     ),
     "Finalize": FinalizeDocument(
         deployment=NEW_ID,

@@ -20,6 +20,7 @@ from bootd.model.documents import (
     StageCause,
     StageDocument,
 )
+from bootd.model.source_use import SourceUse
 
 _PUT_BACK: Final = frozenset({"entry", "kernel", "loader"})
 """What fsck puts back itself; other damage it takes away, for an upgrade to bring back."""
@@ -28,12 +29,12 @@ _PUT_BACK: Final = frozenset({"entry", "kernel", "loader"})
 def render_check(document: CheckDocument, style: Style) -> str:
     """Return whether there is an update."""
     what = _image(document.image, document.image_version, document.digest)
+    said = f"{style.good('Update:')} {what}, {size(document.download_bytes)} to fetch."
     if document.denied:
-        return style.warning(f"{what} failed here before, or is unfit; 'bootctl-py why' says more.")
-    if not document.update:
-        return f"{what} is what this machine is on, or will be after a restart."
-    cost = f"{size(document.download_bytes)} to fetch"
-    return f"{style.good('Update:')} {what}, {cost}."
+        said = style.warning(f"{what} failed here before, or is unfit; 'bootctl-py why' says more.")
+    elif not document.update:
+        said = f"{what} is what this machine is on, or will be after a restart."
+    return "\n".join([said, *_passed_over(document.sources)])
 
 
 def render_stage(document: StageDocument, style: Style) -> str:
@@ -46,6 +47,7 @@ def render_stage(document: StageDocument, style: Style) -> str:
         "rollback; 'bootctl-py kargs add' brings it."
         for word in document.kernel_arguments_not_taken
     ]
+    not_taken += _passed_over(document.sources)
     if not document.changed:
         return "\n".join([f"Nothing to do: this machine is, or will be, on {what}.", *not_taken])
     fetched = (
@@ -91,6 +93,16 @@ def render_finalize(document: FinalizeDocument, style: Style) -> str:
     if document.etc is not None:
         lines.append(render_report(document.etc, style))
     return "\n".join(lines)
+
+
+def _passed_over(sources: list[SourceUse]) -> list[str]:
+    served = [printable(one.location) for one in sources if one.answers]
+    instead = f"; {' and '.join(served)} served" if served else ""
+    return [
+        f"{printable(one.location)} was passed over: {printable(one.passed_over)}{instead}."
+        for one in sources
+        if one.passed_over is not None
+    ]
 
 
 def _given_up(deployments: list[DeploymentId]) -> list[str]:
