@@ -20,26 +20,20 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import fcntl
 import os
 import shutil
-import struct
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from bootd.file_flags import FIXED, change_flags
 from bootd.model.errors import NoSpaceError, WriteFailedError
 
 TEMPORARY_PREFIX: Final = ".new-"
 _AT_FDCWD: Final = -100
 _RENAME_EXCHANGE: Final = 2
 """Both of linux/fcntl.h and linux/fs.h."""
-_FLAGS: Final = struct.Struct("l")
-_GET_FLAGS: Final = 2 << 30 | _FLAGS.size << 16 | ord("f") << 8 | 1
-_SET_FLAGS: Final = 1 << 30 | _FLAGS.size << 16 | ord("f") << 8 | 2
-_FIXED: Final = 0x10 | 0x20
-"""FS_IOC_GETFLAGS, FS_IOC_SETFLAGS, and FS_IMMUTABLE_FL with FS_APPEND_FL of linux/fs.h."""
 _MSDOS_MAGIC: Final = 0x4D44
 """MSDOS_SUPER_MAGIC of linux/magic.h, what statfs(2) tells of VFAT."""
 _STATFS_LONGS: Final = 32
@@ -374,8 +368,7 @@ def _make_mutable(tree: Path) -> None:
             with suppress(OSError):
                 descriptor = os.open(path, flags)
                 try:
-                    (now,) = _FLAGS.unpack(fcntl.ioctl(descriptor, _GET_FLAGS, _FLAGS.pack(0)))
-                    fcntl.ioctl(descriptor, _SET_FLAGS, _FLAGS.pack(now & ~_FIXED))
+                    change_flags(descriptor, remove=FIXED)
                 finally:
                     os.close(descriptor)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from bootd.etc.account_lock import account_lock
+from bootd.etc.compare import same_type
 from bootd.etc.contents import Contents
 from bootd.etc.decide import Plan, decide
 from bootd.etc.descriptors import opened_folder
@@ -25,7 +26,7 @@ from bootd.etc.snapshot import Snapshot, scan_folder
 from bootd.etc.write import Source, empty_folder, remove_entries, write_tree
 from bootd.model.errors import InvalidTreeError
 from bootd.model.etc_report import EtcNote, EtcReport, NoteKind, etc_path
-from bootd.model.tree import Directory, walk
+from bootd.model.tree import Directory, lookup, walk
 
 MAX_ATTEMPTS: Final = 3
 """How often a merge starts over because ``/etc`` was written to meanwhile."""
@@ -77,9 +78,9 @@ def preview_merge(
         snapshot = scan_folder(mine, contents, (base, theirs))
         trees = base, snapshot.root, theirs
         planned = _plan(trees, source, contents, policies, elsewhere)
-    notes = planned.notes + _fixed(snapshot) + remarks
+    notes = planned.notes + _fixed(snapshot, planned.merged)[1] + remarks
     report = make_report(planned.plan, mine, contents, notes, policies)
-    return Preview(report, snapshot.root, planned.plan.tree())
+    return Preview(report, snapshot.root, planned.merged)
 
 
 def planned_tree(
@@ -124,12 +125,15 @@ class MergedTrees:
         mine: the machine's tree as it was read.
         merged: the tree that was written; what it has of mine is read from there.
         due: what is to be made anew out of it.
+        immutable: by path, the flags of chattr(1) that keep others from writing there, which are
+            not set yet.
     """
 
     report: EtcReport
     mine: Directory
     merged: Directory
     due: list[Due]
+    immutable: dict[bytes, int]
 
 
 def merge_trees(
@@ -177,9 +181,10 @@ def merge_trees(
             remove_entries(descriptor, target)
             attempt += 1
     notes += [EtcNote(path=etc_path(path), kind=NoteKind.CHANGING) for path in changing]
-    notes += _fixed(snapshot) + remarks
+    immutable, more = _fixed(snapshot, planned.merged)
+    notes += more + remarks
     report = make_report(planned.plan, mine, contents, notes, policies)
-    return MergedTrees(report, snapshot.root, planned.merged, planned.due)
+    return MergedTrees(report, snapshot.root, planned.merged, planned.due, immutable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,8 +218,16 @@ def _plan(
     return _Planned(plan, merged, notes, due)
 
 
-def _fixed(snapshot: Snapshot) -> list[EtcNote]:
-    return [EtcNote(path=etc_path(path), kind=NoteKind.IMMUTABLE) for path in snapshot.immutable]
+def _fixed(snapshot: Snapshot, merged: Directory) -> tuple[dict[bytes, int], list[EtcNote]]:
+    """Return what is to be immutable again, and what there is to tell about what was so."""
+    flags, notes = {}, []
+    for path, fixed in sorted(snapshot.immutable.items()):
+        kind = NoteKind.METADATA_DROPPED
+        if same_type(lookup(snapshot.root, path), lookup(merged, path)):
+            flags[path] = fixed
+            kind = NoteKind.IMMUTABLE
+        notes.append(EtcNote(path=etc_path(path), kind=kind))
+    return flags, notes
 
 
 def first_etc(theirs: Directory, contents: Contents, target: Path) -> EtcReport:

@@ -29,6 +29,7 @@ from bootd.etc.descriptors import (
     open_folder,
     opened_folder,
 )
+from bootd.file_flags import FIXED
 from bootd.model.errors import EtcTooLargeError
 from bootd.model.etc_report import escape
 from bootd.model.tree import (
@@ -51,7 +52,6 @@ _AT_SYMLINK_NOFOLLOW: Final = 0x100
 _STATX_SIZE: Final = 256
 _STATX_OFFSET: Final = 8
 _STATX_ATTRIBUTES: Final = struct.Struct("=Q")
-_FIXED: Final = 0x10 | 0x20
 """STATX_ATTR_IMMUTABLE and STATX_ATTR_APPEND of linux/stat.h, whose ``stx_attributes`` follows two
 32-bit fields."""
 _NO_XATTRS: Final = frozenset({errno.EOPNOTSUPP, errno.ENODATA})
@@ -69,12 +69,13 @@ class Snapshot:
             A file that is in all as a reference has it is that very node: nearly every comparison
             is of a node with itself then.
         states: for each path a number that is another one once inode, mode, size or change time is.
-        immutable: paths of files and folders that are immutable or only added to (chattr(1)).
+        immutable: by path, those flags of files and folders that make them immutable or only added
+            to (chattr(1)).
     """
 
     root: Directory
     states: dict[bytes, int]
-    immutable: list[bytes]
+    immutable: dict[bytes, int]
 
     def changed(self, folder: Path) -> list[bytes]:
         """Return the paths of the folder that came, went or were written to since it was read.
@@ -133,7 +134,7 @@ class _Scan:
     contents: Contents | None
     states_only: bool = False
     states: dict[bytes, int] = field(default_factory=dict)
-    immutable: list[bytes] = field(default_factory=list)
+    immutable: dict[bytes, int] = field(default_factory=dict)
     linked: dict[tuple[int, int], RegularFile] = field(default_factory=dict)
     taken: set[int] = field(default_factory=set)
     """Identities of references' nodes that stand in the tree: several inodes share none."""
@@ -210,16 +211,18 @@ class _Scan:
         else:
             metadata = _metadata(status, where)
             return SpecialFile(metadata, stat.S_IFMT(status.st_mode), status.st_rdev)
-        if self._is_immutable(name, parent):
-            self.immutable.append(path)
+        fixed = self._fixed(name, parent)
+        if fixed:
+            self.immutable[path] = fixed
         return node
 
-    def _is_immutable(self, name: bytes, parent: int) -> bool:
-        """Tell what stat(2) does not; where statx(2) cannot either, nothing is."""
+    def _fixed(self, name: bytes, parent: int) -> int:
+        """Return what stat(2) does not tell; where statx(2) does not either, nothing is set."""
         if _LIBC.statx(parent, name, _AT_SYMLINK_NOFOLLOW, 0, self.answer) != 0:
-            return False
+            return 0
         (attributes,) = _STATX_ATTRIBUTES.unpack_from(self.answer, _STATX_OFFSET)
-        return bool(attributes & _FIXED)
+        # Both are numbered as the flags are.
+        return int(attributes) & FIXED
 
     def _file(
         self,

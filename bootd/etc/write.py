@@ -25,6 +25,7 @@ from bootd.etc.compare import NOT_COMPARED
 from bootd.etc.contents import Openable
 from bootd.etc.decide import Outcome, Side
 from bootd.etc.descriptors import closing, errors_at, open_file, open_folder, open_parent
+from bootd.file_flags import carry_flags
 from bootd.model.errors import DamagedObjectError
 from bootd.model.etc_report import EtcNote, NoteKind, escape, etc_path
 from bootd.model.tree import Directory, Metadata, RegularFile, SpecialFile, Symlink
@@ -181,6 +182,8 @@ class _Writing(_Dressing):
                 self._write(name, child, target, mine, path)
         with errors_at("write", self.folder, prefix):
             self.finish(target, outcome.metadata, prefix.rstrip(b"/"))
+            if mine is not None:
+                carry_flags(mine, target)
 
     def _write(
         self, name: bytes, outcome: Outcome, target: int, mine: int | None, path: bytes
@@ -239,6 +242,8 @@ class _Writing(_Dressing):
                     _write_all(descriptor, file.content or b"")
                 else:
                     size = _copy(source, descriptor)
+                    if outcome.side is Side.MINE:
+                        carry_flags(source, descriptor)
                     if outcome.side is Side.THEIRS and size != file.size:
                         raise DamagedObjectError(
                             f"the content of {etc_path(path)} in the image has {size} bytes "

@@ -11,6 +11,7 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 MAX_RULES: Final = 100
+MAX_IMMUTABLE: Final = 10_000
 _MAX_PATTERNS: Final = 100
 _MAX_PATTERN: Final = 4_096
 _MAX_WORDS: Final = 64
@@ -22,6 +23,8 @@ Pattern = Annotated[str, StringConstraints(max_length=_MAX_PATTERN, pattern=r"^/
 anything, ``[...]`` for one of some characters."""
 
 RuleName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+
+Path = Annotated[str, StringConstraints(max_length=1 << 18, pattern=r"^/etc/.")]
 
 _Word = Annotated[str, StringConstraints(max_length=_MAX_WORD, pattern=r"^[^\x00]+$")]
 
@@ -63,5 +66,9 @@ class DueRules(BaseModel):
 
     format: Literal[1] = 1
     rules: list[DueRule] = Field(default_factory=list, max_length=4 * MAX_RULES)
+    immutable: dict[Path, Annotated[int, Field(ge=0)]] = Field(
+        default_factory=dict, max_length=MAX_IMMUTABLE
+    )
+    """By path, flags of chattr(1) that are to be set when the files are made."""
     runs: int = Field(default=0, ge=0)
     """How often they were begun."""

@@ -106,7 +106,8 @@ class NoteKind(StrEnum):
     RULES = "rules"
     """What the image says about its ``/etc`` cannot be used and is ignored."""
     IMMUTABLE = "immutable"
-    """It is immutable or may only be added to (chattr(1)); it is carried over without that."""
+    """It is immutable or may only be added to (chattr(1)); it is so again once the new deployment
+    has started."""
     UNLOCKED = "unlocked"
     """The lock of the account databases could not be had; they were read without it."""
     OWNERS = "owners"

@@ -95,7 +95,7 @@ def carry(host: Host, left: DeploymentId, target: DeploymentId) -> Carried:
             [path for path, node in replaced if node is None],
         )
     # Before the exchange: to make them anew once too often does no harm.
-    add_due(host.sysroot, target, as_due(trees.due))
+    add_due(host.sysroot, target, as_due(trees))
     disk.exchange_directories(building, finished)
     disk.remove_tree(building)
     return Carried(trees.report, None if kept is None else kept.name)

@@ -2,8 +2,9 @@
 
 Finalize writes down what a merge left to do. ``bootd-derive.service`` does it when the deployment
 starts for the first time, before ordinary services do: each rule's command, with a limit of time
-and of output. What passed is on the disk before it is forgotten, so a cut anywhere makes it be done
-again. What failed is tried again at the next starts, three in all, and counts as a health check.
+and of output. Then what was immutable (chattr(1)) is so again. What passed is on the disk before it
+is forgotten, so a cut anywhere makes it be done again. What failed is tried again at the next
+starts, three in all, and counts as a health check.
 
 The store's lock is not taken: nobody else writes these files, and a download may hold it for hours.
 """
@@ -12,13 +13,17 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from bootd.clock import Clock
+from bootd.etc.descriptors import closing, open_file, open_folder, open_parent, opened_folder
+from bootd.file_flags import FIXED, change_flags
 from bootd.model.deployment import DeploymentId
 from bootd.model.errors import BootdError, NoSuchDeploymentError, ProcessFailedError
 from bootd.model.etc_derived import DueRule, DueRules
+from bootd.model.etc_report import unescape
 from bootd.model.health import CheckResult, EtcDerivedDocument, Outcome, Severity
 from bootd.operations.host import Host
 from bootd.operations.record import read_record
@@ -39,30 +44,31 @@ _KEPT_OUTPUT: Final = 4_096
 _MAX_RECORD: Final = 64 << 20
 
 
-def write_due(sysroot: Sysroot, folder: Path, due: list[DueRule]) -> None:
-    """Put what is to be made anew into a deployment's folder, durably; nothing where there is none.
+def write_due(sysroot: Sysroot, folder: Path, due: DueRules) -> None:
+    """Put what is to be done into a deployment's folder, durably; nothing where there is nothing.
 
     Raises:
         NoSpaceError, WriteFailedError: it is not written.
     """
-    if not due:
+    if due.rules or due.immutable:
+        text = due.model_dump_json()
+        sysroot.disk.replace_file(folder / DUE_NAME, text.encode() + b"\n")
+    else:
+        # If it is back after a cut, all is done once more.
         sysroot.disk.discard_file(folder / DUE_NAME)
-        return
-    text = DueRules(rules=due).model_dump_json()
-    sysroot.disk.replace_file(folder / DUE_NAME, text.encode() + b"\n")
 
 
-def add_due(sysroot: Sysroot, deployment: DeploymentId, due: list[DueRule]) -> None:
-    """Leave more to be made anew to a deployment that may have something left to do, durably.
+def add_due(sysroot: Sysroot, deployment: DeploymentId, due: DueRules) -> None:
+    """Leave more to be done to a deployment that may have something left to do, durably.
 
     Raises:
         DamagedRecordError: what it has left to do cannot be read.
         NoSpaceError, WriteFailedError: it is not written.
     """
-    names = {one.name for one in due}
+    names = {one.name for one in due.rules}
     before = [one for one in _read_due(sysroot, deployment).rules if one.name not in names]
-    if due:
-        write_due(sysroot, sysroot.deployment(deployment), [*before, *due])
+    more = due.model_copy(update={"rules": [*before, *due.rules]})
+    write_due(sysroot, sysroot.deployment(deployment), more)
 
 
 def derive(host: Host, *, starting: bool = False) -> EtcDerivedDocument:
@@ -86,26 +92,23 @@ def derive(host: Host, *, starting: bool = False) -> EtcDerivedDocument:
         raise NoSuchDeploymentError("the running system is no deployment of bootd")
     folder = sysroot.deployment(booted)
     due = _read_due(sysroot, booted)
-    if not due.rules or (starting and due.runs >= MOST_RUNS):
-        return _read_made(sysroot, booted) or _document(host, booted, [])
+    earlier = _read_made(sysroot, booted) or _document(host, booted, [])
+    if not (due.rules or due.immutable) or (starting and due.runs >= MOST_RUNS):
+        return earlier
     # First, so that a run that takes the machine down counts, too.
     begun = due.model_copy(update={"runs": due.runs + 1})
-    sysroot.disk.replace_file(folder / DUE_NAME, begun.model_dump_json().encode() + b"\n")
+    write_due(sysroot, folder, begun)
     results = _run_all(due.rules, host.clock)
     failed = {one.name for one in results if not one.passed}
+    _make_immutable(folder / "etc", due.immutable)
     sysroot.disk.sync_filesystem(folder)
-    earlier = _read_made(sysroot, booted)
     again = {one.name for one in results}
-    kept = [one for one in earlier.results if one.name not in again] if earlier else []
+    kept = [one for one in earlier.results if one.name not in again]
     document = _document(host, booted, [*kept, *results])
     text = json.dumps(document.model_dump(mode="json"), indent=1)
     sysroot.disk.replace_file(folder / MADE_NAME, text.encode() + b"\n")
     left = [one for one in due.rules if _check_name(one) in failed]
-    if left:
-        begun = begun.model_copy(update={"rules": left})
-        sysroot.disk.replace_file(folder / DUE_NAME, begun.model_dump_json().encode() + b"\n")
-    else:
-        sysroot.disk.remove_file(folder / DUE_NAME)
+    write_due(sysroot, folder, begun.model_copy(update={"rules": left, "immutable": {}}))
     return document
 
 
@@ -126,6 +129,25 @@ def derived_checks(sysroot: Sysroot, deployment: DeploymentId | None) -> list[Ch
     known = {one.name for one in results}
     missed = [one for one in due.rules if _check_name(one) not in known]
     return [*results, *(_not_run(one, f"{UNIT} did not make it") for one in missed)]
+
+
+def _make_immutable(etc: Path, flags: Mapping[str, int]) -> None:
+    """Set flags of chattr(1) on files and folders; what cannot have them is logged."""
+    with opened_folder(etc) as root:
+        for text, wanted in sorted(flags.items(), reverse=True):
+            path = unescape(text).removeprefix(b"/etc/")
+            name = path.rpartition(b"/")[2]
+            with (
+                closing(open_parent(root, path)) as parent,
+                closing(None if parent is None else open_file(name, parent)) as file,
+                closing(None if parent is None else open_folder(name, parent)) as folder,
+            ):
+                found = folder if file is None else file
+                try:
+                    if found is not None:
+                        change_flags(found, add=wanted & FIXED)
+                except OSError as error:
+                    _log.warning("%s is not immutable any more: %s", text, error.strerror)
 
 
 def _run_all(rules: list[DueRule], clock: Clock) -> list[CheckResult]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -19,17 +20,16 @@ from bootd.etc.contents import Contents
 from bootd.etc.derived import Derived
 from bootd.etc.descriptors import opened_folder
 from bootd.etc.diff import steps
-from bootd.etc.merge import first_etc, merge_trees, preview_merge
+from bootd.etc.merge import MergedTrees, first_etc, merge_trees, preview_merge
 from bootd.etc.patterns import matches
 from bootd.etc.policy import EtcPolicies
 from bootd.etc.report import with_notes
 from bootd.etc.settle import MAX_DATABASE, Elsewhere, databases_in, databases_of
-from bootd.etc.settle_derived import Due
 from bootd.model.deployment import DeploymentId
 from bootd.model.errors import DamagedImageError
 from bootd.model.etc_change import Undecided
-from bootd.model.etc_derived import DueRule
-from bootd.model.etc_report import EtcReport
+from bootd.model.etc_derived import MAX_IMMUTABLE, DueRule, DueRules
+from bootd.model.etc_report import EtcReport, etc_path
 from bootd.model.tree import Directory, Metadata, RegularFile
 from bootd.operations.etc_ids import moves_to, read_chosen
 from bootd.operations.etc_labels import policy_labels
@@ -163,14 +163,14 @@ class Merged:
         report: of the merge; what was edited after staging is noted in it.
         undecided: the conflicts that nobody has decided yet.
         edits: how the new ``/etc`` differs from its defaults to begin with.
-        due: what the new deployment is to make anew, when it starts.
+        due: what the new deployment is to do, when it starts.
         chosen: what this merge and those before it chose for users and groups.
     """
 
     report: EtcReport
     undecided: list[Undecided]
     edits: Edits
-    due: list[DueRule]
+    due: DueRules
     chosen: Chosen
 
 
@@ -239,7 +239,7 @@ def merge_into(
         if three is None:
             with defaults_in(erofs) as theirs:
                 first_etc(theirs, StoreContents(host.sysroot), target)
-            return Merged(EtcReport(), [], Edits(), [], Chosen())
+            return Merged(EtcReport(), [], Edits(), DueRules(), Chosen())
         trees = merge_trees(
             three.base,
             three.mine,
@@ -260,14 +260,18 @@ def merge_into(
             with_notes(trees.report, late),
             undecided_after(trees.report, three.base, three.contents, before),
             edits_in(three.theirs, trees.merged, three.mine, three.contents),
-            as_due(trees.due),
+            as_due(trees),
             _chosen_after(three, target),
         )
 
 
-def as_due(due: Sequence[Due]) -> list[DueRule]:
-    """Return what a merge left to be made anew as it is written down."""
-    return [DueRule(name=one.derived.name, rule=one.derived.rule) for one in due]
+def as_due(trees: MergedTrees) -> DueRules:
+    """Return what a merge left to be done when the deployment starts, as it is written down."""
+    immutable = islice(sorted(trees.immutable.items()), MAX_IMMUTABLE)
+    return DueRules(
+        rules=[DueRule(name=one.derived.name, rule=one.derived.rule) for one in trees.due],
+        immutable={etc_path(path): flags for path, flags in immutable},
+    )
 
 
 def _needs_no_answer(undecided: Undecided, policies: EtcPolicies, made: Sequence[Derived]) -> bool:

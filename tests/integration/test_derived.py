@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support.machine import Machine, publish
 
 from bootd.durable import Disk
-from bootd.etc.report import EtcReport
+from bootd.file_flags import CARRIED, FIXED, file_flags
 from bootd.model.config import Configuration
 from bootd.model.errors import NoSuchDeploymentError, WriteFailedError
-from bootd.model.etc_report import NoteKind
+from bootd.model.etc_report import EtcReport, NoteKind
 from bootd.model.health import Outcome, Severity, Verdict
 from bootd.operations import etc_derive
 from bootd.operations.etc_derive import DUE_NAME, MADE_NAME, derive
@@ -23,6 +25,7 @@ from bootd.operations.health import run_health
 from bootd.operations.progress import Silent
 from bootd.operations.rollback import rollback
 from bootd.operations.survey import survey
+from bootd.process import run
 
 UNIT = "usr/lib/systemd/system/bootd-derive.service"
 Files = dict[str, bytes | str | None]
@@ -306,3 +309,55 @@ def test_a_foreign_system_makes_nothing(machine: Machine) -> None:
     (machine.folder / "proc/cmdline").write_text("quiet\n")
     with pytest.raises(NoSuchDeploymentError):
         derive(machine.host)
+
+
+@pytest.fixture
+def mutable(machine: Machine) -> Iterator[Machine]:
+    """A machine whose folder can be removed afterwards."""
+    yield machine
+    run(["chattr", "-R", "-f", "-ia", machine.folder], expected=(0, 1))
+
+
+def flags(path: Path) -> int:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        return file_flags(descriptor) & (FIXED | CARRIED)
+    finally:
+        os.close(descriptor)
+
+
+def test_flags_of_files_go_along_and_keep_nobody_from_the_rules(mutable: Machine) -> None:
+    machine = mutable
+    rule = rules(link(machine), COUNT)
+    etc = run_on(machine, "v1", lists("v1", rule))
+    (etc / "list.d/local").write_text("from here\n")
+    (etc / "list").write_text("old\n")
+    (etc / "log").write_text("mine\n")
+    (etc / "gone.d").mkdir()
+    for letters, name in (("+i", "list"), ("+aA", "log"), ("+d", "list.d/local"), ("+i", "gone.d")):
+        run(["chattr", letters, etc / name])
+    etc = run_on(machine, "v2", lists("v2", rule))
+    follow(machine, etc)
+    # Until it has started nothing keeps bootd from throwing the new /etc away.
+    assert [flags(etc / name) & FIXED for name in ("list", "log", "gone.d")] == [0, 0, 0]
+    assert derive(machine.host, starting=True).results[0].passed
+    assert (etc / "list").read_text() == "from the image\nfrom here\n"
+    assert flags(etc / "list") == 0x10
+    assert flags(etc / "log") == 0x20 | 0x80
+    assert flags(etc / "list.d/local") == 0x40
+    assert flags(etc / "gone.d") == 0x10
+    assert not (folder_of(machine) / DUE_NAME).exists()
+    noted = {one.path for one in report(machine).notes if one.kind is NoteKind.IMMUTABLE}
+    assert noted == {"/etc/list", "/etc/log", "/etc/gone.d"}
+
+
+def test_what_was_immutable_and_is_gone_leaves_a_word(mutable: Machine) -> None:
+    etc = run_on(mutable, "v1", lists("v1", b""))
+    run(["chattr", "+i", etc / "list"])
+    files = lists("v2", b"")
+    del files["etc/list"]
+    etc = run_on(mutable, "v2", files | {"etc/list": "link"})
+    derive(mutable.host, starting=True)
+    assert (etc / "list").is_symlink()
+    [note] = report(mutable).notes
+    assert (note.path, note.kind) == ("/etc/list", NoteKind.METADATA_DROPPED)

@@ -69,7 +69,7 @@ _REMARKS: Final[dict[NoteKind, str]] = {
     NoteKind.POLICY: "changed on both sides",
     NoteKind.DERIVED: "made from other files: it is made anew before services start",
     NoteKind.RULES: "what the image says about its /etc is ignored",
-    NoteKind.IMMUTABLE: "it is carried over, but not that it is immutable (chattr)",
+    NoteKind.IMMUTABLE: "immutable (chattr); it is so again once the deployment has started",
     NoteKind.OWNERS: "files of the image belong to whom it names, by the numbers of here",
     NoteKind.UNLOCKED: "the users and groups were read without this lock",
 }
