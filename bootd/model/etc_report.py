@@ -103,6 +103,11 @@ class NoteKind(StrEnum):
     DERIVED = "derived"
     """It is made from other files, so the new deployment makes it anew before its services start;
     the detail names the rule, its program, and what else it makes."""
+    LEADS_NOWHERE = "leads-nowhere"
+    """A symbolic link leads to what the new image does not have any more; the detail has where."""
+    PRESET = "preset"
+    """A unit that is new in the image is not enabled, though a preset says so: systemd asks presets
+    only when a machine starts for the first time. The detail has the command."""
     RULES = "rules"
     """What the image says about its ``/etc`` cannot be used and is ignored."""
     IMMUTABLE = "immutable"

@@ -7,6 +7,7 @@ system.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,13 +27,14 @@ from bootd.etc.policy import EtcPolicies
 from bootd.etc.report import with_notes
 from bootd.etc.settle import MAX_DATABASE, Elsewhere, databases_in, databases_of
 from bootd.model.deployment import DeploymentId
-from bootd.model.errors import DamagedImageError
+from bootd.model.errors import BootdError, DamagedImageError
 from bootd.model.etc_change import Undecided
 from bootd.model.etc_derived import MAX_IMMUTABLE, DueRule, DueRules
-from bootd.model.etc_report import EtcReport, etc_path
+from bootd.model.etc_report import EtcNote, EtcReport, etc_path
 from bootd.model.tree import Directory, Metadata, RegularFile
 from bootd.operations.etc_ids import moves_to, read_chosen
 from bootd.operations.etc_labels import policy_labels
+from bootd.operations.etc_loose_ends import loose_ends
 from bootd.operations.etc_moment import Edits, edits_in, late_edits, read_edits
 from bootd.operations.etc_rules import policies_with
 from bootd.operations.etc_undecided import (
@@ -47,6 +49,8 @@ from bootd.store.contents import StoreContents
 from bootd.store.erofs.reader import ErofsImage
 from bootd.store.host_layout import DEFAULT_PLACES
 from bootd.store.image import EROFS_NAME
+
+_log = logging.getLogger(__name__)
 
 _ELSEWHERE: Final = {PASSWD: b"usr/lib/passwd", GROUP: b"usr/lib/group"}
 """Where images keep accounts that are none of the machine's (nss-altfiles)."""
@@ -202,7 +206,7 @@ def trial_merge(
             three.policies,
             elsewhere=three.elsewhere,
         )
-        report = now.report
+        report = with_notes(now.report, _loose_ends(host, three, erofs, now.mine, now.merged))
         if listed:
             changes, more = steps(now.mine, now.merged)
             report = report.model_copy(update={"changes": changes, "more_changes": more})
@@ -252,17 +256,31 @@ def merge_into(
         )
         edits = edits_in(three.base, trees.mine, three.mine, three.contents)
         late = late_edits(read_edits(host.sysroot, staged), edits)
+        loose = _loose_ends(host, three, erofs, trees.mine, trees.merged)
         before = read_undecided(host.sysroot, three.current).conflicts
         before = still_open(before, three.mine, three.base, three.contents)
         made = [one.derived for one in trees.due]
         before = [one for one in before if not _needs_no_answer(one, three.policies, made)]
         return Merged(
-            with_notes(trees.report, late),
+            with_notes(trees.report, [*late, *loose]),
             undecided_after(trees.report, three.base, three.contents, before),
             edits_in(three.theirs, trees.merged, three.mine, three.contents),
             as_due(trees),
             _chosen_after(three, target),
         )
+
+
+def _loose_ends(
+    host: Host, three: Sides, erofs: Path, mine: Directory, merged: Directory
+) -> list[EtcNote]:
+    images = host.sysroot.deployment(three.current) / EROFS_NAME, erofs
+    contents = StoreContents(host.sysroot)
+    try:
+        return loose_ends(merged, (three.mine, mine), three.theirs, images, contents)
+    except BootdError as error:
+        # They are only told, so nothing fails for them.
+        _log.warning("what the merged /etc does not get is not known: %s", error.message)
+        return []
 
 
 def as_due(trees: MergedTrees) -> DueRules:

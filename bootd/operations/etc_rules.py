@@ -8,7 +8,8 @@ programs is looked up.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -19,9 +20,11 @@ from bootd.model.errors import InvalidConfigurationError
 from bootd.model.etc_derived import DerivedRule
 from bootd.model.etc_policy import EtcRules
 from bootd.model.etc_report import escape
-from bootd.model.tree import Directory, RegularFile, Symlink
+from bootd.model.tree import Directory, Node, RegularFile
+from bootd.operations.etc_loose_ends import follow
 from bootd.store.contents import StoreContents
 from bootd.store.erofs.reader import ErofsImage
+from bootd.store.host_layout import DEFAULT_PLACES
 
 RULES: Final = "usr/lib/bootd/etc.toml"
 RULES_FOLDER: Final = "usr/lib/bootd/etc.toml.d"
@@ -38,7 +41,6 @@ PROGRAM_FOLDERS: Final = (
 """Where systemd looks for programs that are named without their folder (systemd.exec(5))."""
 MAX_RULES_FILES: Final = 100
 _MAX_RULES: Final = 65_536
-_MOST_LINKS: Final = 40
 
 
 def policies_with(settings: EtcRules, erofs: Path, contents: StoreContents) -> EtcPolicies:
@@ -126,41 +128,29 @@ def _usable(image: ErofsImage, settings: EtcRules, rules: EtcRules) -> tuple[Der
         wanted.update(BUILT_IN)
     wanted.update(rules.derived)
     wanted.update(settings.derived)
+    look = _looking(image)
     return Derived.of(
         {
             name: rule
             for name, rule in wanted.items()
-            if rule.command and _has_program(image, program_of(name, rule))
+            if rule.command and _has_program(look, program_of(name, rule))
         }
     )
 
 
-def _has_program(image: ErofsImage, program: str) -> bool:
-    if "/" in program:
-        return _is_there(image, program)
-    return any(_is_there(image, f"{folder}/{program}") for folder in PROGRAM_FOLDERS)
+def _looking(image: ErofsImage) -> Callable[[bytes], Node | None]:
+    @cache
+    def look(path: bytes) -> Node | None:
+        first, _, below = path.partition(b"/")
+        if first != b"etc":
+            return image.lookup(path, levels=1)
+        # Links of alternatives lead through an image's own /etc, which has another place there.
+        found = (image.lookup(one + b"/" + below, levels=1) for one in DEFAULT_PLACES)
+        return next((node for node in found if node is not None), None)
+
+    return look
 
 
-def _is_there(image: ErofsImage, path: str) -> bool:
-    """Tell whether there is a file at a path, links followed within the image."""
-    parts = [part.encode() for part in path.split("/") if part][::-1]
-    place: list[bytes] = []
-    links = 0
-    while parts:
-        part = parts.pop()
-        if part in (b".", b".."):
-            place = place[: -1 if part == b".." else None]
-            continue
-        where = [*place, part]
-        # An image's own /etc, which links of alternatives lead through, is below /usr in the store.
-        stored = [b"usr", *where] if where[0] == b"etc" else where
-        node = image.lookup(b"/".join(stored), levels=1)
-        if isinstance(node, Symlink) and links < _MOST_LINKS:
-            links += 1
-            place = [] if node.target.startswith(b"/") else place
-            parts += [word for word in node.target.split(b"/") if word][::-1]
-        elif isinstance(node, Directory) and parts:
-            place = where
-        else:
-            return isinstance(node, RegularFile) and not parts
-    return False
+def _has_program(look: Callable[[bytes], Node | None], program: str) -> bool:
+    paths = [program] if "/" in program else [f"{one}/{program}" for one in PROGRAM_FOLDERS]
+    return any(isinstance(follow(path.encode(), look), RegularFile) for path in paths)

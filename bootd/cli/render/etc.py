@@ -68,6 +68,8 @@ _REMARKS: Final[dict[NoteKind, str]] = {
     NoteKind.LATE: "edited after staging, carried over as it was at the end",
     NoteKind.POLICY: "changed on both sides",
     NoteKind.DERIVED: "made from other files: it is made anew before services start",
+    NoteKind.LEADS_NOWHERE: "it leads to what the new image does not have",
+    NoteKind.PRESET: "new, and not enabled although a preset says so",
     NoteKind.RULES: "what the image says about its /etc is ignored",
     NoteKind.IMMUTABLE: "immutable (chattr); it is so again once the deployment has started",
     NoteKind.OWNERS: "files of the image belong to whom it names, by the numbers of here",
