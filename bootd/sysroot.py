@@ -26,6 +26,7 @@ from bootd.clock import SYSTEM_CLOCK
 from bootd.durable import TEMPORARY_PREFIX, Disk, storage_errors
 from bootd.model.boot_partition import BootPartition
 from bootd.model.deployment import (
+    NEW_COMPOSEFS,
     DeniedDigests,
     DeploymentId,
     DeploymentRecord,
@@ -189,7 +190,8 @@ class Sysroot:
         for name in _STORE_FOLDERS:
             self.disk.make_directory(self.store / name, 0o755 if name == "var" else 0o700)
         if not self._format_file.exists():
-            made = StoreFormat(version=LAYOUT_VERSION, installation=_new_installation())
+            new = _new_installation()
+            made = StoreFormat(version=LAYOUT_VERSION, installation=new, composefs=NEW_COMPOSEFS)
             self._write(self._format_file, made)
         self.check_format()
 
@@ -201,6 +203,15 @@ class Sysroot:
         """
         found = self._read(self._format_file, StoreFormat)
         return None if found is None else found.installation
+
+    def composefs_version(self) -> int:
+        """Return the version that the EROFS images of this store are called, 0 or 1.
+
+        Raises:
+            DamagedRecordError: ``format.json`` cannot be read.
+        """
+        found = self._read(self._format_file, StoreFormat)
+        return 0 if found is None else found.composefs
 
     def name_installation(self) -> None:
         """Give the store of an older bootd an ID; an ID that is there stays.

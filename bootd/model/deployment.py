@@ -242,6 +242,10 @@ class StagedMarker(_Record):
     deployment: DeploymentId
 
 
+NEW_COMPOSEFS: Final = 1
+"""The version of a new store's images: what ``mkcomposefs --min-version=1`` writes."""
+
+
 class StoreFormat(BaseModel):
     """``format.json``: the layout version and the features a reader must know."""
 
@@ -255,3 +259,6 @@ class StoreFormat(BaseModel):
     installation: str | None = Field(default=None, pattern=r"^[0-9a-f]{32}$")
     """A random ID, by which this installation's boot entries and kernels are told from those of
     another one on the same ``$BOOT``; None: an older bootd made the store, and gave it none."""
+    composefs: int = Field(default=0, ge=0, le=1)
+    """The least version of composefs's format that the EROFS images of this store are called. One
+    that an older bootd made has 0: an image that is composed again has its digest again."""

@@ -101,6 +101,12 @@ def test_whiteouts_in_an_opaque_folder(composefs: Composefs) -> None:
 
 
 @pytest.mark.parametrize("name", GOLDEN)
+def test_the_version_that_new_stores_have(composefs: Composefs, name: str) -> None:
+    tree = GOLDEN[name][0]()
+    assert image_of(tree, 1) == composefs.image_of_dump(dump_of(tree), version=1)
+
+
+@pytest.mark.parametrize("name", GOLDEN)
 def test_golden_digests_are_the_oracles(composefs: Composefs, name: str) -> None:
     make, digest = GOLDEN[name]
     assert hashlib.sha256(composefs.image_of_dump(dump_of(make()))).hexdigest() == digest

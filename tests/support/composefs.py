@@ -26,9 +26,10 @@ class Composefs:
     debian: Path
     version: str
 
-    def image_of_dump(self, dump: bytes) -> bytes:
+    def image_of_dump(self, dump: bytes, version: int = 0) -> bytes:
         """What ``mkcomposefs`` writes for the lines of a dump."""
-        return self._run("mkcomposefs", ["--from-file", "-", "-"], dump)
+        least = [f"--min-version={version}"] if version else []
+        return self._run("mkcomposefs", [*least, "--from-file", "-", "-"], dump)
 
     def image_of_folder(self, folder: Path) -> bytes:
         """What ``mkcomposefs`` writes for a folder."""

@@ -25,10 +25,10 @@ EDGES = (1, 63, 64, 65, 4095, 4096, 4097, 65536, (1 << 32) - 1, 1 << 32, (1 << 3
 TARGET_LENGTHS = (1, 59, 60, 2047, 2048, 3900, 3930, 3950, 3990, 4030, 4063, 4064, 4065, 4095)
 
 
-def image_of(root: Directory) -> bytes:
+def image_of(root: Directory, version: int = 0) -> bytes:
     """The image bootd writes."""
     output = io.BytesIO()
-    length = write_erofs(root, output)
+    length = write_erofs(root, output, version)
     assert length == len(output.getvalue())
     return output.getvalue()
 

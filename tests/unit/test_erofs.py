@@ -24,6 +24,7 @@ from support.trees import (
 
 from bootd.model.errors import DamagedImageError, InvalidTreeError, WriteFailedError
 from bootd.model.tree import Directory, Metadata, Node, RegularFile, SpecialFile, Symlink, walk
+from bootd.store.dumpfile import parse_tree
 from bootd.store.erofs import ErofsImage
 from bootd.store.erofs.decoding import StoredInode, read_entries, read_inode, read_superblock
 from bootd.store.erofs.layout import (
@@ -35,6 +36,7 @@ from bootd.store.erofs.layout import (
 )
 from bootd.store.erofs.window import IMAGE_LIMIT, Window
 from bootd.store.erofs.xxh32 import xxh32
+from bootd.store.verity import verity_digest
 
 QUICK = settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 MOST = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
@@ -52,6 +54,31 @@ def file_of(content: bytes = b"x", **fields: int) -> RegularFile:
 def test_images_have_the_digests_mkcomposefs_gives_them(name: str) -> None:
     make, digest = GOLDEN[name]
     assert hashlib.sha256(image_of(make())).hexdigest() == digest
+
+
+@pytest.mark.parametrize(
+    ("name", "digest"),
+    [
+        ("attributes", "ee7fc51ef81f56100961aa0717704a8453a0c639bfec5c5b56dada9acee94e19"),
+        ("layers", "fbed9fee35f8b9bd51ae6213ab9b83b0349051e6bebfd943a573f309bc2a09dd"),
+        ("selinux", "3486ea01cf9975f1216617a88c3cb170218431bce231828e3cc010dc447ced6f"),
+    ],
+)
+def test_images_have_the_digests_that_composefs_rs_gives_them(name: str, digest: str) -> None:
+    """Version 1 of three trees that its release 0.9.0 made of images."""
+    dump = (Path(__file__).parent / f"composefs_trees/{name}.dump").read_bytes()
+    tree = parse_tree(dump.splitlines(keepends=True))
+    image = image_of(tree, 1)
+    assert verity_digest(image).hex() == digest
+    assert dump_of(read(image)) == dump_of(tree)
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_the_version_is_a_word_of_the_header(name: str) -> None:
+    tree = GOLDEN[name][0]()
+    plain, named = image_of(tree), image_of(tree, 1)
+    assert plain[:12] + b"\1" + plain[13:] == named
+    assert dump_of(read(named)) == dump_of(read(plain))
 
 
 @pytest.mark.parametrize(

@@ -120,6 +120,15 @@ def test_trees_of_all_shapes(make) -> None:
     both(tree, {104: 101}, {100: 200, 103: 201, 104: None})
 
 
+@pytest.mark.parametrize("version", [0, 1])
+def test_the_version_of_the_image_stays(version: int) -> None:
+    tree = Directory(Metadata(), {b"mine": _file(0o644, 1000, 0)})
+    for target in (1001, 70_000):
+        done = map_owners(image_of(tree, version), lambda n, to=target: to if n else 0, int)
+        expected = Directory(Metadata(), {b"mine": _file(0o644, target, 0)})
+        assert done.content == image_of(expected, version)
+
+
 def test_without_another_number_nothing_changes() -> None:
     tree = sample_tree()
     image = image_of(tree)

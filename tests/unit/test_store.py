@@ -112,6 +112,20 @@ def test_compose_and_open(sysroot):
     assert compose_image(sysroot, resolved(BASE, V1)).publish().erofs == opened.erofs
 
 
+def test_an_image_has_its_digest_again_in_the_store_of_an_older_version(sysroot):
+    """A new store calls its images version 1 of composefs; an older one goes on with 0."""
+    new = bring(sysroot, BASE, V1)
+    assert new.erofs.read_bytes()[12] == 1
+    path = sysroot.store / "format.json"
+    record = json.loads(path.read_bytes())
+    assert record.pop("composefs") == 1
+    path.write_text(json.dumps(record))
+    sysroot.disk.remove_tree(image_path(sysroot, new.digest))
+    old = bring(sysroot, BASE, V1)
+    assert old.erofs.read_bytes()[12] == 0
+    assert open_image(sysroot, old.digest).erofs_verity != new.erofs_verity
+
+
 def test_images_var_is_found_through_its_layers(sysroot):
     image = bring(sysroot, BASE)
     layout = compose_host_layout(sysroot, open_image(sysroot, image.digest).diff_ids())

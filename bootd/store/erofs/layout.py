@@ -19,7 +19,7 @@ COMPOSEFS_MAGIC: Final = 0xD078629A
 COMPOSEFS_FORMAT: Final = 1
 COMPOSEFS_HAS_ACL: Final = 1 << 0
 COMPOSEFS_HEADER: Final = Struct("<IIII16x")
-"""magic, format, flags, composefs version (0, or 1 when the tree has whiteouts)."""
+"""magic, format, flags, composefs version (0 or 1, and 1 when the tree has whiteouts)."""
 
 SUPERBLOCK_OFFSET: Final = 1024
 SUPERBLOCK_MAGIC: Final = 0xE0F5E1E2

@@ -29,6 +29,7 @@ from bootd.store.erofs.layout import (
     CHUNK_ADDRESS,
     CHUNK_BASED,
     COMPACT_INODE,
+    COMPOSEFS_HEADER,
     DATA_LAYOUT_SHIFT,
     EXTENDED,
     EXTENDED_INODE,
@@ -66,6 +67,7 @@ _MODE_AT: Final = 4
 _CHUNK_BITS_MASK: Final = 0x1F
 _INODES_FIELD: Final = 6
 _SHARED_FIELD: Final = 11
+_VERSION_FIELD: Final = 3
 _ACL_INDEXES: Final = frozenset({2, 3})
 """``system.posix_acl_access`` and ``system.posix_acl_default`` (Linux, fs/erofs/erofs_fs.h)."""
 _ACL_NAMES: Final = frozenset(NAME_PREFIXES[index] for index in _ACL_INDEXES)
@@ -278,4 +280,5 @@ def _map_anew(image: bytes, users: Target, groups: Target) -> MappedOwners:
         )
         mapped += node.metadata != before
         unknown += is_unknown
-    return MappedOwners(b"".join(encode_erofs(root)), mapped, unknown)
+    version = COMPOSEFS_HEADER.unpack_from(image)[_VERSION_FIELD]
+    return MappedOwners(b"".join(encode_erofs(root, version)), mapped, unknown)

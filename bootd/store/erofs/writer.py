@@ -45,20 +45,27 @@ _ACL_NAMES: Final = {b"system.posix_acl_access", b"system.posix_acl_default"}
 _PIECE: Final = 1 << 20
 
 
-def write_erofs(root: Directory, output: BinaryIO) -> int:
+def write_erofs(root: Directory, output: BinaryIO, version: int = 0) -> int:
     """Write the image of a tree to a binary file and return its length in bytes.
+
+    `version` is as for `encode_erofs`.
 
     Raises:
         InvalidTreeError: see `encode_erofs`; nothing was written.
     """
-    return sum(output.write(piece) for piece in encode_erofs(root))
+    return sum(output.write(piece) for piece in encode_erofs(root, version))
 
 
-def encode_erofs(root: Directory) -> Iterator[bytes]:
+def encode_erofs(root: Directory, version: int = 0) -> Iterator[bytes]:
     """Yield the pieces of a tree's image.
 
     The tree's dump (`bootd.store.dumpfile`) given to ``mkcomposefs --from-file`` makes the same
     image. Folders have one name each, other nodes one or more.
+
+    Args:
+        root: the tree.
+        version: the least version of the format that the image is to be called, 0 or 1, as with
+            ``--min-version``; one with whiteouts is always called 1.
 
     Raises:
         InvalidTreeError: the tree holds what the format or ``mkcomposefs`` cannot; raised before
@@ -74,7 +81,7 @@ def encode_erofs(root: Directory) -> Iterator[bytes]:
     placed = place_inodes(tree, plain_files, inodes, shared, oldest)
     data_start = round_up(placed.end + len(shared.area), BLOCK)
     blocks = data_start // BLOCK + sum(place.blocks for place in placed.places)
-    yield _head(inodes.values()) + _superblock(placed, oldest, blocks)
+    yield _head(inodes.values(), version) + _superblock(placed, oldest, blocks)
     folders = FolderBlocks(placed.slots, inodes)
     _fill(placed, folders, placed.end % BLOCK // XATTR_ALIGNMENT, data_start // BLOCK)
     for start in range(0, len(placed.area), _PIECE):
@@ -116,10 +123,10 @@ def _shared_objects(tree: NumberedTree) -> set[bytes]:
     return several
 
 
-def _head(inodes: Collection[Inode]) -> bytes:
+def _head(inodes: Collection[Inode], version: int) -> bytes:
     """Return what stands before the superblock, given all inodes but those of plain files."""
     has_acl = any(name in _ACL_NAMES for inode in inodes for name, _ in inode.attributes)
-    version = int(any(overlay.is_whiteout(inode.node) for inode in inodes))
+    version = max(version, any(overlay.is_whiteout(inode.node) for inode in inodes))
     header = COMPOSEFS_HEADER.pack(
         COMPOSEFS_MAGIC,
         COMPOSEFS_FORMAT,
