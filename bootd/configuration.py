@@ -12,7 +12,9 @@ to, can live with a newer one's file.
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import tomllib
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -34,6 +36,11 @@ DROP_IN_SUFFIX: Final = ".toml"
 _MAX_FILE: Final = 65_536
 _MAX_DROP_INS: Final = 1_000
 _SHOWN: Final = 100
+_LEFT_OVER: Final = re.compile(
+    r".*(~|\.(bak|orig|old|swp|save|disabled|dpkg-\w+|ucf-\w+|rpm\w+|bootd-new))|README.*",
+    re.DOTALL,
+)
+"""Names that editors and package managers leave, or that say that a file is not to be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +71,7 @@ def load(root: Path) -> LoadedConfiguration:
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     warnings: list[str] = []
-    files = _applied_files(root)
+    files = _applied_files(root, warnings)
     for path in files:
         shown = _shown(root, path)
         found = _known(Configuration, _parse(path, shown), shown, warnings)
@@ -75,6 +82,24 @@ def load(root: Path) -> LoadedConfiguration:
         warnings=tuple(warnings),
         files=tuple(_shown(root, path) for path in files),
     )
+
+
+def as_json(configuration: Configuration) -> bytes:
+    """Return what the files said, as one JSON document."""
+    return configuration.model_dump_json(exclude_unset=True, indent=2).encode() + b"\n"
+
+
+def from_json(data: bytes) -> Configuration:
+    """Return the configuration of a document that `as_json` made, maybe in a newer bootd.
+
+    Raises:
+        InvalidConfigurationError: it is no such document.
+    """
+    try:
+        known = _known(Configuration, json.loads(data), "it", [])
+        return Configuration.model_validate_json(json.dumps(known))
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise InvalidConfigurationError(f"it is damaged: {error}") from error
 
 
 def _known(
@@ -107,30 +132,32 @@ def _add(
         origins[name] = shown
 
 
-def _applied_files(root: Path) -> list[Path]:
+def _applied_files(root: Path, warnings: list[str]) -> list[Path]:
     """Return the files that count, the weakest first; masked ones are left out."""
     main = [path for tree in TREES if _is_there(path := root / tree / MAIN_FILE)]
     drop_ins: dict[str, Path] = {}
     for tree in TREES:
-        drop_ins.update(_drop_ins(root / tree / DROP_IN_FOLDER))
+        found = _drop_ins(root / tree / DROP_IN_FOLDER)
+        drop_ins.update({path.name: path for path in found if path.suffix == DROP_IN_SUFFIX})
+        warnings += [
+            f"{_shown(root, path)} is not read: the names of files there end in {DROP_IN_SUFFIX}"
+            for path in found
+            if path.suffix != DROP_IN_SUFFIX and not _LEFT_OVER.fullmatch(path.name)
+        ]
     chosen = [*main[-1:], *(drop_ins[name] for name in sorted(drop_ins))]
     if len(chosen) > _MAX_DROP_INS:
         raise InvalidConfigurationError(f"there are {len(chosen)} files in bootd.toml.d")
     return [path for path in chosen if not _is_mask(path)]
 
 
-def _drop_ins(folder: Path) -> dict[str, Path]:
+def _drop_ins(folder: Path) -> list[Path]:
     try:
         paths = list(folder.iterdir())
     except (FileNotFoundError, NotADirectoryError):
-        return {}
+        return []
     except OSError as error:
         raise InvalidConfigurationError(f"{folder} cannot be read: {error.strerror}") from error
-    return {
-        path.name: path
-        for path in paths
-        if path.name.endswith(DROP_IN_SUFFIX) and not path.name.startswith(".") and _is_there(path)
-    }
+    return sorted(path for path in paths if not path.name.startswith(".") and _is_there(path))
 
 
 def _is_there(path: Path) -> bool:

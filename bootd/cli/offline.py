@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from bootd.cli.output import Output
 from bootd.cli.progress import Display, Step, displayed
 from bootd.daemon.explain import explain
-from bootd.model.errors import BootdError, InvalidConfigurationError
+from bootd.model.errors import BootdError
 from bootd.operations import boot_usage, deny, etc_copies, etc_views, status
 from bootd.operations.host import Host, open_host, opened_host, with_boot
 from bootd.operations.progress import Phase, overall
@@ -83,7 +83,6 @@ def mounted(arguments: Namespace) -> AbstractContextManager[Host]:
     """Give that machine with its ``$BOOT`` mounted, for verbs that change what boots.
 
     Raises:
-        InvalidConfigurationError: its configuration cannot be used.
         NoBootPartitionError: ``$BOOT`` was not found or cannot be mounted.
     """
     return opened_host(arguments.sysroot)
@@ -93,15 +92,10 @@ def look(arguments: Namespace) -> Survey:
     """Look at that machine; where that cannot be, return no more than what runs.
 
     It is for verdicts on an image, which is not to be blamed for the partition or the store.
-
-    Raises:
-        InvalidConfigurationError: its configuration cannot be used.
     """
     try:
         with mounted(arguments) as machine:
             return survey(machine.sysroot)
-    except InvalidConfigurationError:
-        raise
     except BootdError as error:
         _log.warning("the boot entries are not known: %s", error.message)
         return blind_survey(host(arguments).sysroot)
@@ -113,9 +107,5 @@ def root(arguments: Namespace) -> Path:
 
 
 def host(arguments: Namespace) -> Host:
-    """Return the machine that ``--sysroot`` names, or this one.
-
-    Raises:
-        InvalidConfigurationError: its configuration cannot be used.
-    """
+    """Return the machine that ``--sysroot`` names, or this one."""
     return open_host(arguments.sysroot)

@@ -25,7 +25,7 @@ from bootd.model.etc_report import EtcCounts
 from bootd.model.state import UpgradeState
 from bootd.operations.etc_reports import merge_counts
 from bootd.operations.host import Host, open_host, with_boot
-from bootd.operations.recover import Recovery, recover
+from bootd.operations.recover import Recovery, recover, take_note_of_configuration
 from bootd.operations.status import status
 
 _log = logging.getLogger(__name__)
@@ -49,9 +49,6 @@ class Machine:
         host: what operations are given.
         status: the newest status.
         etc: what the merge of ``/etc`` did, by deployment.
-
-    Raises:
-        InvalidConfigurationError: the configuration cannot be used.
     """
 
     def __init__(self, directory: Path | None) -> None:
@@ -104,12 +101,12 @@ class Machine:
             return recover(host)
 
     async def reload(self) -> None:
-        """Read the configuration anew, and the status with it.
-
-        Raises:
-            InvalidConfigurationError: it cannot be used; the old one stays in force.
-        """
+        """Read the configuration anew, and the status with it."""
         self.host = await asyncio.to_thread(open_host, self.directory)
+        try:
+            await asyncio.to_thread(take_note_of_configuration, self.host)
+        except BootdError as error:
+            _log.warning("the configuration was not kept: %s", error.message)
         await self.read()
 
     async def look(self) -> bool:

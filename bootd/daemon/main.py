@@ -12,7 +12,7 @@ from typing import Final
 from bootd import __version__, journal
 from bootd.daemon.event_loop import asyncio, hidden
 from bootd.daemon.names import ADDRESS_VARIABLE
-from bootd.model.errors import BootdError, InvalidConfigurationError
+from bootd.model.errors import BootdError
 
 with hidden("_hashlib"):
     # OpenSSL would be 4 MB of the daemon's memory, and it hashes next to nothing: jobs do.
@@ -21,8 +21,6 @@ with hidden("_hashlib"):
 _log = logging.getLogger(__name__)
 
 _FAILED: Final = 1
-_BAD_CONFIGURATION: Final = 78
-"""sysexits.h, EX_CONFIG: starting again does not help."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _FAILED if asyncio.run(serve(_absolute(given.sysroot), given.bus)) else 0
     except BootdError as error:
         _log.error("%s. %s", error.message, error.hint)
-        return _BAD_CONFIGURATION if isinstance(error, InvalidConfigurationError) else _FAILED
+        return _FAILED
 
 
 def _parser() -> argparse.ArgumentParser:

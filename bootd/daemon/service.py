@@ -106,11 +106,8 @@ class Service:
         return self._machine.folders()
 
     async def reload(self) -> None:
-        """Read the configuration anew; one that cannot be used leaves the old one in force."""
-        try:
-            await self._machine.reload()
-        except BootdError as error:
-            _log.error("the old configuration stays: %s", error.message)
+        """Read the configuration anew; one that cannot be used leaves the last one in force."""
+        await self._machine.reload()
         # First: systemd takes its time, and no property may name what has no object yet.
         self._show()
         await self._ask_systemd()

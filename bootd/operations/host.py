@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -12,9 +13,12 @@ from bootd.boot.partition import boot_partition
 from bootd.clock import SYSTEM_CLOCK, Clock
 from bootd.configuration import load
 from bootd.model.config import Configuration
-from bootd.model.errors import NoImageConfiguredError
+from bootd.model.errors import InvalidConfigurationError, NoImageConfiguredError
+from bootd.operations.kept_configuration import instead_of
 from bootd.registry.settings import RegistrySettings
 from bootd.sysroot import Sysroot
+
+_log = logging.getLogger(__name__)
 
 PHYSICAL_ROOT: Final = Path("/sysroot")
 RUN: Final = Path("/run/bootd")
@@ -26,12 +30,22 @@ UNREACHABLE: Final = "unreachable.json"
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A machine to work on."""
+    """A machine to work on.
+
+    Attributes:
+        sysroot: where it is.
+        configuration: its settings.
+        registry: how registries are reached.
+        clock: the time.
+        configuration_problem: why other settings are in force than the files say, in words; None:
+            they are what the files say.
+    """
 
     sysroot: Sysroot
     configuration: Configuration
     registry: RegistrySettings
     clock: Clock = SYSTEM_CLOCK
+    configuration_problem: str | None = None
 
     def followed_image(self) -> str:
         """Return the reference this machine follows.
@@ -62,20 +76,26 @@ def open_host(directory: Path | None) -> Host:
 
     Args:
         directory: None for the live host, else a sysroot folder; its configuration and its
-            ``containers`` files are looked up in it too.
-
-    Raises:
-        InvalidConfigurationError: a configuration file cannot be used.
+            ``containers`` files are looked up in it too. Where a configuration file cannot be
+            used, the last configuration that could be is in force; see `instead_of`.
     """
     root = Path("/") if directory is None else directory
-    configuration = load(root).configuration
     sysroot = (
         Sysroot(physical=PHYSICAL_ROOT, boot=BOOT, run=RUN, command_line=COMMAND_LINE)
         if directory is None
         else Sysroot.at(directory)
     )
+    problem = None
+    try:
+        loaded = load(root)
+        configuration, warnings = loaded.configuration, loaded.warnings
+    except InvalidConfigurationError as error:
+        configuration, problem = instead_of(sysroot, error)
+        warnings = (problem,)
+    for warning in warnings:
+        _log.warning("%s", warning)
     settings = _registry(configuration, root, unreachable=sysroot.run / UNREACHABLE)
-    return Host(sysroot, configuration, settings)
+    return Host(sysroot, configuration, settings, configuration_problem=problem)
 
 
 def _registry(
@@ -104,9 +124,6 @@ def opened_host(directory: Path | None) -> Iterator[Host]:
 
     Args:
         directory: see `open_host`; in a folder ``boot`` is a folder too.
-
-    Raises:
-        InvalidConfigurationError: a configuration file cannot be used.
     """
     with with_boot(open_host(directory)) as host:
         yield host

@@ -1,6 +1,7 @@
 """What is said at every login: files in ``/run/motd.d``, read by pam_motd(8).
 
-One is about a fallback, one about what is undecided in ``/etc``. Neither outlives the boot.
+One is about a fallback, one about what is undecided in ``/etc``, one about a configuration that
+cannot be used. None outlives the boot.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from bootd.sysroot import Sysroot
 
 FILE_NAME: Final = "10-bootd"
 UNDECIDED_NAME: Final = "20-bootd-etc"
+CONFIGURATION_NAME: Final = "30-bootd-configuration"
 _MOST_SHOWN: Final = 5
 
 
@@ -55,6 +57,15 @@ def show_undecided(sysroot: Sysroot) -> None:
         matters = f", {urgent} of them about security" if urgent else ""
         lines = [f"{what} undecided{matters}. 'bootctl-py etc conflicts' lists what."]
     _show(sysroot, UNDECIDED_NAME, lines)
+
+
+def show_configuration(sysroot: Sysroot, problem: str | None) -> None:
+    """Say why other settings of bootd are in force than its files say; nothing where that is None.
+
+    Raises:
+        WriteFailedError, NoSpaceError: the kernel refused.
+    """
+    _show(sysroot, CONFIGURATION_NAME, [] if problem is None else [f"bootd: {one_line(problem)}."])
 
 
 def _show(sysroot: Sysroot, name: str, lines: Sequence[str]) -> None:

@@ -17,14 +17,15 @@ from bootd.boot.entries import heal_entries
 from bootd.boot.proof import boot_problems, boot_refusal
 from bootd.durable import TEMPORARY_PREFIX
 from bootd.model.deployment import StagedMarker
-from bootd.model.errors import DamagedRecordError
+from bootd.model.errors import BootdError, DamagedRecordError
 from bootd.operations.awaited import Miss, await_boot, settle_awaited
 from bootd.operations.boot_loader import keep_loader
 from bootd.operations.boot_mirrors import check_mirrors
 from bootd.operations.boot_repair import mend_boot
 from bootd.operations.fallback import Fallback, settle_fallbacks
 from bootd.operations.host import Host
-from bootd.operations.message_of_the_day import show_undecided
+from bootd.operations.kept_configuration import keep_configuration
+from bootd.operations.message_of_the_day import show_configuration, show_undecided
 from bootd.operations.staged import forget_staged
 from bootd.operations.survey import survey
 from bootd.operations.trusted_time import time_of_record
@@ -65,7 +66,7 @@ def recover(host: Host) -> Recovery:
             healed = [f"removed the stale boot entry {name}" for name in heal_entries(host.sysroot)]
         done = [*healed, *_remove_leftovers(host.sysroot, folders), *_settle_intent(host.sysroot)]
         fallbacks = tuple(settle_fallbacks(host))
-        _tell_at_login(host.sysroot)
+        _tell_at_login(host)
         missed = settle_awaited(host.sysroot)
         time_of_record(host)
         found, mended = mend_boot(host, survey(host.sysroot))
@@ -76,7 +77,23 @@ def recover(host: Host) -> Recovery:
         return Recovery((*done, *mended), fallbacks, missed)
 
 
-def _tell_at_login(sysroot: Sysroot) -> None:
+def take_note_of_configuration(host: Host) -> None:
+    """Keep a configuration that can be used, and say at login that another one is in force.
+
+    Raises:
+        WriteFailedError, NoSpaceError: the kernel refused.
+    """
+    if host.configuration_problem is None:
+        keep_configuration(host.sysroot, host.configuration)
+    show_configuration(host.sysroot, host.configuration_problem)
+
+
+def _tell_at_login(host: Host) -> None:
+    sysroot = host.sysroot
+    try:
+        take_note_of_configuration(host)
+    except BootdError as error:
+        _log.warning("the configuration was not kept: %s", error.message)
     try:
         show_undecided(sysroot)
     except DamagedRecordError as error:

@@ -35,6 +35,7 @@ from bootd.operations.boot_loader import keep_loader
 from bootd.operations.boot_repair import mend_boot
 from bootd.operations.fallback import settle_fallbacks
 from bootd.operations.host import Host
+from bootd.operations.kept_configuration import keep_configuration
 from bootd.operations.last_check import LastCheck, without_room, write_last_check
 from bootd.operations.older import refuse_older
 from bootd.operations.progress import Phase, Progress
@@ -187,6 +188,8 @@ def _tell_what_goes(host: Host, document: StageDocument, record: DeploymentRecor
 def _begin(host: Host) -> None:
     require_boot(host.sysroot)
     host.sysroot.initialise()
+    if host.configuration_problem is None:
+        keep_configuration(host.sysroot, host.configuration)
 
 
 def _pull_and_compose(

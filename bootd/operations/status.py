@@ -37,6 +37,8 @@ def status(host: Host) -> StatusDocument:
     unexpected = (did_not_boot(found), override(found))
     told = (*unexpected, not_blessed_yet(host.sysroot, found))
     problems = [*boot_problems(host.sysroot), *found.problems]
+    if host.configuration_problem is not None:
+        problems.insert(0, host.configuration_problem)
     problems += [*(problem for problem in told if problem), *boot_losses(host, found)]
     boot_loader, image_boot_loader = _boot_loaders(host, found, problems)
     mirrors = check_mirrors(host.sysroot, thorough=False, repair=False)

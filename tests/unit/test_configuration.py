@@ -340,3 +340,18 @@ def test_passwords_are_not_repeated(text, tmp_path):
 def test_settings_are_shown_without_the_proxys_password(tmp_path):
     write(tmp_path, LOCAL, MAIN, '[registries]\nproxy = "http://me:SECRET@proxy"')
     assert "SECRET" not in repr(load(tmp_path))
+
+
+def test_a_drop_in_that_is_not_read_is_warned_of(tmp_path: Path) -> None:
+    folder = tmp_path / "etc/bootd/bootd.toml.d"
+    folder.mkdir(parents=True)
+    read = {"50-on.toml"}
+    silent = {"50-on.toml~", "a.toml.bak", "b.toml.dpkg-old", "README", ".hidden", "c.toml.rpmsave"}
+    told = {"90-off.yaml", "91-off.conf", "92-off", "93-off.TOML"}
+    for name in read | silent | told:
+        (folder / name).write_text("tries = 4\n")
+
+    loaded = load(tmp_path)
+
+    assert loaded.configuration.tries == 4
+    assert {warning.split(" ")[0].rpartition("/")[2] for warning in loaded.warnings} == told
