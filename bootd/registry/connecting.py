@@ -33,9 +33,20 @@ class Address(NamedTuple):
 
 
 def connect(
-    host: str, port: int, seconds: float, options: Iterable[tuple[int, int, int | bytes]] = ()
+    host: str,
+    port: int,
+    seconds: float,
+    options: Iterable[tuple[int, int, int | bytes]] = (),
+    answered: str = "",
 ) -> socket.socket:
     """Return a socket that is connected to a host; its timeout is `seconds`.
+
+    Args:
+        host: a name or an address.
+        port: the port there.
+        seconds: for all attempts together.
+        options: what is set on the socket before it connects.
+        answered: the address that took the last connection to this host; it is tried first.
 
     Raises:
         socket.gaierror: the name has no address.
@@ -44,6 +55,8 @@ def connect(
     """
     infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     addresses = interleaved([Address(info[0], info[4]) for info in infos])
+    # A stable sort: it comes before the others if it is still among them.
+    addresses.sort(key=lambda address: address.place[0] != answered)
     race = _Race(addresses[:_MAX_ADDRESSES], list(options))
     try:
         winner = race.run(SYSTEM_CLOCK.monotonic() + seconds)

@@ -45,17 +45,21 @@ class _Connecting(ExactConnection, urllib3.connection.HTTPConnection):
     """A connection to the first address of a host that answers, be it a registry or a proxy."""
 
     stall_seconds = 0.0
+    answered: dict[str, str]
 
     def _new_conn(self) -> socket.socket:
         assert isinstance(self.timeout, int | float)
+        host, options = self._dns_host, self.socket_options or ()
+        before = self.answered.get(host, "")
         try:
-            made = connect(self._dns_host, self.port, self.timeout, self.socket_options or ())
+            made = connect(host, self.port, self.timeout, options, before)
         except socket.gaierror as error:
             raise NameResolutionError(self.host, self, error) from error
         except TimeoutError as error:
             raise ConnectTimeoutError(self, str(error)) from error
         except OSError as error:
             raise NewConnectionError(self, str(error)) from error
+        self.answered[host] = made.getpeername()[0]
         sys.audit("http.client.connect", self, self.host, self.port)
         return made
 
@@ -143,12 +147,15 @@ def _in_time(
 
 def _pools(stall: float) -> dict[str, type[urllib3.HTTPConnectionPool]]:
     """Return what makes connections, by scheme."""
+    known: dict[str, str] = {}
 
     class Plain(_Connecting):
         stall_seconds = stall
+        answered = known
 
     class Tls(_TlsConnection):
         stall_seconds = stall
+        answered = known
 
     class PlainPool(ExactPool, urllib3.HTTPConnectionPool):
         ConnectionCls = Plain

@@ -1046,6 +1046,32 @@ def lookups(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, list[Any]]]:
         yield asked
 
 
+def test_addresses_that_are_dead_are_found_out_once(
+    registry: FaultyRegistry, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began: list[str] = []
+    real = socket.socket.connect
+
+    def look_up(*_: Any, **__: Any) -> Any:
+        port = int(registry.host.rpartition(":")[2])
+        places = [("127.0.0.2", 1), ("127.0.0.1", port)]
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", place) for place in places]
+
+    class Noted(socket.socket):
+        def connect(self, place: Any) -> None:
+            began.append(place[0])
+            real(self, place)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    monkeypatch.setattr("bootd.registry.connecting.socket.socket", Noted)
+    (machine.root / "etc/containers/registries.conf").write_text(
+        '[[registry]]\nlocation = "os.example"\ninsecure = true\n'
+    )
+    assert machine.open("os.example/os/image").resolve().digest == IMAGE.digest
+    # With TLS, which the registry has not, and without.
+    assert began == ["127.0.0.2", "127.0.0.1", "127.0.0.1"]
+
+
 def dead_mirror(machine: Machine, registry: FaultyRegistry, mirror: str) -> str:
     (machine.root / "etc/containers/registries.conf").write_text(
         f'[[registry]]\nprefix = "os.example"\nlocation = "{registry.host}"\ninsecure = true\n'

@@ -33,9 +33,9 @@ def stack() -> Iterator[ExitStack]:
         yield opened
 
 
-def listener(stack: ExitStack, backlog: int = 8) -> socket.socket:
+def listener(stack: ExitStack, backlog: int = 8, address: str = "127.0.0.1") -> socket.socket:
     made = stack.enter_context(socket.socket())
-    made.bind(("127.0.0.1", 0))
+    made.bind((address, 0))
     made.listen(backlog)
     return made
 
@@ -124,3 +124,13 @@ def test_no_descriptor_stays_open(stack: ExitStack, monkeypatch: pytest.MonkeyPa
     with connect("os.example", 443, 10.0) as made:
         assert [one for one in opened if one.fileno() >= 0] == [made]
     assert len(opened) == len(places)
+
+
+def test_the_address_that_answered_last_is_tried_first(
+    stack: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = listener(stack), listener(stack, address="127.0.0.2")
+    resolve_to(monkeypatch, first.getsockname(), second.getsockname())
+    for answered, good in (("127.0.0.2", second), ("127.0.0.3", first), ("", first)):
+        with connect("os.example", 443, 10.0, answered=answered) as made:
+            assert made.getpeername() == good.getsockname()
