@@ -59,7 +59,8 @@ class Turns:
 
         All but the last are asked in haste. Those that are down come last, and then there is nobody
         to wait for, so the last of the others is asked once more with all patience. If it cannot be
-        reached, those are waited for that said nothing in haste: one may be a slow cache.
+        reached, those that took no connection in haste, or took one and said nothing, are asked
+        with patience, too: one may be slow, and be all that this network leads to.
         """
         down = [one for one in self._endpoints if self._down.has(one.place)]
         up = [one for one in self._endpoints if one not in down] or down
@@ -67,17 +68,18 @@ class Turns:
             for one in down:
                 self._uses.passed_over(one.location.name, _DOWN, logging.INFO)
         *others, last = up
-        silent: list[Endpoint] = []
+        slow: list[Endpoint] = []
         for endpoint in [*others, last, *down] if down and up is not down else others:
             turn = Turn(self, endpoint, Patience.LITTLE)
             yield turn
-            if turn.was_silent and endpoint is not last:
-                silent.append(endpoint)
-        yield Turn(self, last, Patience.UNLESS_UNREACHABLE if silent else Patience.ALL)
-        *others, last = silent or [last]
+            if turn.is_slow and endpoint is not last:
+                slow.append(endpoint)
+        main = Turn(self, last, Patience.UNLESS_UNREACHABLE if slow else Patience.ALL)
+        yield main
+        *others, last = slow
         for endpoint in others:
             yield Turn(self, endpoint, Patience.UNLESS_UNREACHABLE)
-        yield Turn(self, last, Patience.ALL)
+        yield Turn(self, last, Patience.ALL, main.error)
 
     def last_of_all(self) -> None:
         """Ask the place that is asked first last of all from now on."""
@@ -116,12 +118,21 @@ class Turn:
 
     Attributes:
         endpoint: it, with as much patience as it deserves.
-        was_silent: whether it took a connection and said nothing.
+        error: how it failed, or None.
+        is_slow: whether it failed by not answering in time, or not at all.
     """
 
-    def __init__(self, turns: Turns, endpoint: Endpoint, patience: Patience) -> None:
+    def __init__(
+        self,
+        turns: Turns,
+        endpoint: Endpoint,
+        patience: Patience,
+        told: BootdError | None = None,
+    ) -> None:
         self.endpoint = endpoint.hasty() if patience is Patience.LITTLE else endpoint
-        self.was_silent = False
+        self.error: BootdError | None = None
+        self.is_slow = False
+        self._told = told
         self._turns = turns
         self._original = endpoint
         self._patience = patience
@@ -144,9 +155,13 @@ class Turn:
             yield
         except passed_over as error:
             is_unreachable = never_connected(error)
-            self.was_silent = isinstance(error, TimedOutError) and not is_unreachable
-            if is_unreachable or (silence_is_down and self.was_silent):
+            is_silent = isinstance(error, TimedOutError)
+            self.error, self.is_slow = error, is_unreachable or is_silent
+            if is_unreachable or (silence_is_down and is_silent):
                 self._turns.is_down(self._original)
+            if self._patience is Patience.ALL and self._told is not None:
+                # What the registry itself met with says more.
+                raise self._told from error
             if self._patience is Patience.ALL or not (
                 self._patience is Patience.LITTLE or is_unreachable
             ):

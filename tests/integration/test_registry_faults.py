@@ -56,6 +56,7 @@ from bootd.model.errors import (
     UnknownMediaTypeError,
 )
 from bootd.model.image import CachedCheck
+from bootd.registry import connections
 from bootd.registry.blob import BlobStream
 from bootd.registry.source import ImageSource, consume_blob
 
@@ -1137,6 +1138,28 @@ def test_a_slow_mirror_is_waited_for_if_the_registry_cannot_be_reached(
     source = machine.open("127.0.0.1:1/os/image", first_byte_seconds=20.0, document_seconds=20.0)
     assert source.resolve().digest == IMAGE.digest
     timer.join()
+
+
+def test_a_mirror_that_needs_long_to_connect_is_waited_for_if_there_is_nobody_else(
+    mirror: FaultyRegistry, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = machine.root / "etc/containers"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "registries.conf").write_text(
+        '[[registry]]\nlocation = "127.0.0.1:1"\n[[registry.mirror]]\n'
+        f'location = "{mirror.host}/copy"\ninsecure = true\n'
+    )
+    real = connections.connect
+
+    def far_away(host: str, port: int, seconds: float, *rest: Any) -> socket.socket:
+        if f"{host}:{port}" == mirror.host and seconds < 5.0:
+            raise TimeoutError
+        return real(host, port, seconds, *rest)
+
+    monkeypatch.setattr(connections, "connect", far_away)
+    source = machine.open("127.0.0.1:1/os/image")
+    assert source.resolve().digest == IMAGE.digest
+    assert read(source) == content()
 
 
 def test_what_is_down_is_asked_again_after_a_while(
