@@ -21,6 +21,7 @@ import base64
 import binascii
 import json
 import logging
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,13 +50,15 @@ class Credentials:
         username: empty with an identity token.
         password: empty with an identity token.
         identity_token: an OAuth 2 refresh token, or empty.
-        origin: the file or helper it comes from, for messages.
+        origin: the file and key, or the helper and who names it, for messages.
+        missing: why there are none, although a file wants some to be shown; all else is empty then.
     """
 
     username: str
     password: str = field(repr=False)
     identity_token: str = field(repr=False)
     origin: str
+    missing: str = ""
 
 
 def _empty_if_null(value: object) -> object:
@@ -139,6 +142,7 @@ def find_credentials(
         ProcessFailedError: a credential helper failed.
     """
     failures: list[BootdError] = []
+    nobody: Credentials | None = None
     for helper in helpers:
         try:
             if helper.name == AUTH_FILES:
@@ -150,23 +154,26 @@ def find_credentials(
         except (InvalidConfigurationError, ProcessFailedError) as error:
             failures.append(error)
             continue
-        if found is not None:
+        if found is not None and not found.missing:
             _log.debug("credentials for %s from %s", repository, found.origin)
             return found
+        nobody = found or nobody
     if failures:
         raise failures[0]
-    return None
+    return nobody
 
 
 def _find_in_files(
     repository: str, files: list[Path], environment: Mapping[str, str]
 ) -> Credentials | None:
+    nobody: Credentials | None = None
     for path in files:
         content = _read(path)
         found = None if content is None else _find_in(path, content, repository, environment)
-        if found is not None:
+        if found is not None and not found.missing:
             return found
-    return None
+        nobody = found or nobody
+    return nobody
 
 
 def _find_in(
@@ -182,7 +189,15 @@ def _find_in(
         if key in entries and (found := _from_entry(path, key, entries[key])):
             return found
     if content.creds_store:
-        return _from_helper(content.creds_store, host, f"{path} (credsStore)", environment)
+        named_by = f"{path} (credsStore)"
+        program = f"{PROGRAM_PREFIX}{content.creds_store}"
+        if shutil.which(program) is None:
+            # It is for every registry there is, and the file may be of a workstation; podman does
+            # not know the key, so what is public is had without it.
+            return Credentials(
+                "", "", "", "", f"{named_by} names {program}, which is not installed"
+            )
+        return _from_helper(content.creds_store, host, named_by, environment)
     return None
 
 
@@ -191,7 +206,8 @@ def _from_helper(
 ) -> Credentials | None:
     server = _DOCKER_HUB_SERVER if host == _DOCKER_HUB else host
     answer = ask_helper(name, server, named_by, environment)
-    return None if answer is None else Credentials(*answer, f"{PROGRAM_PREFIX}{name}")
+    origin = f"{PROGRAM_PREFIX}{name}, which {named_by} names"
+    return None if answer is None else Credentials(*answer, origin)
 
 
 def _host_keys(host: str) -> tuple[str, ...]:

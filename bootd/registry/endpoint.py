@@ -185,7 +185,7 @@ class Endpoint:
 
     def _asked(self, path: str) -> Asked:
         name = self.location.name
-        return Asked(f"{name} {path}", name, self._authorizer.shown)
+        return Asked(f"{name} {path}", name, self._authorizer.shown, self._authorizer.missing)
 
     def _authorized(
         self, method: str, path: str, headers: Mapping[str, str], waits: Waits

@@ -45,6 +45,10 @@ _STORAGE_HINT: Final = (
     "The storage behind the registry refused, so credentials are of no use; try again later. If it "
     "lasts, tell the registry's administrator."
 )
+_MISSING_HINT: Final = (
+    "Install that helper, or take it out of the file that names it and put credentials where "
+    "containers-auth.json(5) says, e.g. /etc/ostree/auth.json."
+)
 _REFUSED_HINT: Final = (
     "Renew that entry (skopeo login --authfile), or take it out if the image is public (skopeo "
     "logout); files that come after it are not asked."
@@ -63,12 +67,14 @@ class Asked:
         what: registry, repository and document or blob.
         registry: the registry's name.
         credentials: the file and key, or the helper, of the credentials shown; empty: none.
+        missing: why there are none, although a file wants some to be shown; empty: none does.
         is_token: whether that was a token of a token server, which knows no names to be not found.
     """
 
     what: str
     registry: str
     credentials: str = ""
+    missing: str = ""
     is_token: bool = False
 
 
@@ -103,9 +109,16 @@ def _final(response: HttpResponse, asked: Asked, body: bytes) -> BootdError:
     if status not in {401, 403} and not (asked.is_token and status == _BAD_REQUEST):
         return ServerFailedError(f"{asked.what}: unexpected answer {status}{said}")
     if not asked.credentials:
-        return UnauthorizedError(f"{asked.what}: not authorised ({status}){said}")
+        return no_credentials(asked, f"not authorised ({status}){said}")
     message = f"{asked.what}: the credentials of {asked.credentials} are refused ({status}){said}"
     return UnauthorizedError(message, hint=_REFUSED_HINT)
+
+
+def no_credentials(asked: Asked, why: str) -> UnauthorizedError:
+    """Return what to raise where credentials are wanted and none were shown."""
+    if not asked.missing:
+        return UnauthorizedError(f"{asked.what}: {why}")
+    return UnauthorizedError(f"{asked.what}: {why}; {asked.missing}", hint=_MISSING_HINT)
 
 
 def web_page(response: HttpResponse, asked: Asked, *, of_json: bool) -> TemporaryFailure | None:

@@ -23,7 +23,7 @@ from bootd.registry.challenge import Challenge, parse_challenges
 from bootd.registry.credentials import Credentials
 from bootd.registry.http import HttpClient, HttpResponse
 from bootd.registry.http_errors import host_of
-from bootd.registry.refusal import Asked, refusal, web_page
+from bootd.registry.refusal import Asked, no_credentials, refusal, web_page
 from bootd.registry.retry import TemporaryFailure
 from bootd.registry.settings import Waits
 
@@ -61,6 +61,7 @@ class Authorizer:
 
     Attributes:
         shown: where the credentials that were shown last are from, or empty.
+        missing: why none were shown although a file wants that, or empty.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Authorizer:
         self._is_accepted = False
         self._is_other_scope = False
         self.shown = ""
+        self.missing = ""
 
     def header(self, waits: Waits) -> str:
         """Return the Authorization header to send, or an empty string.
@@ -130,11 +132,14 @@ class Authorizer:
     def _renew(self, challenge: Challenge, waits: Waits) -> None:
         credentials = self._find()
         self.shown = credentials.origin if credentials else ""
+        self.missing = credentials.missing if credentials else ""
+        if self.missing:
+            _log.warning("%s is asked without credentials: %s", self._repository, self.missing)
+            credentials = None
         if challenge.scheme == "basic":
             if credentials is None or credentials.identity_token:
-                raise UnauthorizedError(
-                    f"{self._repository} wants a user name and password, and there are none"
-                )
+                asked = Asked(self._repository, self._repository, missing=self.missing)
+                raise no_credentials(asked, "wants a user name and password, and there are none")
             self._header, self._expires = _basic(credentials), float("inf")
             return
         realm = challenge.parameters.get("realm", "")
@@ -170,7 +175,7 @@ class Authorizer:
             answer = self._http.request("GET", url, headers, insecure=self._insecure, waits=waits)
         where = host_of(realm)
         what = f"the token server {where}, asked for {self._repository}"
-        asked = Asked(what, where, self.shown, is_token=True)
+        asked = Asked(what, where, self.shown, self.missing, is_token=True)
         with answer:
             if answer.status != _OK:
                 raise refusal(answer, asked, self._clock)

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -210,6 +211,27 @@ def test_a_relative_location(
     assert registry.requests[-1].path == path.replace("DIGEST", digest)
 
 
+def test_what_a_location_keeps_secret_is_not_logged(
+    registry: FaultyRegistry,
+    storage: FaultyRegistry,
+    source: ImageSource,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("DEBUG", "bootd")
+    host = f"bucket:PASSWORD@{storage.host}"
+    target = f"http://{host}/elsewhere/{layer().digest}?sig=SIGNATURE"
+    registry.fail(BLOB, times=-1, status=307, headers={"Location": target})
+    storage.fail("", times=-1, status=403)
+    with pytest.raises(ServerFailedError) as caught:
+        read(source)
+    said = "\n".join([caught.value.message, caught.value.hint, *caplog.messages])
+    assert storage.host in said
+    assert "PASSWORD" not in said
+    assert "SIGNATURE" not in said
+    # Records hold errors, and these the connections.
+    caplog.clear()
+
+
 def test_a_body_without_end_of_a_redirect_is_not_read(
     registry: FaultyRegistry, storage: FaultyRegistry, source: ImageSource
 ) -> None:
@@ -302,6 +324,18 @@ def test_what_cannot_be_read_in_place_of_a_manifest(
     registry.fail(MANIFEST, times=-1, replace=b"")
     with pytest.raises(ServerFailedError, match="nothing in place of a manifest"):
         source.resolve()
+
+
+@pytest.mark.parametrize("where", [MANIFEST, CONFIG])
+def test_a_document_that_is_cut_short_without_a_length(
+    where: str, registry: FaultyRegistry, source: ImageSource
+) -> None:
+    registry.fail(where, cut_at=40, headers={"Content-Length": None})
+    assert source.resolve().digest == IMAGE.digest
+    registry.fail(where, times=-1, cut_at=40, headers={"Content-Length": None})
+    with pytest.raises(TransportError) as caught:
+        source.resolve()
+    assert caught.value.exit_status == 75
 
 
 # What a proxy packed
@@ -749,6 +783,39 @@ def test_refused_credentials_are_named_by_file_and_key(
     assert "Renew that entry" in caught.value.hint
 
 
+def store_on_another_machine(machine: Machine) -> Path:
+    """A workstation's file, which names a helper that is not here."""
+    path = machine.root / "etc/ostree/auth.json"
+    path.parent.mkdir(parents=True)
+    path.write_text('{"auths": {}, "credsStore": "desktop"}')
+    return path
+
+
+def test_a_helper_that_is_not_here_keeps_no_public_image_away(
+    registry: FaultyRegistry, machine: Machine, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = store_on_another_machine(machine)
+    registry.token_auth = TokenAuth()
+    assert machine.open(registry.reference()).resolve().digest == IMAGE.digest
+    told = [one.message for one in caplog.records if one.levelname == "WARNING"]
+    assert any(f"{path} (credsStore) names docker-credential-desktop" in one for one in told)
+
+
+@pytest.mark.parametrize("kind", ["basic", "token"])
+def test_a_helper_that_is_not_here_is_named_where_credentials_are_wanted(
+    kind: str, registry: FaultyRegistry, machine: Machine
+) -> None:
+    path = store_on_another_machine(machine)
+    if kind == "basic":
+        registry.basic_auth = ("user", "secret")
+    else:
+        registry.token_auth = TokenAuth(username="user", password="secret")
+    with pytest.raises(UnauthorizedError) as caught:
+        machine.open(registry.reference()).resolve()
+    assert f"{path} (credsStore) names docker-credential-desktop" in caught.value.message
+    assert "Install that helper" in caught.value.hint
+
+
 def test_a_password_that_was_changed_meanwhile(registry: FaultyRegistry, machine: Machine) -> None:
     registry.basic_auth = ("user", "secret")
     write_auth(machine, registry.host, {"username": "user", "password": "secret"})
@@ -806,7 +873,8 @@ def test_an_exact_location_goes_through_a_proxy(
     )
     through(registry, monkeypatch)
     target = f"http://os.example/elsewhere/{layer().digest}?a=%7E|&e="
-    registry.fail(BLOB, status=307, headers={"Location": target})
+    location = target.replace("//", "//bucket:PASSWORD@")
+    registry.fail(BLOB, status=307, headers={"Location": location})
     registry.fail(r"\?a=", replace=content(), status=200)
     assert read(machine.open("os.example/os/image")) == content()
     assert registry.requests[-1].path == target

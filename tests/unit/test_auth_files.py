@@ -209,7 +209,8 @@ def test_helpers(
 def test_helper_with_an_identity_token(helper: Path, tmp_path: Path) -> None:
     (helper / "answer").write_text('{"Username": "<token>", "Secret": "tok"}')
     found = found_in(write(tmp_path / "auth.json", {"credsStore": "test"}), "quay.io/os")
-    assert found == Credentials("", "", "tok", "docker-credential-test")
+    named_by = f"docker-credential-test, which {tmp_path}/auth.json (credsStore) names"
+    assert found == Credentials("", "", "tok", named_by)
 
 
 def test_helper_that_knows_nothing(helper: Path, tmp_path: Path) -> None:
@@ -309,7 +310,19 @@ def test_helper_that_fails(answer: str, status: str, helper: Path, tmp_path: Pat
 
 
 def test_helper_that_is_missing(tmp_path: Path) -> None:
-    path = write(tmp_path / "auth.json", {"credsStore": "no-such-helper"})
+    path = write(tmp_path / "auth.json", {"credHelpers": {"quay.io": "no-such-helper"}})
     with pytest.raises(ProcessFailedError, match="not installed") as caught:
         found_in(path, "quay.io/os")
-    assert f"{path} (credsStore)" in caught.value.message
+    assert f"{path} (credHelpers, quay.io)" in caught.value.message
+
+
+def test_helper_for_all_registries_that_is_missing_is_told_and_asks_for_nothing(
+    tmp_path: Path,
+) -> None:
+    path = write(tmp_path / "auth.json", {"credsStore": "no-such-helper"})
+    why = f"{path} (credsStore) names docker-credential-no-such-helper, which is not installed"
+    assert found_in(path, "quay.io/os") == Credentials("", "", "", "", why)
+    later = write(tmp_path / "later.json", {"auths": {"quay.io": auth("later")}})
+    found = find_credentials("quay.io/os", [path, later])
+    assert found is not None
+    assert found.username == "later"
