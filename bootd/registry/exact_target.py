@@ -49,7 +49,7 @@ def target_of(url: str, spelt: str) -> str:
         url: without a fragment.
         spelt: what requests would ask for.
     """
-    if not spelt.startswith("/"):
-        return url
     parts = urlsplit(url)
-    return url.removeprefix(f"{parts.scheme}://{parts.netloc}")
+    target = url.removeprefix(f"{parts.scheme}://{parts.netloc}")
+    host = parts.netloc.rpartition("@")[2]
+    return target if spelt.startswith("/") else f"{parts.scheme}://{host}{target}"

@@ -127,8 +127,8 @@ class HttpClient:
         *,
         insecure: bool,
     ) -> HttpResponse:
-        # A query may hold a signature that opens a blob to everyone.
-        _log.debug("%s %s", method, url.partition("?")[0])
+        # A query may hold a signature that opens a blob to everyone, and a host a password.
+        _log.debug("%s %s%s", method, host_of(url), urlsplit(url).path)
         with mapped_errors(url, self._clock):
             proxy = proxy_for(url, self._settings, os.environ)
             request = requests.Request(method, url, headers=dict(headers), data=form).prepare()

@@ -17,6 +17,7 @@ from bootd.clock import Clock
 from bootd.durable import Disk
 from bootd.model.digest import Digest
 from bootd.model.errors import (
+    ConnectionFailedError,
     ImageNotFoundError,
     InvalidDigestError,
     ManifestTooLargeError,
@@ -228,10 +229,11 @@ class RegistrySource:
         data = _read_bounded(response, MAX_MANIFEST_SIZE)
         told = _digest_header(response)
         digest = self._reference.digest or told or Digest.of(data)
-        for expected in filter(None, (self._reference.digest, told)):
-            check_digest(data, expected, f"the manifest of {self._reference}")
-        if told is None and self._reference.digest is None:
+        wanted = list(filter(None, (self._reference.digest, told)))
+        if not data or not wanted or response.content_length is None:
             _check_readable(data, endpoint.location.name)
+        for expected in wanted:
+            check_digest(data, expected, f"the manifest of {self._reference}")
         media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()[:_MAX_ETAG]
         return Top(
             str(self._reference),
@@ -251,7 +253,12 @@ class RegistrySource:
                 if is_manifest
                 else endpoint.blob(document, 0, "")
             ) as response:
-                return response.read(limit)
+                data = response.read(limit)
+                if len(data) < document.size and response.content_length is None:
+                    name, size = endpoint.location.name, document.size
+                    message = f"{name}: {document.digest} ended after {len(data)} of {size} bytes"
+                    raise TemporaryFailure(ConnectionFailedError(message))
+                return data
 
         return with_retries(endpoint.settings, self._clock, ask)
 
@@ -273,7 +280,7 @@ def _is_silent(endpoint: Endpoint, error: TransportError) -> bool:
 
 
 def _check_readable(data: bytes, where: str) -> None:
-    """Refuse what may be anybody's answer, as long as no digest says whose it is."""
+    """Refuse what may be anybody's answer, or the begin of one: it may be another soon."""
     try:
         json.loads(data)
     except (ValueError, RecursionError) as error:
