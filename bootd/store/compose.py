@@ -80,7 +80,7 @@ def hide(root: Directory, layer: Iterable[DumpEntry]) -> Kept:
                 kept[id(entry)] = node
         elif isinstance(entry.node, Symlink):
             links[path] = entry.node.target
-        else:
+        elif links:
             links.pop(path, None)
     return kept
 

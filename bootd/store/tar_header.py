@@ -184,7 +184,9 @@ def parse_number(text: bytes) -> int:
         if not -_INT64 <= value <= _INT64:
             raise InvalidLayerError("an impossible number in its header")
         return value
-    digits = _END_OF_NUMBER.split(text.strip(b" \0"), 1)[0]
+    digits = text.strip(b" \0")
+    if not digits.isdigit():
+        digits = _END_OF_NUMBER.split(digits, 1)[0]
     try:
         return int(digits, 8) if digits.isdigit() else _no_digits(digits)
     except ValueError as error:

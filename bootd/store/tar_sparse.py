@@ -25,6 +25,7 @@ Segment = tuple[int, int]
 Take = Callable[[int], bytes]
 """Reads that many bytes of the stream."""
 
+_SPARSE: Final = b"GNU.sparse."
 _SEGMENTS_LIMIT: Final = 1_000_000
 _SIZE_LIMIT: Final = (1 << 63) - 1
 _DIGITS_LIMIT: Final = 20
@@ -66,6 +67,11 @@ def pax_segments(
     Raises:
         InvalidLayerError: the map is malformed.
     """
+    for key, _ in records:
+        if key.startswith(_SPARSE):
+            break
+    else:
+        return None
     values = {key: value for key, value in dict(records).items() if value}
     size = values.get(b"GNU.sparse.size") or values.get(b"GNU.sparse.realsize")
     size = size or b"%d" % entry.size

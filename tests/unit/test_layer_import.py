@@ -26,8 +26,9 @@ from bootd.model.errors import (
     UnknownMediaTypeError,
     WriteFailedError,
 )
-from bootd.model.tree import Directory, RegularFile, SpecialFile, Symlink
+from bootd.model.tree import Directory, Metadata, RegularFile, SpecialFile, Symlink, lookup
 from bootd.store import layer, objects
+from bootd.store.compose import apply_layer
 from bootd.store.dumpfile import format_entry
 from bootd.store.layer_entry import tree_path
 from bootd.store.layer_index import layer_objects, read_layer
@@ -276,6 +277,34 @@ def test_refused_layers_leave_nothing(sysroot, stream, words):
     with pytest.raises(InvalidLayerError, match=words):
         bring(sysroot, stream)
     assert nothing_is_left(sysroot)
+
+
+def test_names_reach_nothing_outside_the_tree(sysroot, tmp_path):
+    """What a layer calls as a folder of the machine is one of its own tree."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret").write_bytes(b"secret")
+    name = str(outside)
+    stream = tar_layer(
+        [
+            (entry(f"{name}/", tarfile.DIRTYPE, mode=0o755), b""),
+            (entry(f"{name}/absolute"), b"1"),
+            (entry(f"usr/..{name}/climbed"), b"2"),
+            (entry("link", tarfile.SYMTYPE, target=name), b""),
+            (entry("link/through"), b"3"),
+            (entry("hard", tarfile.LNKTYPE, target=f"{name}/absolute"), b""),
+            (entry(f"{name}/.wh.secret"), b""),
+        ]
+    )
+    written = bring(sysroot, stream)
+    root = Directory(Metadata())
+    apply_layer(root, list(read_layer(sysroot, written.diff_id)))
+    assert sorted(lookup(root, os.fsencode(name)).entries) == [b"absolute", b"climbed", b"through"]
+    assert [path.name for path in outside.iterdir()] == ["secret"]
+    assert (outside / "secret").read_bytes() == b"secret"
+    stolen = tar_layer([(entry("hard", tarfile.LNKTYPE, target=f"{name}/secret"), b"")])
+    with pytest.raises(InvalidLayerError, match="which is nothing"):
+        apply_layer(root, list(read_layer(sysroot, bring(sysroot, stolen).diff_id)))
 
 
 def test_another_diff_id(sysroot):
