@@ -30,8 +30,9 @@ OPAQUE: Final = b".wh..wh..opq"
 _IN_PATH: Final = b"/" + WHITEOUT
 _META: Final = b".wh..wh."
 """Other names like this are AUFS's own records; the container tools leave them out, too."""
-_AUFS_LINKS: Final = b"/.wh..wh.plnk/"
-"""Where AUFS keeps files that have several names; hard links of the same layer lead there."""
+_RECORDS: Final = b"/" + _META
+"""Where AUFS has its own: files with several names among them, to which hard links lead."""
+_ROOT_OPAQUE: Final = b"/" + OPAQUE
 _LINKS_LIMIT: Final = 40
 """Symbolic links followed for one name, as in Linux."""
 _NO_LINK: Final = 1 << 62
@@ -51,9 +52,21 @@ def apply_layer(root: Directory, layer: list[DumpEntry]) -> None:
     """
     if any(_IN_PATH in entry.path for entry in layer):
         kept = hide(root, layer)
-        add(root, [entry for entry in layer if _IN_PATH not in entry.path], kept)
+        add(root, [entry for entry in layer if not _is_mark(entry.path)], kept)
     else:
         add(root, layer)
+
+
+def _is_mark(path: bytes) -> bool:
+    """Tell whether an entry is a whiteout or a record of AUFS.
+
+    What lies in a folder that is named like a whiteout is a file, for the other tools, too.
+    """
+    return path.startswith(_IN_PATH, path.rfind(b"/")) or _is_record(path)
+
+
+def _is_record(path: bytes) -> bool:
+    return path.startswith(_RECORDS) and path != _ROOT_OPAQUE
 
 
 def hide(root: Directory, layer: Iterable[DumpEntry]) -> Kept:
@@ -70,9 +83,10 @@ def hide(root: Directory, layer: Iterable[DumpEntry]) -> Kept:
     records: dict[bytes, Node] = {}
     for entry in layer:
         path = entry.path
-        if _IN_PATH in path:
-            if path.startswith(_AUFS_LINKS) and entry.node is not None:
+        if _is_record(path):
+            if entry.node is not None:
                 records[path] = entry.node
+        elif _is_mark(path):
             _hide(root, path, _through(path, links))
         elif entry.target is not None:
             node = records.get(entry.target) or _node_at(root, entry.target, path)
@@ -87,7 +101,7 @@ def hide(root: Directory, layer: Iterable[DumpEntry]) -> Kept:
 
 def _hide(root: Directory, entry: bytes, path: bytes) -> None:
     before, _, name = path.rpartition(b"/")
-    if _IN_PATH in before or (name.startswith(_META) and name != OPAQUE):
+    if name.startswith(_META) and name != OPAQUE:
         return
     hidden = name[len(WHITEOUT) :]
     if hidden in (b"", b".", b".."):

@@ -313,6 +313,10 @@ def _whiteout_of_nothing(random: Random) -> bytes:
     return random.choice((file(b".wh."), file(b"dir/.wh.."), file(b"dir/.wh...")))
 
 
+def _in_a_whiteout(random: Random) -> bytes:
+    return folder(b".wh.dir/") + file(random.choice((b".wh.dir/x", b"usr/.wh.lib/a/x")))
+
+
 def _aufs(random: Random) -> bytes:
     return random.choice(
         (file(b".wh..wh.aufs"), folder(b".wh..wh.orph/"), folder(b".wh..wh.plnk/"))
@@ -441,6 +445,42 @@ def _sparse(random: Random) -> bytes:
     )
 
 
+def _old_sparse(random: Random) -> bytes:
+    rest = (bytes(41) + octal(2, 12) + octal(3, 12)).ljust(137, b"\0") + b"\0" + octal(9, 12)
+    return header(_name(random), b"S", magic=b"ustar  \0", size=3, rest=rest) + b"abc".ljust(
+        512, b"\0"
+    )
+
+
+def _contiguous(random: Random) -> bytes:
+    return member(_name(random), b"contiguous", kind=b"7")
+
+
+def _device(random: Random) -> bytes:
+    kind, major, minor = random.choice(((b"3", 1, 3), (b"4", 259, 70_000), (b"3", 0, 0)))
+    return header(_name(random), kind, major=octal(major, 8), minor=octal(minor, 8))
+
+
+def _large_owner(random: Random) -> bytes:
+    owner = random.choice((2**32, 2**32 + 5))
+    return random.choice(
+        (
+            member(b"owned", uid=base_256(owner, 8)),
+            extended((b"gid", b"%d" % owner)) + file(b"owned"),
+        )
+    )
+
+
+def _foreign_attribute(random: Random) -> bytes:
+    return extended((b"SCHILY.xattr.com.apple.quarantine", b"1")) + file(_name(random))
+
+
+def _attribute(random: Random) -> bytes:
+    name = random.choice((b"user.\xff", b"trusted.a", b"security.other", b"user.overlay.origin"))
+    kind = random.choice((file(b"a"), folder(b"a/"), member(b"a", mode=octal(0o4755, 8))))
+    return extended((b"SCHILY.xattr." + name, b"\0=\n\xff")) + kind
+
+
 def _old_folder(random: Random) -> bytes:
     return header(_name(random) + b"/", b"\0", mode=octal(0o755, 8), magic=b"")
 
@@ -493,6 +533,13 @@ ODDITIES: dict[str, Callable[[Random], bytes]] = {
     "number that is none": _bad_number,
     "large number": _large_number,
     "sparse file": _sparse,
+    "old sparse file": _old_sparse,
+    "contiguous file": _contiguous,
+    "device": _device,
+    "owner beyond 32 bits": _large_owner,
+    "attribute": _attribute,
+    "attribute of another system": _foreign_attribute,
+    "file in a folder named like a whiteout": _in_a_whiteout,
     "folder without a type": _old_folder,
     "unknown type": _type,
     "entry for the root": _root,

@@ -120,6 +120,11 @@ def seen(root):
             id="records of AUFS",
         ),
         pytest.param(
+            [[file(b"/a"), file(b"/b")], [folder(b"/.wh.a"), file(b"/.wh.a/.wh.b/c", b"1")]],
+            {b".wh.a": "folder", b".wh.a/.wh.b": "folder", b".wh.a/.wh.b/c": b"1", b"b": b""},
+            id="a file in folders that are named like whiteouts",
+        ),
+        pytest.param(
             [[file(b"/usr/lib/x"), symlink(b"/lib", b"usr/lib")], [file(b"/lib/y")]],
             {
                 b"lib": ("link", b"usr/lib"),
