@@ -41,7 +41,8 @@ MAX_MANIFEST_SIZE: Final = 4 << 20
 MAX_CONFIG_SIZE: Final = 4 << 20
 
 _SCHEMA_1: Final = "application/vnd.docker.distribution.manifest.v1"
-_SHOWN_PLATFORMS: Final = 20
+_SHOWN: Final = 200
+"""Characters of what a message quotes."""
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -127,7 +128,7 @@ def check_platform(config: ImageConfig, wanted: Platform) -> None:
     if levels is None or found.variant not in levels.names:
         meant = found.model_copy(update={"variant": ""})
     if platform_rank(meant, wanted) is None:
-        raise NoMatchingPlatformError(f"no image for {wanted}; this one is for {found}")
+        raise NoMatchingPlatformError(f"no image for {wanted}; this one is for {_cut(str(found))}")
 
 
 def platform_rank(offered: Platform, wanted: Platform) -> int | None:
@@ -174,8 +175,11 @@ def _runnable_variants(platform: Platform) -> list[str]:
 
 def _offered(images: Sequence[Descriptor]) -> str:
     names = sorted({str(one.platform) for one in images if one.platform is not None})
-    shown = ", ".join(name[:100] for name in names[:_SHOWN_PLATFORMS])
-    return shown or "no image that names its platform"
+    return _cut(", ".join(names)) or "no image that names its platform"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
 
 def _media_type(value: dict[str, Any], served_as: str) -> str:

@@ -341,6 +341,17 @@ def test_config_of_another_platform() -> None:
         check_platform(config, platform("linux/amd64"))
 
 
+def test_what_an_index_offers_is_told_in_short() -> None:
+    offered = entries(*(f"linux/{letter * 50}/v1" for letter in "abcdefghijklmnop"))
+    with pytest.raises(NoMatchingPlatformError) as caught:
+        choose_platform(offered, platform("linux/amd64"))
+    assert len(caught.value.message) <= 300
+    config = parse_config(config_with(architecture="x" * 4_000, variant="y" * 4_000), parsed())
+    with pytest.raises(NoMatchingPlatformError) as caught:
+        check_platform(config, platform("linux/amd64"))
+    assert len(caught.value.message) <= 300
+
+
 @pytest.mark.parametrize(
     ("wanted", "variant", "is_taken"),
     [

@@ -192,10 +192,10 @@ def _check_xattrs(file: bytes, xattrs: dict[bytes, bytes]) -> None:
     for name in xattrs:
         if not 0 < len(name) <= NAME_LIMIT or b"\0" in name:
             raise InvalidTreeError(
-                f"{file!r} has an extended attribute with the impossible name {name[:100]!r}"
+                f"{file[:50]!r} has an extended attribute with the impossible name {name[:20]!r}"
             )
     room = xattrs_room(xattrs)
     if room > XATTRS_LIMIT:
         raise InvalidTreeError(
-            f"{file!r} has {room} bytes of extended attributes, more than {XATTRS_LIMIT}"
+            f"{file[:50]!r} has {room} bytes of extended attributes, more than {XATTRS_LIMIT}"
         )
