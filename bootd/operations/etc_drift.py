@@ -3,8 +3,8 @@
 It is made of what was changed here and of nothing that an upgrade changes, so it stays the same
 from version to version: of each path only what differs from its default counts, be it type,
 content, mode, owner or attributes; of a user database the rows that differ, and of passwords only
-whether they are locked, since equal ones look different; of a text that policy merges the lines
-that differ.
+whether they are locked, since equal ones look different; of a text that policy merges, or that is
+made from others, the lines that differ. Of what else is made from others only that it is another.
 Paths that are each machine's own, such as ``/etc/machine-id``, are left out, and so is what
 `drift_ignore` lists. Times never count.
 
@@ -26,16 +26,18 @@ from bootd.etc.lines import unified
 from bootd.etc.patterns import compiled, matches
 from bootd.etc.policy import EtcPolicies
 from bootd.model.errors import NoSuchDeploymentError
-from bootd.model.etc_policy import EtcPolicy, EtcRules
+from bootd.model.etc_policy import EtcPolicy
 from bootd.model.etc_report import EtcChange, EtcSide, unescape
 from bootd.model.tree import Directory, lookup
 from bootd.operations.etc_merge import defaults_in
+from bootd.operations.etc_rules import policies_going_back
 from bootd.operations.etc_undecided import image_text, own_text
 from bootd.operations.host import Host
 from bootd.operations.survey import survey
 from bootd.store.contents import StoreContents
 from bootd.store.image import EROFS_NAME
 
+_MADE_HERE: Final = "made here"
 _ACCOUNTS: Final = {f"/etc/{name}": name for name in DATABASES}
 
 
@@ -53,7 +55,9 @@ def drift(host: Host) -> str:
         raise NoSuchDeploymentError("this machine has no deployment yet")
     folder = host.sysroot.deployment(current)
     with defaults_in(folder / EROFS_NAME) as defaults:
-        drifting = _Drift(host, defaults, folder / "etc", StoreContents(host.sysroot))
+        contents = StoreContents(host.sysroot)
+        policies = policies_going_back(host.configuration.etc, folder / EROFS_NAME, contents)
+        drifting = _Drift(host, policies, defaults, folder / "etc", contents)
         running = sha256()
         for words in sorted(drifting.facts()):
             running.update("\0".join(words).encode() + b"\n")
@@ -61,10 +65,16 @@ def drift(host: Host) -> str:
 
 
 class _Drift:
-    def __init__(self, host: Host, defaults: Directory, etc: Path, contents: Contents) -> None:
-        settings = host.configuration.etc
-        self._policies = EtcPolicies.of(settings, EtcRules())
-        self._ignored = (*self._policies.own, *compiled(settings.drift_ignore))
+    def __init__(
+        self,
+        host: Host,
+        policies: EtcPolicies,
+        defaults: Directory,
+        etc: Path,
+        contents: Contents,
+    ) -> None:
+        self._policies = policies
+        self._ignored = (*policies.own, *compiled(host.configuration.etc.drift_ignore))
         self._defaults, self._etc, self._contents = defaults, etc, contents
 
     def facts(self) -> Iterator[tuple[str, ...]]:
@@ -82,6 +92,8 @@ class _Drift:
             if database is not None:
                 del different["digest"]
                 yield from self._rows(database, path)
+            elif any(one.makes(path, None) for one in self._policies.derived):
+                different["digest"] = self._lines(path) or _MADE_HERE
             elif self._policies.policy(path) is EtcPolicy.MERGE:
                 different["digest"] = self._lines(path) or different["digest"]
         for key, value in different.items():

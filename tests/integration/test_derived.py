@@ -18,6 +18,7 @@ from bootd.model.etc_report import EtcReport, NoteKind
 from bootd.model.health import Outcome, Severity, Verdict
 from bootd.operations import etc_derive
 from bootd.operations.etc_derive import DUE_NAME, MADE_NAME, derive
+from bootd.operations.etc_drift import drift
 from bootd.operations.etc_preview import preview
 from bootd.operations.etc_reports import read_report
 from bootd.operations.evidence import gather
@@ -361,3 +362,22 @@ def test_what_was_immutable_and_is_gone_leaves_a_word(mutable: Machine) -> None:
     assert (etc / "list").is_symlink()
     [note] = report(mutable).notes
     assert (note.path, note.kind) == ("/etc/list", NoteKind.METADATA_DROPPED)
+
+
+def test_a_derived_file_is_the_same_drift_under_each_version(machine: Machine) -> None:
+    rule = rules(link(machine), "cat list.d/* >>list")
+    files = [lists(version, rule) for version in ("v1", "v2", "v3")]
+    digests = []
+    for version, shipped in zip(("v1", "v2", "v3"), files, strict=True):
+        follow(machine, run_on(machine, version, shipped))
+        if version == "v1":
+            (link(machine) / "list.d/local").write_text("from here\n")
+            with (link(machine) / "list").open("a") as stream:
+                stream.write("from the image\nfrom here\n")
+        derive(machine.host, starting=True)
+        assert (link(machine) / "list").read_text().endswith("from here\n")
+        digests.append(drift(machine.host))
+    assert len(set(digests)) == 1
+    with (link(machine) / "list").open("a") as stream:
+        stream.write("by hand\n")
+    assert drift(machine.host) not in digests
