@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from support.etc_trees import MemoryContents, folder, lay_out, link, read_back
 
+from bootd import process
 from bootd.etc.built_in_rules import BUILT_IN
 from bootd.etc.derived import Derived
 from bootd.etc.merge import MergedTrees, merge_trees, preview_merge
@@ -243,3 +245,37 @@ def test_names_and_numbers_of_rules_are_bounded() -> None:
     many = "".join(f"[derived.r{number}]\ncommand = []\n" for number in range(101))
     with pytest.raises(InvalidConfigurationError):
         parse_rules(many.encode())
+
+
+def test_tables_of_postfix_are_made_of_the_kind_that_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables, programs = tmp_path / "postfix", tmp_path / "bin"
+    for place in (tables, programs):
+        place.mkdir()
+    for name in (
+        "access.db",
+        "access",
+        "tree.db",
+        "tree",
+        "fast.lmdb",
+        "fast",
+        "orphan.db",
+        "text",
+    ):
+        (tables / name).touch()
+    for name, does in (
+        ("postmap", f'echo "$1" >>{tmp_path}/made; [ "$1" != "lmdb:{tables}/fast" ]'),
+        ("postconf", f"echo 'virtual_alias_maps = btree:{tables}/tree'"),
+    ):
+        program = programs / name
+        program.write_text(f"#!/bin/sh\n{does}\n")
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    shell, option, script = BUILT_IN["postfix-tables"].command
+    process.run([shell, option, script.replace("/etc/postfix", str(tables))], expected=[1])
+    assert (tmp_path / "made").read_text().split() == [
+        f"hash:{tables}/access",
+        f"btree:{tables}/tree",
+        f"lmdb:{tables}/fast",
+    ]
