@@ -25,6 +25,7 @@ from pydantic import BaseModel, ValidationError
 from bootd.clock import SYSTEM_CLOCK
 from bootd.durable import TEMPORARY_PREFIX, Disk, storage_errors
 from bootd.model.boot_partition import BootPartition
+from bootd.model.command_line import first_value
 from bootd.model.deployment import (
     NEW_COMPOSEFS,
     DeniedDigests,
@@ -322,18 +323,19 @@ class Sysroot:
 
     def booted(self) -> DeploymentId | None:
         """Return the deployment this kernel was started for, or None on a foreign system."""
+        value = self.started_with(KERNEL_ARGUMENT)
+        try:
+            return None if value is None else DeploymentId(value)
+        except InvalidArgumentError:
+            return None
+
+    def started_with(self, key: str) -> str | None:
+        """Return the value that this kernel's command line has for a key; None: it has none."""
         try:
             text = self.command_line.read_bytes()[:_MAX_COMMAND_LINE].decode(errors="replace")
         except FileNotFoundError:
             return None
-        prefix = KERNEL_ARGUMENT + "="
-        values = [word.removeprefix(prefix) for word in text.split() if word.startswith(prefix)]
-        if not values:
-            return None
-        try:
-            return DeploymentId(values[-1])
-        except InvalidArgumentError:
-            return None
+        return first_value(text.strip(), key)
 
     def deployment_ids(self) -> list[DeploymentId]:
         """Return the IDs of all deployment folders, sorted; leftovers of a crash are left out."""

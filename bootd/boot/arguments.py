@@ -14,9 +14,10 @@ import logging
 import platform
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
+from bootd.model.command_line import words
 from bootd.model.errors import InvalidKernelArgumentsError
 from bootd.model.tree import Directory, RegularFile, lookup
 from bootd.sysroot import INTEGRITY_ARGUMENT, KERNEL_ARGUMENT
@@ -39,6 +40,23 @@ OWN_KEYS: Final = frozenset({KERNEL_ARGUMENT, INTEGRITY_ARGUMENT})
 """What the boot entry of a deployment says by itself."""
 _NOT_THE_IMAGES: Final = OWN_KEYS | {"root"}
 """For the machine to say: which deployment boots, how strictly, and from which disk."""
+_OWN_PREFIX: Final = f"{KERNEL_ARGUMENT}."
+_ENDLESS: Final = frozenset(
+    {
+        *("init", "rdinit", "rd.break", "systemd.unit", "rd.systemd.unit", "systemd.mask"),
+        *("systemd.debug_shell", "rescue", "emergency", "single", "s", "S", "1"),
+    }
+)
+"""With these a boot may end in a shell, or in what nobody knows, and not use up its tries."""
+_ENDS: Final[Mapping[str, Callable[[str], bool]]] = {
+    "panic": lambda value: value.lstrip("-").isdigit() and int(value) != 0,
+    "rd.shell": lambda value: value in {"0", "no", "off"},
+    "rd.emergency": lambda value: value == "reboot",
+    "systemd.crash_action": lambda value: value == "reboot",
+    "systemd.crash_reboot": lambda value: value in {"", "1", "yes", "true", "on"},
+    "systemd.crash_shell": lambda value: value in {"0", "no", "false", "off"},
+}
+"""With these it ends by itself only if the value says so."""
 _ARCHITECTURES: Final = {
     "ppc64": "powerpc64",
     "ppc64le": "powerpc64",
@@ -59,21 +77,11 @@ def split_arguments(text: str) -> list[str]:
         raise InvalidKernelArgumentsError(
             f"kernel arguments {text[:200]!r} have a character that is not printable ASCII"
         )
-    words: list[str] = []
-    word = ""
-    quoted = False
-    for letter in text:
-        if letter in " \t" and not quoted:
-            words += [word] if word else []
-            word = ""
-            continue
-        quoted ^= letter == '"'
-        word += letter
-    if quoted:
+    if text.count('"') % 2:
         raise InvalidKernelArgumentsError(
             f"kernel arguments {text[:200]!r} have a quote that is not closed"
         )
-    return [*words, word] if word else words
+    return words(text)
 
 
 def join_arguments(arguments: Sequence[str]) -> str:
@@ -161,7 +169,8 @@ def parse_argument_files(
 
 def _without_the_machines(arguments: list[str]) -> list[str]:
     def is_the_machines(argument: str) -> bool:
-        return key_of(argument) in _NOT_THE_IMAGES or names_own(argument)
+        key = key_of(argument)
+        return key in _NOT_THE_IMAGES or key.startswith(_OWN_PREFIX) or names_own(argument)
 
     for argument in filter(is_the_machines, arguments):
         _log.warning("not taking %s from the image: the machine decides that", argument)
@@ -171,7 +180,16 @@ def _without_the_machines(arguments: list[str]) -> list[str]:
 def names_own(argument: str) -> bool:
     """Tell whether an argument says what is for bootd to say, for whoever does not know quotes."""
     parts = argument.replace('"', " ").split()
-    return any(key_of(part) in OWN_KEYS for part in (argument, *parts))
+    return any(
+        key_of(part) in OWN_KEYS or (part != argument and key_of(part).startswith(_OWN_PREFIX))
+        for part in (argument, *parts)
+    )
+
+
+def may_be_endless(argument: str) -> bool:
+    """Tell whether a boot with an argument may go wrong and not end, so that nothing falls back."""
+    key, _, value = argument.replace('"', "").partition("=")
+    return key in _ENDLESS or (key in _ENDS and not _ENDS[key](value.strip()))
 
 
 def with_restart_after_panic(arguments: Sequence[str]) -> list[str]:

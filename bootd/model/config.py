@@ -175,6 +175,9 @@ class Configuration(BaseModel):
     that counting never makes a file name on VFAT longer."""
     kernel_arguments: list[_Argument] = Field(default_factory=list, max_length=_MAX_ARGUMENTS)
     """Arguments this machine adds to those of every image, each one word of the command line."""
+    allow_image_arguments: list[_Argument] = Field(default_factory=list, max_length=_MAX_ARGUMENTS)
+    """Keys of kernel arguments that an image may ask for although a boot with them might go wrong
+    without an end, and so without a fallback: ``init`` or ``systemd.unit``, for example."""
     integrity: Integrity = Field(default=Integrity.OFF, strict=False)
     """What is made sure of when a deployment staged from now on runs: ``off``, or ``verity``, which
     refuses to boot or to open what is not as it was in the image."""

@@ -159,6 +159,8 @@ class DeploymentRecord(_Record):
     merge."""
     configured_arguments: list[str] | None = Field(default=None, max_length=_MAX_LIST)
     """What the settings asked for, of those; None: an older bootd did not write it down."""
+    refused_arguments: list[str] = Field(default_factory=list, max_length=_MAX_LIST)
+    """What the image asked for and an image may not say: such a boot might not fall back."""
     kernel_arguments: list[str] = Field(default_factory=list, max_length=_MAX_LIST)
     """What its boot entry gets besides ``bootd=<id>``."""
     argument_change: ArgumentChange | None = None

@@ -7,15 +7,25 @@ since by ``kargs`` comes on top.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from bootd.boot.arguments import merge_arguments, with_more, with_restart_after_panic, without_own
+from bootd.boot.arguments import (
+    key_of,
+    may_be_endless,
+    merge_arguments,
+    with_more,
+    with_restart_after_panic,
+    without_own,
+)
 from bootd.boot.entry import BootEntry, sources_of
 from bootd.model.deployment import ArgumentChange, ArgumentOrigin, DeploymentRecord
 from bootd.operations.host import Host
 from bootd.operations.survey import Survey
+
+_log = logging.getLogger(__name__)
 
 _MACHINES: Final = frozenset(map(str, ArgumentOrigin)) - {ArgumentOrigin.BOOTD}
 
@@ -23,8 +33,24 @@ _MACHINES: Final = frozenset(map(str, ArgumentOrigin)) - {ArgumentOrigin.BOOTD}
 def with_asked(
     host: Host, record: DeploymentRecord, requested: Mapping[str, Sequence[str]]
 ) -> DeploymentRecord:
-    """Return a record with what an image's files, by path, and today's settings ask for."""
+    """Return a record with what an image's files, by path, and today's settings ask for.
+
+    What could keep a boot that goes wrong from ending is not taken from an image: its tries would
+    not be used up. The settings may allow it.
+    """
     configured = without_own(host.configuration.kernel_arguments)
+    allowed = {*host.configuration.allow_image_arguments}
+    refused = [
+        word
+        for words in requested.values()
+        for word in words
+        if may_be_endless(word) and key_of(word) not in allowed
+    ]
+    for word in refused:
+        _log.warning("not taking %s from the image: such a boot might not fall back", word)
+    requested = {
+        path: [word for word in words if word not in refused] for path, words in requested.items()
+    }
     files = [word for words in requested.values() for word in words]
     asked = with_restart_after_panic(with_more(files, configured))
     origins: dict[str, str] = dict.fromkeys(asked, ArgumentOrigin.BOOTD)
@@ -34,6 +60,7 @@ def with_asked(
         "image_arguments": asked,
         "configured_arguments": host.configuration.kernel_arguments,
         "argument_origins": origins,
+        "refused_arguments": refused,
     }
     return record.model_copy(update=changes)
 

@@ -176,6 +176,9 @@ def name_version(tree: Tree, tag: str) -> None:
     named = ["IMAGE_ID=bootd-test", f"IMAGE_VERSION={tag}"]
     tree.write("usr/lib/os-release", "\n".join([*kept, *named]) + "\n")
     tree.write("etc/motd", f"Welcome to {tag}.\n")
+    # For the version that panics; an image may not say that by itself.
+    settings = 'allow_image_arguments = ["rdinit"]\n'
+    tree.write("usr/lib/bootd/bootd.toml.d/50-test.toml", settings)
 
 
 def _nothing(tree: Tree) -> None:
