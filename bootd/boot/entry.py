@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bootd.boot.arguments import join_arguments, key_of, split_arguments
+from bootd.model.command_line import first_value
 from bootd.model.deployment import DeploymentId, DeploymentRecord
 from bootd.model.errors import (
     InvalidArgumentError,
@@ -186,6 +187,11 @@ def sources_of(entry: BootEntry) -> dict[str, list[str]]:
             with suppress(InvalidKernelArgumentsError):
                 found[name] = split_arguments(value)
     return found
+
+
+def integrity_of(entry: BootEntry) -> str | None:
+    """Return what an entry demands of the files it boots; None: it does not say."""
+    return first_value(" ".join(entry.arguments), INTEGRITY_ARGUMENT)
 
 
 def _integrity(record: DeploymentRecord) -> list[str]:

@@ -46,5 +46,8 @@ class DeploymentObject:
             "TriesLeft": _NOT_COUNTED if status.tries_left is None else status.tries_left,
             "Kernel": status.kernel_version,
             "KernelArguments": list(status.kernel_arguments),
+            "Sealed": status.sealed,
+            "SealDigest": status.seal_digest or "",
+            "SealedFrom": status.sealed_from.value,
             "EtcReport": {} if self._etc is None else self._etc.model_dump(),
         }

@@ -20,7 +20,7 @@ from bootd.model.etc_change import MAX_PATHS, OpenConflict
 from bootd.model.etc_report import EtcReport
 from bootd.model.readers import Guarded, Shown
 from bootd.model.source_use import SourceUse
-from bootd.model.state import DeploymentState, UpgradeState
+from bootd.model.state import DeploymentState, SealedFrom, UpgradeState
 
 
 class Document(BaseModel):
@@ -59,12 +59,20 @@ class DeploymentStatus(BaseModel):
     ``bootd`` for what it adds where nobody says otherwise, else ``unknown``."""
     kernel_arguments_not_taken: list[Shown] = Field(default_factory=list)
     """What the image or ``bootd.toml`` ask for and somebody took away on this machine."""
+    kernel_arguments_refused: list[Shown] = Field(default_factory=list)
+    """What the image asked for and an image may not say; ``allow_image_arguments`` lets it."""
     etc_conflicts: int
     """Conflicts of the merge that nobody has decided yet; of what is staged, as of staging."""
     etc_security_conflicts: int = 0
     """Those of them at paths that matter for security."""
     given_up: bool = False
     """Its boot entry and kernel made room on the boot partition; a rollback brings them back."""
+    sealed: bool = False
+    """The kernel guards each of its files by a digest (fs-verity)."""
+    seal_digest: Shown | None = None
+    """The digest that stands for all of them: fs-verity's of ``root.erofs``. None: not sealed."""
+    sealed_from: SealedFrom = SealedFrom.NOWHERE
+    """Since when the seal is enforced. Of the running deployment, as this boot was started."""
 
 
 class AvailableImage(BaseModel):
@@ -118,6 +126,8 @@ class StatusDocument(Document):
     etc_drift: Guarded | None = None
     """A digest of what this machine changed in its ``/etc``; the same on machines that are set up
     alike, whichever version they run. None: it was not asked for by root, or is not known."""
+    seal_wanted: bool = False
+    """The settings ask for sealed deployments; it holds for what is staged from then on."""
     boot_loader: Shown | None = None
     """What the boot loader on ``$BOOT`` is: ``systemd-boot 257.8``; None: not known."""
     image_boot_loader: Shown | None = None
@@ -172,6 +182,8 @@ class StageDocument(Document):
     kernel_arguments_not_taken: list[Shown] = Field(default_factory=list)
     """What ``bootd.toml`` asks for and the next boot is without: it was taken away on this machine,
     or a rollback went back from it."""
+    kernel_arguments_refused: list[Shown] = Field(default_factory=list)
+    """As in the status of the deployment."""
     gives_up: list[DeploymentId] = Field(default_factory=list)
     """Deployments whose kernel the next shutdown takes off the boot partition to make room."""
     sources: list[SourceUse] = Field(default_factory=list)

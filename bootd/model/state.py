@@ -73,3 +73,14 @@ def diagram() -> str:
         followers = sorted(TRANSITIONS[source], key=list(UpgradeState).index)
         lines += [f"    {source} --> {following}" for following in followers]
     return "\n".join(lines) + "\n"
+
+
+class SealedFrom(StrEnum):
+    """From which link of the chain at boot on a deployment's seal is enforced."""
+
+    NOWHERE = "nowhere"
+    """It is not sealed, or nothing demands the seal where it runs."""
+    ENTRY_UNSIGNED = "entry-unsigned"
+    """The boot entry has the digest of ``root.erofs``; the initramfs compares it, and the kernel
+    opens no file that is not the image's. Nothing vouches for the entry, the kernel and the
+    initramfs, which are files on ``$BOOT``."""

@@ -331,11 +331,14 @@ def _take_up_arguments(
 
 
 def _with_not_taken(host: Host, document: StageDocument) -> StageDocument:
+    changes: dict[str, list[str]] = {}
+    if document.changed and document.deployment is not None:
+        record = host.sysroot.read_deployment(document.deployment)
+        changes["kernel_arguments_refused"] = record.refused_arguments
     configured = host.configuration.kernel_arguments
-    if not configured:
-        return document
-    missing = not_taken(survey(host.sysroot), configured)
-    return document.model_copy(update={"kernel_arguments_not_taken": missing})
+    if configured:
+        changes["kernel_arguments_not_taken"] = not_taken(survey(host.sysroot), configured)
+    return document.model_copy(update=changes)
 
 
 def _document(

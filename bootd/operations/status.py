@@ -6,6 +6,7 @@ from collections import Counter
 
 from bootd import __version__
 from bootd.boot.proof import boot_problems
+from bootd.model.config import Integrity
 from bootd.model.deployment import DeploymentRecord
 from bootd.model.digest import Digest
 from bootd.model.documents import DeploymentStatus, StatusDocument
@@ -22,6 +23,7 @@ from bootd.operations.etc_undecided import read_undecided
 from bootd.operations.host import Host
 from bootd.operations.last_check import read_last_check
 from bootd.operations.overrides import override, reboot_helps
+from bootd.operations.seals import seal_of
 from bootd.operations.survey import Survey, survey
 from bootd.operations.unfit_list import find_unfit, what_is_wrong
 
@@ -67,6 +69,7 @@ def status(host: Host) -> StatusDocument:
         unfit=unfit,
         last_fallback=denied[-1] if denied else None,
         deployments=[_describe(host, found, record, problems) for record in found.kept()],
+        seal_wanted=host.configuration.integrity is Integrity.VERITY,
         boot_loader=boot_loader,
         image_boot_loader=image_boot_loader,
         problems=problems,
@@ -128,6 +131,7 @@ def _describe(
     conflicts, security = _etc_counts(host, found, record, problems)
     arguments = arguments_of(record, entry)
     asked = Counter(record.image_arguments) | Counter(record.configured_arguments or ())
+    seal = seal_of(host.sysroot, found, record)
     return DeploymentStatus(
         id=record.id,
         image=record.image,
@@ -144,9 +148,13 @@ def _describe(
         kernel_arguments=arguments,
         kernel_argument_origins=origins_of(record, entry),
         kernel_arguments_not_taken=list((asked - Counter(arguments)).elements()),
+        kernel_arguments_refused=record.refused_arguments,
         etc_conflicts=conflicts,
         etc_security_conflicts=security,
         given_up=record.id in found.given_up and record.id != found.booted,
+        sealed=seal.sealed,
+        seal_digest=seal.digest,
+        sealed_from=seal.enforced_from,
     )
 
 

@@ -15,6 +15,7 @@ from bootd.operations.hold import hold, release
 from bootd.operations.progress import Silent
 from bootd.operations.rollback import rollback
 from bootd.operations.stage import stage
+from bootd.operations.status import status
 from bootd.operations.survey import survey
 
 
@@ -202,3 +203,29 @@ def test_a_deployment_of_an_older_bootd_takes_new_settings_and_only_those(machin
     forget()
     assert not upgrade(machine).changed
     assert line(machine) == ["image=v2", "nosmt", "panic=30"]
+
+
+def test_an_image_cannot_keep_a_boot_from_falling_back(machine: Machine) -> None:
+    asked = 'kargs = ["quiet", "init=/bin/sh", "panic=0", "bootd.shell", "panic_on_oops=1"]'
+    path = {"usr/lib/bootc/kargs.d/90-own.toml": asked.encode()}
+    publish(machine.image, "v3", **path)
+    document = upgrade(machine)
+    assert document.kernel_arguments_refused == ["init=/bin/sh", "panic=0"]
+    machine.reboot()
+    assert {"panic_on_oops=1", "panic=30"} <= {*line(machine)}
+    assert not {"init=/bin/sh", "panic=0", "bootd.shell"} & {*line(machine)}
+    [here] = [one for one in status(machine.host).deployments if one.booted]
+    assert here.kernel_arguments_refused == ["init=/bin/sh", "panic=0"]
+
+
+def test_a_machine_may_let_an_image_do_so(machine: Machine) -> None:
+    publish(
+        machine.image,
+        "v3",
+        **{"usr/lib/bootc/kargs.d/90-own.toml": b'kargs = ["init=/bin/sh", "panic=0"]'},
+    )
+    changes = {"allow_image_arguments": ["init", "panic"]}
+    machine.configuration = machine.configuration.model_copy(update=changes)
+    assert not upgrade(machine).kernel_arguments_refused
+    machine.reboot()
+    assert line(machine)[-2:] == ["init=/bin/sh", "panic=0"]

@@ -71,7 +71,7 @@ from bootd.model.health import (
 )
 from bootd.model.lint import LintDocument, LintFinding, LintRule, LintSeverity
 from bootd.model.source_use import SourceUse
-from bootd.model.state import DeploymentState, UpgradeState
+from bootd.model.state import DeploymentState, SealedFrom, UpgradeState
 from bootd.model.trust import TrustDocument
 
 IMAGE = "registry.example/os:stable"
@@ -158,11 +158,16 @@ NEW_DEPLOYMENT = DeploymentStatus(
         "rd.shell=0": "kargs",
     },
     kernel_arguments_not_taken=["splash"],
+    kernel_arguments_refused=["init=/bin/sh"],
     etc_conflicts=2,
+    sealed=True,
+    seal_digest="sha256:" + "5e" * 32,
+    sealed_from=SealedFrom.ENTRY_UNSIGNED,
 )
 
 STATUS = StatusDocument(
     etc_drift="sha256:" + "4d" * 32,
+    seal_wanted=True,
     boot_loader="systemd-boot 257.8-1~deb13u1",
     image_boot_loader="systemd-boot 257.8-1~deb13u2",
     bootd="0.1",

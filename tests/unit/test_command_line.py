@@ -87,7 +87,7 @@ def test_the_first_word_with_a_key_counts(line: str, value: str | None, tmp_path
 def test_what_the_script_takes_of_a_line(tmp_path: Path) -> None:
     """The part of the script that reads the line, with another line than this machine's."""
     text = _SCRIPT.read_text()
-    begin, end = text.index("set -euf"), text.index("case $id in")
+    begin, end = text.index("set -euf"), text.index("case $id in\n")
     part = text[begin:end].replace("/proc/cmdline", '"$2"') + 'echo "$id $integrity"\n'
     (tmp_path / "part").write_text(part)
     for line, expected in (

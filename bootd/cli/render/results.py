@@ -47,6 +47,11 @@ def render_stage(document: StageDocument, style: Style) -> str:
         "rollback; 'bootctl-py kargs add' brings it."
         for word in document.kernel_arguments_not_taken
     ]
+    not_taken += [
+        f"The image asks for {printable(word)}, which is not taken: such a boot might not fall "
+        "back; allow_image_arguments in bootd.toml lets it."
+        for word in document.kernel_arguments_refused
+    ]
     not_taken += _passed_over(document.sources)
     if not document.changed:
         return "\n".join([f"Nothing to do: this machine is, or will be, on {what}.", *not_taken])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from bootd.cli.render.text import count, fields, moment, printable, short_digest
 from bootd.cli.style import Style
-from bootd.model.state import DeploymentState
+from bootd.model.state import DeploymentState, SealedFrom
 
 if TYPE_CHECKING:
     from bootd.model.deployment import DeploymentId
@@ -133,6 +133,20 @@ def _head(document: StatusDocument, style: Style) -> str:
     )
 
 
+def _seal(one: DeploymentStatus, document: StatusDocument, style: Style) -> str:
+    if not one.sealed or one.seal_digest is None:
+        wanted = document.seal_wanted and one.booted
+        return (
+            style.warning("no, although bootd.toml asks for it of what is staged")
+            if wanted
+            else "no"
+        )
+    digest = short_digest(one.seal_digest)
+    if one.sealed_from == SealedFrom.NOWHERE:
+        return style.warning(f"by {digest}, which nothing enforced at its boot")
+    return f"by {digest}, from the boot entry on, which is not signed"
+
+
 def _boot_loader(document: StatusDocument) -> str:
     there, offered = document.boot_loader, document.image_boot_loader
     if there is None or offered is None or there == offered:
@@ -156,6 +170,7 @@ def _deployment(one: DeploymentStatus, document: StatusDocument, style: Style) -
             ("image", printable(one.image)),
             *([("taken from", printable(one.taken_from))] if one.taken_from else []),
             ("version", printable(one.image_version)),
+            ("sealed", _seal(one, document, style)),
             ("digest", short_digest(one.digest)),
             ("staged", moment(one.created)),
             ("kernel", printable(one.kernel_version)),
