@@ -32,7 +32,7 @@ class JobObject:
         """Return the property values.
 
         The words of an error are for root and for who asked for the job: they may name what others
-        need not know, such as a reference with a password in it.
+        need not know, such as a reference with a password in it. Root reads the whole result.
         """
         job, step, error = self._job, self._job.step, self._job.error
         told = ["", "", ""]
@@ -49,7 +49,7 @@ class JobObject:
             "Progress": step.overall,
             "BytesDone": step.done,
             "BytesTotal": step.total,
-            "Result": job.result,
+            "Result": job.result if reader == _ROOT else job.public_result,
             "Error": told,
         }
 

@@ -50,7 +50,9 @@ class Job:
     state: JobState = JobState.RUNNING
     step: Step = field(default_factory=lambda: Step("", 0, 0, 0.0))
     result: str = ""
-    """The document as JSON, of a job that is done, as anybody may read it."""
+    """The document as JSON, of a job that is done."""
+    public_result: str = ""
+    """The same as anybody may read it."""
     error: BootdError | None = None
 
     def advance(self, step: Step) -> None:
@@ -83,7 +85,6 @@ class JobRunner:
         listener: is told of everything.
         settle: awaited between a job's last word and its end, so that whoever sees the end also
             sees what the job changed.
-        publish: makes of what a job found what anybody may read.
         clock: the machine's.
         linger_seconds: how long an ended job stays.
     """
@@ -94,14 +95,12 @@ class JobRunner:
         listener: JobListener,
         settle: Callable[[Job], Awaitable[None]],
         *,
-        publish: Callable[[Mapping[str, Any]], dict[str, Any]] = for_anybody,
         clock: Clock = SYSTEM_CLOCK,
         linger_seconds: float = LINGER_SECONDS,
     ) -> None:
         self._worker = worker
         self._listener = listener
         self._settle = settle
-        self._publish = publish
         self._clock = clock
         self._linger_seconds = linger_seconds
         self._jobs: dict[int, Job] = {}
@@ -161,9 +160,9 @@ class JobRunner:
             await self._task
 
     async def _run(self, job: Job, work: asyncio.Task[dict[str, Any]]) -> None:
-        outcome: str | BootdError
+        outcome: dict[str, Any] | BootdError
         try:
-            outcome = json.dumps(self._publish(await work))
+            outcome = await work
         except asyncio.CancelledError:
             outcome = CancelledError("the job was cancelled")
         except BootdError as error:
@@ -181,14 +180,16 @@ class JobRunner:
         async with self._changing:
             return await self._worker.run(job.kind, job.arguments, advance, job.id)
 
-    async def _end(self, job: Job, outcome: str | BootdError) -> None:
+    async def _end(self, job: Job, outcome: dict[str, Any] | BootdError) -> None:
         try:
             await self._settle(job)
         except Exception:  # noqa: BLE001 - a job must end, whatever befell it
             _log.exception("what job %d (%s) changed could not be taken up", job.id, job.kind)
         # Result, error and state in one step: progress may be told while the job settles.
-        if isinstance(outcome, str):
-            job.result = outcome
+        if isinstance(outcome, dict):
+            job.result = json.dumps(outcome)
+            public = for_anybody(outcome)
+            job.public_result = job.result if public == outcome else json.dumps(public)
             job.step = Step(job.step.phase, job.step.total, job.step.total, 1.0)
             job.state = JobState.DONE
         else:

@@ -118,7 +118,7 @@ class StatusDocument(Document):
     no_room: Shown | None = None
     """Why the available image was not staged when that was tried last: its kernel has no room on
     the boot partition. It says what helps."""
-    unfit: str | None = None
+    unfit: Shown | None = None
     """Why no host can use the available image; it is not fetched again."""
     last_fallback: Denial | None
     """The newest digest that failed here, with its cause; a rollback by hand is no failure."""
