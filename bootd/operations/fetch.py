@@ -57,7 +57,7 @@ def _fetched(host: Host, reference: str, digest: Digest, progress: Progress) -> 
     resolved = accepted.resolved
     if digest not in {resolved.digest, resolved.seen.top}:
         raise ImageNotFoundError(f"{reference} is {resolved.digest} now, and not {digest}")
-    refuse_unfit(host, resolved.digest)
+    refuse_unfit(host, resolved)
     missing = [descriptor for descriptor, _ in missing_layers(host, resolved)]
     check_space(host.sysroot.store, needed_space(missing))
     try:
@@ -68,6 +68,6 @@ def _fetched(host: Host, reference: str, digest: Digest, progress: Progress) -> 
             composed = compose_image(host.sysroot, resolved, pulled.tree)
     except ContentError as error:
         if is_unfit(error):
-            give_up_image(host, resolved.digest, error)
+            give_up_image(host, resolved, error)
         raise
     return composed.publish()

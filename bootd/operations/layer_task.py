@@ -13,7 +13,12 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 
 from bootd.model.digest import Digest
-from bootd.model.errors import ContentError, TransportError
+from bootd.model.errors import (
+    ContentError,
+    DiffIdMismatchError,
+    InvalidLayerError,
+    TransportError,
+)
 from bootd.model.image import Descriptor
 from bootd.model.source_use import SourceUse
 from bootd.registry.settings import RegistrySettings
@@ -80,15 +85,15 @@ def import_task(source: ImageSource, task: LayerTask, advance: Advance) -> Impor
     """Write a layer to the store.
 
     Raises:
-        TransportError, ContentError, StorageError: it could not be had.
+        TransportError, ContentError, StorageError: it could not be had. An error of its content
+            has the layer's number.
     """
     if has_layer(task.sysroot, task.diff_id):
         # What is noted of its contents must not say "verified" beside the index that was not.
         task.sysroot.disk.remove_file(layer_path(task.sysroot, task.diff_id))
     imported = _import_parts(source, task) if task.by_parts else None
     if imported is None:
-        with in_layer(task.number):
-            written = _import_whole(source, task, advance)
+        written = _import_whole(source, task, advance)
         imported = ImportedLayer(written, task.descriptor.size)
     else:
         advance(task.descriptor.size)
@@ -106,7 +111,12 @@ def _import_whole(source: ImageSource, task: LayerTask, advance: Advance) -> Wri
             second_thread=task.alone,
         )
 
-    return consume_blob(source, task.descriptor, consume)
+    try:
+        with in_layer(task.number):
+            return consume_blob(source, task.descriptor, consume)
+    except (InvalidLayerError, DiffIdMismatchError) as error:
+        error.layer = task.number
+        raise
 
 
 def _import_parts(source: ImageSource, task: LayerTask) -> ImportedLayer | None:

@@ -218,7 +218,7 @@ def _noting_unfit(
     except ContentError as error:
         if is_new and is_unfit(error):
             _keep_answer(host, name, resolved, checked)
-            give_up_image(host, resolved.digest, error)
+            give_up_image(host, resolved, error)
         raise
 
 
@@ -273,7 +273,7 @@ def _refuse_unwanted(
     host: Host, found: Survey, resolved: ResolvedImage, *, asked_for: bool
 ) -> None:
     """Refuse an image that failed here, and one that is an older release unless it is asked for."""
-    refuse_denied(host, resolved.digest)
+    refuse_denied(host, resolved)
     if not (asked_for or host.configuration.trust.allow_downgrade):
         refuse_older(host, found, resolved)
 

@@ -15,8 +15,6 @@ from typing import Final
 
 from bootd.boot.arguments import image_arguments
 from bootd.boot.image_kernel import find_kernel
-from bootd.model.deployment import Denial
-from bootd.model.digest import Digest
 from bootd.model.errors import (
     BootdError,
     ContentError,
@@ -29,7 +27,7 @@ from bootd.model.errors import (
 from bootd.model.image import ResolvedImage
 from bootd.model.tree import Directory
 from bootd.operations.host import Host
-from bootd.operations.unfit_list import UNFIT, add_unfit, find_unfit, what_is_wrong
+from bootd.operations.unfit_list import UnfitImage, add_unfit, find_like, what_is_wrong
 from bootd.store.collect import sweep
 from bootd.store.contents import StoreContents
 from bootd.store.decompress import UNPACKED_LIMIT
@@ -39,39 +37,42 @@ _log = logging.getLogger(__name__)
 
 _CAUSES: Final = (InvalidLayerError, DiffIdMismatchError, InvalidImageError)
 """What is raised for content that was proven to be what its digests promise."""
-_MOST_EVIDENCE: Final = 4_096
 _HINT: Final = (
     "It is not fetched again. Publish a mended image; 'bootctl-py denied allow DIGEST' lets this "
     "one be tried once more."
 )
 
 
-def refuse_denied(host: Host, digest: Digest) -> None:
+def refuse_denied(host: Host, resolved: ResolvedImage) -> None:
     """Refuse an image that failed on this machine, or that no host can use.
 
     Raises:
-        DeniedDigestError: it is on the deny list.
+        DeniedDigestError: it is on the deny list, or known to be unfit.
     """
-    refuse_unfit(host, digest)
-    denial = host.sysroot.read_denied().find(digest)
+    refuse_unfit(host, resolved)
+    denial = host.sysroot.read_denied().find(resolved.digest)
     if denial is not None:
         raise DeniedDigestError(
-            f"{digest} is on the deny list since {denial.when:%Y-%m-%d}: {denial.cause}"
+            f"{resolved.digest} is on the deny list since {denial.when:%Y-%m-%d}: {denial.cause}"
         )
 
 
-def refuse_unfit(host: Host, digest: Digest) -> None:
-    """Refuse an image that no host can use.
+def refuse_unfit(host: Host, resolved: ResolvedImage) -> None:
+    """Refuse an image that no host can use; one with the fault of another is noted with it.
 
     Raises:
         DeniedDigestError: that is known.
+        NoSpaceError, WriteFailedError: it could not be noted.
     """
-    unfit = find_unfit(host.sysroot, digest)
-    if unfit is not None:
-        raise DeniedDigestError(
-            f"{digest} is unfit, known since {unfit.when:%Y-%m-%d}: {what_is_wrong(unfit)}",
-            hint=_HINT,
-        )
+    unfit = find_like(host.sysroot, resolved)
+    if unfit is None:
+        return
+    if unfit.digest != resolved.digest:
+        add_unfit(host.sysroot, unfit.model_copy(update={"digest": resolved.digest}))
+    raise DeniedDigestError(
+        f"{resolved.digest} is unfit, known since {unfit.when:%Y-%m-%d}: {what_is_wrong(unfit)}",
+        hint=_HINT,
+    )
 
 
 def check_promises(resolved: ResolvedImage) -> None:
@@ -103,25 +104,23 @@ def is_unfit(error: BootdError) -> bool:
     return isinstance(error, _CAUSES)
 
 
-def give_up_image(host: Host, digest: Digest, error: ContentError) -> None:
+def give_up_image(host: Host, resolved: ResolvedImage, error: ContentError) -> None:
     """Remove what an unfit image left in the store, and note that it is unfit.
 
     If the disk is in the way of that, it is logged: the image's own fault is what counts.
 
     Args:
         host: the machine, under an exclusive lock of the caller.
-        digest: the manifest's; nothing is deployed of it.
+        resolved: the image; nothing is deployed of it.
         error: what is wrong with it.
     """
-    sysroot = host.sysroot
+    sysroot, digest = host.sysroot, resolved.digest
     try:
         sweep(sysroot, {one for one in all_images(sysroot) if one != digest}, _nothing_to_report)
     except StorageError as problem:
         _log.warning("what %s left was not removed: %s", digest, problem.message)
-    evidence = f"{error.message}\n{error.hint}"[:_MOST_EVIDENCE]
-    denial = Denial(digest=digest, cause=UNFIT, when=host.clock.now(), evidence=evidence)
     try:
-        add_unfit(sysroot, denial)
+        add_unfit(sysroot, UnfitImage.of(resolved, error, host.clock.now()))
     except StorageError as problem:
         _log.warning("that %s is unfit could not be noted: %s", digest, problem.message)
         return

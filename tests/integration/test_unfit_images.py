@@ -32,7 +32,7 @@ from bootd.model.errors import (
     NoSpaceError,
 )
 from bootd.operations import stage as staging
-from bootd.operations import unfit, unfit_list
+from bootd.operations import unfit_list
 from bootd.operations.check import check
 from bootd.operations.deny import allow, denied, deny
 from bootd.operations.etc_preview import preview
@@ -278,6 +278,49 @@ def test_a_preview_notes_it_too(site: Site) -> None:
         assert store_files(site.machine) == before
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("fault", UNFIT_LAYERS)
+def test_the_same_fault_is_known_in_an_image_that_is_built_anew(
+    site: Site, fault: str, workers: int
+) -> None:
+    site.workers = workers
+    make, kind = UNFIT_LAYERS[fault]
+    layers = [tar_layer(image_files("v2")), make(1)]
+    pushed = [site.push(build_image(layers, labels={"night": str(night)})) for night in range(3)]
+    for night, one in enumerate(pushed):
+        site.push(build_image(layers, labels={"night": str(night)}))
+        done, fetched = site.stage()
+        assert type(done) is (DeniedDigestError if night else kind)
+        assert (fetched > SIZE) is (night == 0)
+        assert denied(site.host).denied[-1].digest == one
+    assert check(site.host, Silent()).denied
+    assert status(site.host).unfit is not None
+    allow(site.host, pushed[2])
+    assert denied(site.host).denied == []
+    done, _ = site.stage()
+    assert type(done) is kind
+
+
+def test_a_layer_that_is_wrong_by_itself_is_known_in_another_image(site: Site) -> None:
+    bad = unknown_type(1)
+    site.push(image("v2", bad))
+    site.stage()
+    site.push(image("v3", with_blob(2), bad))
+    done, fetched = site.stage()
+    assert isinstance(done, DeniedDigestError)
+    assert fetched < 10_000
+
+
+def test_a_layer_that_is_wrong_above_others_may_be_right_elsewhere(site: Site) -> None:
+    link = tar_layer([(entry("usr/link", b"1", target="usr/target"), b"")])
+    site.push(image("v2", link))
+    done, _ = site.stage()
+    assert isinstance(done, InvalidLayerError)
+    site.push(image("v3", tar_layer({"usr/target": b"x"}), link))
+    done, _ = site.stage()
+    assert isinstance(done, StageDocument)
+
+
 def test_a_stream_of_them_forgets_no_failure_of_this_machine(site: Site) -> None:
     def name(number: int) -> Digest:
         return Digest(f"sha256:{hashlib.sha256(b'%d' % number).hexdigest()}")
@@ -285,6 +328,7 @@ def test_a_stream_of_them_forgets_no_failure_of_this_machine(site: Site) -> None
     deny(site.host, name(0), "boot-failed")
     for number in range(1, 131):
         with site.host.sysroot.lock(exclusive=True):
-            unfit.give_up_image(site.host, name(number), InvalidLayerError("odd"))
+            facts = {"digest": name(number), "cause": UNFIT, "when": site.host.clock.now()}
+            unfit_list.add_unfit(site.machine.sysroot, unfit_list.UnfitImage(**facts))
     kept = [one.digest for one in denied(site.host).denied]
     assert kept == [name(0), *(name(number) for number in range(31, 131))]

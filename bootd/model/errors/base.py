@@ -56,7 +56,7 @@ class BootdError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         # Errors cross the process boundary of import workers: pickle needs the keyword back.
-        return _rebuild, (type(self), self.message, self.hint)
+        return _rebuild, (type(self), self.message, self.hint), self.__dict__
 
     @classmethod
     def bus_name(cls) -> str:

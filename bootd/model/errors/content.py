@@ -4,7 +4,14 @@ from bootd.model.errors.base import NOT_VERIFIED, BootdError
 
 
 class ContentError(BootdError, family=True):
-    """What was served is wrong; the publisher of the image has to act."""
+    """What was served is wrong; the publisher of the image has to act.
+
+    Attributes:
+        layer: the number of the layer that is wrong by itself, whatever image it is in; the lowest
+            is 1. None: it is not a matter of one layer alone, or not known of which.
+    """
+
+    layer: int | None = None
 
 
 class VerificationError(ContentError, family=True):
