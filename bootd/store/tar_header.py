@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+from base64 import b64decode
 from dataclasses import dataclass, field
 from functools import lru_cache
 from struct import Struct
@@ -59,6 +60,10 @@ _END_OF_NUMBER: Final = re.compile(rb"[ \0]")
 _RECORD: Final = re.compile(rb"([0-9]{1,9}) ([^=\0]+)=")
 _TIME: Final = re.compile(rb"(-?)([0-9]{1,19})(?:\.([0-9]*))?")
 _XATTR: Final = b"SCHILY.xattr."
+_CAPABILITY: Final = b"security.capability"
+_LIBARCHIVE_CAPABILITY: Final = b"LIBARCHIVE.xattr." + _CAPABILITY
+"""How bsdtar spells it where it is told to write no ``SCHILY.xattr``: in Base64 without padding
+(libarchive, archive_write_set_format_pax.c)."""
 _XATTR_NAME_LIMIT: Final = 255
 _SHOWN: Final = 100
 """Most characters of a name in a message; two names and a limit fit into one."""
@@ -245,6 +250,8 @@ def _apply_record(entry: TarEntry, key: bytes, value: bytes) -> None:
         entry.mtime_seconds, entry.mtime_nanoseconds = parse_time(value)
     elif key == b"linkpath":
         entry.link = without_nul(value)
+    elif key == _LIBARCHIVE_CAPABILITY:
+        entry.xattrs.setdefault(_CAPABILITY, _from_base64(value))
     elif key == b"uid":
         entry.uid = bounded(parse_decimal(value), _UINT32, "uid", entry.name)
     elif key == b"gid":
@@ -324,6 +331,15 @@ def without_nul(value: bytes) -> bytes:
     if b"\0" in value:
         raise InvalidLayerError(f"entry {shown(value)} has a NUL in its name")
     return value
+
+
+def _from_base64(text: bytes) -> bytes:
+    try:
+        return b64decode(text + b"=" * (-len(text) % 4), validate=True)
+    except ValueError as error:
+        raise InvalidLayerError(
+            f"{text[:50]!r} for a file capability, which is no Base64"
+        ) from error
 
 
 def _check_xattrs(xattrs: dict[bytes, bytes]) -> None:

@@ -5,6 +5,7 @@ import io
 import os
 import stat
 import tarfile
+from base64 import b64encode
 
 import pytest
 from hypothesis import given, settings
@@ -141,6 +142,30 @@ def test_extended_records_override():
     assert (entry.mtime_seconds, entry.mtime_nanoseconds) == (1_700_000_000, 123_456_789)
     assert (entry.uid, entry.gid) == (4_000_000_000, 70_000)
     assert entry.xattrs == {b"security.capability": b"\1\0\0\2\n=\0\xff", b"user.empty": b""}
+
+
+CAPABILITY = bytes.fromhex("0100000200200000000000000000000000000000")
+
+
+@pytest.mark.parametrize("first", ["SCHILY", "LIBARCHIVE"])
+@pytest.mark.parametrize("both", [False, True])
+def test_a_capability_as_libarchive_spells_it(first, both):
+    records = {
+        "LIBARCHIVE": (
+            b"LIBARCHIVE.xattr.security.capability",
+            b64encode(CAPABILITY).rstrip(b"="),
+        ),
+        "SCHILY": (b"SCHILY.xattr.security.capability", b"this counts"),
+    }
+    names = sorted(records, key=lambda name: name != first) if both else ["LIBARCHIVE"]
+    entry, _ = read_one(extended(*(records[name] for name in names)) + header(b"ping") + END)
+    assert entry.xattrs == {b"security.capability": b"this counts" if both else CAPABILITY}
+
+
+def test_a_capability_that_is_no_base64_is_refused():
+    record = (b"LIBARCHIVE.xattr.security.capability", b"\xff\xff")
+    with pytest.raises(InvalidLayerError, match="capability"):
+        read_one(extended(record) + header(b"ping") + END)
 
 
 @pytest.mark.parametrize("key", ["path", "linkpath", "mtime", "uid", "gid", "size"])
