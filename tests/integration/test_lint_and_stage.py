@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
-from support.images import build_image, tar_layer, write_oci_layout
+from support.images import build_image, entry, tar_layer, write_oci_layout
 from support.machine import Machine, image_files
 
 from bootd.model.errors import ContentError
@@ -105,10 +106,10 @@ def lay_out(folder: Path, files: Files) -> None:
                 path.write_bytes(value)
 
 
-def refusal_of_stage(folder: Path, files: Files) -> ContentError | None:
+def refusal_of_stage(folder: Path, layers: list[bytes]) -> ContentError | None:
     machine = Machine(folder / "root", folder / "image")
     machine.folder.mkdir(parents=True)
-    write_oci_layout(machine.image, build_image([tar_layer(files)]))
+    write_oci_layout(machine.image, build_image(layers))
     try:
         machine.upgrade()
     except ContentError as error:
@@ -122,11 +123,29 @@ def refusals_of_lint(root: Path) -> list[str]:
     return [one.problem for one in findings if one.severity is LintSeverity.FATAL]
 
 
+@pytest.mark.parametrize("size", [32_000, 33_000])
+def test_they_agree_on_attributes(
+    size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = image_files("v1")
+    lay_out(tmp_path / "tree", files)
+    target = tmp_path / "tree/usr/bin/tool"
+    layers = [
+        tar_layer(files),
+        tar_layer([(entry("usr/bin/tool", xattrs={"user.large": "A" * size}), b"tool")]),
+    ]
+    refusal = refusal_of_stage(tmp_path, layers)
+    monkeypatch.setattr(os, "listxattr", lambda path, **_: ["user.large"] * (path == target))
+    monkeypatch.setattr(os, "getxattr", lambda *_, **__: b"A" * size)
+    told = refusals_of_lint(tmp_path / "tree")
+    assert (refusal is None, not told) == (size < 32_767, size < 32_767)
+
+
 @pytest.mark.parametrize("name", TREES)
 def test_they_agree(name: str, tmp_path: Path) -> None:
     changes, is_fit = TREES[name]
     files = files_of(changes)
     lay_out(tmp_path / "tree", files)
-    refusal = refusal_of_stage(tmp_path, files)
+    refusal = refusal_of_stage(tmp_path, [tar_layer(files)])
     told = refusals_of_lint(tmp_path / "tree")
     assert (refusal is None, not told) == (is_fit, is_fit), (refusal, told)

@@ -542,9 +542,25 @@ def test_device_nodes_and_links_in_dev_are_nobodys_loss(image: Path) -> None:
 
 
 def test_every_lint_has_a_fault_here() -> None:
-    assert {identifier for _, identifier, _, _ in FAULTS.values()} == {
+    # What is too large for an image is too large for most file systems, and has a test below.
+    assert {identifier for _, identifier, _, _ in FAULTS.values()} | {"limits"} == {
         one.rule.id for one in all_lints()
     }
+
+
+@pytest.mark.parametrize("size", [30_000, 40_000])
+def test_extended_attributes_that_no_inode_holds(
+    image: Path, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = image / "usr/bin/bootctl-py"
+
+    def names(path: Path, **_: object) -> list[str]:
+        return ["user.large"] if path == target else []
+
+    monkeypatch.setattr(os, "listxattr", names)
+    monkeypatch.setattr(os, "getxattr", lambda *_, **__: bytes(size))
+    found = [(one.lint, str(one.severity), one.path) for one in lint(image).findings]
+    assert found == ([("limits", "fatal", "/usr/bin/bootctl-py")] if size > 32_767 else [])
 
 
 def test_a_folder_that_is_mounted_on_hosts_may_be_real(image: Path) -> None:

@@ -105,6 +105,25 @@ def check_metadata(name: bytes, metadata: Metadata) -> None:
         raise InvalidTreeError(f"{name!r} has mode, owner or time out of range: {metadata}")
 
 
+def check_xattrs(file: bytes, xattrs: dict[bytes, bytes]) -> None:
+    """Refuse extended attributes that no inode can have.
+
+    Raises:
+        InvalidTreeError: a name is impossible, or they take more than `XATTRS_LIMIT` together; the
+            file is named.
+    """
+    for name in xattrs:
+        if not 0 < len(name) <= NAME_LIMIT or b"\0" in name:
+            raise InvalidTreeError(
+                f"{file[:50]!r} has an extended attribute with the impossible name {name[:20]!r}"
+            )
+    room = xattrs_room(xattrs)
+    if room > XATTRS_LIMIT:
+        raise InvalidTreeError(
+            f"{file[:50]!r} has {room} bytes of extended attributes, more than {XATTRS_LIMIT}"
+        )
+
+
 def _inode(tree: NumberedTree, number: int, node: Node | HidingWhiteout) -> Inode:
     metadata = node.metadata
     if isinstance(node, HidingWhiteout):
@@ -175,7 +194,7 @@ def _attributes(inode: Inode, name: bytes, *, is_root: bool) -> list[Attribute]:
     """Return what an inode stores, sorted: the tree's own attributes and those for overlayfs."""
     xattrs: dict[bytes, bytes] = {}
     if inode.metadata.xattrs:
-        _check_xattrs(name, inode.metadata.xattrs)
+        check_xattrs(name, inode.metadata.xattrs)
         xattrs = overlay.escape(inode.metadata.xattrs)
     if inode.object is not None:
         xattrs |= overlay.object_attributes(inode.object)
@@ -186,16 +205,3 @@ def _attributes(inode: Inode, name: bytes, *, is_root: bool) -> list[Attribute]:
     if is_root:
         xattrs |= overlay.ROOT_ATTRIBUTES
     return sorted(xattrs.items())
-
-
-def _check_xattrs(file: bytes, xattrs: dict[bytes, bytes]) -> None:
-    for name in xattrs:
-        if not 0 < len(name) <= NAME_LIMIT or b"\0" in name:
-            raise InvalidTreeError(
-                f"{file[:50]!r} has an extended attribute with the impossible name {name[:20]!r}"
-            )
-    room = xattrs_room(xattrs)
-    if room > XATTRS_LIMIT:
-        raise InvalidTreeError(
-            f"{file[:50]!r} has {room} bytes of extended attributes, more than {XATTRS_LIMIT}"
-        )
