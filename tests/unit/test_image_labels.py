@@ -70,6 +70,17 @@ def test_an_image_with_its_defaults_in_usr_etc_is_labelled_alike(tmp_path: Path)
     assert labels_of(tree)["usr/etc"] == labels_of(tree)["etc"] == "etc_t"
 
 
+def test_settings_of_packages_in_usr_etc_are_labelled_where_they_are(tmp_path: Path) -> None:
+    suse = {"usr/lib/os-release": b"ID=opensuse\nID_LIKE=suse\n", "usr/etc/hostname": b"x\n"}
+    contexts = CONTEXTS + "/usr/etc(/.*)? a:b:vendor_t:s0\n"
+    tree, _ = stage(tmp_path, **policy_files(contexts=contexts), **suse)
+    labels = labels_of(tree)
+    assert labels["usr/etc"] == labels["usr/etc/hostname"] == "vendor_t"
+    defaults = "usr/lib/bootd/defaults/etc"
+    assert labels[defaults] == "etc_t"
+    assert labels[f"{defaults}/hostname"] == "hostname_t"
+
+
 def layer_with_labels() -> bytes:
     return tar_layer(
         [
