@@ -88,7 +88,7 @@ class HttpClient:
             "Accept-Encoding": "identity",
             **(headers or {}),
         }
-        asked = origin(url)
+        asked, was_elsewhere = origin(url), False
         for _ in range(_MAX_REDIRECTS + 1):
             response = self._send(
                 method, url, sent, form, waits or self._settings.document_waits, insecure=insecure
@@ -96,7 +96,7 @@ class HttpClient:
             self._answered |= {asked}
             location = response.headers.get("Location")
             if response.status not in _REDIRECTS or not location:
-                response.is_elsewhere = origin(url) != asked
+                response.is_elsewhere = was_elsewhere
                 return response
             with response:
                 response.discard()
@@ -107,6 +107,7 @@ class HttpClient:
                 if form is not None:
                     raise ServerFailedError(f"{host_of(url)} redirects a form to {host_of(target)}")
             url = target
+            was_elsewhere = was_elsewhere or origin(url) != asked
         raise RedirectLoopError(f"{host_of(url)} redirects more than {_MAX_REDIRECTS} times")
 
     def has_answered(self, url: str) -> bool:
@@ -150,7 +151,8 @@ class HttpResponse:
         status: the status code.
         headers: the headers, whatever their case.
         url: where it came from after redirects.
-        is_elsewhere: whether that is another origin (RFC 6454) than the one that was asked.
+        is_elsewhere: whether another origin (RFC 6454) than the one that was asked answered, or
+            said where to ask.
         coding: what the body is packed with, and unpacked from; empty where it comes as it is.
     """
 

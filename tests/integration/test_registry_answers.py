@@ -118,6 +118,27 @@ def test_another_hosts_challenge_gets_no_credentials(
     assert registry.token_auth.issued == 1
 
 
+def test_a_way_back_from_another_host_gives_a_challenge_no_weight(
+    registry: FaultyRegistry, storage: FaultyRegistry, machine: Machine
+) -> None:
+    """Storage may lead to any path of the registry, also to one whose answers others make."""
+    registry.token_auth = TokenAuth(username="user", password="secret")
+    write_auth(machine, registry.host, {"username": "user", "password": "secret"})
+    source = machine.open(registry.reference())
+    source.resolve()
+    with faulty_registry() as thief:
+        thief.token_auth = TokenAuth()
+        lead_to(storage, registry)
+        back = {"Location": f"http://{registry.host}/elsewhere/reflected"}
+        storage.fail("", times=-1, status=307, headers=back)
+        challenge = f'Bearer realm="http://{thief.host}/token",service="x"'
+        headers = {"WWW-Authenticate": challenge}
+        registry.fail("reflected", times=-1, status=401, headers=headers)
+        with pytest.raises(ServerFailedError):
+            read(source)
+        assert thief.requests == []
+
+
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 429, 503])
 def test_storage_that_refuses_once_is_asked_by_a_new_redirect(
     status: int, registry: FaultyRegistry, storage: FaultyRegistry, source: ImageSource
