@@ -40,8 +40,8 @@ from bootd.model.errors import DigestMismatchError
 from bootd.operations.host import Host
 from bootd.operations.progress import Silent
 from bootd.operations.pull import Pulled, missing_layers, pull
+from bootd.operations.resolve import resolve
 from bootd.registry.settings import RegistrySettings
-from bootd.registry.source import open_source
 from bootd.store.image import compose_image
 from bootd.store.known_contents import was_verified
 from bootd.store.layers import has_layer, layer_path
@@ -113,13 +113,11 @@ class Puller:
     def pull(self, reference: str) -> Pulled:
         host = self.host
         host.sysroot.initialise()
-        source = open_source(reference, host.registry, host.sysroot.partial, host.sysroot.disk)
-        resolved = source.resolve()
-        source.close()
-        with pull(host, resolved, Silent()) as pulled:
-            composed = compose_image(host.sysroot, resolved, pulled.tree)
+        accepted = resolve(host, reference)
+        with pull(host, accepted, Silent()) as pulled:
+            composed = compose_image(host.sysroot, accepted.resolved, pulled.tree)
         composed.publish()
-        assert not missing_layers(host, resolved)
+        assert not missing_layers(host, accepted.resolved)
         return pulled
 
     def trusting(self) -> Puller:
@@ -200,11 +198,11 @@ def test_processes_fetch_parts_too(registry: FaultyRegistry, puller: Puller) -> 
     program = (
         "import sys; from pathlib import Path; from bootd.operations.host import open_host\n"
         "from bootd.operations.progress import Silent; from bootd.operations.pull import pull\n"
-        "from bootd.registry.source import open_source\n"
+        "from bootd.operations.resolve import resolve\n"
         "if __name__ == '__main__':\n"
         "    host = open_host(Path(sys.argv[1])); root = host.sysroot\n"
-        "    source = open_source(sys.argv[2], host.registry, root.partial, root.disk)\n"
-        "    with root.lock(exclusive=True), pull(host, source.resolve(), Silent()) as pulled:\n"
+        "    accepted = resolve(host, sys.argv[2])\n"
+        "    with root.lock(exclusive=True), pull(host, accepted, Silent()) as pulled:\n"
         "        print(pulled.bytes)\n"
     )
     folder = puller.host.sysroot.physical
