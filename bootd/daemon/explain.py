@@ -31,6 +31,7 @@ def explain(
         did_not_boot=status.did_not_boot,
         overridden=status.overridden,
         no_room=status.no_room,
+        failing=status.failing,
         reasons=[*_obstacles(status, denial, automatic), *_standing(status)],
     )
 
@@ -51,6 +52,7 @@ def _obstacles(status: StatusDocument, denial: Denial | None, automatic: Automat
         Reason.OVERRIDDEN: status.overridden is not None,
         Reason.AUTOMATIC_OFF: automatic is Automatic.OFF,
         Reason.AUTOMATIC_ONLY_CHECKS: automatic is Automatic.CHECK,
+        Reason.FAILING: status.failing is not None,
         Reason.NEVER_CHECKED: status.image is not None and status.available is None,
     }
     return [reason for reason, holds in found.items() if holds]
@@ -70,4 +72,7 @@ def _standing(status: StatusDocument) -> list[Reason]:
 
 def _is_newest(status: StatusDocument, booted: DeploymentStatus | None) -> bool:
     available = status.available
-    return booted is not None and available is not None and booted.digest == available.digest
+    if booted is None or available is None or status.failing is not None:
+        return False
+    # What was seen of another reference, before a switch, says nothing of this one.
+    return booted.digest == available.digest and available.image == status.image

@@ -54,6 +54,8 @@ class Job:
     public_result: str = ""
     """The same as anybody may read it."""
     error: BootdError | None = None
+    is_news: bool = True
+    """What a check found was not announced before."""
 
     def advance(self, step: Step) -> None:
         """Take up progress; the whole never goes back and is not complete before the end."""
@@ -84,7 +86,7 @@ class JobRunner:
         worker: runs the operations.
         listener: is told of everything.
         settle: awaited between a job's last word and its end, so that whoever sees the end also
-            sees what the job changed.
+            sees what the job changed; it is given the document, or the error.
         clock: the machine's.
         linger_seconds: how long an ended job stays.
     """
@@ -93,7 +95,7 @@ class JobRunner:
         self,
         worker: Worker,
         listener: JobListener,
-        settle: Callable[[Job], Awaitable[None]],
+        settle: Callable[[Job, dict[str, Any] | BootdError], Awaitable[None]],
         *,
         clock: Clock = SYSTEM_CLOCK,
         linger_seconds: float = LINGER_SECONDS,
@@ -182,7 +184,7 @@ class JobRunner:
 
     async def _end(self, job: Job, outcome: dict[str, Any] | BootdError) -> None:
         try:
-            await self._settle(job)
+            await self._settle(job, outcome)
         except Exception:  # noqa: BLE001 - a job must end, whatever befell it
             _log.exception("what job %d (%s) changed could not be taken up", job.id, job.kind)
         # Result, error and state in one step: progress may be told while the job settles.

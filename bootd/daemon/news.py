@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,10 @@ from bootd.daemon.jobs import Job
 from bootd.daemon.journal import Event, announce
 from bootd.model.documents import StatusDocument
 from bootd.model.errors import CancelledError
+from bootd.operations.attempts import DECIDED
 from bootd.operations.recover import Recovery
+
+_log = logging.getLogger(__name__)
 
 
 def tell_of_start(status: StatusDocument, recovery: Recovery) -> None:
@@ -53,6 +57,9 @@ def tell_of_job(job: Job) -> None:
     """Tell how a job ended."""
     if isinstance(job.error, CancelledError):
         return
+    if job.arguments.get("automatic") and isinstance(job.error, DECIDED):
+        _log.info("job %d (%s) does nothing: %s", job.id, job.kind, job.error.message)
+        return
     if job.error is not None:
         announce(
             Event.JOB_FAILED,
@@ -64,7 +71,7 @@ def tell_of_job(job: Job) -> None:
         )
         return
     teller = _TELLERS.get(job.kind)
-    if teller is not None:
+    if teller is not None and (job.kind != "check" or job.is_news):
         teller(json.loads(job.result))
 
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from bootd.daemon import live, names
 from bootd.daemon.bus import Connection
@@ -24,12 +24,17 @@ from bootd.daemon.server import ObjectServer
 from bootd.daemon.status_file import StatusFile
 from bootd.daemon.worker import Worker
 from bootd.model.config import Automatic
-from bootd.model.errors import BootdError, BusyError, StorageError
+from bootd.model.digest import Digest
+from bootd.model.errors import BootdError, BusyError, CancelledError, StorageError
+from bootd.operations.attempts import note_attempt
 
 _log = logging.getLogger(__name__)
 
 PUBLISH_SECONDS: Final = 0.25
 """Progress is told at most four times a second."""
+
+_ATTEMPTS: Final = frozenset({"check", "stage"})
+"""Jobs that look for an update."""
 
 
 class Service:
@@ -156,12 +161,32 @@ class Service:
         # Last: who sees that a job has ended stops to listen.
         self._server.publish(_path(job))
 
-    async def _settle(self, job: Job) -> None:
+    async def _settle(self, job: Job, outcome: dict[str, Any] | BootdError) -> None:
+        await self._note(job, outcome)
         await self._machine.read()
         self._show()
         # Whatever the job was for: a change of kernel arguments stages a deployment, too.
         if job.kind == "stage" or self._machine.status.staged is not None:
             await self._ask_systemd()
+
+    async def _note(self, job: Job, outcome: dict[str, Any] | BootdError) -> None:
+        """Remember what became of looking for an update."""
+        if job.kind not in _ATTEMPTS or isinstance(outcome, CancelledError):
+            return
+        found = outcome if isinstance(outcome, dict) else {}
+        is_update = bool(found.get("update")) and not found.get("denied")
+        try:
+            job.is_news = await asyncio.to_thread(
+                note_attempt,
+                self._machine.host,
+                job.kind,
+                None if isinstance(outcome, dict) else outcome,
+                automatic=bool(job.arguments.get("automatic")),
+                user=job.requester,
+                update=Digest(found["digest"]) if is_update else None,
+            )
+        except BootdError as error:
+            _log.warning("what became of job %d is not remembered: %s", job.id, error.message)
 
     def _show(self) -> None:
         """Make the deployments' objects and the Manager follow the status.

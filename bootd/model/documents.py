@@ -13,6 +13,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from bootd.model.attempts import FailingUpdates
 from bootd.model.config import Automatic
 from bootd.model.deployment import Denial, DeploymentId
 from bootd.model.digest import Digest
@@ -120,8 +121,11 @@ class StatusDocument(Document):
     the boot partition. It says what helps."""
     unfit: Shown | None = None
     """Why no host can use the available image; it is not fetched again."""
+    failing: FailingUpdates | None = None
+    """What became of the last attempts to find or stage an update, if they failed."""
     last_fallback: Denial | None
-    """The newest digest that failed here, with its cause; a rollback by hand is no failure."""
+    """The newest digest that failed here, with its cause, until one that was staged later has
+    proved itself; a rollback by hand is no failure."""
     deployments: list[DeploymentStatus]
     etc_drift: Guarded | None = None
     """A digest of what this machine changed in its ``/etc``; the same on machines that are set up
@@ -369,6 +373,8 @@ class Reason(StrEnum):
     """The timer is told to do nothing."""
     AUTOMATIC_ONLY_CHECKS = "automatic-only-checks"
     """The timer is told to check, not to stage."""
+    FAILING = "failing"
+    """The last attempt to find or stage an update failed, so nobody knows what is newest."""
     NEVER_CHECKED = "never-checked"
     """The registry was not asked yet."""
     STAGED = "staged"
@@ -397,6 +403,7 @@ class ExplanationDocument(Document):
     did_not_boot: Shown | None = None
     overridden: Shown | None = None
     no_room: Shown | None = None
+    failing: FailingUpdates | None = None
     reasons: list[Reason]
     """Those that hold, the strongest first."""
 

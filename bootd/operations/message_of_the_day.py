@@ -1,7 +1,7 @@
 """What is said at every login: files in ``/run/motd.d``, read by pam_motd(8).
 
-One is about a fallback, one about what is undecided in ``/etc``, one about a configuration that
-cannot be used. None outlives the boot.
+They are about a fallback, about what is undecided in ``/etc``, about a configuration that cannot be
+used, and about updates that fail. None outlives the boot.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from bootd.model.attempts import FailingUpdates
 from bootd.model.deployment import DeploymentRecord
 from bootd.model.text import one_line
 from bootd.operations.etc_undecided import read_undecided
@@ -18,6 +19,7 @@ from bootd.sysroot import Sysroot
 FILE_NAME: Final = "10-bootd"
 UNDECIDED_NAME: Final = "20-bootd-etc"
 CONFIGURATION_NAME: Final = "30-bootd-configuration"
+FAILING_NAME: Final = "40-bootd-updates"
 _MOST_SHOWN: Final = 5
 
 
@@ -66,6 +68,24 @@ def show_configuration(sysroot: Sysroot, problem: str | None) -> None:
         WriteFailedError, NoSpaceError: the kernel refused.
     """
     _show(sysroot, CONFIGURATION_NAME, [] if problem is None else [f"bootd: {one_line(problem)}."])
+
+
+def show_failing(sysroot: Sysroot, failing: FailingUpdates | None) -> None:
+    """Say that there have been no updates for some time; nothing where that is None.
+
+    Anybody reads it, so it has no words of errors.
+
+    Raises:
+        WriteFailedError, NoSpaceError: the kernel refused.
+    """
+    lines = []
+    if failing is not None:
+        often = f"{failing.in_a_row} times since {failing.since:%Y-%m-%d}"
+        lines = [
+            f"Looking for updates has failed {often} ({failing.last.outcome}).",
+            "'bootctl-py why' says more.",
+        ]
+    _show(sysroot, FAILING_NAME, lines)
 
 
 def _show(sysroot: Sysroot, name: str, lines: Sequence[str]) -> None:

@@ -7,11 +7,12 @@ from collections import Counter
 from bootd import __version__
 from bootd.boot.proof import boot_problems
 from bootd.model.config import Integrity
-from bootd.model.deployment import DeploymentRecord
+from bootd.model.deployment import Denial, DeploymentRecord
 from bootd.model.digest import Digest
 from bootd.model.documents import DeploymentStatus, StatusDocument
 from bootd.model.errors import BootdError, NoImageConfiguredError
 from bootd.operations.arguments import arguments_of, origins_of
+from bootd.operations.attempts import read_attempts
 from bootd.operations.awaited import did_not_boot
 from bootd.operations.bless import not_blessed_yet
 from bootd.operations.boot_loader import loader_problems, loader_versions
@@ -67,13 +68,26 @@ def status(host: Host) -> StatusDocument:
         overridden=unexpected[1],
         no_room=no_room,
         unfit=unfit,
-        last_fallback=denied[-1] if denied else None,
+        failing=read_attempts(host.sysroot).failing,
+        last_fallback=_last_fallback(found, denied),
         deployments=[_describe(host, found, record, problems) for record in found.kept()],
         seal_wanted=host.configuration.integrity is Integrity.VERITY,
         boot_loader=boot_loader,
         image_boot_loader=image_boot_loader,
         problems=problems,
     )
+
+
+def _last_fallback(found: Survey, denied: list[Denial]) -> Denial | None:
+    """Return the newest image that failed here, until one that came later has proved itself."""
+    if not denied:
+        return None
+    running = found.records.get(found.booted) if found.booted else None
+    entry = found.entry(found.booted)
+    proved = running is not None and entry is not None and entry.tries_left is None
+    if proved and running is not None and running.created > denied[-1].when:
+        return None
+    return denied[-1]
 
 
 def status_with_drift(host: Host) -> StatusDocument:

@@ -16,6 +16,7 @@ from bootd.cli.documents import (
     KernelArgumentsDocument,
     Setting,
 )
+from bootd.model.attempts import Attempt, FailingUpdates
 from bootd.model.boot_usage import BootFolder, BootOwner, BootShare, BootUsageDocument
 from bootd.model.config import Automatic
 from bootd.model.deployment import Denial, DeploymentId
@@ -125,6 +126,20 @@ UNFIT = (
 )
 OVERRIDDEN = f"{OLD_ID} boots next, and not {NEW_ID}: an EFI variable says so"
 
+FAILING = FailingUpdates(
+    in_a_row=3,
+    since=PAST,
+    last_success=PAST,
+    last=Attempt(
+        when=LATER,
+        operation="stage",
+        automatic=True,
+        user=0,
+        outcome="unauthorized",
+        message="registry.example wants a user name and password, and there are none",
+        hint="Put credentials where they belong.",
+    ),
+)
 OLD_DEPLOYMENT = DeploymentStatus(
     id=OLD_ID,
     image=IMAGE,
@@ -187,6 +202,7 @@ STATUS = StatusDocument(
     did_not_boot=MISSED,
     overridden=OVERRIDDEN,
     no_room=NO_ROOM,
+    failing=FAILING,
     unfit=UNFIT,
     last_fallback=DENIAL,
     deployments=[OLD_DEPLOYMENT, NEW_DEPLOYMENT],
@@ -472,6 +488,7 @@ SAMPLES: dict[str, BaseModel] = {
         did_not_boot=MISSED,
         overridden=OVERRIDDEN,
         no_room=NO_ROOM,
+        failing=FAILING,
         reasons=list(Reason),
     ),
     "Trust": TrustDocument(

@@ -72,7 +72,7 @@ def nothing(tmp_path) -> StatusDocument:
         ),
         (
             {
-                "image": "x",
+                "image": _AVAILABLE["image"],
                 "available": _AVAILABLE,
                 "booted": _BOOTED["id"],
                 "deployments": [_BOOTED],

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.worker_script import done, worker
@@ -58,7 +59,7 @@ class Bench:
         child = Worker(None, worker(body), kill_after=kill_after)
         self.runner = JobRunner(child, self.listener, self._settle, **more)
 
-    async def _settle(self, job: Job) -> None:
+    async def _settle(self, job: Job, _outcome: dict[str, Any] | BootdError) -> None:
         self.settled.append((job.state, job.result, job.error))
 
     async def finish(self, kind: str = "check", **arguments: object) -> Job:

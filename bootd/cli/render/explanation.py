@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from bootd.cli.render.failing import render_failing
 from bootd.cli.render.listing import render_denial
 from bootd.cli.render.text import fields, moment, printable, short_digest
 from bootd.cli.style import Style
@@ -21,6 +22,7 @@ _SENTENCES: Final[dict[Reason, str]] = {
     Reason.OVERRIDDEN: "Something overrides the boot order, so that updates do not boot.",
     Reason.AUTOMATIC_OFF: "Automatic upgrades are switched off in bootd.toml.",
     Reason.AUTOMATIC_ONLY_CHECKS: "The timer only checks, as bootd.toml says.",
+    Reason.FAILING: "Looking for an update fails, so that nobody knows what is newest.",
     Reason.NEVER_CHECKED: "The registry has not been asked yet: 'bootctl-py check' does.",
     Reason.STAGED: "An update is staged and takes effect at the next shutdown.",
     Reason.QUEUED: "Another deployment boots next.",
@@ -35,6 +37,8 @@ def render_explanation(document: ExplanationDocument, style: Style) -> str:
     parts.append("\n".join(f"- {_SENTENCES[reason]}" for reason in document.reasons))
     if document.finalize_failure:
         parts.append(style.warning(f"At shutdown: {printable(document.finalize_failure)}"))
+    if document.failing is not None:
+        parts.append(render_failing(document.failing, style))
     notes = (document.did_not_boot, document.overridden)
     parts += [style.warning(f"{printable(note)}.") for note in notes if note]
     if document.no_room:

@@ -7,6 +7,7 @@ from datetime import datetime
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from bootd.cli.render.failing import render_failing
 from bootd.cli.render.text import count, fields, moment, printable, short_digest
 from bootd.cli.style import Style
 from bootd.model.state import DeploymentState, SealedFrom
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from bootd.model.deployment import DeploymentId
     from bootd.model.documents import DeploymentStatus, StatusDocument
 
-_TIMES: Final = frozenset({"created", "checked", "when"})
+_TIMES: Final = frozenset({"created", "checked", "when", "since", "last_success"})
 _BOOTED_MARK: Final = "●"
 _NEXT_MARK: Final = "→"
 _OTHER_MARK: Final = "○"
@@ -26,6 +27,8 @@ def render_status(document: StatusDocument, style: Style) -> str:
     parts = [_head(document, style)]
     parts += [_deployment(one, document, style) for one in in_order(document)]
     parts += [style.warning(line) for line in _notes(document)]
+    if document.failing is not None:
+        parts.append(render_failing(document.failing, style))
     steps = list(next_steps(document))
     if steps:
         parts.append("\n".join([style.bold("Next steps"), fields(steps, "  ")]))
@@ -48,7 +51,7 @@ def _plain(value: Any, key: str = "") -> Any:
         return SimpleNamespace(**{name: _plain(one, name) for name, one in value.items()})
     if isinstance(value, list):
         return [_plain(one) for one in value]
-    return datetime.fromisoformat(value) if key in _TIMES else value
+    return datetime.fromisoformat(value) if key in _TIMES and value else value
 
 
 def in_order(document: StatusDocument) -> list[DeploymentStatus]:
