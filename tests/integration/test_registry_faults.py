@@ -17,7 +17,14 @@ from typing import Any
 
 import pytest
 import trustme
-from support.images import build_image, digest, encode, tar_layer
+from support.images import (
+    build_image,
+    build_index,
+    digest,
+    encode,
+    host_architecture,
+    tar_layer,
+)
 from support.registry import FaultyRegistry, TokenAuth, faulty_registry
 from support.registry_client import (
     BLOB,
@@ -214,6 +221,23 @@ def test_poll_with_nothing_new_is_one_request(
     check = CachedCheck.model_validate_json(check.model_dump_json())
     assert machine.open(registry.reference()).poll(check) == (found, check)
     assert [request.line for request in registry.requests] == [line]
+
+
+def test_an_index_within_an_index_is_asked_for_by_its_digest(
+    registry: FaultyRegistry, machine: Machine
+) -> None:
+    inner = build_index([(IMAGE, {"os": "linux", "architecture": host_architecture()})])
+    foreign = build_index([(IMAGE, {"os": "linux", "architecture": "s390x"})])
+    registry.add_image(
+        build_index([(foreign, {"os": "linux", "architecture": "s390x"}), (inner, None)])
+    )
+    registry.requests.clear()
+    source = machine.open(registry.reference())
+    assert source.poll(None)[0] == IMAGE.digest
+    asked = [request.line for request in registry.requests if request.status == 200]
+    manifests = "GET /v2/os/image/manifests/"
+    assert asked == [f"{manifests}latest", f"{manifests}{inner.digest}"]
+    assert source.resolve().digest == IMAGE.digest
 
 
 def test_poll_by_digest_asks_nothing_again(registry: FaultyRegistry, machine: Machine) -> None:

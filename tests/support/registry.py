@@ -8,6 +8,7 @@ request is on record. It is meant to be used as a context manager.
 from __future__ import annotations
 
 import base64
+import json
 import re
 import shutil
 import socket
@@ -157,10 +158,8 @@ class FaultyRegistry:
             self.manifests[name, tag] = self.manifests[name, image.digest] = answer
             self.blobs.update(image.blobs)
             for found, data in image.blobs.items():
-                if b'"layers":[' in data[:100_000] and b'"schemaVersion":2' in data[:100_000]:
-                    media_type = re.search(rb'"mediaType":"([^"]*manifest[^"]*)"', data)
-                    assert media_type is not None
-                    self.manifests[name, found] = (media_type[1].decode(), data)
+                if data.startswith(b"{") and b'"schemaVersion":2' in data[:100_000]:
+                    self.manifests[name, found] = (json.loads(data)["mediaType"], data)
         return image.digest
 
     def reference(self, name: str = "os/image", tag: str = "latest") -> str:
