@@ -35,6 +35,10 @@ _RECORDS: Final = b"/" + _META
 _ROOT_OPAQUE: Final = b"/" + OPAQUE
 _LINKS_LIMIT: Final = 40
 """Symbolic links followed for one name, as in Linux."""
+_NAMES_LIMIT: Final = 8_192
+"""Names that those links may have together."""
+_FOLLOWED_LIMIT: Final = 100_000
+"""Links of their own layer that all whiteouts of a layer may go through."""
 _NO_LINK: Final = 1 << 62
 """More names than are ever left behind a symbolic link."""
 
@@ -81,13 +85,21 @@ def hide(root: Directory, layer: Iterable[DumpEntry]) -> Kept:
     kept: Kept = {}
     links: dict[bytes, bytes] = {}
     records: dict[bytes, Node] = {}
+    followed = 0
     for entry in layer:
         path = entry.path
         if _is_record(path):
             if entry.node is not None:
                 records[path] = entry.node
         elif _is_mark(path):
-            _hide(root, path, _through(path, links))
+            real, count = _through(path, links)
+            followed += count
+            if followed > _FOLLOWED_LIMIT:
+                raise InvalidLayerError(
+                    f"entry {shown(path)} is a whiteout, and those of its layer go through more "
+                    f"than {_FOLLOWED_LIMIT} symbolic links"
+                )
+            _hide(root, path, real)
         elif entry.target is not None:
             node = records.get(entry.target) or _node_at(root, entry.target, path)
             if node is not None:
@@ -115,16 +127,22 @@ def _hide(root: Directory, entry: bytes, path: bytes) -> None:
         folder.entries.pop(hidden, None)
 
 
-def _through(path: bytes, links: dict[bytes, bytes]) -> bytes:
-    """Return a whiteout's path with the symbolic links of its own layer on the way followed."""
-    for _ in range(_LINKS_LIMIT if links else 0):
+def _through(path: bytes, links: dict[bytes, bytes]) -> tuple[bytes, int]:
+    """Follow the symbolic links of a whiteout's own layer.
+
+    Returns:
+        The path that they lead to, as text, and how many were followed.
+    """
+    followed = 0
+    while links and followed < _LINKS_LIMIT:
         at = path.find(b"/", 1)
         while at > 0 and path[:at] not in links:
             at = path.find(b"/", at + 1)
         if at < 0:
             break
         path = _joined(path[:at], links[path[:at]]) + path[at:]
-    return path
+        followed += 1
+    return path, followed
 
 
 def _joined(link: bytes, target: bytes) -> bytes:
@@ -211,12 +229,13 @@ class _Resolver:
         dangling: the one of the own layer that is not followed to a folder, if one is not.
     """
 
-    __slots__ = ("_entry", "_own", "_root", "dangling", "links")
+    __slots__ = ("_entry", "_names", "_own", "_root", "dangling", "links")
 
     def __init__(self, root: Directory, entry: bytes, own: set[int] | None = None) -> None:
         self._root = root
         self._entry = entry
         self._own = own or set()
+        self._names = 0
         self.links = 0
         self.dangling = b""
 
@@ -279,7 +298,7 @@ class _Resolver:
                 continue
             node = stack[-1].entries.get(name)
             if isinstance(node, Symlink):
-                self._count_link(name)
+                self._count_link(node, name)
                 if id(node) in self._own and behind == _NO_LINK:
                     behind, self.dangling = len(names), name
                 if node.target.startswith(b"/"):
@@ -293,12 +312,13 @@ class _Resolver:
                 return None
         return stack[-1]
 
-    def _count_link(self, name: bytes) -> None:
+    def _count_link(self, link: Symlink, name: bytes) -> None:
         self.links += 1
-        if self.links > _LINKS_LIMIT:
+        self._names += link.target.count(b"/")
+        if self.links > _LINKS_LIMIT or self._names > _NAMES_LIMIT:
             raise InvalidLayerError(
-                f"entry {shown(self._entry)} goes through the symbolic link {shown(name)} and more "
-                f"than {_LINKS_LIMIT} others"
+                f"entry {shown(self._entry)} goes through the symbolic link {shown(name)} and too "
+                f"many others: {_LINKS_LIMIT} are followed, with {_NAMES_LIMIT} names"
             )
 
 

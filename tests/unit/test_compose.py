@@ -307,6 +307,14 @@ def test_rules(layers, expected):
         pytest.param(
             [[hard(b"/a", b"/.wh..wh.plnk/7.8")]], "is nothing", id="no such record of AUFS"
         ),
+        pytest.param(
+            [
+                [symlink(b"/a", b"b/../" * 800 + b"b"), symlink(b"/b", b"a/" * 20 + b"c")],
+                [file(b"/a/x")],
+            ],
+            "through the symbolic link.*with 8192 names",
+            id="links with very many names",
+        ),
         pytest.param([[file(b"/a"), file(b"/a/b")]], "'/a/b' lies below", id="below a file"),
         pytest.param([[file(b"/a")], [file(b"/a/b")]], "lies below", id="below a lower file"),
         pytest.param([[file(b"/.wh.")]], "whiteout of nothing", id="empty whiteout"),
@@ -317,6 +325,14 @@ def test_rules(layers, expected):
 def test_what_cannot_be_applied(layers, words):
     with pytest.raises(InvalidLayerError, match=words):
         compose(layers)
+
+
+def test_whiteouts_follow_a_number_of_links_of_their_layer(monkeypatch):
+    monkeypatch.setattr("bootd.store.compose._FOLLOWED_LIMIT", 80)
+    layer = [symlink(b"/a", b"b"), symlink(b"/b", b"a"), file(b"/a/.wh.x"), file(b"/a/.wh.y")]
+    compose([layer])
+    with pytest.raises(InvalidLayerError, match=r"'/a/.wh.z'.*more than 80 symbolic links"):
+        compose([[*layer, file(b"/a/.wh.z")]])
 
 
 def test_metadata_of_folders():
