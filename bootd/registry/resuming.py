@@ -70,9 +70,11 @@ class Resuming:
             may_be_the_range = False
         was_refused = not isinstance(failure, TemporaryFailure) or failure.tries is not None
         if may_be_the_range and was_refused:
+            # That is no failure of the line, so it counts for itself.
+            _log.info("the whole blob is asked for: %s", error)
             self._refusals += 1
             self.by_range = False
-            failure = TemporaryFailure(error)
+            return
         if not isinstance(failure, TemporaryFailure):
             raise error
         try:

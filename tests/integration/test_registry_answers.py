@@ -768,7 +768,8 @@ def test_a_range_that_is_refused_for_a_moment_is_used_later(
     registry.fail(BLOB, cut_at=200_000)
     registry.fail(BLOB, status=501)
     registry.fail(BLOB, cut_at=400_000)
-    assert read(machine.open(registry.reference(), attempts=4)) == content()
+    # A refusal is none of the failures in a row that there may be.
+    assert read(machine.open(registry.reference(), attempts=3)) == content()
     ranges = [one.headers.get("Range") for one in registry.requests]
     assert ranges == [None, "bytes=200000-", None, "bytes=400000-"]
 
