@@ -2,8 +2,9 @@
 
 ostree-ext wrote images like this until January 2025 (ostree-rs-ext, lib/src/tar/export.rs, mode
 ``bare-split-xattrs``): each file is a hard link to an object ``xx/yy….file`` in the repository, and
-``xx/yy….file-xattrs-link`` beside that holds the file's attributes, file capabilities among them,
-as a GVariant of type ``a(ayay)``. Later images have them in the tar headers as well.
+``xx/yy….file-xattrs-link`` beside that (``xx/yy….file.xattrs`` in the first of them) leads to the
+file's attributes, file capabilities among them, as a GVariant of type ``a(ayay)``. Later images
+have them in the tar headers as well.
 
 ``security.selinux`` is left aside: labels come from the policy.
 """
@@ -18,7 +19,8 @@ from bootd.model.tree import Directory, Metadata, Node, RegularFile, Symlink, lo
 
 _OBJECTS: Final = b"sysroot/ostree/repo/objects"
 _FILE: Final = b".file"
-_LINK: Final = b".file-xattrs-link"
+_LINKS: Final = (b".file-xattrs-link", b".file.xattrs")
+"""What stands beside a file and holds what is kept of it: now, and in the first such images."""
 _LIMIT: Final = 96 << 10
 """Bytes of the attributes of one file; as in a tar header."""
 _LABEL: Final = b"security.selinux"
@@ -42,8 +44,11 @@ def apply_split_xattrs(root: Directory, read: Callable[[RegularFile], bytes]) ->
     known: dict[int, dict[bytes, bytes]] = {}
     for first, folder in _folders(lookup(root, _OBJECTS)):
         for name, node in folder.entries.items():
-            file = folder.entries.get(name.removesuffix(_LINK) + _FILE)
-            if not name.endswith(_LINK) or not isinstance(file, RegularFile | Symlink):
+            suffix = next((suffix for suffix in _LINKS if name.endswith(suffix)), None)
+            if suffix is None:
+                continue
+            file = folder.entries.get(name.removesuffix(suffix) + _FILE)
+            if not isinstance(file, RegularFile | Symlink):
                 continue
             if id(node) not in known:
                 known[id(node)] = _kept_in(node, first + b"/" + name, read)

@@ -63,6 +63,19 @@ def test_a_file_gets_what_is_kept_of_it(length: int) -> None:
     assert metadata.xattrs == pairs
 
 
+def test_the_first_images_of_this_kind_have_another_name_for_it() -> None:
+    ping = small_file(b"ping")
+    kept = small_file(variant((b"security.capability", CAPABILITY)))
+    files = {
+        "/usr/bin/ping": ping,
+        f"{OBJECTS}/aa/bb.file": ping,
+        f"{OBJECTS}/aa/bb.file.xattrs": kept,
+        "/sysroot/ostree/repo/xattrs/cc": kept,
+    }
+    apply_split_xattrs(tree_of(files), read)
+    assert ping.metadata.xattrs == {b"security.capability": CAPABILITY}
+
+
 def test_what_glib_writes_is_read() -> None:
     script = (
         "import sys; from gi.repository import GLib;"
