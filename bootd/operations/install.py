@@ -56,6 +56,7 @@ from bootd.operations.install_target import (
 )
 from bootd.operations.progress import Phase, Progress
 from bootd.operations.stage import stage
+from bootd.operations.unfit_list import forget_all
 from bootd.registry.settings import RegistrySettings
 from bootd.registry.source import open_source
 from bootd.store.contents import StoreContents
@@ -308,6 +309,7 @@ def _begin(sysroot: Sysroot) -> None:
     for entry in list_entries(sysroot).entries:
         if entry.deployment in deployments:
             remove_entry(sysroot, entry)
+    forget_all(sysroot)
     sysroot.disk.remove_file(sysroot.intent_file)
     sysroot.disk.remove_tree(sysroot.deployments)
     sysroot.disk.remove_tree(sysroot.store / "var")

@@ -129,6 +129,11 @@ def forget_unfit(sysroot: Sysroot, digest: Digest) -> bool:
     return True
 
 
+def forget_all(sysroot: Sysroot) -> None:
+    """Let every image be tried again."""
+    sysroot.disk.remove_file(sysroot.store / _FILE_NAME)
+
+
 def _layer_key(descriptor: Descriptor, diff_id: Digest) -> str:
     return f"{descriptor.digest} {diff_id}"
 

@@ -10,7 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from support.images import BuiltImage, build_image, digest, encode, entry, tar_layer
+from support.images import (
+    BuiltImage,
+    build_image,
+    build_oci_layout,
+    digest,
+    encode,
+    entry,
+    tar_layer,
+)
 from support.machine import Machine, image_files, publish
 from support.registry import FaultyRegistry, faulty_registry
 
@@ -37,6 +45,8 @@ from bootd.operations.check import check
 from bootd.operations.deny import allow, denied, deny
 from bootd.operations.etc_preview import preview
 from bootd.operations.host import Host
+from bootd.operations.install import RootFileSystem, install
+from bootd.operations.install_settings import Settings
 from bootd.operations.progress import Silent
 from bootd.operations.stage import stage
 from bootd.operations.status import status
@@ -319,6 +329,17 @@ def test_a_layer_that_is_wrong_above_others_may_be_right_elsewhere(site: Site) -
     site.push(image("v3", tar_layer({"usr/target": b"x"}), link))
     done, _ = site.stage()
     assert isinstance(done, StageDocument)
+
+
+def test_whoever_installs_once_more_asks_for_it(tmp_path: Path) -> None:
+    build_oci_layout(tmp_path / "image", [tar_layer(image_files("v1")), unknown_type(1)])
+    (tmp_path / "root").mkdir()
+    host = Machine(tmp_path / "root", tmp_path / "image").host
+    settings = Settings(image=f"oci:{tmp_path / 'image'}:latest")
+    for _ in range(2):
+        with pytest.raises(InvalidLayerError):
+            install(host, RootFileSystem("ext4", "0b5a4a0e-7a0c"), settings, Silent())
+    assert store_files(Machine(tmp_path / "root", tmp_path / "image")) == set()
 
 
 def test_a_stream_of_them_forgets_no_failure_of_this_machine(site: Site) -> None:
