@@ -86,7 +86,7 @@ def settle_accounts(
     merged = merge_accounts(before, here, read[2], elsewhere.theirs)
     clashes += [_told(move) for move in elsewhere.moves]
     for name, data in merged.contents.items():
-        _put(plan, versions[name], name.encode(), data, (read[1][name], read[2][name]))
+        _put(plan, versions[name], name.encode(), data, (read[1][name], read[2].get(name, b"")))
     return _tell(plan, [*merged.findings, *clashes], versions)
 
 

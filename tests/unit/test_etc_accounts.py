@@ -123,6 +123,30 @@ def test_one_sided_changes_are_taken_as_they_are() -> None:
     assert merge_accounts(BASE, MINE, MINE).contents == MINE
 
 
+def without_shadows(side: dict[str, bytes]) -> dict[str, bytes]:
+    return {name: data for name, data in side.items() if "shadow" not in name}
+
+
+def test_whoever_arrives_has_rows_although_the_image_has_none() -> None:
+    """Images whose accounts are made at boot have no shadow; systemd-sysusers(8) wants it sound."""
+    base = without_shadows(BASE)
+    theirs = without_shadows(edited(BASE, *NEW_USER))
+    mine = {**base, "shadow": BASE["shadow"] + b"stale:!*:1::::::\n", "gshadow": BASE["gshadow"]}
+    merged = merge_accounts(base, mine, theirs)
+    assert b"\nkea:!*:::::::\n" in merged.contents["shadow"]
+    assert b"\nkea:!*::\n" in merged.contents["gshadow"]
+    assert b"stale" not in merged.contents["shadow"]
+    for row in BASE["shadow"].splitlines():
+        assert row in merged.contents["shadow"].splitlines()
+    assert not any(one.conflict for one in merged.findings)
+    assert merge_accounts(base, merged.contents, theirs).contents == merged.contents
+    # Whom the image removes goes with the row that was made here, unless somebody gave a password.
+    back = merge_accounts(theirs, merged.contents, base).contents
+    assert not any(b"kea" in data for data in back.values())
+    opened = edited(merged.contents, ("shadow", b"kea:!*:", b"kea:$y$x:"))
+    assert b"kea:" in merge_accounts(theirs, opened, base).contents["passwd"]
+
+
 def test_ids_stay_on_an_untouched_machine_too() -> None:
     theirs = edited(BASE, ("passwd", b"old:x:9:9:old", b"old:x:8:9:older"), *NEW_USER)
     merged = merge_accounts(BASE, BASE, theirs)

@@ -34,7 +34,7 @@ from bootd.etc.accounts.records import (
     read_table,
     write_lines,
 )
-from bootd.etc.accounts.rows import REMOVED_THERE, RowMerge, shown
+from bootd.etc.accounts.rows import REMOVED_THERE, Lock, RowMerge, lock_of, shown
 
 Databases = Mapping[str, bytes]
 
@@ -64,6 +64,9 @@ def merge_accounts(
 ) -> Merged:
     """Merge the databases that mine and theirs have; passwd and group have to be among them.
 
+    Shadow and gshadow are merged even where only mine has them, as images whose accounts are made
+    at boot leave it: whoever arrives needs a row there, and whoever is none should have none.
+
     Args:
         base: the defaults that the machine ran with.
         mine: what it has.
@@ -74,9 +77,11 @@ def merge_accounts(
     Where one side changed none of them the other's are the result, byte for byte; but that ids
     never change holds even where the machine changed nothing.
     """
-    names = [name for name in DATABASES if name in mine and name in theirs]
-    before = {name: base.get(name, b"") for name in names}
-    here, there = ({name: side[name] for name in names} for side in (mine, theirs))
+    merged_here = {*theirs, SHADOW, GSHADOW}
+    names: list[str] = [name for name in DATABASES if name in mine and name in merged_here]
+    before, here, there = (
+        {name: side.get(name, b"") for name in names} for side in (base, mine, theirs)
+    )
     if there in (before, here):
         return Merged(here, [])
     if here == before and not _has_moved_ids(before, there):
@@ -286,6 +291,10 @@ class _Merging:
             for one in (database, _SHADOWS[database])
             if one in self.mine
             for row, base in [(self.mine[one].rows.get(name), self.base[one].rows.get(name))]
+            # A locked row that was made here, since no image has any, is no decision.
+            if self.base[one].rows
+            or one == database
+            or (row and lock_of(row[PASSWORD]) is Lock.OPEN)
         )
 
     def _lasting(self, database: str, row: Row | None) -> Row | None:
