@@ -558,11 +558,23 @@ ENDS: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
+BELOW_HIDDEN = "name below a file that a whiteout hides after it"
+
+
+def _is_below_hidden(tar: bytes) -> bool:
+    """Whether two oddities made this one together."""
+    blocks = [tar[at : at + 9] for at in range(0, len(tar), 512)]
+    below = [place for place, begin in enumerate(blocks) if begin.startswith(b"file/")]
+    return b".wh.file\0" in blocks[below[0] :] if below else False
+
+
 def odd_layer(number: int, oddity: str | None = None) -> OddLayer:
     """The layer of a number; with an oddity only that one is in it."""
     random = Random(number)
     if oddity is not None:
         tar = ODDITIES[oddity](random) if oddity in ODDITIES else file(b"plain")
+        if oddity == BELOW_HIDDEN:
+            tar = file(b"file/x") + file(b".wh.file")
         return OddLayer(number, ENDS.get(oddity, ENDS[""])(tar), (oddity,))
     oddities = [random.choice(list(ODDITIES)) for _ in range(random.choice((1, 1, 2)))]
     pieces = [ODDITIES[one](random) for one in oddities]
@@ -570,4 +582,5 @@ def odd_layer(number: int, oddity: str | None = None) -> OddLayer:
     random.shuffle(pieces)
     end = random.choice(list(ENDS)) if random.randrange(4) == 0 else ""
     tar = ENDS[end](b"".join(pieces))
-    return OddLayer(number, tar, tuple(filter(None, (*oddities, end))))
+    together = BELOW_HIDDEN if _is_below_hidden(tar) else ""
+    return OddLayer(number, tar, tuple(filter(None, (*oddities, end, together))))
