@@ -43,7 +43,7 @@ def diff(
     changes: list[EtcChange] = []
     truncated = 0
     for path, kind, before, after in changed_nodes(base, tree):
-        if chosen and not any(one.takes(etc_path(path)) for one in chosen):
+        if chosen and not any(_is_of(one, etc_path(path), kind) for one in chosen):
             continue
         if len(changes) == MAX_CHANGES:
             truncated += 1
@@ -57,6 +57,11 @@ def diff(
             )
         )
     return EtcDiff(changes=changes, truncated=truncated)
+
+
+def _is_of(named: Selection, path: str, kind: ChangeKind) -> bool:
+    is_whole = kind in (ChangeKind.REMOVED, ChangeKind.TYPE)
+    return named.takes(path) or (is_whole and named.is_below(path))
 
 
 def steps(mine: Directory, merged: Directory) -> tuple[list[EtcStep], int]:

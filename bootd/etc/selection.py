@@ -48,6 +48,10 @@ class Selection:
             or self._pattern.fullmatch(path) is not None
         )
 
+    def is_below(self, path: str) -> bool:
+        """Tell whether what is meant lies in a folder, of which as a whole something is told."""
+        return self.named.startswith(f"{path}/")
+
 
 def _compiled(pattern: str) -> re.Pattern[str]:
     if pattern.replace("**", "*").count("*") > _MOST_STARS:

@@ -14,7 +14,7 @@ from bootd.model.errors import (
     InvalidArgumentError,
 )
 from bootd.model.etc_change import EtcVersionsDocument, OpenConflict, Undecided
-from bootd.model.etc_report import EtcDiff, EtcReport
+from bootd.model.etc_report import ConflictKind, EtcConflict, EtcDiff, EtcReport
 from bootd.model.tree import lookup
 from bootd.operations.etc_apply import current_deployment
 from bootd.operations.etc_merge import (
@@ -120,8 +120,13 @@ def _chosen(undecided: Iterable[Undecided], chosen: Sequence[Selection]) -> list
     return [
         one
         for one in undecided
-        if not chosen or any(named.takes(one.conflict.path) for named in chosen)
+        if not chosen or any(_is_of(named, one.conflict) for named in chosen)
     ]
+
+
+def _is_of(named: Selection, conflict: EtcConflict) -> bool:
+    is_whole = conflict.kind not in (ConflictKind.CONTENT, ConflictKind.METADATA)
+    return named.takes(conflict.path) or (is_whole and named.is_below(conflict.path))
 
 
 def _open_here(host: Host, found: Survey, chosen: Sequence[Selection]) -> list[OpenConflict]:

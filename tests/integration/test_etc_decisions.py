@@ -202,6 +202,22 @@ def test_a_dry_run_says_what_is_done_then_and_changes_nothing(machine: Machine, 
     assert "Would" not in render_change(done, SHORT)
 
 
+def test_a_path_in_a_folder_that_is_one_question_shows_that(machine: Machine) -> None:
+    tree = {**image_files("v4"), **files("new"), "etc/d": "e"}
+    for name in ("etc/d/", "etc/d/a", "etc/d/b"):
+        del tree[name]
+    build_oci_layout(machine.image, [tar_layer(tree)])
+    machine.upgrade()
+    machine.reboot()
+    named = ["/etc/d/nothing"]
+    assert [one.conflict.path for one in conflicts(machine.host, named).open] == ["/etc/d"]
+    assert [one.path for one in diff(machine.host, named).changes] == ["/etc/d"]
+    with pytest.raises(InvalidArgumentError, match="nothing is undecided"):
+        resolve(machine.host, Silent(), path=named[0], choice="theirs")
+    shutil.rmtree(etc_of(machine) / "e")
+    assert [one.path for one in diff(machine.host, ["/etc/e/c"]).changes] == ["/etc/e"]
+
+
 def test_one_path_has_one_question(machine: Machine) -> None:
     """A file here that is a folder there is not still a text that differs."""
     tree = {**image_files("v4"), **files("new"), "etc/e/c/": None, "etc/e/c/x": b"x\n"}
