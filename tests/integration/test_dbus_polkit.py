@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -129,6 +130,44 @@ def test_own_job_may_be_cancelled_but_not_another_s():
         refused = made.run(*words, user="nobody", status=1)
         assert "org.bootd1.cancel is not granted" in refused.stderr
         made.run(*words, user="daemon")
+
+
+def test_what_went_wrong_is_for_who_asked_and_for_root():
+    secret = "password=S3CRET"
+    rules = _RULES.replace('"org.bootd1.switch"', '"org.bootd1.switch.not"') + (
+        "polkit.addRule(function(action, subject) {"
+        ' if (action.id == "org.bootd1.inspect" && subject.user == "daemon") return "yes"; });'
+    )
+    with rig() as made, polkit(made, rules):
+        with made.daemon():
+            bootctl = str(Path(sys.executable).with_name("bootctl-py"))
+            made.run(bootctl, "switch", made.image("1"))
+            absent = f"oci:{made.folder}/image:{'x' * 20}"
+            made.run(bootctl, "switch", absent, status=1)
+            words = ("get-property", "org.bootd1", "/org/bootd1/job/2", "org.bootd1.Job", "Error")
+            for user, reads in ((None, True), ("nobody", False), ("daemon", False)):
+                told = made.run("busctl", "--system", *words, user=user).stdout
+                assert ("x" * 20 in told) is reads, told
+                assert '"image-not-found"' in told
+        denied = {
+            "digest": "sha256:" + "a" * 64,
+            "cause": "it did not boot",
+            "when": "2026-11-01T00:00:00Z",
+            "evidence": f"its journal:\n  app[1]: {secret}",
+        }
+        record = made.sysroot / "bootd/denied.json"
+        record.write_text(json.dumps({"format": 1, "denied": [denied]}))
+        intent = made.sysroot / "bootd/intent.json"
+        noted = {**json.loads(intent.read_text()), "finalize_failure": f"mount: {secret}"}
+        intent.write_text(json.dumps(noted))
+        with made.daemon():
+            for member in ("ListDenied", "Explain", "GetStatus"):
+                for user, reads in ((None, True), ("daemon", True), ("nobody", False)):
+                    said = made.call(member, "a{sv}", "0", user=user).stdout
+                    assert (secret in said) is reads, (member, user, said)
+                    assert "did not boot" in said
+            [status] = made.sysroot.rglob("status.json")
+            assert secret not in status.read_text()
 
 
 def test_question_is_taken_back_when_the_caller_leaves(found: Rig):

@@ -113,8 +113,8 @@ async def truth(client: BusClient) -> dict[str, Properties]:
 
 
 def without_results(objects: Mapping[str, Properties]) -> dict[str, Properties]:
-    """Leave the one property out of which signals tell only that it changed."""
+    """Leave the properties out of which signals tell only that they changed."""
     return {
-        path: {name: value for name, value in values.items() if name != "Result"}
+        path: {name: value for name, value in values.items() if name not in {"Result", "Error"}}
         for path, values in objects.items()
     }
