@@ -370,13 +370,15 @@ class ManagerObject:
 
     async def _readable(self, call: IncomingCall, document: BaseModel) -> str:
         """Return a document as its caller may read it; nobody is asked for a password for more."""
-        if await self._authority.allows(call, Action.INSPECT):
-            return document.model_dump_json()
-        return json.dumps(for_anybody(document.model_dump(mode="json")))
+        whole = document.model_dump(mode="json")
+        public = for_anybody(whole)
+        if public != whole and await self._authority.allows(call, Action.INSPECT):
+            return _compact(whole)
+        return _compact(public)
 
     def status_json(self) -> str:
         """Return the status as any user may know it, with what a running job makes of it."""
-        return json.dumps(for_anybody(self._status().model_dump(mode="json")))
+        return _compact(for_anybody(self._status().model_dump(mode="json")))
 
     def _status(self) -> StatusDocument:
         state = UpgradeState(self._state())
@@ -424,6 +426,10 @@ def _copies() -> ModuleType:
     from bootd.operations import etc_copies  # noqa: PLC0415
 
     return etc_copies
+
+
+def _compact(document: Mapping[str, Any]) -> str:
+    return json.dumps(document, separators=(",", ":"))
 
 
 def _checked(text: str, what: str) -> str:

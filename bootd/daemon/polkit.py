@@ -37,6 +37,8 @@ _AUTHORITY: Final = "org.freedesktop.PolicyKit1.Authority"
 _ALLOW_INTERACTION: Final = 1
 _PATIENCE_SECONDS: Final = 120.0
 """How long a person may take to give a password."""
+_QUIET_SECONDS: Final = 5.0
+"""How long polkit may take to say whether somebody may read more than anybody."""
 _ABSENT: Final = frozenset(
     ERROR_PREFIX + name for name in ("ServiceUnknown", "NameHasNoOwner", "Spawn.ServiceNotFound")
 )
@@ -106,7 +108,7 @@ class Authority:
         if uid == 0:
             return uid
         async with self._callers.question(uid):
-            authorized, challenge = await self._check(call, action, details or {})
+            authorized, challenge = await self._check(call, action, details or {}, self._patience)
         if authorized:
             return uid
         if challenge and not call.interactive:
@@ -122,14 +124,19 @@ class Authority:
         Raises:
             CancelledError: the caller left the bus before it was decided.
         """
+        uid = await self.user(call)
+        if uid == 0:
+            return True
+        quiet = replace(call, interactive=False)
         try:
-            await self.require(replace(call, interactive=False), action)
+            async with self._callers.question(uid):
+                authorized, _ = await self._check(quiet, action, {}, _QUIET_SECONDS)
         except (NotAuthorizedError, ProtocolError):
             return False
-        return True
+        return authorized
 
     async def _check(
-        self, call: IncomingCall, action: Action, details: Mapping[str, str]
+        self, call: IncomingCall, action: Action, details: Mapping[str, str], patience: float
     ) -> tuple[bool, bool]:
         cancellation = f"bootd-{next(self._checks)}"
         asking = asyncio.ensure_future(
@@ -149,15 +156,13 @@ class Authority:
         try:
             async with _Departure(self._connection, call.sender) as departed:
                 either: list[asyncio.Future[Any]] = [asking, departed]
-                await asyncio.wait(
-                    either, timeout=self._patience, return_when=asyncio.FIRST_COMPLETED
-                )
+                await asyncio.wait(either, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
             if not asking.done():
                 await self._cancel(cancellation)
                 if departed.done():
                     raise CancelledError("the caller left the bus before it was authorized")
                 raise NotAuthorizedError(
-                    f"nobody gave a password for {action} in {self._patience:g} s",
+                    f"nobody gave a password for {action} in {patience:g} s",
                     hint="Call again when somebody can answer, or run it as root.",
                 )
             [[authorized, challenge, _]] = await asking
@@ -177,7 +182,12 @@ class Authority:
     async def _cancel(self, cancellation: str) -> None:
         with suppress(RemoteError):
             await self._connection.call(
-                _POLKIT, _PATH, f"{_AUTHORITY}.CancelCheckAuthorization", "s", cancellation
+                _POLKIT,
+                _PATH,
+                f"{_AUTHORITY}.CancelCheckAuthorization",
+                "s",
+                cancellation,
+                timeout=_QUIET_SECONDS,
             )
 
 

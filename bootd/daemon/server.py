@@ -360,8 +360,10 @@ class ObjectServer:
     async def _managed_objects(self, call: IncomingCall) -> _Answer:
         if call.path != names.ROOT:
             raise ProtocolError("UnknownMethod", f"the object manager is at {names.ROOT}")
+        # Asked first: objects may come and go meanwhile.
+        reader = await self._callers.user(call.sender)
         objects = {
-            path: {export.interface.name: export.variants(await self._values(call, export))}
+            path: {export.interface.name: export.variants(export.target.properties(reader))}
             for path, export in self._exports.items()
             if path != names.ROOT
         }
