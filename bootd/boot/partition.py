@@ -15,7 +15,7 @@ import logging
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -35,6 +35,9 @@ __all__ = ["boot_device", "boot_partition"]
 _log = logging.getLogger(__name__)
 
 _MOUNT_OPTIONS: Final = "nodev,noexec,nosuid,nosymfollow"
+_LABEL: Final = "security.selinux"
+_MOUNT_POINT: Final = Path("/boot")
+"""An empty folder of each deployment, which every policy has a type for."""
 _NOWHERE: Final = "no-boot-partition"
 """A folder of bootd's for this boot that is never made: where nothing is read or written."""
 
@@ -150,6 +153,9 @@ def _mounted(sysroot: Sysroot, path: Path, suffix: str = "") -> Iterator[Path]:
         return
     target = sysroot.run / f"boot-{threading.get_native_id()}{suffix}"
     sysroot.disk.make_directory(target, 0o700)
+    with suppress(OSError):
+        # Where SELinux is enforced mount(8) mounts only over what the policy calls a mount point.
+        os.setxattr(target, _LABEL, os.getxattr(_MOUNT_POINT, _LABEL))
     try:
         _mount(path, target)
     except ProcessFailedError as error:
