@@ -50,6 +50,7 @@ integrity = "verity"
 keep_deployments = 3
 tries = 9
 kernel_arguments = ["console=ttyS0", 'name="a b"']
+allow_image_arguments = ["init"]
 boot_partition = "/efi"
 boot_partitions = ["/dev/sda1", "/dev/sdb1"]
 parallel_layers = 1
@@ -92,6 +93,7 @@ command = []
         keep_deployments=3,
         tries=9,
         kernel_arguments=["console=ttyS0", 'name="a b"'],
+        allow_image_arguments=["init"],
         boot_partition=Path("/efi"),
         boot_partitions=[Path("/dev/sda1"), Path("/dev/sdb1")],
         parallel_layers=1,

@@ -170,7 +170,9 @@ def test_a_folder_without_a_store_is_not_a_sysroot(tmp_path: Path) -> None:
     ("line", "booted"),
     [
         (f"root=x bootd={ID} quiet\n", ID),
-        (f"bootd=nonsense bootd={ID}", ID),
+        (f"bootd={ID} bootd=nonsense", ID),
+        (f"bootd=nonsense bootd={ID}", None),
+        (f'note="a bootd=nonsense b" "bootd={ID}"', ID),
         ("bootd=nonsense", None),
         (f"rd.bootd={ID} xbootd={ID}", None),
         ("", None),
