@@ -42,8 +42,10 @@ def enabled(rootfs: Path) -> set[str]:
 
 @pytest.mark.timeout(1_800)
 def test_the_image_is_clean(rootfs: Path) -> None:
-    # Not every package of Debian declares its users.
-    assert [one for one in lint(rootfs).findings if one.lint != "accounts"] == []
+    # Not every package of Debian declares its users. A builder cannot leave a file out that is
+    # mounted while it works: an empty name is what comes nearest, and staging leaves that out.
+    others = [one for one in lint(rootfs).findings if one.lint != "accounts"]
+    assert [(one.lint, one.path) for one in others] == [("builder", "/etc/hostname")]
 
 
 @pytest.mark.timeout(1_800)
