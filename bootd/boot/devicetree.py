@@ -22,6 +22,7 @@ NAMED_BY_THE_MACHINE: Final = "/etc/kernel/devicetree"
 NAMED_BY_THE_IMAGE: Final = "/usr/lib/kernel/devicetree"
 MAX_NAME_FILE: Final = 4_096
 
+_SHOWN: Final = 200
 _FOLDERS: Final = (
     "/usr/lib/firmware/{version}/device-tree",
     "/usr/lib/linux-image-{version}",
@@ -61,7 +62,7 @@ def pick_devicetree(
         if node is not None:
             return _checked(path, node)
     raise NoDevicetreeError(
-        f"{said_by} names the devicetree {name}; the image has none of {', '.join(paths)}"
+        f"{said_by} names the devicetree {name[:_SHOWN]}; the image has none of {', '.join(paths)}"
     )
 
 
