@@ -13,8 +13,9 @@ from support.debian_image import SUITE, architecture, bootstrap
 from support.vm_packages import CHECKOUT, debian_packages
 
 _DEPENDENCIES = (
-    *("dbus", "polkitd", "systemd", "python3-dbus-next", "python3-pydantic", "python3-requests"),
-    *("python3-systemd", "python3-urllib3"),
+    *("dbus", "gpgv", "polkitd", "systemd", "python3-cryptography", "python3-dbus-next"),
+    *("python3-openssl", "python3-pydantic", "python3-requests", "python3-systemd"),
+    *("python3-urllib3", "python3-yaml"),
 )
 _RECOMMENDED = ("python3-isal", "python3-rich", "python3-zstandard")
 _OF_ONE_ARCHITECTURE = {"amd64": ("libipsec-mb2",)}
