@@ -53,8 +53,7 @@ def fetched_image(host: Host, digest: Digest, progress: Progress) -> StoredImage
 
 
 def _fetched(host: Host, reference: str, digest: Digest, progress: Progress) -> StoredImage:
-    accepted = resolve(host, reference)
-    resolved = accepted.resolved
+    resolved = resolve(host, reference)
     if digest not in {resolved.digest, resolved.seen.top}:
         raise ImageNotFoundError(f"{reference} is {resolved.digest} now, and not {digest}")
     refuse_unfit(host, resolved)
@@ -62,7 +61,7 @@ def _fetched(host: Host, reference: str, digest: Digest, progress: Progress) -> 
     check_space(host.sysroot.store, needed_space(missing))
     try:
         check_promises(resolved)
-        with pull(host, accepted, progress) as pulled:
+        with pull(host, resolved, progress) as pulled:
             progress.report(Phase.COMPOSING)
             check_tree(host, pulled.tree.whole())
             composed = compose_image(host.sysroot, resolved, pulled.tree)

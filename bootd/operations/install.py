@@ -126,7 +126,7 @@ def install_to_disk(
             devices.refuse_contents(device)
         progress.report(Phase.RESOLVING)
         with closing(open_source(settings.image, registry, Path(work), disk)) as source:
-            resolved = accept(source, source.resolve(), registry, SYSTEM_CLOCK).resolved
+            resolved = accept(source, source.resolve(), registry, SYSTEM_CLOCK)
             coming = preview(source, resolved, architecture)
         if coming is not None:
             devices.check_esp_size(coming.together, ESP_BYTES)
@@ -280,7 +280,7 @@ def _expect(host: Host, reference: str, architecture: str) -> None:
     work = sysroot.run.parent
     with closing(open_source(reference, host.registry, work, sysroot.disk)) as source:
         accepted = accept(source, source.resolve(), host.registry, host.clock)
-        coming = preview(source, accepted.resolved, architecture)
+        coming = preview(source, accepted, architecture)
     if coming is not None:
         check_boot_room(sysroot.boot, coming.together, coming.kernel)
 

@@ -72,7 +72,7 @@ def missing_layers(host: Host, resolved: ResolvedImage) -> list[tuple[Descriptor
 @contextmanager
 def pull(
     host: Host,
-    accepted: AcceptedImage,
+    resolved: AcceptedImage,
     progress: Progress,
     meanwhile: Callable[[], None] | None = None,
 ) -> Iterator[Pulled]:
@@ -86,7 +86,6 @@ def pull(
         ProcessFailedError: a process that had a part in it was killed.
         CancelledError: no longer wanted.
     """
-    resolved = accepted.resolved
     uses = list(resolved.uses)
     layers = missing_layers(host, resolved)
     if not layers:

@@ -40,7 +40,7 @@ from bootd.operations.last_check import LastCheck, without_room, write_last_chec
 from bootd.operations.older import refuse_older
 from bootd.operations.progress import Phase, Progress
 from bootd.operations.pull import Pulled, missing_layers, pull
-from bootd.operations.resolve import resolve
+from bootd.operations.resolve import resolve as _resolve
 from bootd.operations.staged import forget_staged, mark_staged
 from bootd.operations.survey import Survey, survey
 from bootd.operations.unfit import (
@@ -125,8 +125,7 @@ def stage(
             raise HeldError(f"updates are held: {found.intent.held_by}")
         progress.report(Phase.RESOLVING)
         wanted = reference or host.followed_image()
-        accepted = resolve(host, taken_from or wanted)
-        resolved = accepted.resolved
+        resolved = _resolve(host, taken_from or wanted)
         name = resolved.name
         if taken_from is not None:
             name = name._replace(reference=wanted, taken_from=taken_from)
@@ -147,7 +146,7 @@ def stage(
             _keep_answer(host, name, resolved, checked, error)
             raise
         with _noting_unfit(host, name, resolved, checked, is_new=is_new):
-            pulled, image = _pull_and_compose(host, accepted, progress)
+            pulled, image = _pull_and_compose(host, resolved, progress)
         follow = wanted if remember else None
         if not is_new:
             # What fsck took away because it was damaged is back now.
@@ -193,13 +192,12 @@ def _begin(host: Host) -> None:
 
 
 def _pull_and_compose(
-    host: Host, accepted: AcceptedImage, progress: Progress
+    host: Host, resolved: AcceptedImage, progress: Progress
 ) -> tuple[Pulled, StoredImage]:
     """Bring the image into the store, composed while layers of it are fetched and synced."""
-    resolved = accepted.resolved
     check_promises(resolved)
     with without_garbage_collection():
-        with pull(host, accepted, progress, _load_what_follows) as pulled:
+        with pull(host, resolved, progress, _load_what_follows) as pulled:
             _composed[:] = [pulled.tree]
             if not has_image(host.sysroot, resolved.digest):
                 progress.report(Phase.COMPOSING)

@@ -27,7 +27,7 @@ def trust_check(host: Host, reference: str) -> TrustDocument:
         )
     return TrustDocument(
         image=reference,
-        digest=accepted.resolved.digest,
+        digest=accepted.digest,
         accepted=True,
         scope=accepted.scope,
         signers=list(accepted.signers),

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 from bootd.clock import Clock
 from bootd.durable import storage_errors
@@ -42,18 +42,24 @@ POLICY_FILE: Final = "etc/containers/policy.json"
 
 
 @dataclass(frozen=True, slots=True)
-class AcceptedImage:
+class AcceptedImage(ResolvedImage):
     """An image that the machine's policy allows.
 
     Attributes:
-        resolved: the image.
         scope: which part of the policy decided; None: the machine has no policy.
         signers: who signed it, in words, one for each requirement that asks for a signature.
     """
 
-    resolved: ResolvedImage
     scope: str | None = None
     signers: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls, resolved: ResolvedImage, scope: str | None = None, signers: tuple[str, ...] = ()
+    ) -> Self:
+        """Return a resolved image as one that is allowed."""
+        values = {field.name: getattr(resolved, field.name) for field in fields(ResolvedImage)}
+        return cls(**values, scope=scope, signers=signers)
 
 
 def accept(
@@ -82,11 +88,11 @@ def accept(
     """
     policy = load_policy(settings.root)
     if policy is None:
-        return AcceptedImage(resolved)
+        return AcceptedImage.of(resolved)
     reference = parse_reference(resolved.reference)
     if isinstance(reference, CopiedReference):
         # What copied it obeyed the same policy, with the scopes of that transport.
-        return AcceptedImage(resolved, f"{reference.transport}:")
+        return AcceptedImage.of(resolved, f"{reference.transport}:")
     if isinstance(reference, LayoutReference):
         # A link must not lead around a folder's scope.
         reference = replace(reference, path=reference.path.resolve())
@@ -104,7 +110,7 @@ def accept(
         ) from error
     signed = f", signed by {' and '.join(signers)}" if signers else ""
     _log.info("%s allows %s@%s%s", scope, resolved.reference, resolved.digest, signed)
-    return AcceptedImage(resolved, scope, tuple(signers))
+    return AcceptedImage.of(resolved, scope, tuple(signers))
 
 
 def load_policy(root: Path) -> Policy | None:
