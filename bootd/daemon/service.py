@@ -183,6 +183,7 @@ class Service:
                 None if isinstance(outcome, dict) else outcome,
                 automatic=bool(job.arguments.get("automatic")),
                 user=job.requester,
+                of_followed=job.arguments.keys().isdisjoint(("reference", "taken_from")),
                 update=Digest(found["digest"]) if is_update else None,
             )
         except BootdError as error:

@@ -49,6 +49,7 @@ def note_attempt(
     *,
     automatic: bool,
     user: int,
+    of_followed: bool = True,
     update: Digest | None = None,
 ) -> bool:
     """Remember an attempt; return whether its update is news, which is announced once.
@@ -59,11 +60,15 @@ def note_attempt(
         error: why it failed; None: it did not.
         automatic: the timer asked for it.
         user: the user ID that asked for it.
+        of_followed: it was for the image that the machine follows. That another one cannot be had,
+            such as one whose name somebody mistyped, says nothing of updates and is not kept.
         update: what a check found that is not on the machine.
 
     Raises:
         WriteFailedError, NoSpaceError: the kernel refused.
     """
+    if error is not None and not of_followed:
+        return False
     known = read_attempts(host.sysroot)
     failed = error is not None and not isinstance(error, DECIDED)
     attempt = Attempt(

@@ -7,7 +7,7 @@ repository, so that ``signedIdentity`` cannot be checked on it; see `bootd.trust
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final
@@ -24,7 +24,7 @@ from bootd.trust.certificates import (
 )
 from bootd.trust.keys import PublicKey, key_der, load_keys, only_pem, verify
 from bootd.trust.payload import Subject
-from bootd.trust.policy import SigstoreSigned, Source
+from bootd.trust.policy import ReadSource, SigstoreSigned, Source
 from bootd.trust.refusal import RefusedSignatureError
 from bootd.trust.rekor import LogEntry, at, load_log_keys
 from bootd.trust.strict_json import InvalidJsonError, from_base64, parse_json, text
@@ -34,8 +34,6 @@ _STATEMENT: Final = "https://in-toto.io/Statement/v1"
 _SIGNED: Final = "https://sigstore.dev/cosign/sign/v1"
 """What ``cosign sign`` states; other statements about an image are no signatures of it."""
 _PAYLOAD: Final = "application/vnd.in-toto+json"
-
-ReadSource = Callable[[Source, str], list[bytes]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ that cannot be understood must not be the one that does not count.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -32,6 +32,10 @@ class Source:
 
     paths: tuple[str, ...] = ()
     data: tuple[bytes, ...] = ()
+
+
+ReadSource = Callable[[Source, str], list[bytes]]
+"""Returns the contents that a source names; the text is its name, for messages."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ annotations of the layer whose blob is what was signed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -25,7 +25,7 @@ from bootd.trust.certificates import (
 )
 from bootd.trust.keys import PublicKey, key_der, load_keys, verify
 from bootd.trust.payload import COSIGN, Subject, check_payload
-from bootd.trust.policy import Fulcio, Pki, SigstoreSigned, Source
+from bootd.trust.policy import Fulcio, Pki, ReadSource, SigstoreSigned, Source
 from bootd.trust.refusal import RefusedSignatureError
 from bootd.trust.rekor import load_log_keys, logged_at
 from bootd.trust.strict_json import InvalidJsonError, from_base64
@@ -36,9 +36,6 @@ _SIGNATURE: Final = "dev.cosignproject.cosign/signature"
 _ENTRY: Final = f"{_PREFIX}bundle"
 _CERTIFICATE: Final = f"{_PREFIX}certificate"
 _CHAIN: Final = f"{_PREFIX}chain"
-
-ReadSource = Callable[[Source, str], list[bytes]]
-"""Returns the contents that a source names; the text is its name, for messages."""
 
 
 @dataclass(frozen=True, slots=True)

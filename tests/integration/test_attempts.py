@@ -76,6 +76,14 @@ def test_what_somebody_decided_is_no_failure(machine: Machine, error: BootdError
     assert read_attempts(machine.host.sysroot).recent[0].outcome == error.code
 
 
+def test_an_image_that_is_not_followed_says_nothing_of_updates(machine: Machine) -> None:
+    note(machine, REFUSED, of_followed=False)
+    assert read_attempts(machine.host.sysroot).recent == []
+    note(machine, REFUSED)
+    note(machine, of_followed=False)
+    assert status(machine.host).failing is None
+
+
 def test_a_line_at_login_comes_with_the_third_and_goes_with_the_first_good_one(
     machine: Machine,
 ) -> None:

@@ -117,6 +117,16 @@ def test_bad_configuration_does_not_keep_it_down(found: Rig):
         assert "tries = 77" in found.call("GetStatus", "a{sv}", "0").stdout
 
 
+def test_a_mistyped_image_is_no_failing_update(found: Rig):
+    with found.daemon():
+        found.call("Stage", "sa{sv}", found.image("1"), "0")
+        _wait_for(found, "State", "staged")
+        found.call("Stage", "sa{sv}", "oci:/nowhere:1", "0")
+        while "(stage) failed" not in found.log.read_text():
+            pass
+        assert '\\"failing\\":null' in found.call("GetStatus", "a{sv}", "0").stdout
+
+
 def test_second_daemon_fails_and_the_first_goes_on(found: Rig):
     with found.daemon():
         said = _start_and_fail(found)
