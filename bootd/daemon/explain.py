@@ -41,7 +41,13 @@ def _obstacles(status: StatusDocument, denial: Denial | None, automatic: Automat
         Reason.NO_IMAGE: status.image is None,
         Reason.UNREADABLE: bool(
             set(status.problems)
-            - {status.did_not_boot, status.overridden, status.no_room, status.unfit}
+            - {
+                status.did_not_boot,
+                status.overridden,
+                status.no_room,
+                status.unfit,
+                status.misconfigured,
+            }
         ),
         Reason.DENIED: denial is not None and status.unfit is None,
         Reason.UNFIT: status.unfit is not None,
@@ -52,6 +58,7 @@ def _obstacles(status: StatusDocument, denial: Denial | None, automatic: Automat
         Reason.OVERRIDDEN: status.overridden is not None,
         Reason.AUTOMATIC_OFF: automatic is Automatic.OFF,
         Reason.AUTOMATIC_ONLY_CHECKS: automatic is Automatic.CHECK,
+        Reason.MISCONFIGURED: status.misconfigured is not None,
         Reason.FAILING: status.failing is not None,
         Reason.NEVER_CHECKED: status.image is not None and status.available is None,
     }

@@ -121,6 +121,8 @@ class StatusDocument(Document):
     the boot partition. It says what helps."""
     unfit: Shown | None = None
     """Why no host can use the available image; it is not fetched again."""
+    misconfigured: Shown | None = None
+    """Why other settings are in force than ``bootd.toml`` says."""
     failing: FailingUpdates | None = None
     """What became of the last attempts to find or stage an update, if they failed."""
     last_fallback: Denial | None
@@ -373,6 +375,8 @@ class Reason(StrEnum):
     """The timer is told to do nothing."""
     AUTOMATIC_ONLY_CHECKS = "automatic-only-checks"
     """The timer is told to check, not to stage."""
+    MISCONFIGURED = "misconfigured"
+    """``bootd.toml`` cannot be used, so other settings are in force."""
     FAILING = "failing"
     """The last attempt to find or stage an update failed, so nobody knows what is newest."""
     NEVER_CHECKED = "never-checked"

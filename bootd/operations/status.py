@@ -68,6 +68,7 @@ def status(host: Host) -> StatusDocument:
         overridden=unexpected[1],
         no_room=no_room,
         unfit=unfit,
+        misconfigured=host.configuration_problem,
         failing=read_attempts(host.sysroot).failing,
         last_fallback=_last_fallback(found, denied),
         deployments=[_describe(host, found, record, problems) for record in found.kept()],

@@ -73,7 +73,10 @@ def test_it_is_told_in_the_status_and_at_login_until_it_is_mended(
     settings(machine, 'tries = "3"')
     recover(open_host(machine.folder))
     assert main(["--sysroot", str(machine.folder), "status"]) == 0
-    assert "tries = '3'" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "tries = '3'" in told
+    assert "bootctl-py config" in told
+    assert "bootctl-py fsck" not in told
     login = message_file(machine.host.sysroot, CONFIGURATION_NAME)
     assert "stays in force" in login.read_text()
 

@@ -126,6 +126,7 @@ UNFIT = (
 )
 OVERRIDDEN = f"{OLD_ID} boots next, and not {NEW_ID}: an EFI variable says so"
 
+MISCONFIGURED = "/etc/bootd/bootd.toml: tries = '3': Input should be a valid integer"
 FAILING = FailingUpdates(
     in_a_row=3,
     since=PAST,
@@ -202,6 +203,7 @@ STATUS = StatusDocument(
     did_not_boot=MISSED,
     overridden=OVERRIDDEN,
     no_room=NO_ROOM,
+    misconfigured=MISCONFIGURED,
     failing=FAILING,
     unfit=UNFIT,
     last_fallback=DENIAL,

@@ -22,6 +22,7 @@ _SENTENCES: Final[dict[Reason, str]] = {
     Reason.OVERRIDDEN: "Something overrides the boot order, so that updates do not boot.",
     Reason.AUTOMATIC_OFF: "Automatic upgrades are switched off in bootd.toml.",
     Reason.AUTOMATIC_ONLY_CHECKS: "The timer only checks, as bootd.toml says.",
+    Reason.MISCONFIGURED: "bootd.toml cannot be used: 'bootctl-py config' says why.",
     Reason.FAILING: "Looking for an update fails, so that nobody knows what is newest.",
     Reason.NEVER_CHECKED: "The registry has not been asked yet: 'bootctl-py check' does.",
     Reason.STAGED: "An update is staged and takes effect at the next shutdown.",

@@ -105,7 +105,10 @@ def next_steps(document: StatusDocument) -> Iterator[tuple[str, str]]:
         yield "bootctl-py why", reason
     if document.no_room:
         yield "bootctl-py cleanup --boot", "see what holds the room for an update"
+    if document.misconfigured:
+        yield "bootctl-py config", "see what is wrong in bootd.toml"
     explained = {document.did_not_boot, document.overridden, document.no_room, document.unfit}
+    explained.add(document.misconfigured)
     if set(document.problems) - explained:
         yield "bootctl-py fsck", "find out what else is damaged"
 
