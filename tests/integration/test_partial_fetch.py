@@ -115,9 +115,9 @@ class Puller:
         host.sysroot.initialise()
         accepted = resolve(host, reference)
         with pull(host, accepted, Silent()) as pulled:
-            composed = compose_image(host.sysroot, accepted.resolved, pulled.tree)
+            composed = compose_image(host.sysroot, accepted, pulled.tree)
         composed.publish()
-        assert not missing_layers(host, accepted.resolved)
+        assert not missing_layers(host, accepted)
         return pulled
 
     def trusting(self) -> Puller:
