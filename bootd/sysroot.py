@@ -34,6 +34,7 @@ from bootd.model.deployment import (
     Intent,
     StagedMarker,
     StoreFormat,
+    hash_feature,
 )
 from bootd.model.errors import (
     BusyError,
@@ -44,6 +45,7 @@ from bootd.model.errors import (
     NotASysrootError,
     UnknownFormatError,
 )
+from bootd.model.hash_algorithm import SHA256, HashAlgorithm
 from bootd.model.loader import LoaderRecord
 from bootd.model.noted_entry import NotedEntries
 
@@ -180,8 +182,11 @@ class Sysroot:
         """Return the folder of a deployment, existing or not."""
         return self.deployments / identifier
 
-    def initialise(self) -> None:
+    def initialise(self, algorithm: HashAlgorithm = SHA256) -> None:
         """Lay out an empty store, 0700; an existing one is completed, never emptied.
+
+        Args:
+            algorithm: by which a new store names what it holds; an existing one keeps its own.
 
         Raises:
             UnknownFormatError: a store of another layout is there already.
@@ -192,7 +197,12 @@ class Sysroot:
             self.disk.make_directory(self.store / name, 0o755 if name == "var" else 0o700)
         if not self._format_file.exists():
             new = _new_installation()
-            made = StoreFormat(version=LAYOUT_VERSION, installation=new, composefs=NEW_COMPOSEFS)
+            made = StoreFormat(
+                version=LAYOUT_VERSION,
+                incompatible=hash_feature(algorithm),
+                installation=new,
+                composefs=NEW_COMPOSEFS,
+            )
             self._write(self._format_file, made)
         self.check_format()
 
@@ -213,6 +223,15 @@ class Sysroot:
         """
         found = self._read(self._format_file, StoreFormat)
         return 0 if found is None else found.composefs
+
+    def hash_algorithm(self) -> HashAlgorithm:
+        """Return by which algorithm objects and images of this store are named.
+
+        Raises:
+            DamagedRecordError: ``format.json`` cannot be read.
+        """
+        found = self._read(self._format_file, StoreFormat)
+        return SHA256 if found is None else found.hash_algorithm
 
     def name_installation(self) -> None:
         """Give the store of an older bootd an ID; an ID that is there stays.
@@ -238,7 +257,7 @@ class Sysroot:
         found = self._read(self._format_file, StoreFormat)
         if found is None:
             raise NotASysrootError(f"{self.physical} has no bootd/format.json")
-        unknown = [*found.incompatible, *(found.read_only_compatible if for_writing else ())]
+        unknown = [*found.unknown, *(found.read_only_compatible if for_writing else ())]
         if found.version != LAYOUT_VERSION:
             raise UnknownFormatError(
                 f"{self.store} has layout version {found.version}; this bootd knows "

@@ -15,6 +15,7 @@ from bootd.cli.output import Output
 from bootd.cli.progress import displayed
 from bootd.model.documents import InstallDocument
 from bootd.model.errors import CancelledError, InvalidArgumentError
+from bootd.model.hash_algorithm import HASH_ALGORITHMS
 from bootd.operations.install_settings import MAX_KEYS, Settings
 from bootd.operations.progress import Progress
 
@@ -55,6 +56,13 @@ def add_settings(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--hostname", metavar="NAME", default=None, help="the machine's name")
     parser.add_argument(
+        "--store-hash",
+        choices=tuple(HASH_ALGORITHMS),
+        default=next(iter(HASH_ALGORITHMS)),
+        help="the hash of the fs-verity digests by which the store names what it holds; it cannot "
+        "be changed later. sha256 if not given",
+    )
+    parser.add_argument(
         "--generic-image",
         action="store_true",
         help="what is installed is for another machine: this one's firmware is not asked whether "
@@ -83,6 +91,7 @@ def run_installation(
         kernel_arguments=tuple(arguments.kernel_argument),
         root_keys=_read_keys(arguments.root_ssh_key),
         hostname=arguments.hostname,
+        store_hash=arguments.store_hash,
     )
     firmware = None if arguments.generic_image else Firmware()
     # Under nohup(1) a lost terminal is to be no end.

@@ -29,5 +29,5 @@ class Contents(Openable, Protocol):
     """Also measures contents the way the images name them."""
 
     def measure(self, chunks: Iterable[bytes]) -> bytes:
-        """Return the 32-byte fs-verity SHA-256 digest of a content that comes in pieces."""
+        """Return the digest of a content that comes in pieces, as objects are named."""
         ...

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from bootd.model.digest import Digest
 from bootd.model.errors import InvalidArgumentError
+from bootd.model.hash_algorithm import HASH_ALGORITHMS, SHA256, VERITY_HEX, HashAlgorithm
 from bootd.model.readers import Guarded, GuardedLines, Shown
 
 RECORD_FORMAT: Final = 1
@@ -76,12 +77,12 @@ class KernelFiles(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     version: str = Field(max_length=255)
-    kernel_object: str = Field(pattern=r"^[0-9a-f]{64}$")
+    kernel_object: str = Field(pattern=VERITY_HEX)
     """fs-verity digest of ``vmlinuz``, which is its object's name."""
-    initramfs_object: str = Field(pattern=r"^[0-9a-f]{64}$")
+    initramfs_object: str = Field(pattern=VERITY_HEX)
     kernel_size: int = Field(ge=0)
     initramfs_size: int = Field(ge=0)
-    devicetree_object: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    devicetree_object: str | None = Field(default=None, pattern=VERITY_HEX)
     """Of the board's devicetree, where the image brings one for it."""
     devicetree_size: int = Field(default=0, ge=0)
     digest: str = Field(pattern=r"^[0-9a-f]{64}$")
@@ -170,7 +171,7 @@ class DeploymentRecord(_Record):
     program that owns none any more is named with an empty list."""
     argument_origins: dict[str, str] = Field(default_factory=dict, max_length=_MAX_LIST)
     """Who brought an argument: the path of the image's file, or an `ArgumentOrigin`."""
-    erofs: str = Field(pattern=r"^[0-9a-f]{64}$")
+    erofs: str = Field(pattern=VERITY_HEX)
     """fs-verity digest of ``root.erofs``."""
     accounts: str = Field(default="", max_length=64)
     """A digest of the users and groups that the owners in ``root.erofs`` follow."""
@@ -255,7 +256,7 @@ class StoreFormat(BaseModel):
 
     version: int = Field(default=1, ge=1)
     incompatible: list[str] = Field(default_factory=list, max_length=1_000)
-    """Features without which the store must not even be read."""
+    """Features without which the store must not even be read. `hash_feature` is one."""
     read_only_compatible: list[str] = Field(default_factory=list, max_length=1_000)
     """Features without which the store must not be changed."""
     installation: str | None = Field(default=None, pattern=r"^[0-9a-f]{32}$")
@@ -264,3 +265,25 @@ class StoreFormat(BaseModel):
     composefs: int = Field(default=0, ge=0, le=1)
     """The least version of composefs's format that the EROFS images of this store are called. One
     that an older bootd made has 0: an image that is composed again has its digest again."""
+
+    @property
+    def hash_algorithm(self) -> HashAlgorithm:
+        """By which the store names objects and images, chosen when it was made."""
+        others = (one for name, one in _HASH_FEATURES.items() if name in self.incompatible)
+        return next(others, SHA256)
+
+    @property
+    def unknown(self) -> list[str]:
+        """Those of `incompatible` that this bootd does not know."""
+        return [name for name in self.incompatible if name not in _HASH_FEATURES]
+
+
+def hash_feature(algorithm: HashAlgorithm) -> list[str]:
+    """Return what `StoreFormat.incompatible` has for a hash; nothing for what all bootd know."""
+    return [name for name, one in _HASH_FEATURES.items() if one is algorithm]
+
+
+_HASH_FEATURES: Final = {
+    f"fsverity-{one.name}": one for one in HASH_ALGORITHMS.values() if one is not SHA256
+}
+"""A bootd without the feature would look for objects under other names."""

@@ -14,6 +14,7 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from bootd.model.errors import InvalidArgumentError
+from bootd.model.hash_algorithm import VERITY_HEX
 from bootd.model.readers import GuardedText, Reader, ShownText
 
 MAX_CONFLICTS: Final = 1_000
@@ -129,8 +130,8 @@ class EtcSide(BaseModel):
 
     type: Literal["absent", "file", "folder", "symlink", "special"]
     size: Annotated[int | None, Reader.INSPECTOR] = None
-    digest: GuardedText | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
-    """fs-verity SHA-256 of a file's content, as objects are named; None where it is no file."""
+    digest: GuardedText | None = Field(default=None, pattern=VERITY_HEX)
+    """fs-verity digest of a file's content, as objects are named; None where it is no file."""
     target: GuardedText | None = Field(default=None, max_length=_MAX_TEXT)
     mode: GuardedText | None = Field(default=None, max_length=5)
     """Octal permissions, e.g. ``0644``."""

@@ -42,7 +42,7 @@ class Directory:
 
 @dataclass(slots=True, eq=False)
 class RegularFile:
-    """A regular file: `content` when it is inline, else `verity`, the object's 32-byte digest.
+    """A regular file: `content` when it is inline, else `verity`, the object's digest.
 
     An empty file has ``size == 0``, ``content == b""`` and no object.
     """

@@ -31,6 +31,7 @@ from bootd.model.errors import (
     BootdError,
     DamagedObjectError,
 )
+from bootd.model.hash_algorithm import BY_DIGEST_SIZE
 from bootd.operations.bless import BLESSED_MARKER, read_blessing
 from bootd.operations.host import Host
 from bootd.operations.next_entry import next_entry
@@ -231,7 +232,7 @@ def _wrong_content(record: DeploymentRecord, folder: Path) -> str | None:
     from bootd.store.measuring import measure  # noqa: PLC0415 - a status does without
 
     for copy, verity in kernel_copies(record.kernel, folder):
-        if measure(copy).hex() != verity:
+        if measure(copy, BY_DIGEST_SIZE[len(verity) // 2]).hex() != verity:
             return f"{copy} is not what the image has"
     return None
 
@@ -243,7 +244,7 @@ def _check_objects(sysroot: Sysroot, record: DeploymentRecord) -> None:
 
     for _, verity in kernel_copies(record.kernel, Path()):
         path = object_path(sysroot, bytes.fromhex(verity))
-        if not path.is_file() or measure(path).hex() != verity:
+        if not path.is_file() or measure(path, sysroot.hash_algorithm()).hex() != verity:
             raise DamagedObjectError(f"its object in the store is missing or damaged: {path}")
 
 

@@ -38,6 +38,7 @@ from bootd.model.errors import (
     InvalidArgumentError,
     NotAuthorizedError,
 )
+from bootd.model.hash_algorithm import HASH_ALGORITHMS, HashAlgorithm
 from bootd.model.tree import Directory
 from bootd.operations import disk_device as devices
 from bootd.operations.disk_layout import ESP_BYTES, ESP_NUMBER, ROOT_NUMBER, ROOT_TYPES, check_size
@@ -223,7 +224,7 @@ def install(
     """
     sysroot = host.sysroot
     architecture = _architecture()
-    _begin(sysroot)
+    _begin(sysroot, HASH_ALGORITHMS[settings.store_hash])
     try:
         staged = stage(host, progress, reference=settings.image)
     except BootPartitionFullError as error:
@@ -295,14 +296,18 @@ class _Installing:
         self._progress.report(Phase.INSTALLING)
 
 
-def _begin(sysroot: Sysroot) -> None:
-    """Set the mark, or find it and take away what was made beyond downloads and layers."""
+def _begin(sysroot: Sysroot, algorithm: HashAlgorithm) -> None:
+    """Set the mark, or find it and take away what was made beyond downloads and layers.
+
+    The store is laid out afterwards.
+    """
     mark = _mark(sysroot)
     if not mark.exists():
         if (sysroot.store / "format.json").exists():
             raise AlreadyInstalledError(f"{sysroot.physical} holds an installed machine")
         sysroot.disk.make_directory(sysroot.store, 0o700)
         sysroot.disk.replace_file(mark, b"")
+        sysroot.initialise(algorithm)
         return
     _log.info("%s holds an installation that did not come to its end", sysroot.physical)
     deployments = set(sysroot.deployment_ids())
@@ -313,6 +318,12 @@ def _begin(sysroot: Sysroot) -> None:
     sysroot.disk.remove_file(sysroot.intent_file)
     sysroot.disk.remove_tree(sysroot.deployments)
     sysroot.disk.remove_tree(sysroot.store / "var")
+    if sysroot.hash_algorithm() is not algorithm:
+        # What was fetched has names by the other hash; which one that was is forgotten last.
+        for folder in (sysroot.images, sysroot.layers, sysroot.contents, sysroot.objects):
+            sysroot.disk.remove_tree(folder)
+        sysroot.disk.remove_file(sysroot.store / "format.json")
+    sysroot.initialise(algorithm)
 
 
 def _mark(sysroot: Sysroot) -> Path:

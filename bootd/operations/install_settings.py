@@ -14,6 +14,7 @@ from bootd.model.errors import (
     InvalidKernelArgumentsError,
     InvalidTreeError,
 )
+from bootd.model.hash_algorithm import HASH_ALGORITHMS, SHA256
 from bootd.model.tree import Directory, Metadata, Node, RegularFile, Symlink
 from bootd.registry.reference import parse_reference
 from bootd.sysroot import KERNEL_ARGUMENT
@@ -39,6 +40,7 @@ class Settings:
         kernel_arguments: what is added to the image's own, each one word.
         root_keys: lines for root's ``authorized_keys``.
         hostname: None: the image's.
+        store_hash: by which the store names what it holds, a name of `HASH_ALGORITHMS`.
     """
 
     image: str
@@ -46,13 +48,15 @@ class Settings:
     kernel_arguments: tuple[str, ...] = ()
     root_keys: bytes | None = None
     hostname: str | None = None
+    store_hash: str = SHA256.name
 
     def check(self) -> None:
         """Refuse what cannot be meant, before anything is touched.
 
         Raises:
             InvalidReferenceError: a reference does not follow the grammar.
-            InvalidArgumentError: a kernel argument, the key or the host name cannot be used.
+            InvalidArgumentError: a kernel argument, the key, the host name or the hash cannot be
+                used.
         """
         parse_reference(self.image)
         parse_reference(self.follow or self.image)
@@ -64,6 +68,11 @@ class Settings:
             raise InvalidArgumentError(
                 f"{self.hostname[:100]!r} is no host name",
                 hint="Use up to 64 letters, digits, hyphens and dots (hostname(5)).",
+            )
+        if self.store_hash not in HASH_ALGORITHMS:
+            raise InvalidArgumentError(
+                f"a store cannot have the hash {self.store_hash[:100]!r}",
+                hint=f"It can have {' or '.join(HASH_ALGORITHMS)}.",
             )
 
     def machine_arguments(self, root: tuple[str, ...]) -> list[str]:

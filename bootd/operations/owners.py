@@ -22,6 +22,7 @@ from bootd.etc.settle import accounts_to_come, databases_in
 from bootd.model.deployment import DeploymentRecord
 from bootd.model.errors import NoVerityError
 from bootd.model.etc_report import EtcNote, NoteKind
+from bootd.model.hash_algorithm import BY_DIGEST_SIZE
 from bootd.operations.etc_merge import sides
 from bootd.operations.host import Host
 from bootd.operations.survey import Survey
@@ -49,8 +50,10 @@ class OwnersHere:
     accounts: str = ""
 
     def verity(self, image: str) -> str:
-        """Return the fs-verity digest, 64 hex digits; `image` is that of the image's own file."""
-        return image if self.content is None else verity_digest(self.content).hex()
+        """Return the fs-verity digest, in hex; `image` is that of the image's own file."""
+        if self.content is None:
+            return image
+        return verity_digest(self.content, BY_DIGEST_SIZE[len(image) // 2]).hex()
 
     def noted(self, record: DeploymentRecord) -> DeploymentRecord:
         """Return a deployment's record that tells of it."""
@@ -137,7 +140,7 @@ def write_owners(
         host.sysroot.disk.link_file(erofs, target)
         return
     host.sysroot.disk.write_temporary(target, [owners.content])
-    if not enable_verity(target) and sealed:
+    if not enable_verity(target, host.sysroot.hash_algorithm()) and sealed:
         raise NoVerityError(f"the file system of {host.sysroot.store} has no fs-verity")
 
 
@@ -160,12 +163,13 @@ def follow_accounts(
     if not erofs.is_file():
         return record
     disk, path = host.sysroot.disk, host.sysroot.deployment(record.id) / EROFS_NAME
-    stands = measure(path).hex()
+    algorithm = host.sysroot.hash_algorithm()
+    stands = measure(path, algorithm).hex()
     known = record.accounts if stands == record.erofs else None
     owners = owners_here(host, found, erofs, known=known, moves=moves)
     if owners is None:
         return record
-    verity = owners.verity(measure(erofs).hex())
+    verity = owners.verity(measure(erofs, algorithm).hex())
     if verity != stands:
         fresh = temporary_name(path)
         disk.discard_file(fresh)

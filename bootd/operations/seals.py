@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from bootd.boot.entry import integrity_of
 from bootd.model.deployment import DeploymentRecord
+from bootd.model.hash_algorithm import BY_DIGEST_SIZE
 from bootd.model.state import SealedFrom
 from bootd.operations.survey import Survey
 from bootd.sysroot import INTEGRITY_ARGUMENT, Sysroot
@@ -34,4 +35,5 @@ def seal_of(sysroot: Sysroot, found: Survey, record: DeploymentRecord) -> Seal:
     else:
         demanded = entry is None or integrity_of(entry) == wanted
     enforced = SealedFrom.ENTRY_UNSIGNED if demanded else SealedFrom.NOWHERE
-    return Seal(sealed=True, digest=f"sha256:{record.erofs}", enforced_from=enforced)
+    algorithm = BY_DIGEST_SIZE[len(record.erofs) // 2]
+    return Seal(sealed=True, digest=f"{algorithm.name}:{record.erofs}", enforced_from=enforced)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Final
 
 from bootd.model.errors import DamagedObjectError, WriteFailedError
+from bootd.model.hash_algorithm import HashAlgorithm
 from bootd.model.tree import RegularFile
 from bootd.store.objects import object_name
 from bootd.store.verity import VerityHash
@@ -20,11 +22,17 @@ class StoreContents:
     """Measures and opens contents; `bootd.etc` asks for it by this shape."""
 
     def __init__(self, sysroot: Sysroot) -> None:
+        self._sysroot = sysroot
         self._objects = f"{sysroot.objects}/"
 
+    @cached_property
+    def algorithm(self) -> HashAlgorithm:
+        """By which the store names what it holds."""
+        return self._sysroot.hash_algorithm()
+
     def measure(self, chunks: Iterable[bytes]) -> bytes:
-        """Return the 32-byte fs-verity SHA-256 digest of a content that comes in pieces."""
-        running = VerityHash()
+        """Return the digest that the object of a content that comes in pieces would have."""
+        running = VerityHash(self.algorithm)
         for chunk in chunks:
             running.update(chunk)
         return running.digest()

@@ -35,7 +35,6 @@ LINE_LIMIT: Final = 1 << 19
 PATH_LIMIT: Final = 4095
 NAME_LIMIT: Final = 255
 _FIELDS: Final = 11
-_VERITY_SIZE: Final = 32
 _UINT32_MAX: Final = 0xFFFF_FFFF
 _INT64_MAX: Final = (1 << 63) - 1
 _UNSET: Final = b"-"
@@ -56,12 +55,12 @@ _PATH: Final = re.compile(rb"/|(?:/(?!\.\.?(?:/|\Z))[^/\0]{1,255})+", re.DOTALL)
 _NUMBER: Final = re.compile(rb"[0-9]{1,19}")
 _MODE: Final = re.compile(rb"@?[0-7]{1,7}")
 _TIME: Final = re.compile(rb"(-?[0-9]{1,19})\.([0-9]{1,9})")
-_DIGEST: Final = re.compile(rb"[0-9a-f]{64}")
+_DIGEST: Final = re.compile(rb"[0-9a-f]{64}(?:[0-9a-f]{64})?")
 _LINES: Final = re.compile(
     rb"((?:/(?!\.\.?[/ ])[!-.0-\[\]-~]{1,255})+)"
     rb" (0|[1-9][0-9]{0,17})"
     rb" ([0-7]{5,6} [0-9]{1,9} [0-9]{1,9} [0-9]{1,9} 0 -?[0-9]{1,18}\.[0-9]{1,9})"
-    rb" (?:([0-9a-f]{2})/([0-9a-f]{62}) - (\4\5)|([!-\[\]-~]{1,4095}) - -)\n"
+    rb" (?:([0-9a-f]{2})/([0-9a-f]{62}(?:[0-9a-f]{64})?) - (\4\5)|([!-\[\]-~]{1,4095}) - -)\n"
     rb"|[^\n]*\n|[^\n]+"
 )
 """Each line; of one without escapes, content and attributes: path, size, facts, then an object's

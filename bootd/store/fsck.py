@@ -93,7 +93,8 @@ def _check_objects(
     with storage_errors("read", sysroot.objects):
         sizes = [os.stat(path).st_size for path in paths.values()]  # noqa: PTH116 - a Path each costs more than all else
     total = sum(sizes)
-    for verity, size, measured in zip(paths, sizes, measure_all(paths.values()), strict=True):
+    found = measure_all(paths.values(), sysroot.hash_algorithm())
+    for verity, size, measured in zip(paths, sizes, found, strict=True):
         problem = _problem_of(measured, verity)
         if problem is None:
             sound.add(verity)
@@ -155,7 +156,7 @@ def _check_deployments(sysroot: Sysroot, sound: set[bytes], checked: Checked) ->
         except BootdError as error:
             _add(checked, "deployment", path.parent, error.message, repaired=False)
             continue
-        (measured,) = measure_all([str(path)])
+        (measured,) = measure_all([str(path)], sysroot.hash_algorithm())
         problem = _problem_of(measured, bytes.fromhex(promised))
         if problem is not None:
             _add(checked, "deployment", path, problem, repaired=False)

@@ -26,6 +26,7 @@ from bootd.model.errors import (
     StorageError,
     UnknownFormatError,
 )
+from bootd.model.hash_algorithm import VERITY_HEX
 from bootd.model.image import ResolvedImage
 from bootd.model.tree import Directory, Metadata, Node
 from bootd.store.contents import StoreContents
@@ -57,7 +58,7 @@ class ImageRecord(BaseModel):
 
     format: Literal[1] = _FORMAT
     digest: Digest
-    erofs: str = Field(pattern=r"^[0-9a-f]{64}$")
+    erofs: str = Field(pattern=VERITY_HEX)
     """fs-verity digest of ``root.erofs``."""
 
 
@@ -68,7 +69,7 @@ class StoredImage:
     Attributes:
         digest: the manifest's.
         folder: where it is.
-        erofs_verity: fs-verity digest of its EROFS image, 64 hex digits.
+        erofs_verity: fs-verity digest of its EROFS image, in hex.
         contents: reads what its files hold.
     """
 
@@ -220,7 +221,7 @@ def open_image(sysroot: Sysroot, digest: Digest) -> StoredImage:
     image = StoredImage(digest, folder, record.erofs, StoreContents(sysroot))
     if not image.erofs.is_file():
         raise DamagedImageError(f"{image.erofs} is missing")
-    found = measure(image.erofs).hex()
+    found = measure(image.erofs, sysroot.hash_algorithm()).hex()
     if found != record.erofs:
         raise DamagedImageError(f"{image.erofs} measures {found}, composed was {record.erofs}")
     return image
@@ -278,7 +279,8 @@ def _write(
     building = temporary_name(target)
     disk.remove_tree(building)
     disk.make_directory(building)
-    running = VerityHash()
+    algorithm = sysroot.hash_algorithm()
+    running = VerityHash(algorithm)
     pieces = encode_erofs(root, sysroot.composefs_version())
     disk.write_temporary(building / EROFS_NAME, _measured(pieces, running))
     verity = running.digest().hex()
@@ -286,7 +288,7 @@ def _write(
     disk.add_file(building / MANIFEST_NAME, resolved.manifest_bytes)
     disk.add_file(building / CONFIG_NAME, resolved.config_bytes)
     disk.add_file(building / RECORD_NAME, record.model_dump_json().encode() + b"\n")
-    enable_verity(building / EROFS_NAME)
+    enable_verity(building / EROFS_NAME, algorithm)
     stored = StoredImage(resolved.digest, target, verity, StoreContents(sysroot))
     return ComposedImage(sysroot, stored, building)
 

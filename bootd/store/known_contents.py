@@ -23,6 +23,7 @@ from typing import Final
 
 from bootd.durable import TEMPORARY_PREFIX, storage_errors
 from bootd.model.digest import Digest
+from bootd.model.hash_algorithm import HashAlgorithm
 from bootd.model.tree import INLINE_LIMIT
 from bootd.store.objects import ObjectWriter
 from bootd.sysroot import Sysroot
@@ -33,7 +34,6 @@ _HEAD: Final = re.compile(
     rb"bootd-contents 1 ([0-9a-z:]{1,200}) (verified|trusted) ([0-9]{1,7}) ([0-9]{1,7})\n"
 )
 _HEAD_LIMIT: Final = 300
-_PAIR: Final = Struct("32s32s")
 _SMALL: Final = Struct(f"32sB{INLINE_LIMIT}s")
 _CHECKSUM_SIZE: Final = 32
 _FILE_LIMIT: Final = 100 << 20
@@ -42,7 +42,8 @@ _FILE_LIMIT: Final = 100 << 20
 class ContentNotes:
     """The pairs of one layer, while it is imported."""
 
-    def __init__(self) -> None:
+    def __init__(self, algorithm: HashAlgorithm) -> None:
+        self._pair = _pair(algorithm)
         self._pairs = bytearray()
         self._small = bytearray()
         self._seen: set[bytes] = set()
@@ -51,7 +52,7 @@ class ContentNotes:
         """Note the object of a content."""
         if content_digest not in self._seen:
             self._seen.add(content_digest)
-            self._pairs += _PAIR.pack(content_digest, verity)
+            self._pairs += self._pair.pack(content_digest, verity)
 
     def add_small(self, content: bytes) -> None:
         """Note a content that has no object."""
@@ -69,7 +70,7 @@ class ContentNotes:
         head = b"bootd-contents 1 %b %b %d %d\n" % (
             diff_id.encode(),
             b"verified" if verified else b"trusted",
-            len(self._pairs) // _PAIR.size,
+            len(self._pairs) // self._pair.size,
             len(self._small) // _SMALL.size,
         )
         data = b"".join((head, self._pairs, self._small))
@@ -118,8 +119,9 @@ def find_contents(sysroot: Sysroot, wanted: Iterable[bytes]) -> dict[bytes, byte
         a smaller one the content itself.
     """
     known: dict[bytes, bytes | None] = dict.fromkeys(wanted)
+    pair = _pair(sysroot.hash_algorithm())
     for path in _files(sysroot):
-        for content_digest, value in _read(path):
+        for content_digest, value in _read(path, pair):
             if content_digest in known:
                 known[content_digest] = value
     return {key: value for key, value in known.items() if value is not None}
@@ -170,7 +172,12 @@ def _paths(sysroot: Sysroot) -> list[Path]:
         return sorted(sysroot.contents.iterdir())
 
 
-def _read(path: Path) -> Iterator[tuple[bytes, bytes]]:
+def _pair(algorithm: HashAlgorithm) -> Struct:
+    """Return how the SHA-256 of a content stands with the digest of its object."""
+    return Struct(f"{_CHECKSUM_SIZE}s{algorithm.digest_size}s")
+
+
+def _read(path: Path, pair: Struct) -> Iterator[tuple[bytes, bytes]]:
     """Yield contents and what is known of them; nothing of a file that is damaged."""
     try:
         data = path.read_bytes() if path.stat().st_size <= _FILE_LIMIT else b""
@@ -179,7 +186,7 @@ def _read(path: Path) -> Iterator[tuple[bytes, bytes]]:
         return
     view = memoryview(data)
     head = _HEAD.match(data[:_HEAD_LIMIT])
-    pairs_end = 0 if head is None else head.end() + int(head[3]) * _PAIR.size
+    pairs_end = 0 if head is None else head.end() + int(head[3]) * pair.size
     end = 0 if head is None else pairs_end + int(head[4]) * _SMALL.size
     if (
         head is None
@@ -189,6 +196,6 @@ def _read(path: Path) -> Iterator[tuple[bytes, bytes]]:
     ):
         _log.warning("%s is damaged; what its layer holds is fetched again if needed", path)
         return
-    yield from _PAIR.iter_unpack(view[head.end() : pairs_end])
+    yield from pair.iter_unpack(view[head.end() : pairs_end])
     for content_digest, size, content in _SMALL.iter_unpack(view[pairs_end:end]):
         yield content_digest, content[:size]

@@ -71,7 +71,7 @@ def import_layer(
         NoSpaceError, WriteFailedError: the disk is in the way.
     """
     source = iter(chunks)
-    notes = ContentNotes() if note_contents else None
+    notes = ContentNotes(sysroot.hash_algorithm()) if note_contents else None
     measured = Measured(diff_id)
 
     def tar(blob: Iterable[bytes]) -> Generator[bytes, None, None]:

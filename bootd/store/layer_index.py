@@ -47,7 +47,9 @@ _TAIL: Final = re.compile(rb"end ([0-9]{1,9}) ([0-9]{1,19}) ([0-9a-f]{64})\n")
 _HEAD_LIMIT: Final = 300
 _BUFFER: Final = 256 << 10
 _TAIL_LIMIT: Final = 128
-_DIGESTS: Final = re.compile(rb" [0-9a-f]{2}/[0-9a-f]{62} - ([0-9a-f]{64})[ \n]")
+_DIGESTS: Final = re.compile(
+    rb" [0-9a-f]{2}/[0-9a-f]{62,126} - ([0-9a-f]{64}(?:[0-9a-f]{64})?)[ \n]"
+)
 """Payload, content and digest of a line: no other fields can look like these three."""
 _MODE: Final = 0o600
 

@@ -16,6 +16,7 @@ from typing import Final
 
 from bootd.durable import storage_errors
 from bootd.model.errors import NoVerityError, StorageError
+from bootd.model.hash_algorithm import HashAlgorithm
 from bootd.store.verity import VerityHash, verity_digests
 
 _PIECE: Final = 1 << 18
@@ -25,7 +26,7 @@ _TOGETHER: Final = 64
 """So many files are measured at once."""
 
 
-def measure(path: Path) -> bytes:
+def measure(path: Path, algorithm: HashAlgorithm) -> bytes:
     """Return the digest of a file's content, read in pieces.
 
     Raises:
@@ -33,17 +34,17 @@ def measure(path: Path) -> bytes:
         WriteFailedError: it cannot be read.
     """
     with storage_errors("read", path), _opened(path) as stream:
-        return _digest_of(stream)
+        return _digest_of(stream, algorithm)
 
 
-def measure_all(paths: Iterable[str]) -> Iterator[bytes | StorageError]:
+def measure_all(paths: Iterable[str], algorithm: HashAlgorithm) -> Iterator[bytes | StorageError]:
     """Yield the digest of each file in turn, or the error that `measure` would raise."""
     remaining = iter(paths)
     while some := list(islice(remaining, _TOGETHER)):
-        yield from _measure_some(some)
+        yield from _measure_some(some, algorithm)
 
 
-def _measure_some(paths: list[str]) -> list[bytes | StorageError]:
+def _measure_some(paths: list[str], algorithm: HashAlgorithm) -> list[bytes | StorageError]:
     found: list[bytes | StorageError] = []
     small: dict[int, bytes] = {}
     for number, path in enumerate(paths):
@@ -53,16 +54,17 @@ def _measure_some(paths: list[str]) -> list[bytes | StorageError]:
                 if os.fstat(stream.fileno()).st_size < _SMALL:
                     small[number] = stream.readall()
                 else:
-                    found[number] = _digest_of(stream)
+                    found[number] = _digest_of(stream, algorithm)
         except StorageError as error:
             found[number] = error
-    for number, digest in zip(small, verity_digests(list(small.values())), strict=True):
+    digests = verity_digests(list(small.values()), algorithm)
+    for number, digest in zip(small, digests, strict=True):
         found[number] = digest
     return found
 
 
-def _digest_of(stream: FileIO) -> bytes:
-    running = VerityHash()
+def _digest_of(stream: FileIO, algorithm: HashAlgorithm) -> bytes:
+    running = VerityHash(algorithm)
     while data := stream.read(_PIECE):
         running.update(data)
     return running.digest()

@@ -1,4 +1,4 @@
-"""SHA-256 of many blocks side by side, by Intel's Multi-Buffer Crypto library where that is there.
+"""Hashes of many blocks side by side, by Intel's Multi-Buffer Crypto library where that is there.
 
 One block after the other leaves most of a vector unit idle; the library hashes eight or sixteen at
 a time, in a fourth of the time, or in half of it where there are SHA instructions. It is optional:
@@ -20,23 +20,23 @@ import ctypes
 import logging
 from collections.abc import Callable, Sequence
 from functools import cache
-from hashlib import sha256
 from itertools import pairwise
 from typing import Final
 
 from bootd.clock import SYSTEM_CLOCK, Clock
+from bootd.model.hash_algorithm import SHA256, SHA512, HashAlgorithm
 
 _log = logging.getLogger(__name__)
 
 BLOCK: Final = 4096
-_DIGEST_SIZE: Final = 32
 _LIBRARIES: Final = ("libIPSec_MB.so.2", "libIPSec_MB.so.1")
 _VERSIONS: Final = range(0x1_03_00, 0x2_00_03)
 _ENCRYPT: Final = 1
 _NO_CIPHER: Final = 3
 _HASH_FIRST: Final = 2
-_SHA256: Final = 15
-"""``IMB_DIR_ENCRYPT``, ``IMB_CIPHER_NULL``, ``IMB_ORDER_HASH_CIPHER``, ``IMB_AUTH_SHA_256``."""
+"""``IMB_DIR_ENCRYPT``, ``IMB_CIPHER_NULL``, ``IMB_ORDER_HASH_CIPHER``."""
+_NUMBERS: Final = {SHA256: 15, SHA512: 17}
+"""``IMB_AUTH_SHA_256``, ``IMB_AUTH_SHA_512``."""
 _FEW_BLOCKS: Final = 4
 """Up to so many at a time hashlib is as fast."""
 _GROUP: Final = 1024
@@ -71,14 +71,6 @@ class _Job(ctypes.Structure):
     )
 
 
-_BLOCK_JOB: Final = _Job(
-    cipher=_NO_CIPHER,
-    direction=_ENCRYPT,
-    order=_HASH_FIRST,
-    hash=_SHA256,
-    hash_size=BLOCK,
-    digest_size=_DIGEST_SIZE,
-)
 # Without letting go of the interpreter's lock, which would take as long as the call.
 _Call = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)
 
@@ -107,7 +99,7 @@ class BlockHasher:
         OSError: the library is not there, is another version, or does not run on this processor.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, algorithm: HashAlgorithm) -> None:
         library = _library()
         library.alloc_mb_mgr.restype = ctypes.c_void_p
         address = library.alloc_mb_mgr(ctypes.c_uint64(0))
@@ -120,8 +112,18 @@ class BlockHasher:
         self._address = address
         self._next_job, self._submit, self._flush = state.next_job, state.submit, state.flush
         self._jobs: dict[int, _Job] = {}
-        self._hashes = ctypes.create_string_buffer(_GROUP * _DIGEST_SIZE)
-        if self.hash_blocks([_PROBE]) != [hash_one_by_one(_PROBE)]:
+        self._algorithm = algorithm
+        self._digest_size = algorithm.digest_size
+        self._block_job = _Job(
+            cipher=_NO_CIPHER,
+            direction=_ENCRYPT,
+            order=_HASH_FIRST,
+            hash=_NUMBERS[algorithm],
+            hash_size=BLOCK,
+            digest_size=self._digest_size,
+        )
+        self._hashes = ctypes.create_string_buffer(_GROUP * self._digest_size)
+        if self.hash_blocks([_PROBE]) != [hash_one_by_one(_PROBE, algorithm)]:
             raise OSError("the library hashes wrongly")
 
     def is_faster(self, clock: Clock = SYSTEM_CLOCK) -> bool:
@@ -134,10 +136,10 @@ class BlockHasher:
             return min(_seconds(hashing, clock) for _ in range(_RUNS))
 
         own = shortest(lambda: self.hash_blocks([_PROBE]))
-        return own < shortest(lambda: hash_one_by_one(_PROBE))
+        return own < shortest(lambda: hash_one_by_one(_PROBE, self._algorithm))
 
     def hash_blocks(self, contents: Sequence[bytes]) -> list[bytes]:
-        """Return for each content the SHA-256 hashes of its blocks of 4096 bytes, joined.
+        """Return for each content the hashes of its blocks of 4096 bytes, joined.
 
         Args:
             contents: the last block of each counts as if filled with zeros.
@@ -154,7 +156,7 @@ class BlockHasher:
             if whole < len(data):
                 held.append(ctypes.c_char_p(data[whole:].ljust(BLOCK, b"\0")))
                 sources.append(_address_of(held[-1]))
-            ends.append(len(sources) * _DIGEST_SIZE)
+            ends.append(len(sources) * self._digest_size)
         groups = range(0, len(sources), _GROUP)
         hashes = b"".join([self._hash_group(sources[at : at + _GROUP]) for at in groups])
         return [hashes[start:end] for start, end in pairwise(ends)]
@@ -162,37 +164,38 @@ class BlockHasher:
     def _hash_group(self, sources: list[int]) -> bytes:
         hashes = digest = ctypes.addressof(self._hashes)
         address, next_job, submit, flush = self._address, self._next_job, self._submit, self._flush
-        jobs = self._jobs
+        jobs, digest_size = self._jobs, self._digest_size
         for source in sources:
             place = next_job(address)
             job = jobs.get(place) or self._job_at(place)
             job.source = source
             job.digest = digest
             submit(address)
-            digest += _DIGEST_SIZE
+            digest += digest_size
         while flush(address):
             pass
-        return ctypes.string_at(hashes, len(sources) * _DIGEST_SIZE)
+        return ctypes.string_at(hashes, len(sources) * digest_size)
 
     def _job_at(self, place: int) -> _Job:
         """Prepare a place of the manager's ring once; all but two fields are always the same."""
-        ctypes.memmove(place, ctypes.addressof(_BLOCK_JOB), ctypes.sizeof(_Job))
+        ctypes.memmove(place, ctypes.addressof(self._block_job), ctypes.sizeof(_Job))
         job = self._jobs[place] = _Job.from_address(place)
         return job
 
 
-def hash_blocks(contents: Sequence[bytes]) -> list[bytes] | None:
-    """Return for each content the SHA-256 hashes of its blocks of 4096 bytes, joined.
+def hash_blocks(contents: Sequence[bytes], algorithm: HashAlgorithm) -> list[bytes] | None:
+    """Return for each content the hashes of its blocks of 4096 bytes, joined.
 
     Args:
         contents: the last block of each counts as if filled with zeros.
+        algorithm: what hashes them.
 
     Returns:
         None where hashlib has to do it.
     """
     if sum([-(-len(data) // BLOCK) for data in contents]) <= _FEW_BLOCKS:
         return None
-    idle = _idle()
+    idle = _idle(algorithm)
     try:
         hasher = idle.pop()
     except IndexError:
@@ -202,23 +205,24 @@ def hash_blocks(contents: Sequence[bytes]) -> list[bytes] | None:
     return hashes
 
 
-def hash_one_by_one(data: bytes) -> bytes:
+def hash_one_by_one(data: bytes, algorithm: HashAlgorithm) -> bytes:
     """Return the same for one content, as hashlib does it."""
+    new = algorithm.new
     if len(data) <= BLOCK:
-        return sha256(data.ljust(BLOCK, b"\0")).digest() if data else b""
+        return new(data.ljust(BLOCK, b"\0")).digest() if data else b""
     view = memoryview(data)
     whole = len(view) & -BLOCK
-    hashes = [sha256(view[start : start + BLOCK]).digest() for start in range(0, whole, BLOCK)]
+    hashes = [new(view[start : start + BLOCK]).digest() for start in range(0, whole, BLOCK)]
     if whole < len(view):
-        hashes.append(sha256(data[whole:].ljust(BLOCK, b"\0")).digest())
+        hashes.append(new(data[whole:].ljust(BLOCK, b"\0")).digest())
     return b"".join(hashes)
 
 
 @cache
-def _idle() -> list[BlockHasher]:
+def _idle(algorithm: HashAlgorithm) -> list[BlockHasher]:
     """Return the hasher nobody is using, if there is one."""
     try:
-        hasher = BlockHasher()
+        hasher = BlockHasher(algorithm)
     except OSError as error:
         _log.debug("blocks are hashed one by one: %s", error)
         return []

@@ -27,12 +27,12 @@ _BYTES_TOGETHER: Final = 256 << 10
 """So many contents, or bytes of them, are stored at once."""
 
 _FOLDER: Final = re.compile(r"[0-9a-f]{2}")
-_NAME: Final = re.compile(r"[0-9a-f]{62}")
+_NAME: Final = re.compile(r"[0-9a-f]{62}(?:[0-9a-f]{64})?")
 _MODE: Final = 0o400
 
 
 def object_name(verity: bytes) -> str:
-    """Return the name of an object within the folder of objects, by its 32-byte digest.
+    """Return the name of an object within the folder of objects, by its digest.
 
     An image has tens of thousands: a Path for each would take longer than opening it.
     """
@@ -41,7 +41,7 @@ def object_name(verity: bytes) -> str:
 
 
 def object_path(sysroot: Sysroot, verity: bytes) -> Path:
-    """Return where the object of a 32-byte digest is, whether it exists or not."""
+    """Return where the object of a digest is, whether it exists or not."""
     return sysroot.objects / object_name(verity)
 
 
@@ -74,6 +74,7 @@ class ObjectWriter:
         self._objects = sysroot.objects
         self._prefix = f"{sysroot.objects}/"
         self._folders: set[str] = set()
+        self._algorithm = sysroot.hash_algorithm()
         self._verity = True
         self.waiting: list[RegularFile] = []
         self._contents: list[bytes] = []
@@ -109,7 +110,7 @@ class ObjectWriter:
         Raises:
             NoSpaceError, WriteFailedError: one could not be stored.
         """
-        digests = verity_digests(contents)
+        digests = verity_digests(contents, self._algorithm)
         for content, verity in zip(contents, digests, strict=True):
             name = self._named(verity)
             if not os.path.exists(name):  # noqa: PTH110 - once for each file of an image
@@ -123,7 +124,7 @@ class ObjectWriter:
         Raises:
             NoSpaceError, WriteFailedError: it could not be stored.
         """
-        running = VerityHash()
+        running = VerityHash(self._algorithm)
         temporary = temporary_name(self._objects / "stream")
         self._disk.write_temporary(temporary, _measured(pieces, running), _MODE)
         verity = running.digest()
@@ -145,7 +146,7 @@ class ObjectWriter:
         return self._prefix + name
 
     def _guard(self, name: str) -> None:
-        self._verity = self._verity and enable_verity(Path(name))
+        self._verity = self._verity and enable_verity(Path(name), self._algorithm)
 
 
 def _measured(pieces: Iterable[bytes], running: VerityHash) -> Iterator[bytes]:

@@ -79,7 +79,7 @@ def import_partial_layer(
         _log.debug("layer %s: %d parts are no cheaper than all of it", diff_id, len(spans))
         return None
     contents = FetchedContents(table.rows, table.compression, spans, fetch)
-    notes = ContentNotes()
+    notes = ContentNotes(sysroot.hash_algorithm())
     with closing(contents), LayerIndexWriter(sysroot, diff_id) as index:
         entries = LayerEntries(index, NotingWriter(sysroot, notes), notes, limit)
         job = _Job(table, held, contents, notes, entries)

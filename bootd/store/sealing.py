@@ -26,6 +26,7 @@ def seal(sysroot: Sysroot, erofs: Path) -> None:
     """
     with ErofsImage.open(erofs) as image:
         objects = [object_path(sysroot, verity) for verity in image.objects()]
+    algorithm = sysroot.hash_algorithm()
     for path in (*objects, erofs):
-        if not enable_verity(path):
+        if not enable_verity(path, algorithm):
             raise NoVerityError(f"the file system of {sysroot.store} has no fs-verity")

@@ -14,6 +14,9 @@ depends() {
 installkernel() {
     # shellcheck disable=SC2154 # set by dracut
     hostonly='' instmods erofs overlay loop efivarfs
+    # A store may name its objects by SHA-512 (bootctl-py install --store-hash), and then no file of it opens
+    # without. A kernel that has it built in lacks these; fs-verity keeps the first it gets, so it is a fast one.
+    hostonly='' instmods sha512_generic sha512_ssse3 sha512-arm64 sha512-ce
 }
 
 install() {

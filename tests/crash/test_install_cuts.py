@@ -14,11 +14,13 @@ from support.power import LOSSES, CutDisk, Loss, PowerCut
 
 from bootd.durable import TEMPORARY_PREFIX, Disk
 from bootd.model.config import Configuration
+from bootd.model.hash_algorithm import SHA256, SHA512
 from bootd.operations.fsck import fsck
 from bootd.operations.host import Host
 from bootd.operations.install import MARK_NAME, RootFileSystem, install
 from bootd.operations.install_settings import Settings
 from bootd.operations.progress import Silent
+from bootd.operations.recover import recover
 from bootd.registry.settings import RegistrySettings
 from bootd.sysroot import Sysroot
 
@@ -58,6 +60,40 @@ def steps_of(folder: Path, image: str) -> int:
     install(host_on(root, disk), ROOT, settings_for(image), Silent())
     whole(root)
     return len(disk.steps)
+
+
+def begun_anew(host: Host) -> bool:
+    """Tell whether the store that was there has given way to an empty one."""
+    return host.sysroot.hash_algorithm() is SHA256 and not list(host.sysroot.layers.glob("*"))
+
+
+@pytest.mark.parametrize("loss", [LOSSES[0], LOSSES[-1]])
+def test_a_change_of_the_store_s_hash_can_be_cut_anywhere(tmp_path: Path, loss: Loss) -> None:
+    settings = settings_for(installable_image(tmp_path / "image"))
+    before = tmp_path / "before"
+    before.mkdir()
+    other = replace(settings, store_hash=SHA512.name)
+    install(host_on(before, Disk()), ROOT, other, Silent())
+    (before / "bootd" / MARK_NAME).touch()
+    for cut in range(100):
+        root = tmp_path / f"root-{cut}"
+        shutil.copytree(before, root, symlinks=True)
+        disk = CutDisk(tmp_path / f"limbo-{cut}", cut)
+        with pytest.raises(PowerCut):
+            install(host_on(root, disk), ROOT, settings, Silent())
+        disk.lose(loss)
+        done = (root / "bootd/format.json").exists() and begun_anew(host_on(root, Disk()))
+        install(host_on(root, Disk()), ROOT, settings, Silent())
+        host = host_on(root, Disk())
+        assert host.sysroot.hash_algorithm() is SHA256
+        boot(host.sysroot)
+        # What was on its way out when the power went is gone with the first start.
+        recover(host)
+        whole(root)
+        shutil.rmtree(root)
+        if done:
+            break
+    assert 4 < cut < 99
 
 
 @pytest.mark.parametrize("loss", LOSSES)

@@ -26,6 +26,7 @@ from bootd.boot.kernel import kernel_damage
 from bootd.durable import TEMPORARY_PREFIX, Disk
 from bootd.model.deployment import DeploymentId
 from bootd.model.errors import DeniedDigestError, InvalidTreeError, NoSuchDeploymentError
+from bootd.model.hash_algorithm import SHA256
 from bootd.operations.arguments import coming_arguments
 from bootd.operations.bless import bless, leave_undecided
 from bootd.operations.collect import collect
@@ -340,7 +341,7 @@ def _check_boots(machine: Machine, scene: str) -> None:
     for entry in found.entries:
         record = found.records[entry.deployment]
         folder = machine.sysroot.deployment(record.id)
-        assert measure(folder / "root.erofs").hex() == record.erofs, scene
+        assert measure(folder / "root.erofs", SHA256).hex() == record.erofs, scene
         assert kernel_damage(machine.sysroot, record.kernel) is None, scene
         if record.version != "v1" or record.id == found.booted:
             for name, content in EDITS.items():

@@ -17,7 +17,7 @@ from bootd.model.tree import (
     Symlink,
 )
 from bootd.store.dumpfile import dump_tree
-from bootd.store.verity import verity_digest
+from support.verity import verity_digest
 
 _NANOSECONDS = 1_000_000_000
 

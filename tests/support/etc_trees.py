@@ -10,6 +10,7 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
+from bootd.model.hash_algorithm import SHA256
 from bootd.model.tree import (
     INLINE_LIMIT,
     Directory,
@@ -19,7 +20,8 @@ from bootd.model.tree import (
     SpecialFile,
     Symlink,
 )
-from bootd.store.verity import VerityHash, verity_digest
+from bootd.store.verity import VerityHash
+from support.verity import verity_digest
 
 UID, GID = os.getuid(), os.getgid()
 EPOCH = 1_700_000_000
@@ -34,7 +36,7 @@ class MemoryContents:
         self.objects: dict[bytes, bytes] = {}
 
     def measure(self, chunks: Iterable[bytes]) -> bytes:
-        running = VerityHash()
+        running = VerityHash(SHA256)
         for chunk in chunks:
             running.update(chunk)
         return running.digest()

@@ -21,6 +21,7 @@ from support.trees import (
     trees,
     verity_of,
 )
+from support.verity import verity_digest
 
 from bootd.model.errors import DamagedImageError, InvalidTreeError, WriteFailedError
 from bootd.model.tree import Directory, Metadata, Node, RegularFile, SpecialFile, Symlink, walk
@@ -36,7 +37,6 @@ from bootd.store.erofs.layout import (
 )
 from bootd.store.erofs.window import IMAGE_LIMIT, Window
 from bootd.store.erofs.xxh32 import xxh32
-from bootd.store.verity import verity_digest
 
 QUICK = settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 MOST = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))

@@ -8,6 +8,7 @@ import pytest
 from support.images import build_oci_layout, entry, tar_layer
 from support.machine import Machine, image_files
 from support.selinux import CONTEXTS, FILES, labels_of, policy_files
+from support.verity import verity_digest
 
 from bootd.model.errors import NoLabelsError
 from bootd.model.tree import Directory, Metadata, RegularFile, Symlink, lookup, walk
@@ -15,7 +16,6 @@ from bootd.store.erofs import ErofsImage
 from bootd.store.image import all_images, compose_host_layout, open_image
 from bootd.store.selinux.labelling import Labeller, unlabel
 from bootd.store.selinux.policy import read_policy
-from bootd.store.verity import verity_digest
 
 CONTAINER = {"security.selinux": "system_u:object_r:container_file_t:s0:c1,c2"}
 

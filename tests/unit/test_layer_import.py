@@ -13,6 +13,7 @@ from support.images import OCI_LAYER, digest, entry, tar_layer
 from support.power import CutDisk, PowerCut
 from support.stored_layer import stored_layer
 from support.tar_blocks import END, extended, header, member
+from support.verity import verity_digest
 
 from bootd.durable import Disk
 from bootd.model.digest import Digest
@@ -34,7 +35,6 @@ from bootd.store.layer_entry import tree_path
 from bootd.store.layer_index import layer_objects, read_layer
 from bootd.store.layers import all_layers, has_layer, layer_path
 from bootd.store.objects import all_objects, object_path
-from bootd.store.verity import verity_digest
 from bootd.sysroot import Sysroot
 
 

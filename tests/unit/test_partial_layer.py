@@ -16,6 +16,7 @@ from support.tar_blocks import END, extended, header, member
 
 from bootd.model.digest import Digest
 from bootd.model.errors import DiffIdMismatchError, DigestMismatchError, InvalidLayerError
+from bootd.model.hash_algorithm import SHA256, SHA512
 from bootd.model.image import Descriptor
 from bootd.store.collect import sweep
 from bootd.store.known_contents import ContentNotes, find_contents, was_verified
@@ -62,9 +63,9 @@ TRUSTED = tuple(kind for kind in FORMATS if kind != VERIFIED)
 class Store:
     """A store, and the blob that a layer is fetched from; every byte asked for is counted."""
 
-    def __init__(self, folder, disk=None):
+    def __init__(self, folder, disk=None, algorithm=SHA256):
         self.sysroot = Sysroot.at(folder, disk)
-        self.sysroot.initialise()
+        self.sysroot.initialise(algorithm)
         self.spans = []
 
     @property
@@ -125,7 +126,11 @@ def fresh(tmp_path):
 
 
 def objects_are_sound(sysroot):
-    return all(measure(object_path(sysroot, verity)) == verity for verity in all_objects(sysroot))
+    algorithm = sysroot.hash_algorithm()
+    return all(
+        measure(object_path(sysroot, verity), algorithm) == verity
+        for verity in all_objects(sysroot)
+    )
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -145,6 +150,16 @@ def test_of_the_same_content_nothing_but_the_table_is_asked_for(kind, store):
     layer = FORMATS[kind](tar_of(files(1) | {"usr/link": "elsewhere"}))
     assert store.parts(layer, trust=kind != VERIFIED) is not None
     assert len(store.spans) == (2 if kind == "eStargz" else 1)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_contents_are_found_again_in_a_store_of_sha512(kind, tmp_path):
+    store, layer = Store(tmp_path / "store", algorithm=SHA512), FORMATS[kind](NEW)
+    store.whole(zstd_chunked(OLD))
+    assert store.parts(layer, trust=kind != VERIFIED) is not None
+    assert {len(verity) for verity in all_objects(store.sysroot)} == {SHA512.digest_size}
+    assert objects_are_sound(store.sysroot)
+    assert store.asked < 0.25 * len(layer.blob)
 
 
 @pytest.mark.parametrize("said", ["gzip", "zstd; charset=utf-8"])
@@ -467,7 +482,7 @@ def test_collecting_a_layer_collects_its_notes(store):
 
 
 def test_notes_are_of_each_content_once(fresh):
-    notes = ContentNotes()
+    notes = ContentNotes(SHA256)
     for _ in range(2):
         notes.add(b"a" * 32, b"b" * 32)
         notes.add_small(b"tiny")

@@ -8,6 +8,7 @@ import pytest
 from support.images import OCI_LAYER, build_image, entry, tar_layer
 from support.power import CutDisk, PowerCut
 from support.stored_layer import stored_layer
+from support.verity import verity_digest
 
 from bootd.model.digest import Digest
 from bootd.model.errors import (
@@ -20,6 +21,7 @@ from bootd.model.errors import (
     NoSpaceError,
     UnknownFormatError,
 )
+from bootd.model.hash_algorithm import SHA256
 from bootd.model.image import CachedCheck, Descriptor, ResolvedImage
 from bootd.model.tree import Metadata, RegularFile, lookup
 from bootd.registry.manifest import parse_config, parse_manifest
@@ -43,7 +45,6 @@ from bootd.store.mount import check_kernel, mounted_tree
 from bootd.store.objects import ObjectWriter, all_objects, object_path
 from bootd.store.references import referenced_objects
 from bootd.store.space import Space, check_space, needed_space
-from bootd.store.verity import verity_digest
 from bootd.sysroot import Sysroot
 
 BASE = tar_layer({"usr/bin/tool": b"tool" * 100, "etc/motd": b"m" * 100, "var/seed": b"seed"})
@@ -97,7 +98,7 @@ def another_boot(sysroot, name="another"):
 def test_compose_and_open(sysroot):
     composed = bring(sysroot, BASE, V1)
     opened = open_image(sysroot, composed.digest)
-    assert opened.erofs_verity == composed.erofs_verity == measure(opened.erofs).hex()
+    assert opened.erofs_verity == composed.erofs_verity == measure(opened.erofs, SHA256).hex()
     assert opened.erofs == image_path(sysroot, composed.digest) / "root.erofs"
     assert Digest.of(opened.manifest_bytes()) == composed.digest
     assert len(opened.diff_ids()) == 2

@@ -27,6 +27,7 @@ from bootd.model.errors import (
     NotASysrootError,
     UnknownFormatError,
 )
+from bootd.model.hash_algorithm import SHA256, SHA512
 from bootd.sysroot import Sysroot
 
 DIGEST = Digest.of(b"manifest")
@@ -134,6 +135,7 @@ def test_a_record_of_the_future_is_refused_and_unknown_keys_are_not(sysroot: Sys
     [
         ({"version": 2}, False),
         ({"version": 1, "incompatible": ["striped"]}, False),
+        ({"version": 1, "incompatible": ["fsverity-sha512", "fsverity-blake3"]}, False),
         ({"version": 1, "read_only_compatible": ["striped"]}, True),
     ],
 )
@@ -149,6 +151,19 @@ def test_a_store_of_the_future_is_at_most_read(
     else:
         with pytest.raises(UnknownFormatError), sysroot.lock(exclusive=False):
             pass
+
+
+def test_a_store_keeps_the_hash_it_was_made_with(tmp_path: Path) -> None:
+    sysroot = Sysroot.at(tmp_path / "other")
+    assert sysroot.hash_algorithm() is SHA256
+    sysroot.initialise(SHA512)
+    sysroot.initialise()
+    assert sysroot.hash_algorithm() is SHA512
+    text = json.loads((sysroot.store / "format.json").read_bytes())
+    assert text["incompatible"] == ["fsverity-sha512"], "an older bootd has to refuse it"
+    with sysroot.lock(exclusive=True):
+        sysroot.name_installation()
+    assert sysroot.hash_algorithm() is SHA512
 
 
 def test_the_lock_keeps_a_second_writer_out(sysroot: Sysroot) -> None:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bootd.model.errors import WriteFailedError
+from bootd.model.hash_algorithm import HASH_ALGORITHMS, SHA256, SHA512
 from bootd.store import multi_buffer
 from bootd.store.measuring import measure, measure_all
 from bootd.store.multi_buffer import BLOCK
@@ -20,21 +21,28 @@ EDGES = [
 ]  # fmt: skip
 
 
-def reference(data):
+@pytest.fixture(params=HASH_ALGORITHMS.values(), ids=list(HASH_ALGORITHMS))
+def algorithm(request):
+    return request.param
+
+
+def reference(data, algorithm=SHA256):
     """The description of the kernel's documentation, word for word and slow."""
+    new = {"sha256": hashlib.sha256, "sha512": hashlib.sha512}[algorithm.name]
     level = [data[start : start + 4096] for start in range(0, len(data), 4096)]
-    root = bytes(32)
+    root = bytes(64)
     while level:
-        hashes = [hashlib.sha256(block.ljust(4096, b"\0")).digest() for block in level]
+        hashes = [new(block.ljust(4096, b"\0")).digest() for block in level]
         if len(hashes) == 1:
             root = hashes[0]
             break
         joined = b"".join(hashes)
         level = [joined[start : start + 4096] for start in range(0, len(joined), 4096)]
+    number = {"sha256": 1, "sha512": 2}[algorithm.name]
     descriptor = struct.pack(
-        "<BBBBIQ64s32s144s", 1, 1, 12, 0, 0, len(data), root, bytes(32), bytes(144)
+        "<BBBBIQ64s32s144s", 1, number, 12, 0, 0, len(data), root, bytes(32), bytes(144)
     )
-    return hashlib.sha256(descriptor).digest()
+    return new(descriptor).digest()
 
 
 @pytest.mark.parametrize(
@@ -48,61 +56,76 @@ def reference(data):
     ],
 )
 def test_known_digests(data, digest):
-    assert verity_digest(data).hex() == digest
+    assert verity_digest(data, SHA256).hex() == digest
+
+
+@pytest.mark.parametrize(
+    ("size", "digest"),
+    [
+        # the beginning of what `fsverity digest --hash-alg=sha512` printed
+        (0, "ccf9e5aea1c2a64efa2f2354a6024b90dffde6bbc017825045dce374474e13d1"),
+        (1, "3a1e81eea2e2135b4dd85d13b1d85b04dcd6056227bca6b53357908e353d246e"),
+        (4097, "5e97be140a983cb681c1add620fea9d609feafe5affad0f84457b3c880142d76"),
+        (600_001, "e743e16abdc25e33be15808f6c347a2cf23c9e1e6e13e647dc9b4bd6a2f5a574"),
+    ],
+)
+def test_known_digests_of_sha512(size, digest):
+    found = verity_digest(b"x" * size, SHA512).hex()
+    assert (found[:64], len(found)) == (digest, 128)
 
 
 @pytest.fixture(params=["as here", "one by one"])
 def hashing(request, monkeypatch):
     """Hash as this machine does best, and as one without a library for that."""
     if request.param == "one by one":
-        monkeypatch.setattr(multi_buffer, "_idle", list)
+        monkeypatch.setattr(multi_buffer, "_idle", lambda _: [])
 
 
 @pytest.mark.parametrize("size", EDGES)
 @pytest.mark.usefixtures("hashing")
-def test_whole_and_running_digests_agree_with_the_description(size):
+def test_whole_and_running_digests_agree_with_the_description(size, algorithm):
     data = (b"%d" % size + b"0123456789abcdef" * (size // 16 + 1))[:size]
-    running = VerityHash()
+    running = VerityHash(algorithm)
     for start in range(0, size, 1_000_003):
         running.update(data[start : start + 1_000_003])
-    assert verity_digest(data) == running.digest() == reference(data)
+    assert verity_digest(data, algorithm) == running.digest() == reference(data, algorithm)
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(0, 3 * BLOCK), max_size=12))
 def test_how_the_pieces_are_cut_does_not_matter(sizes):
     pieces = [bytes([number % 251]) * size for number, size in enumerate(sizes)]
-    running = VerityHash()
+    running = VerityHash(SHA256)
     for piece in pieces:
         running.update(piece)
-    assert running.digest() == verity_digest(b"".join(pieces))
+    assert running.digest() == verity_digest(b"".join(pieces), SHA256)
 
 
-def test_measure_reads_a_file(tmp_path):
+def test_measure_reads_a_file(tmp_path, algorithm):
     path = tmp_path / "file"
     path.write_bytes(b"x" * 600_001)
-    assert measure(path) == verity_digest(b"x" * 600_001)
+    assert measure(path, algorithm) == verity_digest(b"x" * 600_001, algorithm)
 
 
 def test_measure_of_a_missing_file_names_it(tmp_path):
     with pytest.raises(WriteFailedError, match="nothing-here"):
-        measure(tmp_path / "nothing-here")
+        measure(tmp_path / "nothing-here", SHA256)
 
 
-def test_many_are_measured_in_turn_whatever_their_size(tmp_path):
+def test_many_are_measured_in_turn_whatever_their_size(tmp_path, algorithm):
     contents = {f"{size:06}": b"x" * size for size in (0, 1, BLOCK, 65_535, 65_536, 600_001)}
     contents |= {f"small{number}": b"%d" % number for number in range(200)}
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
     names = [*contents, "nothing-here", "small7"]
-    *found, missing, again = measure_all(str(tmp_path / name) for name in names)
-    assert found == [verity_digest(content) for content in contents.values()]
-    assert again == verity_digest(b"7")
+    *found, missing, again = measure_all([str(tmp_path / name) for name in names], algorithm)
+    assert found == [verity_digest(content, algorithm) for content in contents.values()]
+    assert again == verity_digest(b"7", algorithm)
     assert isinstance(missing, WriteFailedError)
     assert "nothing-here" in missing.message
 
 
 def test_a_file_system_without_verity_says_so_and_the_file_stays_usable():
     path = Path("/proc/self/cmdline")
-    assert enable_verity(path) is False
+    assert enable_verity(path, SHA256) is False
     assert path.read_bytes()

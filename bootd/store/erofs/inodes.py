@@ -32,7 +32,6 @@ from bootd.store.erofs.layout import (
     NULL_CHUNK,
     TARGET_LIMIT,
     UINT32_MAX,
-    VERITY_SIZE,
     XATTRS_LIMIT,
     xattrs_room,
 )
@@ -83,7 +82,7 @@ def tree_inodes(tree: NumberedTree, plain_files: PlainFiles) -> dict[int, Inode]
     """
     links, is_plain = tree.links, plain_files.is_plain
     return {
-        number: _inode(tree, number, node)
+        number: _inode(tree, number, node, plain_files.digest_size)
         for number, node in enumerate(tree.nodes)
         if type(node) is not RegularFile or id(node) in links or not is_plain(node)
     }
@@ -124,13 +123,13 @@ def check_xattrs(file: bytes, xattrs: dict[bytes, bytes]) -> None:
         )
 
 
-def _inode(tree: NumberedTree, number: int, node: Node | HidingWhiteout) -> Inode:
+def _inode(tree: NumberedTree, number: int, node: Node | HidingWhiteout, digest_size: int) -> Inode:
     metadata = node.metadata
     if isinstance(node, HidingWhiteout):
         inode = Inode(node, stat.S_IFCHR | metadata.permissions, metadata)
     else:
         inode = Inode(node, file_type(node) | metadata.permissions, metadata)
-        _add_content(inode, tree.names[number], node)
+        _add_content(inode, tree.names[number], node, digest_size)
     link = tree.links.get(id(node))
     if link is not None:
         inode.links = link.names
@@ -142,10 +141,10 @@ def _inode(tree: NumberedTree, number: int, node: Node | HidingWhiteout) -> Inod
     return inode
 
 
-def _add_content(inode: Inode, name: bytes, node: Node) -> None:
+def _add_content(inode: Inode, name: bytes, node: Node, digest_size: int) -> None:
     match node:
         case RegularFile():
-            _add_bytes(inode, name, node)
+            _add_bytes(inode, name, node, digest_size)
         case Symlink():
             if not 0 < len(node.target) <= TARGET_LIMIT or b"\0" in node.target:
                 raise InvalidTreeError(f"{name!r} cannot link to {node.target[:300]!r}")
@@ -157,7 +156,7 @@ def _add_content(inode: Inode, name: bytes, node: Node) -> None:
             pass
 
 
-def _add_bytes(inode: Inode, name: bytes, node: RegularFile) -> None:
+def _add_bytes(inode: Inode, name: bytes, node: RegularFile, digest_size: int) -> None:
     inode.size = node.size
     if node.content is not None:
         if not len(node.content) == node.size <= INLINE_LIMIT:
@@ -166,7 +165,7 @@ def _add_bytes(inode: Inode, name: bytes, node: RegularFile) -> None:
                 f" at most {INLINE_LIMIT}"
             )
         inode.tail = node.content
-    elif node.verity is not None and len(node.verity) == VERITY_SIZE and node.size > 0:
+    elif node.verity is not None and len(node.verity) == digest_size and node.size > 0:
         inode.object = node.verity
         chunk_bits = min(max((node.size - 1).bit_length(), BLOCK_BITS), CHUNK_BITS_LIMIT)
         chunks = -(-node.size >> chunk_bits)

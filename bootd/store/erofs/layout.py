@@ -77,8 +77,6 @@ XATTRS_LIMIT: Final = 0x7FFF
 """Room for an inode's extended attributes in mkcomposefs, counted as `xattrs_room` does."""
 _XATTR_COST: Final = 7
 _XATTRS_COST: Final = 12
-VERITY_SIZE: Final = 32
-"""Bytes of a SHA-256 fs-verity digest."""
 
 
 def round_up(number: int, alignment: int) -> int:

@@ -13,8 +13,8 @@ import stat
 from binascii import hexlify
 from typing import Final
 
+from bootd.model.hash_algorithm import BY_DIGEST_SIZE, HashAlgorithm
 from bootd.model.tree import SpecialFile
-from bootd.store.erofs.layout import VERITY_SIZE
 
 PREFIX: Final = b"trusted.overlay."
 ESCAPED_PREFIX: Final = b"trusted.overlay.overlay."
@@ -22,8 +22,7 @@ METACOPY: Final = b"trusted.overlay.metacopy"
 REDIRECT: Final = b"trusted.overlay.redirect"
 SELINUX: Final = b"security.selinux"
 
-METACOPY_HEADER: Final = bytes([0, 4 + VERITY_SIZE, 0, 1])
-"""Version 0, length of the value, no flags, fs-verity's number for SHA-256."""
+_METACOPY_HEADER_SIZE: Final = 4
 
 OBJECTS_ROOT: Final = b"/"
 """Where overlayfs begins to look for the objects: at the root of the layer that has them."""
@@ -76,9 +75,18 @@ def unescape(xattrs: dict[bytes, bytes]) -> dict[bytes, bytes]:
     }
 
 
+def metacopy_header(algorithm: HashAlgorithm) -> bytes:
+    """Return what `METACOPY` has before a digest.
+
+    Version 0, length of the value, no flags, fs-verity's number of the algorithm: ``struct
+    ovl_metacopy`` (Linux, fs/overlayfs/overlayfs.h).
+    """
+    return bytes([0, _METACOPY_HEADER_SIZE + algorithm.digest_size, 0, algorithm.number])
+
+
 def metacopy(verity: bytes) -> bytes:
     """Return the value of `METACOPY` for an object's digest."""
-    return METACOPY_HEADER + verity
+    return _METACOPY_HEADERS[len(verity)] + verity
 
 
 def redirect(verity: bytes) -> bytes:
@@ -88,7 +96,7 @@ def redirect(verity: bytes) -> bytes:
 
 def object_path(verity: bytes) -> bytes:
     """Return where an object is in the store."""
-    return hexlify(verity, b"/", VERITY_SIZE - 1)
+    return hexlify(verity, b"/", len(verity) - 1)
 
 
 def object_attributes(verity: bytes) -> dict[bytes, bytes]:
@@ -98,8 +106,8 @@ def object_attributes(verity: bytes) -> dict[bytes, bytes]:
 
 def object_of(xattrs: dict[bytes, bytes]) -> bytes | None:
     """Return the digest of the object that stored attributes name; None unless they do it alike."""
-    verity = xattrs.get(METACOPY, b"")[len(METACOPY_HEADER) :]
-    if len(verity) != VERITY_SIZE:
+    verity = xattrs.get(METACOPY, b"")[_METACOPY_HEADER_SIZE:]
+    if len(verity) not in _METACOPY_HEADERS:
         return None
     named = xattrs[METACOPY] == metacopy(verity) and xattrs.get(REDIRECT) == redirect(verity)
     return verity if named else None
@@ -110,3 +118,6 @@ def unmark_whiteouts(xattrs: dict[bytes, bytes]) -> None:
     if _FOLDER_MARKS.items() <= xattrs.items():
         for name in _FOLDER_MARKS:
             del xattrs[name]
+
+
+_METACOPY_HEADERS: Final = {size: metacopy_header(one) for size, one in BY_DIGEST_SIZE.items()}

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable
 from struct import Struct
 from typing import Final
 
+from bootd.model.hash_algorithm import BY_DIGEST_SIZE, HashAlgorithm
 from bootd.model.tree import Metadata, RegularFile
 from bootd.store.erofs.encoding import Time, attributes_count, fits_compact
 from bootd.store.erofs.layout import (
@@ -27,7 +28,6 @@ from bootd.store.erofs.layout import (
     NULL_CHUNK,
     SLOT,
     UINT32_MAX,
-    VERITY_SIZE,
     XATTR_HEADER,
     round_up,
 )
@@ -49,11 +49,12 @@ class _Form:
         compact, extended: an inode with attributes, digest and path in it, in whole slots.
     """
 
-    __slots__ = ("after", "before", "before_words", "between", "compact", "count", "extended",
-                 "shared_count", "words")  # fmt: skip
+    __slots__ = ("_digest_size", "after", "before", "before_words", "between", "compact", "count",
+                 "extended", "shared_count", "words")  # fmt: skip
 
-    def __init__(self, *, labelled: bool) -> None:
-        attributes = ObjectAttributes(labelled=labelled)
+    def __init__(self, algorithm: HashAlgorithm, *, labelled: bool) -> None:
+        attributes = ObjectAttributes(algorithm, labelled=labelled)
+        self._digest_size = algorithm.digest_size
         self.count = attributes_count(attributes.size)
         self.before = attributes.before_digest
         self.between = attributes.before_path
@@ -66,14 +67,16 @@ class _Form:
         self.extended = self._with_tail(EXTENDED_INODE)
 
     def _with_tail(self, inode: Struct) -> Struct:
-        path = len(object_path(bytes(VERITY_SIZE)))
-        tail = f"{len(self.before)}s{VERITY_SIZE}s{len(self.between)}s{path}s{len(self.after)}s"
+        verity = self._digest_size
+        path = len(object_path(bytes(verity)))
+        tail = f"{len(self.before)}s{verity}s{len(self.between)}s{path}s{len(self.after)}s"
         size = Struct(f"{inode.format}{tail}").size
         return Struct(f"{inode.format}{tail}{-size % SLOT}x")
 
 
-_PLAIN: Final = _Form(labelled=False)
-_LABELLED: Final = _Form(labelled=True)
+_PLAIN: Final = {size: _Form(one, labelled=False) for size, one in BY_DIGEST_SIZE.items()}
+_LABELLED: Final = {size: _Form(one, labelled=True) for size, one in BY_DIGEST_SIZE.items()}
+"""By the bytes of a digest."""
 _ONLY_A_LABEL: Final = {SELINUX}
 
 
@@ -81,14 +84,24 @@ class PlainFiles:
     """Makes the bytes of the plain files of one image.
 
     Args:
+        algorithm: made the digests of its objects.
         metadata: all that its nodes have.
         oldest: the earliest mtime; compact inodes have this one.
         labels: the SELinux labels that several inodes have.
+
+    Attributes:
+        digest_size: bytes of a digest.
     """
 
     def __init__(
-        self, metadata: Iterable[Metadata], oldest: Time, labels: Collection[bytes] = ()
+        self,
+        algorithm: HashAlgorithm,
+        metadata: Iterable[Metadata],
+        oldest: Time,
+        labels: Collection[bytes] = (),
     ) -> None:
+        self.digest_size = size = algorithm.digest_size
+        plain, labelled = _PLAIN[size], _LABELLED[size]
         # Files share their metadata, so what it comes to is found once.
         self._metadata = {
             id(one): (
@@ -98,7 +111,7 @@ class PlainFiles:
                 one.mtime_seconds,
                 one.mtime_nanoseconds,
                 fits_compact(one, oldest),
-                _LABELLED if one.xattrs else _PLAIN,
+                labelled if one.xattrs else plain,
             )
             for one in metadata
             if not one.xattrs
@@ -111,7 +124,7 @@ class PlainFiles:
             id(node.metadata) in self._metadata
             and node.content is None
             and node.verity is not None
-            and len(node.verity) == VERITY_SIZE
+            and len(node.verity) == self.digest_size
             and 0 < node.size <= _ONE_CHUNK_LIMIT
         )
 

@@ -14,6 +14,7 @@ import stat
 from typing import Final, Self
 
 from bootd.model.errors import DamagedImageError
+from bootd.model.hash_algorithm import BY_DIGEST_SIZE
 from bootd.model.tree import (
     INLINE_LIMIT,
     Directory,
@@ -40,15 +41,18 @@ from bootd.store.erofs.layout import (
     FILE_TYPES,
     SLOT,
     TARGET_LIMIT,
-    VERITY_SIZE,
 )
 from bootd.store.erofs.window import Window
 from bootd.store.erofs.xattrs import ObjectAttributes, encode_entry
 
 _FOLDER_TYPE: Final = FILE_TYPES[stat.S_IFDIR]
-_METACOPY_ENTRY: Final = encode_entry(overlay.METACOPY, overlay.metacopy(bytes(VERITY_SIZE)))[
-    :-VERITY_SIZE
-]
+_METACOPY_ENTRIES: Final = {
+    size: encode_entry(overlay.METACOPY, overlay.metacopy(bytes(size)))[:-size]
+    for size in BY_DIGEST_SIZE
+}
+"""What stands before a digest, by its bytes."""
+_ALONE: Final = {one.size: one for one in map(ObjectAttributes, BY_DIGEST_SIZE.values())}
+"""The attributes of a file that has no others but those that name its object, by their bytes."""
 
 _Folder = dict[bytes, StoredEntry]
 
@@ -70,7 +74,6 @@ class ErofsImage:
         self._window = window
         self._superblock = read_superblock(window)
         self._shared = SharedEntries(window, self._superblock.shared_xattrs)
-        self._alone = ObjectAttributes()
         self._nodes: dict[int, Node] = {}
         self._complete: set[int] = set()
         self._parents: dict[int, int] = {}
@@ -153,8 +156,12 @@ class ErofsImage:
         Found by the form of the attribute that holds them, so the set may have more: what a file or
         attribute in the image imitates. It never has fewer.
         """
-        pieces = self._window.whole().split(_METACOPY_ENTRY)
-        return {piece[:VERITY_SIZE] for piece in pieces[1:]}
+        whole = self._window.whole()
+        return {
+            piece[:size]
+            for size, entry in _METACOPY_ENTRIES.items()
+            for piece in whole.split(entry)[1:]
+        }
 
     def _subtree(self, top: int, parent: int, levels: int | None) -> Directory:
         """Return a folder with what is below it."""
@@ -265,9 +272,10 @@ class ErofsImage:
 
     def _lone_object(self, inode: StoredInode) -> bytes | None:
         """Return the object of a file that has no attributes but those that name it, as most."""
-        if inode.data_layout != CHUNK_BASED or inode.xattrs_size != self._alone.size:
+        alone = _ALONE.get(inode.xattrs_size)
+        if inode.data_layout != CHUNK_BASED or alone is None:
             return None
-        return self._alone.decode(self._window.read(inode.xattrs, inode.xattrs_size))
+        return alone.decode(self._window.read(inode.xattrs, inode.xattrs_size))
 
     def _make_file(self, inode: StoredInode, xattrs: dict[bytes, bytes]) -> Node:
         size = inode.size

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator
 from itertools import accumulate, chain
 from typing import BinaryIO, Final
 
+from bootd.model.hash_algorithm import BY_DIGEST_SIZE, SHA256, HashAlgorithm
 from bootd.model.tree import Directory, Metadata, RegularFile
 from bootd.store.erofs import overlay
 from bootd.store.erofs.encoding import Time, encode_inode
@@ -60,7 +61,8 @@ def encode_erofs(root: Directory, version: int = 0) -> Iterator[bytes]:
     """Yield the pieces of a tree's image.
 
     The tree's dump (`bootd.store.dumpfile`) given to ``mkcomposefs --from-file`` makes the same
-    image. Folders have one name each, other nodes one or more.
+    image, if its objects are named by SHA-256: for SHA-512 it is composefs-rs that makes the same
+    one. Folders have one name each, other nodes one or more.
 
     Args:
         root: the tree.
@@ -72,10 +74,11 @@ def encode_erofs(root: Directory, version: int = 0) -> Iterator[bytes]:
             the first piece.
     """
     tree = NumberedTree(root)
+    algorithm = _algorithm(tree)
     metadata, oldest = _metadata(tree)
     objects = _shared_objects(tree)
     labels = _shared_labels(tree, metadata)
-    plain_files = PlainFiles(metadata, oldest, labels)
+    plain_files = PlainFiles(algorithm, metadata, oldest, labels)
     inodes = tree_inodes(tree, plain_files)
     shared = SharedAttributes((inode.attributes for inode in inodes.values()), objects, labels)
     placed = place_inodes(tree, plain_files, inodes, shared, oldest)
@@ -90,6 +93,13 @@ def encode_erofs(root: Directory, version: int = 0) -> Iterator[bytes]:
     for place in placed.places:
         if place.blocks:
             yield _data(place, folders)
+
+
+def _algorithm(tree: NumberedTree) -> HashAlgorithm:
+    """Return what made the digest of the first object; `tree_inodes` refuses any other's."""
+    files = (node for node in tree.nodes if type(node) is RegularFile and node.content is None)
+    sizes = (len(node.verity) for node in files if node.verity is not None)
+    return BY_DIGEST_SIZE.get(next(sizes, SHA256.digest_size), SHA256)
 
 
 def _metadata(tree: NumberedTree) -> tuple[list[Metadata], Time]:

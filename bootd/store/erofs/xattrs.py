@@ -14,8 +14,9 @@ from itertools import chain
 from struct import pack
 from typing import Final, NamedTuple
 
+from bootd.model.hash_algorithm import HashAlgorithm
 from bootd.store.erofs import overlay
-from bootd.store.erofs.layout import VERITY_SIZE, XATTR_ALIGNMENT, XATTR_ENTRY, XATTR_HEADER
+from bootd.store.erofs.layout import XATTR_ALIGNMENT, XATTR_ENTRY, XATTR_HEADER
 from bootd.store.erofs.xxh32 import xxh32
 
 Attribute = tuple[bytes, bytes]
@@ -140,6 +141,7 @@ class ObjectAttributes:
     """The attributes of a file that has only those that name its object, and perhaps a label.
 
     Args:
+        algorithm: made the object's digest.
         labelled: it has one, which it shares with other files.
 
     Attributes:
@@ -150,8 +152,9 @@ class ObjectAttributes:
         words: how many these are.
     """
 
-    def __init__(self, *, labelled: bool = False) -> None:
-        some = overlay.object_attributes(bytes(VERITY_SIZE))
+    def __init__(self, algorithm: HashAlgorithm, *, labelled: bool = False) -> None:
+        any_object = bytes(algorithm.digest_size)
+        some = overlay.object_attributes(any_object)
         frames = [_frame(name, len(value)) for name, value in some.items()]
         bits = frames[0].filter_bit | frames[1].filter_bit
         if labelled:
@@ -160,15 +163,16 @@ class ObjectAttributes:
         header = XATTR_HEADER.pack(_FILTER_ALL & ~bits, labelled)
         self.before_words: bytes = XATTR_HEADER.pack(_FILTER_ALL & ~bits, self.words)
         header += bytes(XATTR_ALIGNMENT * labelled)
-        self.before_digest: bytes = header + frames[0].before + overlay.METACOPY_HEADER
+        self.before_digest: bytes = header + frames[0].before + overlay.metacopy_header(algorithm)
         self.before_path: bytes = frames[0].after + frames[1].before + overlay.OBJECTS_ROOT
         self.after_path: bytes = frames[1].after
-        self.size: int = len(self.encode(bytes(VERITY_SIZE)))
+        self._digest_size = algorithm.digest_size
+        self.size: int = len(self.encode(any_object))
 
     def decode(self, stored: bytes) -> bytes | None:
         """Return the object that bytes name, or None if they are not what `encode` makes of it."""
         start = len(self.before_digest)
-        verity = stored[start : start + VERITY_SIZE]
+        verity = stored[start : start + self._digest_size]
         return verity if stored == self.encode(verity) else None
 
     def encode(self, verity: bytes) -> bytes:
