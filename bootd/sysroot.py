@@ -9,8 +9,6 @@ shared to read more than one record and exclusive to change anything.
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
 import os
 import secrets
@@ -24,6 +22,7 @@ from pydantic import BaseModel, ValidationError
 
 from bootd.clock import SYSTEM_CLOCK
 from bootd.durable import TEMPORARY_PREFIX, Disk, storage_errors
+from bootd.file_lock import is_exclusive_lock, open_lock, take_lock
 from bootd.model.boot_partition import BootPartition
 from bootd.model.command_line import first_value
 from bootd.model.deployment import (
@@ -37,7 +36,6 @@ from bootd.model.deployment import (
     hash_feature,
 )
 from bootd.model.errors import (
-    BusyError,
     DamagedRecordError,
     InternalError,
     InvalidArgumentError,
@@ -55,7 +53,6 @@ INTEGRITY_ARGUMENT: Final = "bootd.integrity"
 _MAX_RECORD: Final = 16 << 20
 _MAX_COMMAND_LINE: Final = 1 << 20
 _MAX_DEPLOYMENTS: Final = 1_000
-_LOCK_POLL_SECONDS: Final = 0.05
 _BOOT_LOCK_SECONDS: Final = 60.0
 """A change of an entry is a few writes; a slow stick needs seconds for them."""
 _UNKNOWN_PARTITION: Final = BootPartition()
@@ -282,9 +279,9 @@ class Sysroot:
             raise NotASysrootError(f"{self.physical} has no bootd folder")
         path = self.store / "lock"
         with storage_errors("open", path):
-            descriptor = _open_lock(path, exclusive=exclusive)
+            descriptor = open_lock(path, exclusive=exclusive)
         try:
-            _flock(
+            take_lock(
                 descriptor, exclusive=exclusive, deadline=SYSTEM_CLOCK.monotonic() + wait_seconds
             )
             self.check_format(for_writing=exclusive)
@@ -311,7 +308,7 @@ class Sysroot:
             descriptor = os.open(self.boot, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             deadline = SYSTEM_CLOCK.monotonic() + _BOOT_LOCK_SECONDS
-            _flock(descriptor, exclusive=True, deadline=deadline)
+            take_lock(descriptor, exclusive=True, deadline=deadline)
             yield
         finally:
             os.close(descriptor)
@@ -327,7 +324,7 @@ class Sysroot:
         with suppress(FileNotFoundError):
             lock = (self.store / "lock").stat()
             for opened in Path("/proc/self/fd").iterdir():
-                if _is_exclusive_lock(int(opened.name), lock):
+                if is_exclusive_lock(int(opened.name), lock):
                     return int(opened.name)
         raise InternalError(f"what writes to {self.store} does not hold its lock")
 
@@ -480,39 +477,3 @@ def _is_identifier(name: str) -> bool:
     except InvalidArgumentError:
         return False
     return True
-
-
-def _open_lock(path: Path, *, exclusive: bool) -> int:
-    try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        if exclusive or error.errno != errno.EROFS:
-            raise
-        # A rescue system may have mounted the disk read-only to look at it.
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-
-
-def _is_exclusive_lock(descriptor: int, lock: os.stat_result) -> bool:
-    """Return whether an open file is this one, and locked by flock(2) for writing."""
-    try:
-        if not os.path.samestat(os.fstat(descriptor), lock):
-            return False
-        text = Path(f"/proc/self/fdinfo/{descriptor}").read_text(encoding="ascii")
-    except OSError:
-        # Another thread has closed it since.
-        return False
-    locks = [line.split() for line in text.splitlines() if line.startswith("lock:")]
-    return any({"FLOCK", "WRITE"} <= set(words) for words in locks)
-
-
-def _flock(descriptor: int, *, exclusive: bool, deadline: float) -> None:
-    operation = (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB
-    while True:
-        try:
-            fcntl.flock(descriptor, operation)
-        except BlockingIOError:
-            if SYSTEM_CLOCK.monotonic() >= deadline:
-                raise BusyError("another process is working on this machine's store") from None
-            SYSTEM_CLOCK.sleep(_LOCK_POLL_SECONDS)
-        else:
-            return
