@@ -4,9 +4,10 @@ Where each format comes from: update-ca-certificates(8), update-ca-trust(8), sem
 ``semanage_store.c`` of libsemanage for the names in its store, ldconfig(8), dconf(1),
 systemd-hwdb(8), update-crypto-policies(8), newaliases(1), postmap(1).
 
-A module store of SELinux that is in ``/var``, as Debian has it, is the machine's: it keeps the base
-modules of the image before, and what is built from it is not the new image's policy. So only a
-store in ``/etc`` has a rule here.
+A module store of SELinux that is in ``/var``, as Debian has it, is the machine's, and so keeps the
+modules of the image before. Debian's package has them in ``/usr/share/selinux`` as well, and puts
+them into the store when dpkg configures it; the rule does the same, and leaves modules of another
+priority and what setsebool(8) and semanage(8) wrote there.
 """
 
 from __future__ import annotations
@@ -29,7 +30,25 @@ exit "${failed:-0}"
 """
 """A table has the kind of the file there; only ``main.cf`` tells the two kinds of ``.db`` apart."""
 
-PROGRAMS: Final = {"postfix-tables": "postmap"}
+_SEMODULE: Final = """
+type=$(sed -n 's/^SELINUXTYPE=[[:space:]]*//p' /etc/selinux/config)
+[ ! -d "/etc/selinux/$type/active" ] || exec semodule -B
+shipped=/usr/share/selinux/$type
+store=/var/lib/selinux/$type/active/modules/100
+set --
+while read -r name; do
+    cmp -s "$shipped/$name.pp.bz2" "$store/$name/hll" || set -- "$@" -i "$shipped/$name.pp.bz2"
+done <"$shipped/.modules" || exit
+for there in "$store"/*/; do
+    name=$(basename "$there")
+    [ ! -d "$there" ] || grep -qxF "$name" "$shipped/.modules" || set -- "$@" -r "$name"
+done
+[ $# -gt 0 ] || set -- -B
+exec semodule -s "$type" -X 100 "$@"
+"""
+"""Debian's package has its modules at priority 100 (its postinst), semodule(8) others at 400."""
+
+PROGRAMS: Final = {"postfix-tables": "postmap", "selinux-policy": "semodule"}
 """By rule, the program that has to be in the image where the command begins with another one."""
 
 BUILT_IN: Final[dict[str, DerivedRule]] = {
@@ -73,8 +92,14 @@ BUILT_IN: Final[dict[str, DerivedRule]] = {
             f"{_STORE}/commit_num",
             f"{_STORE}/modules_checksum",
         ],
-        inputs=[f"{_STORE}/modules/**", f"{_STORE}/*.local"],
-        command=["semodule", "-B"],
+        inputs=[
+            f"{_STORE}/modules/**",
+            f"{_STORE}/*.local",
+            # Debian's package has it; where that is, the store is in /var.
+            "/etc/selinux/default/setrans.conf",
+        ],
+        follows=["/etc/selinux/default/policy/policy.*"],
+        command=["sh", "-c", _SEMODULE],
         timeout_seconds=600,
     ),
     "crypto-policies": DerivedRule(

@@ -20,18 +20,20 @@ class Derived:
         rule: as it was written.
         outputs: patterns of what it makes.
         inputs: patterns of what it makes that from.
+        followed: patterns of what the image's change alone makes it due for.
     """
 
     name: str
     rule: DerivedRule
     outputs: tuple[re.Pattern[str], ...]
     inputs: tuple[re.Pattern[str], ...]
+    followed: tuple[re.Pattern[str], ...]
 
     @classmethod
     def of(cls, rules: Mapping[str, DerivedRule]) -> tuple[Derived, ...]:
         """Return the rules that are not switched off, by their names."""
         return tuple(
-            cls(name, rule, compiled(rule.paths), compiled(rule.inputs))
+            cls(name, rule, *map(compiled, (rule.paths, rule.inputs, rule.follows)))
             for name, rule in sorted(rules.items())
             if rule.command and rule.paths
         )
@@ -58,6 +60,10 @@ class Derived:
     def reads(self, path: bytes) -> bool:
         """Tell whether a path is of what this rule makes its files from."""
         return matches(self.inputs, path)
+
+    def follows(self, path: bytes) -> bool:
+        """Tell whether the image's change of a path is enough for the rule to be due."""
+        return matches(self.followed, path)
 
     def has_inputs(self, *trees: Directory) -> bool:
         """Tell whether one of some trees has anything that its files are made from."""

@@ -95,9 +95,11 @@ def due_rules(
     if not listed:
         return []
     differing = dict(_differences(theirs, merged))
+    coming = dict(_differences(mine, merged)) if any(one.followed for one in listed) else {}
     found = []
     for one in listed:
         other = [path for path, node in differing.items() if one.concerns(path, node)]
+        other += [path for path in coming if one.follows(path)]
         if one.name not in settled and not other:
             continue
         outputs = {*one.outputs_in(mine), *one.outputs_in(theirs)}

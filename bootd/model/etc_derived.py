@@ -39,6 +39,9 @@ class DerivedRule(BaseModel):
     inputs: list[Pattern] = Field(default_factory=list, max_length=_MAX_PATTERNS)
     """What they are made from, as far as it is in ``/etc``. If there are such patterns, and none
     of them matches anything, the rule is not used."""
+    follows: list[Pattern] = Field(default_factory=list, max_length=_MAX_PATTERNS)
+    """Files for which the rule is used, too, if the image alone changed them: its program keeps
+    something outside ``/etc``, too, and has to learn of the image's."""
     command: list[_Word] = Field(default_factory=list, max_length=_MAX_WORDS)
     """The program, with its path or looked up as the system does, and its arguments. Empty: the
     rule is switched off."""

@@ -40,6 +40,7 @@ def merged(
     policies: EtcPolicies = POLICIES,
 ) -> tuple[dict[bytes, object], MergedTrees]:
     base, mine, theirs = sides
+    place.mkdir(exist_ok=True)
     local = lay_out(mine, place / "mine", CONTENTS)
     preview = preview_merge(base, local, theirs, CONTENTS, policies).report
     found = merge_trees(base, local, theirs, CONTENTS, place / "target", policies=policies)
@@ -173,6 +174,19 @@ def test_no_policy_keeps_a_derived_file_stale(tmp_path: Path) -> None:
     assert b"store/out.bootd-new" not in files
 
 
+@pytest.mark.parametrize(("coming", "expected"), [("1", {}), ("2", {"store": [b"store/out"]})])
+def test_what_a_rule_follows_is_enough_for_it_if_the_image_alone_changed_it(
+    tmp_path: Path, coming: str, expected: dict[str, list[bytes]]
+) -> None:
+    sides = tree("s", "1"), tree("s", "1"), tree("s", coming)
+    following = STORE.model_copy(update={"follows": ["/etc/store/o*"]})
+    policies = EtcPolicies.of(EtcRules(), EtcRules(), derived=Derived.of({"store": following}))
+    files, found = merged(tmp_path, sides, policies)
+    assert files[b"store/out"] == coming.encode()
+    assert due(found) == expected
+    assert merged(tmp_path / "plain", sides)[1].due == []
+
+
 def test_an_empty_command_switches_a_rule_off() -> None:
     assert Derived.of({"store": DerivedRule(paths=STORE.paths)}) == ()
 
@@ -190,6 +204,7 @@ def test_each_built_in_rule_can_be_used() -> None:
         ("selinux-policy", "selinux/targeted/policy/policy.33", "selinux/config"),
         ("selinux-policy", "selinux/mls/active/policy.kern", "selinux/mls/active/booleans.local"),
         ("selinux-policy", "selinux/mls/seusers", "selinux/mls/active/modules/400/local/cil"),
+        ("selinux-policy", "selinux/default/policy/policy.34", "selinux/default/setrans.conf"),
         ("linker-cache", "ld.so.cache", "ld.so.conf"),
         ("dconf", "dconf/db/local", "dconf/db/local.d/00-lock"),
         ("postfix-tables", "postfix/transport.db", "postfix/transport"),
