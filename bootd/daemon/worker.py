@@ -17,6 +17,7 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -246,7 +247,12 @@ def _step(event: Mapping[str, Any]) -> Step:
 
 def _error(event: Mapping[str, Any]) -> BootdError:
     kind = registered_errors().get(str(event.get("code")), InternalError)
-    return kind(str(event.get("message")), hint=str(event.get("hint", "")))
+    error = kind(str(event.get("message")), hint=str(event.get("hint", "")))
+    try:
+        error.not_before = datetime.fromisoformat(event["not_before"]).astimezone(UTC)
+    except (KeyError, TypeError, ValueError, OverflowError):
+        error.not_before = None
+    return error
 
 
 def _how_it_ended(status: int) -> str:

@@ -156,7 +156,14 @@ def _run(request: dict[str, Any], progress: Progress) -> BaseModel:
 
 
 def _fail(reporter: _Reporter, error: BootdError) -> int:
-    reporter.send(event="error", code=error.code, message=error.message, hint=error.hint)
+    ordered = error.not_before
+    reporter.send(
+        event="error",
+        code=error.code,
+        message=error.message,
+        hint=error.hint,
+        not_before=None if ordered is None else ordered.isoformat(),
+    )
     return error.exit_status
 
 

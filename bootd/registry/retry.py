@@ -96,6 +96,9 @@ class Backoff:
             BootdError: the failure's own, if no further attempt is due.
         """
         error, delay = failure.error, failure.delay
+        if delay is not None:
+            ordered = timedelta(seconds=min(delay, _LONGEST_TOLD))
+            error.not_before = self._clock.now().astimezone(UTC) + ordered
         self._in_a_row += 1
         self._failures += 1
         self._progress = 0
@@ -123,7 +126,9 @@ class Backoff:
     def _until_later(self, error: BootdError, delay: float) -> BootdError:
         when = self._clock.now().astimezone(UTC) + timedelta(seconds=min(delay, _LONGEST_TOLD))
         told = f"it may be asked again at {when:%Y-%m-%d %H:%M} UTC, in {delay:.0f} s"
-        return type(error)(f"{error.message}; {told}", hint=error.hint)
+        later = type(error)(f"{error.message}; {told}", hint=error.hint)
+        later.not_before = error.not_before
+        return later
 
 
 def with_retries(settings: RegistrySettings, clock: Clock, act: Callable[[], _T]) -> _T:

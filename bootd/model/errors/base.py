@@ -11,9 +11,12 @@ Exit statuses: 1 failed, 2 usage, 4 refused by policy or deny list, 5 not author
 from __future__ import annotations
 
 import re
-from typing import ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from bootd.model.text import one_line
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 BUS_PREFIX: Final = "org.bootd1.Error."
 
@@ -36,6 +39,7 @@ class BootdError(Exception):
     Attributes:
         message: what happened, with the names and numbers.
         hint: what to do next; the class's own unless the raiser knows better.
+        not_before: when a server wants to be asked again, at the earliest; None: it did not say.
     """
 
     code: ClassVar[str] = ""
@@ -45,6 +49,7 @@ class BootdError(Exception):
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         self.message = one_line(message)
         self.hint = one_line(self.default_hint if hint is None else hint)
+        self.not_before: datetime | None = None
         super().__init__(self.message)
 
     def __init_subclass__(cls, *, family: bool = False) -> None:
