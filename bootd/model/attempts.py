@@ -8,10 +8,17 @@ from typing import Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from bootd.model.digest import Digest
+from bootd.model.errors import CancelledError, DeniedDigestError, HeldError
 from bootd.model.readers import Guarded, Shown
 
 MAX_ATTEMPTS: Final = 50
 """How many attempts are remembered."""
+
+
+DONE: Final = "done"
+CANCELLED: Final = CancelledError.code
+DECIDED_OR_DONE: Final = frozenset({DONE, HeldError.code, DeniedDigestError.code})
+"""Outcomes after which the next night is early enough."""
 
 
 class Attempt(BaseModel):
@@ -33,6 +40,13 @@ class Attempt(BaseModel):
     """What the error says."""
     hint: Guarded = ""
     """What to do then."""
+    not_before: datetime | None = None
+    """When a server wants to be asked again, at the earliest."""
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether it failed; what somebody decided, or cancelled, did not."""
+        return self.outcome not in DECIDED_OR_DONE and self.outcome != CANCELLED
 
 
 class FailingUpdates(BaseModel):
@@ -65,26 +79,31 @@ class Attempts(BaseModel):
     last_success: datetime | None = None
     announced: Digest | None = None
     """The update that was announced last."""
+    last_run: Attempt | None = None
+    """The newest that did what the timer is there for, whoever asked; however many others follow,
+    the next run is planned from it."""
 
     @property
     def failing(self) -> FailingUpdates | None:
         """What a status says of it; None: the last attempt did not fail."""
-        if not self.in_a_row or self.first_failure is None or not self.recent:
+        last = next((one for one in self.recent if one.is_failure), None)
+        if not self.in_a_row or self.first_failure is None or last is None:
             return None
         return FailingUpdates(
             in_a_row=self.in_a_row,
             since=self.first_failure,
             last_success=self.last_success,
-            last=self.recent[0],
+            last=last,
         )
 
-    def with_attempt(self, attempt: Attempt, *, failed: bool) -> Attempts:
-        """Return the same after one more attempt."""
-        changes = {
-            "recent": [attempt, *self.recent][:MAX_ATTEMPTS],
-            "in_a_row": self.in_a_row + 1 if failed else 0,
-            "first_failure": (self.first_failure or attempt.when) if failed else None,
-        }
-        if not failed:
-            changes["last_success"] = attempt.when
+    def with_attempt(self, attempt: Attempt, *, is_run: bool) -> Attempts:
+        """Return the same after one more attempt; `is_run`: the next run is planned from it."""
+        changes: dict[str, object] = {"recent": [attempt, *self.recent][:MAX_ATTEMPTS]}
+        if is_run:
+            changes["last_run"] = attempt
+        if attempt.is_failure:
+            changes["in_a_row"] = self.in_a_row + 1
+            changes["first_failure"] = self.first_failure or attempt.when
+        elif attempt.outcome != CANCELLED:
+            changes |= {"in_a_row": 0, "first_failure": None, "last_success": attempt.when}
         return self.model_copy(update=changes)

@@ -11,7 +11,8 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from bootd.model.attempts import Attempt, Attempts
+from bootd.model.attempts import DONE, Attempt, Attempts
+from bootd.model.config import Automatic
 from bootd.model.digest import Digest
 from bootd.model.errors import BootdError, DeniedDigestError, HeldError
 from bootd.operations.host import Host
@@ -22,7 +23,6 @@ _log = logging.getLogger(__name__)
 
 DECIDED: Final = (HeldError, DeniedDigestError)
 """What ends an automatic run because somebody decided so; it is no failure."""
-DONE: Final = "done"
 _FILE_NAME: Final = "attempts.json"
 _MAX_BYTES: Final = 1 << 20
 _TOLD_FROM: Final = 3
@@ -70,7 +70,6 @@ def note_attempt(
     if error is not None and not of_followed:
         return False
     known = read_attempts(host.sysroot)
-    failed = error is not None and not isinstance(error, DECIDED)
     attempt = Attempt(
         when=host.clock.now(),
         operation=operation,
@@ -79,11 +78,14 @@ def note_attempt(
         outcome=DONE if error is None else error.code,
         message="" if error is None else error.message,
         hint="" if error is None else error.hint,
+        not_before=None if error is None else error.not_before,
     )
-    after = known.with_attempt(attempt, failed=failed)
+    only_checks = host.configuration.automatic is Automatic.CHECK
+    is_run = of_followed and (automatic or only_checks or operation == "stage")
+    after = known.with_attempt(attempt, is_run=is_run)
     if update is not None:
         after = after.model_copy(update={"announced": update})
-    if known.in_a_row and not failed:
+    if known.in_a_row and not after.in_a_row:
         _log.info("a %s did not fail, after %d that did", operation, known.in_a_row)
     if host.sysroot.store.is_dir():
         text = after.model_dump_json(indent=2).encode() + b"\n"
