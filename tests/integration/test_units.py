@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from bootd.cli.main import INTERRUPTED
 from bootd.daemon.journal import Event
-from bootd.model.errors import NotBlessedYetError, UnhealthyError
+from bootd.daemon.scheduler import LIMIT_SECONDS
+from bootd.daemon.timetable import SHIPPED
+from bootd.model.errors import HeldError, NotBlessedYetError, UnhealthyError
 from bootd.operations.bless import BLESSED_MARKER, FAILURE_MARKER
 
 _SYSTEMD = Path(__file__).parents[2] / "systemd"
@@ -24,6 +27,7 @@ _MOST_EXPOSED = {
     "bootd-deadline.service": 35,
     "bootd-trial-failed.service": 35,
     "bootd-upgrade.service": 15,
+    "bootd-upgrade-due.service": 15,
 }
 """On the scale of ``systemd-analyze security``, times ten; mounting takes CAP_SYS_ADMIN. The others
 run what images and administrators bring along: health checks, and tools that make files anew."""
@@ -68,6 +72,7 @@ def test_there_is_every_unit():
         "bootd-health.service",
         "bootd-rescue.service",
         "bootd-trial-failed.service",
+        "bootd-upgrade-due.service",
         "bootd-upgrade.service",
         "bootd-upgrade.timer",
         "bootd.service",
@@ -110,13 +115,33 @@ def test_a_job_that_takes_too_much_memory_does_not_end_the_daemon():
     assert {"OOMPolicy=continue", "MemoryMax=2G", "TasksMax=256"} <= set(lines)
 
 
-def test_timer_is_nightly_spread_and_makes_up_for_missed_nights():
+def test_timer_is_nightly_and_makes_up_for_missed_nights():
     text = (_SYSTEMD / "bootd-upgrade.timer").read_text()
-    for line in ("RandomizedDelaySec=4h", "FixedRandomDelay=yes", "Persistent=yes"):
+    for line in ("FixedRandomDelay=yes", "Persistent=yes", "Unit=bootd-upgrade-due.service"):
         assert line in text
-    [calendar] = re.findall(r"^OnCalendar=(.*)$", text, re.MULTILINE)
-    shown = _run("systemd-analyze", "calendar", "--iterations=2", calendar)
+    assert _settings("bootd-upgrade.timer", "OnCalendar") == [SHIPPED]
+    shown = _run("systemd-analyze", "calendar", "--iterations=2", SHIPPED)
     assert shown.count("02:00:00") >= 2
+
+
+def test_timer_comes_within_half_an_hour_after_each_start():
+    """systemd adds the delay anew after each start, and to each of the times."""
+    [delay] = _settings("bootd-upgrade.timer", "RandomizedDelaySec")
+    [after_start] = _settings("bootd-upgrade.timer", "OnBootSec")
+    minutes = [int(one.removesuffix("min")) for one in (delay, after_start)]
+    assert sum(minutes) <= 30
+
+
+def test_a_run_that_fails_is_followed_up():
+    """A unit of type oneshot may have no RestartForceExitStatus= before systemd 254."""
+    due = "bootd-upgrade-due.service"
+    assert _settings("bootd-upgrade.service", "OnFailure") == [due]
+    assert _settings(due, "Restart") == ["on-failure"]
+    assert _settings(due, "RestartSec") == ["30min"]
+    for unit in ("bootd-upgrade.service", due):
+        assert _settings(unit, "SuccessExitStatus") == [f"{HeldError.exit_status} {INTERRUPTED}"]
+        [limit] = _settings(unit, "TimeoutStartSec")
+        assert int(limit.removesuffix("h")) * 3_600 > LIMIT_SECONDS
 
 
 def test_preset_enables_what_is_to_run(root: Path):
@@ -146,6 +171,7 @@ def test_preset_enables_what_is_to_run(root: Path):
         "bootd-trial-failed.service": "static",
         "bootd-upgrade.timer": "enabled",
         "bootd-upgrade.service": "static",
+        "bootd-upgrade-due.service": "static",
         "bootd-finalize.service": "static",
     }
     alias = root / "etc/systemd/system/dbus-org.bootd1.service"

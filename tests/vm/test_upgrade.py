@@ -40,7 +40,7 @@ def test_upgrade_through_the_timer(scenario: Scenario) -> None:
 
 def test_timer_is_armed(scenario: Scenario) -> None:
     listed = scenario.run("systemctl list-timers --no-legend bootd-upgrade.timer")
-    assert "bootd-upgrade.service" in listed
+    assert "bootd-upgrade-due.service" in listed
     _, when = scenario.run(f"busctl get-property {MANAGER} NextCheck").split()
     assert int(when) > 0
 
