@@ -19,6 +19,10 @@ class Clock:
         """Return seconds that never go back."""
         return time.monotonic()
 
+    def since_start(self) -> float:
+        """Return seconds since the machine was started, those that it slept through included."""
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+
     def sleep(self, seconds: float) -> None:
         """Block this thread; never call it on the event loop."""
         time.sleep(seconds)

@@ -1,7 +1,8 @@
 """Talking to the daemon: one question, or one job from its start to its end.
 
 A job belongs to the daemon: it goes on when nobody waits for it any longer. The first Ctrl-C asks
-the daemon to cancel it and waits until that is done; the second one stops waiting.
+the daemon to cancel it and waits until that is done; the second one stops waiting. An automatic job
+ends in the same way when the service manager ends who asked for it, unless others want it too.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ def run_job(
 
     Raises:
         BootdError: the daemon does not answer, would not start the job, or the job failed.
-        KeyboardInterrupt: Ctrl-C was pressed twice.
+        KeyboardInterrupt: Ctrl-C was pressed twice, or the service manager ended an automatic job.
     """
 
     async def job() -> dict[str, Any]:
@@ -87,7 +88,8 @@ def run_job(
             path = await client.call(member, *given, **options)
             if not arguments.wait:
                 return {"version": 1, "kind": "Job", "path": path}
-            with displayed(output) as display, _interruptible(client, path, output):
+            ends = _Ending(client, path, output, automatic=options.get("automatic") is True)
+            with displayed(output) as display, ends.heeded():
                 ended = await client.follow_job(path, lambda view: _show(view, display))
             document = json.loads(ended.outcome())
             assert isinstance(document, dict)
@@ -127,32 +129,58 @@ async def _connected(arguments: Namespace) -> AsyncIterator[BusClient]:
         await client.close()
 
 
-@contextmanager
-def _interruptible(client: BusClient, path: str, output: Output) -> Iterator[None]:
-    loop = asyncio.get_running_loop()
-    waiting = asyncio.current_task(loop)
-    requests: list[asyncio.Task[None]] = []
+class _Ending:
+    """What signals make of a job that is followed."""
 
-    async def request() -> None:
+    def __init__(self, client: BusClient, path: str, output: Output, *, automatic: bool) -> None:
+        self._client = client
+        self._path = path
+        self._output = output
+        self._automatic = automatic
+        self._waiting = asyncio.current_task()
+        self._request: asyncio.Task[None] | None = None
+
+    @contextmanager
+    def heeded(self) -> Iterator[None]:
+        """Heed the signals meanwhile."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGINT, self._interrupted)
+        if self._automatic:
+            loop.add_signal_handler(signal.SIGTERM, self._told_to_end)
         try:
-            await client.cancel(path)
+            yield
+        finally:
+            loop.remove_signal_handler(signal.SIGINT)
+            loop.remove_signal_handler(signal.SIGTERM)
+            if self._request is not None:
+                self._request.cancel()
+
+    def _interrupted(self) -> None:
+        if self._request is None:
+            self._output.note("Cancelling the job; Ctrl-C again stops waiting for that.")
+            self._request = asyncio.ensure_future(self._cancel())
+        else:
+            self._leave()
+
+    def _told_to_end(self) -> None:
+        if self._request is None:
+            self._request = asyncio.ensure_future(self._cancel_and_leave())
+        else:
+            self._leave()
+
+    async def _cancel(self, **options: bool) -> None:
+        try:
+            await self._client.cancel(self._path, **options)
         except BootdError as error:
-            output.note(f"The job goes on: {error.message}")
+            self._output.note(f"The job goes on: {error.message}")
 
-    def interrupted() -> None:
-        if not requests:
-            output.note("Cancelling the job; Ctrl-C again stops waiting for that.")
-            requests.append(loop.create_task(request()))
-        elif waiting is not None:
-            waiting.cancel()
+    async def _cancel_and_leave(self) -> None:
+        await self._cancel(automatic=True)
+        self._leave()
 
-    loop.add_signal_handler(signal.SIGINT, interrupted)
-    try:
-        yield
-    finally:
-        loop.remove_signal_handler(signal.SIGINT)
-        for task in requests:
-            task.cancel()
+    def _leave(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
 
 
 def _show(view: JobView, display: Display) -> None:

@@ -185,14 +185,15 @@ class BusClient:
         except RemoteError as error:
             raise NoSuchJobError(f"there is no job {path}") from error
 
-    async def cancel(self, path: str) -> None:
-        """Ask a job to end.
+    async def cancel(self, path: str, **given: bool) -> None:
+        """Ask a job to end; the options are those of the method.
 
         Raises:
+            BusyError: with the option ``automatic``: somebody else wants it, too.
             NoSuchJobError: it never was, or it ended long ago.
         """
         try:
-            await self.call("Cancel", path=path, interface=names.JOB)
+            await self.call("Cancel", path=path, interface=names.JOB, **given)
         except RemoteError as error:
             raise NoSuchJobError(f"there is no job {path}") from error
 

@@ -11,6 +11,7 @@ from bootd.daemon.polkit import Action, Authority
 from bootd.daemon.server import Handler
 from bootd.daemon.times import microseconds
 from bootd.daemon.wire import IncomingCall
+from bootd.model.errors import BusyError
 
 _ROOT: Final = 0
 _WITHHELD: Final = "the reason is shown to root and to who asked for this job"
@@ -54,7 +55,9 @@ class JobObject:
         }
 
     async def _cancel(self, call: IncomingCall, options: Mapping[str, Any]) -> None:
-        take_options(options)
+        given = take_options(options, automatic=bool)
+        if given.get("automatic", False) and not self._job.arguments.get("automatic"):
+            raise BusyError("somebody else wants this job, too")
         # Who asked for a job may stop it; others need polkit's leave.
         if await self._authority.user(call) != self._job.requester:
             await self._authority.require(call, Action.CANCEL, {"job": self._job.kind})

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 from typing import Final
 
 from bootd.daemon import names
 from bootd.daemon.bus import Connection
+from bootd.daemon.timetable import Timetable
 from bootd.daemon.wire import ERROR_PREFIX, RemoteError
 from bootd.model.errors import BusyError, ProcessFailedError
 
@@ -21,7 +23,6 @@ _LOGIND: Final = "org.freedesktop.login1"
 _LOGIND_PATH: Final = "/org/freedesktop/login1"
 _ROOT_CHECKS_INHIBITORS: Final = 1
 """SD_LOGIND_ROOT_CHECK_INHIBITORS of org.freedesktop.login1(5): root waits like everybody else."""
-_NEVER: Final = (1 << 64) - 1
 
 
 async def arm_finalization(connection: Connection) -> None:
@@ -46,21 +47,30 @@ async def arm_finalization(connection: Connection) -> None:
         ) from error
 
 
-async def next_check(connection: Connection) -> int:
-    """Return when the timer runs next, in microseconds since 1970; 0 if it does not."""
+async def timetable(connection: Connection) -> Timetable | None:
+    """Return when the timer wants an update to be looked for; None: it is switched off.
+
+    An administrator who gives it another time, or stops it, means what bootd does by itself.
+    """
     try:
-        [when] = await connection.call(
+        [state] = await connection.call(
             _SYSTEMD,
             TIMER_PATH,
             f"{names.PROPERTIES}.Get",
             "ss",
-            f"{_SYSTEMD}.Timer",
-            "NextElapseUSecRealtime",
+            f"{_SYSTEMD}.Unit",
+            "ActiveState",
+        )
+        [timer] = await connection.call(
+            _SYSTEMD, TIMER_PATH, f"{names.PROPERTIES}.GetAll", "s", f"{_SYSTEMD}.Timer"
         )
     except RemoteError as error:
-        _log.debug("the timer's next run is not known: %s", error.message)
-        return 0
-    return 0 if when == _NEVER else int(when)
+        _log.debug("the timer is not known: %s", error.message)
+        return None
+    if state != "active":
+        return None
+    expressions = tuple(str(expression) for _, expression, _ in timer["TimersCalendar"])
+    return Timetable(expressions, timedelta(microseconds=timer["RandomizedDelayUSec"]))
 
 
 async def reboot(connection: Connection) -> None:

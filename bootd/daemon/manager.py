@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
 from types import ModuleType
 from typing import Any, Final
 
@@ -17,22 +18,24 @@ from bootd import __version__
 from bootd.daemon import names
 from bootd.daemon.event_loop import asyncio
 from bootd.daemon.explain import explain
-from bootd.daemon.jobs import JobRunner
+from bootd.daemon.jobs import Job, JobRunner
 from bootd.daemon.machine import Machine
 from bootd.daemon.options import take_options
 from bootd.daemon.polkit import Action, Authority
 from bootd.daemon.privacy import for_anybody
+from bootd.daemon.property_values import available_value, fallback_value
 from bootd.daemon.server import Handler
 from bootd.daemon.times import microseconds
-from bootd.daemon.wire import IncomingCall, Variant
+from bootd.daemon.wire import IncomingCall
 from bootd.model.config import Automatic
-from bootd.model.deployment import Denial, DeploymentId
+from bootd.model.deployment import DeploymentId
 from bootd.model.digest import Digest
-from bootd.model.documents import AvailableImage, StatusDocument
+from bootd.model.documents import StatusDocument
 from bootd.model.errors import (
     BusyError,
     HeldError,
     InvalidArgumentError,
+    NotDueError,
     NothingStagedError,
     NotTheRunningMachineError,
 )
@@ -66,7 +69,8 @@ class ManagerObject:
         reboot: reboots the live host.
 
     Attributes:
-        next_check: when the timer runs next, in microseconds since 1970; 0: not known.
+        next_check: when the next automatic run is planned; None: none is.
+        require_due: given a user ID; raises unless an automatic run is due.
     """
 
     def __init__(
@@ -83,7 +87,8 @@ class ManagerObject:
         self._authority = authority
         self._refresh = refresh
         self._reboot = reboot
-        self.next_check = 0
+        self.next_check: datetime | None = None
+        self.require_due: Callable[[int], Awaitable[None]] = _never_due
 
     def properties(self, _reader: int | None = None) -> Mapping[str, Any]:
         """Return the property values."""
@@ -96,10 +101,10 @@ class ManagerObject:
             "Image": status.image or "",
             "State": self._state(),
             "RebootRequired": status.reboot_required,
-            "Available": _available(status.available),
+            "Available": available_value(status.available),
             "HeldBy": status.held_by or "",
-            "LastFallback": _fallback(status.last_fallback),
-            "NextCheck": self.next_check,
+            "LastFallback": fallback_value(status.last_fallback),
+            "NextCheck": 0 if self.next_check is None else microseconds(self.next_check),
             "Version": __version__,
         }
 
@@ -142,7 +147,12 @@ class ManagerObject:
         return self._start("check", {}, await self._authority.require(call, Action.CHECK))
 
     async def _upgrade(self, call: IncomingCall, options: _Options) -> str:
-        given = take_options(options, automatic=bool, allow_downgrade=bool, **{"from": str})
+        given = take_options(
+            options, automatic=bool, when_due=bool, allow_downgrade=bool, **{"from": str}
+        )
+        when_due = given.pop("when_due", False)
+        if when_due and not given.get("automatic", False):
+            raise InvalidArgumentError("the option when_due goes with automatic")
         taken_from = given.pop("from", None)
         if taken_from is not None:
             if given.get("automatic", False):
@@ -158,6 +168,17 @@ class ManagerObject:
             user = await self._authority.require(call, Action.STAGE)
         if not given.get("automatic", False):
             return self._start("stage", given, user)
+        if when_due:
+            await self.require_due(user)
+        return _path_of(self.start_automatic(user, given))
+
+    def start_automatic(self, user: int, given: _Options | None = None) -> Job:
+        """Start what the timer is there for, as far as the configuration lets it go.
+
+        Raises:
+            HeldError: it lets it do nothing.
+            BusyError: another job runs.
+        """
         policy = self._machine.host.configuration.automatic
         if policy is Automatic.OFF:
             raise HeldError(
@@ -165,8 +186,8 @@ class ManagerObject:
                 hint="Set automatic in bootd.toml, or run 'bootctl-py upgrade' by hand.",
             )
         if policy is Automatic.CHECK:
-            return self._start("check", {}, user)
-        return self._start("stage", given, user)
+            return self._runner.start("check", {}, user)
+        return self._runner.start("stage", given or {"automatic": True}, user)
 
     async def _switch(self, call: IncomingCall, reference: str, options: _Options) -> str:
         take_options(options)
@@ -385,7 +406,7 @@ class ManagerObject:
         return self._machine.status.model_copy(update={"state": state})
 
     def _start(self, kind: str, arguments: Mapping[str, Any], user: int) -> str:
-        return f"{names.JOBS}{self._runner.start(kind, arguments, user).id}"
+        return _path_of(self._runner.start(kind, arguments, user))
 
     async def _change(
         self, operation: Callable[..., object], *arguments: object, **more: object
@@ -405,6 +426,14 @@ class ManagerObject:
     def _path(self, identifier: DeploymentId | None) -> str:
         known = {deployment.id for deployment in self._machine.status.deployments}
         return names.deployment_path(identifier if identifier in known else None)
+
+
+async def _never_due(_user: int) -> None:
+    raise NotDueError("no run is planned")
+
+
+def _path_of(job: Job) -> str:
+    return f"{names.JOBS}{job.id}"
 
 
 def _views() -> ModuleType:
@@ -459,24 +488,3 @@ def _checked_words(words: list[str]) -> list[str]:
             f"kernel arguments of {sum(map(len, words))} characters are more than a kernel takes"
         )
     return words
-
-
-def _available(available: AvailableImage | None) -> dict[str, Variant]:
-    if available is None:
-        return {}
-    return {
-        "image": Variant("s", available.image),
-        "digest": Variant("s", available.digest),
-        "version": Variant("s", available.image_version),
-        "checked": Variant("t", microseconds(available.checked)),
-    }
-
-
-def _fallback(denial: Denial | None) -> dict[str, Variant]:
-    if denial is None:
-        return {}
-    return {
-        "digest": Variant("s", denial.digest),
-        "cause": Variant("s", denial.cause),
-        "when": Variant("t", microseconds(denial.when)),
-    }

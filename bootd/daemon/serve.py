@@ -75,7 +75,13 @@ class _Loop:
         lost = loop.create_task(connection.closed())
         ends = {lost, loop.create_task(self._told_to_end.wait())}
         duties = {
-            loop.create_task(duty) for duty in (self._reload(), self._look(), self._sign_of_life())
+            loop.create_task(duty)
+            for duty in (
+                self._reload(),
+                self._look(),
+                self._sign_of_life(),
+                self._service.schedule(),
+            )
         }
         try:
             await asyncio.wait(ends | duties, return_when=asyncio.FIRST_COMPLETED)

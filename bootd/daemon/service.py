@@ -20,8 +20,10 @@ from bootd.daemon.manager import ManagerObject
 from bootd.daemon.news import tell_of_job, tell_of_start
 from bootd.daemon.notify import ServiceManager
 from bootd.daemon.polkit import Authority
+from bootd.daemon.scheduler import Scheduler
 from bootd.daemon.server import ObjectServer
 from bootd.daemon.status_file import StatusFile
+from bootd.daemon.timetable import Timetable
 from bootd.daemon.worker import Worker
 from bootd.model.config import Automatic
 from bootd.model.digest import Digest
@@ -33,6 +35,7 @@ _log = logging.getLogger(__name__)
 PUBLISH_SECONDS: Final = 0.25
 """Progress is told at most four times a second."""
 
+_ROOT: Final = 0
 _ATTEMPTS: Final = frozenset({"check", "stage"})
 """Jobs that look for an update."""
 
@@ -68,6 +71,15 @@ class Service:
             refresh=self.refresh,
             reboot=partial(live.reboot, connection),
         )
+        self._scheduler = Scheduler(
+            connection,
+            machine,
+            self._runner,
+            start=partial(self._manager.start_automatic, _ROOT),
+            timetable=self._timetable,
+            changed=self._show_plan,
+        )
+        self._manager.require_due = self._scheduler.require_due
         self._status_file: StatusFile | None = None
         self._deployments: dict[str, DeploymentObject] = {}
         self._pending: asyncio.TimerHandle | None = None
@@ -110,12 +122,17 @@ class Service:
         """Yield the folders in which a change makes `refresh` worthwhile."""
         return self._machine.folders()
 
+    async def schedule(self) -> None:
+        """Start what is to run by itself, for ever."""
+        await self._scheduler.run()
+
     async def reload(self) -> None:
         """Read the configuration anew; one that cannot be used leaves the last one in force."""
         await self._machine.reload()
         # First: systemd takes its time, and no property may name what has no object yet.
         self._show()
         await self._ask_systemd()
+        self._scheduler.poke()
 
     async def stop(self) -> None:
         """Cancel the running job and wait until its child is gone."""
@@ -130,6 +147,7 @@ class Service:
         path = _path(job)
         self._server.export(path, names.JOB, JobObject(job, self._runner, self._authority))
         self._server.emit(names.ROOT, "JobNew", job.id, path)
+        self._scheduler.limit(job)
 
     def job_advanced(self, job: Job) -> None:
         """Publish progress, a few times a second."""
@@ -143,6 +161,7 @@ class Service:
             self._pending.cancel()
         self._publish_progress(job)
         tell_of_job(job)
+        self._scheduler.poke()
         self._server.emit(names.ROOT, "JobRemoved", job.id, _path(job), job.state.value)
         if self._wants_reboot(job):
             task = asyncio.get_running_loop().create_task(self._reboot())
@@ -171,7 +190,10 @@ class Service:
 
     async def _note(self, job: Job, outcome: dict[str, Any] | BootdError) -> None:
         """Remember what became of looking for an update."""
-        if job.kind not in _ATTEMPTS or isinstance(outcome, CancelledError):
+        if job.kind not in _ATTEMPTS:
+            return
+        automatic = bool(job.arguments.get("automatic"))
+        if isinstance(outcome, CancelledError) and not automatic:
             return
         found = outcome if isinstance(outcome, dict) else {}
         is_update = bool(found.get("update")) and not found.get("denied")
@@ -181,7 +203,7 @@ class Service:
                 self._machine.host,
                 job.kind,
                 None if isinstance(outcome, dict) else outcome,
-                automatic=bool(job.arguments.get("automatic")),
+                automatic=automatic,
                 user=job.requester,
                 of_followed=job.arguments.keys().isdisjoint(("reference", "taken_from")),
                 update=Digest(found["digest"]) if is_update else None,
@@ -213,15 +235,21 @@ class Service:
             self._server.withdraw(path)
 
     async def _ask_systemd(self) -> None:
-        """Arm the finalization of what is staged, and learn when the timer runs next."""
-        if not self._machine.live:
-            return
-        if self._machine.status.staged is not None:
+        """Arm the finalization of what is staged."""
+        if self._machine.live and self._machine.status.staged is not None:
             try:
                 await live.arm_finalization(self._connection)
             except BootdError as error:
                 _log.error("%s (%s)", error.message, error.hint)
-        self._manager.next_check = await live.next_check(self._connection)
+
+    async def _timetable(self) -> Timetable | None:
+        # A machine in a folder has no timer; a run that somebody starts there is followed up.
+        return await live.timetable(self._connection) if self._machine.live else Timetable()
+
+    def _show_plan(self) -> None:
+        plan = self._scheduler.plan
+        self._manager.next_check = None if plan is None else plan.when
+        self._write_status()
         self._server.publish(names.ROOT)
 
     def _wants_reboot(self, job: Job) -> bool:

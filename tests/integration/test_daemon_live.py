@@ -6,6 +6,7 @@ import json
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,10 @@ from support.bus import SYSTEM_PYTHON, environment_of, permissive_bus
 from support.private_bus import wait_for_name
 
 from bootd.daemon import live
+from bootd.daemon.awaited import Awaited
 from bootd.daemon.bus import Connection
+from bootd.daemon.timetable import SHIPPED, SHIPPED_SPREAD, Timetable
+from bootd.daemon.wire import Variant
 from bootd.model.errors import BusyError, ProcessFailedError
 
 _STAND_IN = Path(__file__).parents[1] / "support/stand_in.py"
@@ -53,7 +57,9 @@ async def test_finalization_is_armed_and_the_timer_asked(address: str):
     with _stand_in(address, "org.freedesktop.systemd1") as systemd:
         await live.arm_finalization(connection)
         assert _asked(systemd) == ["StartUnit", "bootd-finalize.service", "replace"]
-        assert await live.next_check(connection) == 1_800_000_000_000_000
+        assert await live.timetable(connection) == Timetable((SHIPPED,), timedelta(minutes=15))
+    with _stand_in(address, "org.freedesktop.systemd1", "", "inactive"):
+        assert await live.timetable(connection) is None
     await connection.close()
 
 
@@ -82,5 +88,69 @@ async def test_absent_services(address: str):
         await live.arm_finalization(connection)
     with pytest.raises(ProcessFailedError, match="logind does not reboot"):
         await live.reboot(connection)
-    assert await live.next_check(connection) == 0
+    assert await live.timetable(connection) is None
     await connection.close()
+
+
+def test_a_timetable_of_an_administrator_is_read_by_systemd():
+    sunday = Timetable(("Sun *-*-* 12:00:00 UTC", "*-*-* 25:00"), timedelta(hours=1))
+    moment = datetime(2026, 11, 30, tzinfo=UTC)
+    assert sunday.next(moment) == datetime(2026, 12, 6, 12, tzinfo=UTC)
+    assert sunday.next(datetime(2026, 12, 6, 12, tzinfo=UTC)) == datetime(
+        2026, 12, 13, 12, tzinfo=UTC
+    )
+    assert (sunday.spread, sunday.stale) == (timedelta(hours=1), None)
+    assert Timetable(("2020-01-01 00:00:00",)).next(moment) is None
+    shipped = Timetable((SHIPPED,), timedelta(minutes=15))
+    assert shipped.spread == SHIPPED_SPREAD
+    night = shipped.next(moment)
+    assert night is not None
+    assert timedelta() < night - moment <= timedelta(days=1, hours=1)
+
+
+_LOGIND = ("org.freedesktop.login1", "/org/freedesktop/login1")
+_NM = ("org.freedesktop.NetworkManager", "/org/freedesktop/NetworkManager")
+_NETWORKD = ("org.freedesktop.network1", "/org/freedesktop/network1")
+
+
+async def test_what_is_waited_for_is_heard_of_from_those_who_know(address: str):
+    heard: list[str] = []
+    connection, service, stranger = [await Connection.open(address) for _ in range(3)]
+    awaited = Awaited(connection, lambda: heard.append("awake"), lambda: heard.append("network"))
+    await awaited.start()
+
+    async def told(of: Connection, member: str, signature: str, *values: object) -> list[str]:
+        of.emit(_paths[member.rpartition(".")[0]], member, signature, *values)
+        for one in (of, connection):
+            await one.ask_bus("GetId")
+        found = list(heard)
+        heard.clear()
+        return found
+
+    _paths = {
+        f"{_LOGIND[0]}.Manager": _LOGIND[1],
+        _NM[0]: _NM[1],
+        "org.freedesktop.DBus.Properties": _NETWORKD[1],
+    }
+    sleep, state = f"{_LOGIND[0]}.Manager.PrepareForSleep", f"{_NM[0]}.StateChanged"
+    changed = "org.freedesktop.DBus.Properties.PropertiesChanged"
+    online = (f"{_NETWORKD[0]}.Manager", {"OnlineState": Variant("s", "online")}, [])
+    offline = (f"{_NETWORKD[0]}.Manager", {"OnlineState": Variant("s", "offline")}, [])
+    # Services that come later are heard, too, and nobody else.
+    for name, _ in (_LOGIND, _NM, _NETWORKD):
+        await service.own(name)
+    assert await told(stranger, sleep, "b", False) == []
+    assert await told(service, sleep, "b", True) == []
+    assert await told(service, sleep, "b", False) == ["awake"]
+    # Nobody waits for a network.
+    assert await told(service, state, "u", 70) == []
+    await awaited.heed_network(True)
+    assert await told(service, state, "u", 20) == []
+    assert await told(service, state, "u", 70) == ["network"]
+    assert await told(service, changed, "sa{sv}as", *offline) == []
+    assert await told(service, changed, "sa{sv}as", *online) == ["network"]
+    assert await told(service, state, "s", "what") == []
+    await awaited.heed_network(False)
+    assert await told(service, state, "u", 70) == []
+    for one in (connection, service, stranger):
+        await one.close()

@@ -1,7 +1,7 @@
 """systemd or logind as our requests meet them on a bus: a stand-in that notes what it was asked.
 
-Run by the distribution's Python: ``stand_in.py NAME [ERROR]``; every call is printed as a JSON line
-and answered with the error, if one is named.
+Run by the distribution's Python: ``stand_in.py NAME [ERROR [STATE]]``; every call is printed as a
+JSON line and answered with the error, if one is named; the timer is active, or in another state.
 """
 
 import json
@@ -17,7 +17,11 @@ INTERFACES = """
     </method>
   </interface>
   <interface name="org.freedesktop.systemd1.Timer">
-    <property name="NextElapseUSecRealtime" type="t" access="read"/>
+    <property name="TimersCalendar" type="a(sst)" access="read"/>
+    <property name="RandomizedDelayUSec" type="t" access="read"/>
+  </interface>
+  <interface name="org.freedesktop.systemd1.Unit">
+    <property name="ActiveState" type="s" access="read"/>
   </interface>
   <interface name="org.freedesktop.login1.Manager">
     <method name="RebootWithFlags"><arg type="t" direction="in"/></method>
@@ -27,6 +31,7 @@ INTERFACES = """
 PATHS = {
     "org.freedesktop.systemd1.Manager": "/org/freedesktop/systemd1",
     "org.freedesktop.systemd1.Timer": "/org/freedesktop/systemd1/unit/bootd_2dupgrade_2etimer",
+    "org.freedesktop.systemd1.Unit": "/org/freedesktop/systemd1/unit/bootd_2dupgrade_2etimer",
     "org.freedesktop.login1.Manager": "/org/freedesktop/login1",
 }
 ANSWERS = {"StartUnit": GLib.Variant("(o)", ("/org/freedesktop/systemd1/job/1",))}
@@ -34,14 +39,20 @@ ANSWERS = {"StartUnit": GLib.Variant("(o)", ("/org/freedesktop/systemd1/job/1",)
 
 def on_call(_bus, _sender, _path, _interface, member, arguments, invocation):
     print(json.dumps([member, *arguments.unpack()]), flush=True)
-    if len(sys.argv) > 2:
+    if len(sys.argv) > 2 and sys.argv[2]:
         invocation.return_dbus_error(sys.argv[2], "because the test says so")
     else:
         invocation.return_value(ANSWERS.get(member))
 
 
-def on_get(*_):
-    return GLib.Variant("t", 1_800_000_000_000_000)
+def on_get(_bus, _sender, _path, _interface, name):
+    return {
+        "TimersCalendar": GLib.Variant(
+            "a(sst)", [("OnCalendar", "*-*-* 02:00:00", 1_800_000_000_000_000)]
+        ),
+        "RandomizedDelayUSec": GLib.Variant("t", 900_000_000),
+        "ActiveState": GLib.Variant("s", (*sys.argv, "", "active")[3] or "active"),
+    }[name]
 
 
 def main():

@@ -10,7 +10,7 @@ from typing import Any
 from bootd.cli.daemon import add_no_wait, ask, run_job
 from bootd.cli.documents import DoneDocument
 from bootd.cli.output import Output
-from bootd.model.errors import DeniedDigestError, HeldError, InvalidArgumentError
+from bootd.model.errors import DeniedDigestError, HeldError, InvalidArgumentError, NotDueError
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -20,6 +20,12 @@ def add_arguments(parser: ArgumentParser) -> None:
         action="store_true",
         help="do what 'automatic' in bootd.toml says: nothing, check, stage, or stage and restart; "
         "a hold or a denied image is then no error",
+    )
+    parser.add_argument(
+        "--when-due",
+        action="store_true",
+        help="with --automatic: only if the schedule of this machine has come to it; it is what "
+        "the timer asks",
     )
     parser.add_argument(
         "--apply",
@@ -57,6 +63,10 @@ def run(arguments: Namespace, output: Output) -> int:
             "--allow-downgrade is for a person",
             hint="Set trust.allow_downgrade in bootd.toml to let the timer do it.",
         )
+    if arguments.when_due and not arguments.automatic:
+        raise InvalidArgumentError(
+            "--when-due is for automatic runs", hint="Write 'upgrade --automatic --when-due'."
+        )
     if arguments.automatic:
         return _run_automatically(arguments, output)
     options: dict[str, Any] = {}
@@ -79,9 +89,10 @@ def finish(document: Mapping[str, Any], output: Output) -> None:
 
 
 def _run_automatically(arguments: Namespace, output: Output) -> int:
+    options = {"automatic": True} | ({"when_due": True} if arguments.when_due else {})
     try:
-        document = run_job(arguments, output, "Upgrade", automatic=True)
-    except (HeldError, DeniedDigestError) as error:
+        document = run_job(arguments, output, "Upgrade", **options)
+    except (HeldError, DeniedDigestError, NotDueError) as error:
         # The timer's unit must not be red every night for what somebody decided.
         output.show(DoneDocument(verb=arguments.verb, message=f"Nothing to do: {error.message}."))
         return 0

@@ -39,6 +39,12 @@ class HeldError(PolicyError):
     default_hint = "'bootctl-py status' names who holds them; release the hold first."
 
 
+class NotDueError(PolicyError):
+    """The schedule of automatic runs has a later time for the next one."""
+
+    default_hint = "'bootctl-py upgrade' does not wait for it."
+
+
 class DeviceInUseError(PolicyError):
     """A disk to install to is in use."""
 

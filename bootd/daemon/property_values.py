@@ -1,0 +1,31 @@
+"""Dictionaries that properties of the Manager hold, with the types that they have on the bus."""
+
+from __future__ import annotations
+
+from bootd.daemon.times import microseconds
+from bootd.daemon.wire import Variant
+from bootd.model.deployment import Denial
+from bootd.model.documents import AvailableImage
+
+
+def available_value(available: AvailableImage | None) -> dict[str, Variant]:
+    """Return what the last check found; nothing: there was none."""
+    if available is None:
+        return {}
+    return {
+        "image": Variant("s", available.image),
+        "digest": Variant("s", available.digest),
+        "version": Variant("s", available.image_version),
+        "checked": Variant("t", microseconds(available.checked)),
+    }
+
+
+def fallback_value(denial: Denial | None) -> dict[str, Variant]:
+    """Return what failed here last; nothing: nothing did."""
+    if denial is None:
+        return {}
+    return {
+        "digest": Variant("s", denial.digest),
+        "cause": Variant("s", denial.cause),
+        "when": Variant("t", microseconds(denial.when)),
+    }
