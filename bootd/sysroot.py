@@ -4,25 +4,25 @@ A sysroot is a folder that is laid out as the disk is: the live host's ``/sysroo
 under installation, or a temporary folder. Nothing below this module asks for ``/``.
 
 Invariants: a record that cannot be parsed raises, it is never treated as absent; the lock is held
-shared to read more than one record and exclusive to change anything.
+shared to read more than one record and exclusive to change anything. It has two parts: who brings
+contents into the store from a network lets go of the records meanwhile, which others then may read
+and change.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
-from bootd.clock import SYSTEM_CLOCK
 from bootd.durable import TEMPORARY_PREFIX, Disk, storage_errors
-from bootd.file_lock import is_exclusive_lock, open_lock, take_lock
+from bootd.file_lock import FileLock, exclusively_held, locked
 from bootd.model.boot_partition import BootPartition
 from bootd.model.command_line import first_value
 from bootd.model.deployment import (
@@ -46,6 +46,7 @@ from bootd.model.errors import (
 from bootd.model.hash_algorithm import SHA256, HashAlgorithm
 from bootd.model.loader import LoaderRecord
 from bootd.model.noted_entry import NotedEntries
+from bootd.model.record import parse_record
 
 LAYOUT_VERSION: Final = 1
 KERNEL_ARGUMENT: Final = "bootd"
@@ -55,6 +56,11 @@ _MAX_COMMAND_LINE: Final = 1 << 20
 _MAX_DEPLOYMENTS: Final = 1_000
 _BOOT_LOCK_SECONDS: Final = 60.0
 """A change of an entry is a few writes; a slow stick needs seconds for them."""
+_RECORDS_LOCK_SECONDS: Final = 20.0
+"""How long a change of a record, or a look at some, waits for another one. It is shorter than what
+clients of the bus wait for an answer."""
+_INTENT_LOCK_SECONDS: Final = 20.0
+"""To replace one record takes a sync of the disk."""
 _UNKNOWN_PARTITION: Final = BootPartition()
 _STORE_FOLDERS: Final = (
     "objects",
@@ -266,28 +272,38 @@ class Sysroot:
             )
 
     @contextmanager
-    def lock(self, *, exclusive: bool, wait_seconds: float = 0.0) -> Iterator[None]:
-        """Hold the store's lock (flock): shared to read, exclusive to change.
+    def lock(self, *, exclusive: bool, wait_seconds: float = 0.0) -> Iterator[FileLock]:
+        """Hold the store: exclusive to change anything of it, shared to read more than one record.
 
-        The layout is checked under it.
+        The layout is checked under it. An exclusive one is two locks (flock): that of the contents,
+        and that of the records, which is given: `FileLock.left` lets go of it for a time.
 
         Raises:
             BusyError: another process holds it and does not let go in time.
             NotASysrootError, UnknownFormatError, DamagedRecordError: see `check_format`.
         """
-        if not self.store.is_dir():
-            raise NotASysrootError(f"{self.physical} has no bootd folder")
-        path = self.store / "lock"
-        with storage_errors("open", path):
-            descriptor = open_lock(path, exclusive=exclusive)
-        try:
-            take_lock(
-                descriptor, exclusive=exclusive, deadline=SYSTEM_CLOCK.monotonic() + wait_seconds
-            )
+        self._check_store()
+        with ExitStack() as held:
+            if exclusive:
+                held.enter_context(locked(self.store / "lock", wait_seconds=wait_seconds))
+                wait_seconds = max(wait_seconds, _RECORDS_LOCK_SECONDS)
+            records = locked(self.store, exclusive=exclusive, wait_seconds=wait_seconds)
+            given = held.enter_context(records)
+            self.check_format(for_writing=exclusive)
+            yield given
+
+    @contextmanager
+    def records_lock(self, *, exclusive: bool = True) -> Iterator[None]:
+        """Hold the records alone, which no download has: to read some, or to change them.
+
+        Raises:
+            BusyError: another process has them for long.
+            NotASysrootError, UnknownFormatError, DamagedRecordError: see `check_format`.
+        """
+        self._check_store()
+        with locked(self.store, exclusive=exclusive, wait_seconds=_RECORDS_LOCK_SECONDS):
             self.check_format(for_writing=exclusive)
             yield
-        finally:
-            os.close(descriptor)
 
     @contextmanager
     def boot_lock(self) -> Iterator[None]:
@@ -304,14 +320,8 @@ class Sysroot:
         if not self.boot.is_dir():
             yield
             return
-        with storage_errors("open", self.boot):
-            descriptor = os.open(self.boot, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            deadline = SYSTEM_CLOCK.monotonic() + _BOOT_LOCK_SECONDS
-            take_lock(descriptor, exclusive=True, deadline=deadline)
+        with locked(self.boot, wait_seconds=_BOOT_LOCK_SECONDS):
             yield
-        finally:
-            os.close(descriptor)
 
     def exclusive_lock(self) -> int:
         """Return the open file by which this process holds the lock exclusively.
@@ -321,12 +331,10 @@ class Sysroot:
         Raises:
             InternalError: this process does not hold it.
         """
-        with suppress(FileNotFoundError):
-            lock = (self.store / "lock").stat()
-            for opened in Path("/proc/self/fd").iterdir():
-                if is_exclusive_lock(int(opened.name), lock):
-                    return int(opened.name)
-        raise InternalError(f"what writes to {self.store} does not hold its lock")
+        descriptor = exclusively_held(self.store / "lock")
+        if descriptor is None:
+            raise InternalError(f"what writes to {self.store} does not hold its lock")
+        return descriptor
 
     def this_boot(self) -> str:
         """Return what tells this boot from all others.
@@ -390,8 +398,31 @@ class Sysroot:
         return self._read(self.intent_file, Intent) or Intent()
 
     def write_intent(self, intent: Intent) -> None:
-        """Replace the intent, durably."""
+        """Replace the intent, durably, whatever others make of it: for who is alone with it."""
         self._write(self.intent_file, intent)
+
+    def change_intent(self, change: Callable[[Intent], Mapping[str, object]]) -> Intent:
+        """Replace some keys of the intent, durably; return the whole of it.
+
+        That needs no other lock, so that a hold is never refused: changes of other keys at the same
+        time, by whoever holds the records, stay.
+
+        Args:
+            change: is given what the intent is now, and returns the keys to replace; what it raises
+                leaves the intent as it was.
+
+        Raises:
+            DamagedRecordError, UnknownFormatError: what is there cannot be used.
+            BusyError: another process replaces it and does not end.
+        """
+        self._check_store()
+        self.disk.make_directory(self.deployments, 0o700)
+        with locked(self.deployments, wait_seconds=_INTENT_LOCK_SECONDS):
+            before = self.read_intent()
+            after = before.model_copy(update=dict(change(before)))
+            if after != before:
+                self.write_intent(after)
+            return after
 
     def read_denied(self) -> DeniedDigests:
         """Return the deny list; an empty one where none was ever written."""
@@ -431,6 +462,10 @@ class Sysroot:
         if self.run.is_dir():
             self.disk.remove_file(self.staged_file)
 
+    def _check_store(self) -> None:
+        if not self.store.is_dir():
+            raise NotASysrootError(f"{self.physical} has no bootd folder")
+
     @property
     def _format_file(self) -> Path:
         return self.store / "format.json"
@@ -448,27 +483,11 @@ class Sysroot:
             raise DamagedRecordError(f"{path} cannot be read: {error.strerror}") from error
         if len(data) > _MAX_RECORD:
             raise DamagedRecordError(f"{path} has {len(data)} bytes, more than any record has")
-        return _parse(path, data, model)
+        return parse_record(path, data, model)
 
 
 def _new_installation() -> str:
     return secrets.token_hex(16)
-
-
-def _parse(path: Path, data: bytes, model: type[_Model]) -> _Model:
-    try:
-        value = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise DamagedRecordError(f"{path} is not JSON: {error}") from error
-    found = value.get("format", 1) if isinstance(value, dict) else None
-    if "format" in model.model_fields and isinstance(found, int) and found > 1:
-        raise UnknownFormatError(f"{path} has format {found}; this bootd knows format 1")
-    try:
-        return model.model_validate(value)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise DamagedRecordError(f"{path}: {where}: {first['msg']}") from error
 
 
 def _is_identifier(name: str) -> bool:

@@ -184,4 +184,5 @@ class _Ending:
 
 
 def _show(view: JobView, display: Display) -> None:
-    display.update(Step(view.phase, view.progress, view.bytes_done, view.bytes_total))
+    phase = "waiting" if view.state == "waiting" else view.phase
+    display.update(Step(phase, view.progress, view.bytes_done, view.bytes_total))

@@ -67,7 +67,7 @@ class JobView:
     @property
     def running(self) -> bool:
         """It has not ended."""
-        return self.state == "running"
+        return self.state in ("waiting", "running")
 
     def outcome(self) -> str:
         """Return the result's JSON document.

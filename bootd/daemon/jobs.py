@@ -1,16 +1,18 @@
 """Jobs: what takes time, one at a time.
 
-Invariants: at most one job runs; the same request again joins it, another one is refused with a
-message that names it. A job outlives whoever asked for it. A job that ended stays readable for
-`LINGER_SECONDS`, and of those at most `MAX_ENDED` are kept. Progress never goes back.
+Invariants: at most one job runs, and each has an end, because one that comes no further is ended.
+The same request again joins the job that is there. Another one waits its turn where the one or the
+other gives way: checks and automatic runs do, so that neither the timer nor a desktop's look is in
+anybody's way, or fails because of somebody. Of two that people asked for the second is refused with
+a message that names the first. A job outlives whoever asked for it. A job that ended stays readable
+for `LINGER_SECONDS`, and of those at most `MAX_ENDED` are kept. Progress never goes back.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -20,21 +22,46 @@ from bootd.clock import SYSTEM_CLOCK, Clock
 from bootd.daemon.event_loop import asyncio
 from bootd.daemon.privacy import for_anybody
 from bootd.daemon.worker import Step, Worker
-from bootd.model.errors import BootdError, BusyError, CancelledError, InternalError
+from bootd.model.errors import (
+    BootdError,
+    BusyError,
+    CancelledError,
+    InternalError,
+    NoProgressError,
+)
 
 _log = logging.getLogger(__name__)
 
 LINGER_SECONDS: Final = 600.0
 MAX_ENDED: Final = 16
+MAX_WAITING: Final = 16
+_HOUR: Final = 3_600.0
 
 
 class JobState(StrEnum):
     """How a job fares."""
 
+    WAITING = "waiting"
     RUNNING = "running"
     DONE = "done"
     FAILED = "failed"
     CANCELLED = "cancelled"
+
+
+_ENDED: Final = frozenset({JobState.DONE, JobState.FAILED, JobState.CANCELLED})
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When a job is ended that does not end.
+
+    Attributes:
+        quiet_seconds: how long it may come no further.
+        total_seconds: how long it may take, whatever progress it makes.
+    """
+
+    quiet_seconds: float = 2 * _HOUR
+    total_seconds: float = 25 * _HOUR
 
 
 @dataclass(slots=True, eq=False)
@@ -47,7 +74,7 @@ class Job:
     requester: int
     """The user ID that asked first."""
     started: datetime
-    state: JobState = JobState.RUNNING
+    state: JobState = JobState.WAITING
     step: Step = field(default_factory=lambda: Step("", 0, 0, 0.0))
     result: str = ""
     """The document as JSON, of a job that is done."""
@@ -56,6 +83,22 @@ class Job:
     error: BootdError | None = None
     is_news: bool = True
     """What a check found was not announced before."""
+    stopped_for: BootdError | None = None
+    """Why it was cancelled, if not because somebody asked for that."""
+
+    @property
+    def is_automatic(self) -> bool:
+        """Nobody asked for it."""
+        return bool(self.arguments.get("automatic"))
+
+    @property
+    def gives_way(self) -> bool:
+        """It is waited for, and waits for others, where those of people refuse each other."""
+        return self.is_automatic or self.kind == "check"
+
+    def is_for(self, kind: str, arguments: Mapping[str, Any]) -> bool:
+        """Return whether it is for the very same."""
+        return (self.kind, self.arguments) == (kind, arguments)
 
     def advance(self, step: Step) -> None:
         """Take up progress; the whole never goes back and is not complete before the end."""
@@ -89,6 +132,7 @@ class JobRunner:
             sees what the job changed; it is given the document, or the error.
         clock: the machine's.
         linger_seconds: how long an ended job stays.
+        limits: asked at the start of each job.
     """
 
     def __init__(
@@ -99,17 +143,19 @@ class JobRunner:
         *,
         clock: Clock = SYSTEM_CLOCK,
         linger_seconds: float = LINGER_SECONDS,
+        limits: Callable[[], Limits] = Limits,
     ) -> None:
         self._worker = worker
         self._listener = listener
         self._settle = settle
         self._clock = clock
         self._linger_seconds = linger_seconds
+        self._limits = limits
         self._jobs: dict[int, Job] = {}
         self._last_id = 0
         self._task: asyncio.Task[None] | None = None
         self._work: asyncio.Task[dict[str, Any]] | None = None
-        self._changing = asyncio.Lock()
+        self._stopping = False
 
     @property
     def running(self) -> Job | None:
@@ -117,56 +163,79 @@ class JobRunner:
         return next((job for job in self._jobs.values() if job.state is JobState.RUNNING), None)
 
     def start(self, kind: str, arguments: Mapping[str, Any], requester: int) -> Job:
-        """Start a job, or join the running one if it is for the very same.
+        """Start a job, let it wait its turn, or join the one that is for the very same.
 
         Raises:
-            BusyError: another job runs.
+            BusyError: another job runs or waits, and neither gives way; or too many wait.
         """
-        running = self.running
-        if running is not None:
-            if (running.kind, running.arguments) == (kind, arguments):
-                return running
-            raise _busy(running)
-        self._last_id += 1
-        job = Job(self._last_id, kind, dict(arguments), requester, self._clock.now())
+        ahead = [job for job in self._jobs.values() if job.state not in _ENDED]
+        for job in ahead:
+            if job.is_for(kind, arguments):
+                return job
+        job = Job(self._last_id + 1, kind, dict(arguments), requester, self._clock.now())
+        in_the_way = [] if job.gives_way else [one for one in ahead if not one.gives_way]
+        # Of automatic ones there is no more than one, so that it always finds a place.
+        if in_the_way or (len(ahead) > MAX_WAITING and not job.is_automatic):
+            raise _busy((in_the_way or ahead)[0])
+        self._last_id = job.id
         self._jobs[job.id] = job
         self._drop_oldest()
+        if self.running is None:
+            job.state = JobState.RUNNING
         self._listener.job_new(job)
+        if job.state is JobState.RUNNING:
+            self._begin(job)
+        return job
+
+    def cancel(self, job: Job, *, because: BootdError | None = None) -> None:
+        """Stop a job, or take it out of the queue; one that has ended stays as it is.
+
+        Args:
+            job: which.
+            because: what it ends with; None: somebody cancelled it.
+        """
+        if job.state is JobState.WAITING:
+            self._finish(job, because or CancelledError("the job was cancelled before its turn"))
+        elif job is self.running and self._work is not None and not self._work.cancelling():
+            job.stopped_for = because
+            self._work.cancel()
+
+    def cancel_automatic(self, because: BootdError) -> None:
+        """Stop what nobody asked for."""
+        for job in list(self._jobs.values()):
+            if job.is_automatic:
+                self.cancel(job, because=because)
+
+    async def stop(self) -> None:
+        """Cancel all jobs and wait for the end of the one that runs."""
+        self._stopping = True
+        for job in list(self._jobs.values()):
+            self.cancel(job)
+        if self._task is not None:
+            await self._task
+
+    def _begin(self, job: Job) -> None:
         loop = asyncio.get_running_loop()
         self._work = loop.create_task(self._guarded(job))
         self._task = loop.create_task(self._run(job, self._work))
-        return job
 
-    def cancel(self, job: Job) -> None:
-        """Stop a job; one that has ended stays as it is."""
-        if job is self.running and self._work is not None and not self._work.cancelling():
-            self._work.cancel()
-
-    @asynccontextmanager
-    async def change(self) -> AsyncIterator[None]:
-        """Hold off jobs for a quick change that is none itself.
-
-        Raises:
-            BusyError: a job runs.
-        """
-        if self.running is not None:
-            raise _busy(self.running)
-        async with self._changing:
-            yield
-
-    async def stop(self) -> None:
-        """Cancel the running job and wait for its end."""
-        if self.running is not None:
-            self.cancel(self.running)
-        if self._task is not None:
-            await self._task
+    def _begin_next(self) -> None:
+        """Let the next one have its turn: of a person before that of nobody, the oldest first."""
+        waiting = [job for job in self._jobs.values() if job.state is JobState.WAITING]
+        if waiting and not self._stopping:
+            job = min(waiting, key=lambda one: (one.is_automatic, one.id))
+            job.state = JobState.RUNNING
+            self._listener.job_advanced(job)
+            self._begin(job)
 
     async def _run(self, job: Job, work: asyncio.Task[dict[str, Any]]) -> None:
         outcome: dict[str, Any] | BootdError
         try:
             outcome = await work
         except asyncio.CancelledError:
-            outcome = CancelledError("the job was cancelled")
+            outcome = job.stopped_for or CancelledError("the job was cancelled")
+        except CancelledError as error:
+            outcome = job.stopped_for or error
         except BootdError as error:
             outcome = error
         except Exception as error:  # noqa: BLE001 - a job must end, whatever befell it
@@ -175,18 +244,40 @@ class JobRunner:
         await self._end(job, outcome)
 
     async def _guarded(self, job: Job) -> dict[str, Any]:
+        """Run a job, and end it if it comes no further.
+
+        Raises:
+            BootdError: see `Worker.run`; NoProgressError if it was ended.
+        """
+        limits, loop = self._limits(), asyncio.get_running_loop()
+        end = loop.time() + limits.total_seconds
+        watch = asyncio.timeout(min(limits.quiet_seconds, limits.total_seconds))
+
         def advance(step: Step) -> None:
+            # Where nothing is counted, to say that it goes on is all a job can do.
+            moved = not step.total or (step.phase, step.done) != (job.step.phase, job.step.done)
+            if moved and not watch.expired():
+                watch.reschedule(min(end, loop.time() + limits.quiet_seconds))
             job.advance(step)
             self._listener.job_advanced(job)
 
-        async with self._changing:
-            return await self._worker.run(job.kind, job.arguments, advance, job.id)
+        try:
+            async with watch:
+                return await self._worker.run(job.kind, job.arguments, advance, job.id)
+        except (TimeoutError, CancelledError) as error:
+            if not watch.expired():
+                raise
+            raise _no_progress(job, limits, over=loop.time() >= end) from error
 
     async def _end(self, job: Job, outcome: dict[str, Any] | BootdError) -> None:
         try:
             await self._settle(job, outcome)
         except Exception:  # noqa: BLE001 - a job must end, whatever befell it
             _log.exception("what job %d (%s) changed could not be taken up", job.id, job.kind)
+        self._finish(job, outcome)
+        self._begin_next()
+
+    def _finish(self, job: Job, outcome: dict[str, Any] | BootdError) -> None:
         # Result, error and state in one step: progress may be told while the job settles.
         if isinstance(outcome, dict):
             job.result = json.dumps(outcome)
@@ -202,7 +293,7 @@ class JobRunner:
         asyncio.get_running_loop().call_later(self._linger_seconds, self._forget, job)
 
     def _drop_oldest(self) -> None:
-        ended = [job for job in self._jobs.values() if job.state is not JobState.RUNNING]
+        ended = [job for job in self._jobs.values() if job.state in _ENDED]
         for job in ended[:-MAX_ENDED]:
             self._forget(job)
 
@@ -211,8 +302,15 @@ class JobRunner:
             self._listener.job_forgotten(job)
 
 
+def _no_progress(job: Job, limits: Limits, *, over: bool) -> NoProgressError:
+    phase = job.step.phase or "starting"
+    hours = (limits.total_seconds if over else limits.quiet_seconds) / _HOUR
+    how = "was not done" if over else "came no further"
+    return NoProgressError(f"{job.kind} {how} within {hours:.1f} hours and was ended while {phase}")
+
+
 def _busy(job: Job) -> BusyError:
     return BusyError(
-        f"job {job.id} ({job.kind}) is running",
+        f"job {job.id} ({job.kind}) is {job.state}",
         hint=f"Wait for it ('bootctl-py jobs') or cancel it ('bootctl-py cancel {job.id}').",
     )

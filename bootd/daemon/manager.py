@@ -87,6 +87,7 @@ class ManagerObject:
         self._authority = authority
         self._refresh = refresh
         self._reboot = reboot
+        self._changing = asyncio.Lock()
         self.next_check: datetime | None = None
         self.require_due: Callable[[int], Awaitable[None]] = _never_due
 
@@ -230,9 +231,14 @@ class ManagerObject:
                 "nothing is staged and nothing else boots next",
                 hint=self._machine.status.overridden,
             )
-        if self._runner.running is not None:
-            raise BusyError(f"job {self._runner.running.id} is running")
+        self._refuse_in_a_job()
         await self._reboot()
+
+    def _refuse_in_a_job(self) -> None:
+        """Refuse to restart while something is done that a person asked for."""
+        running = self._runner.running
+        if running is not None and not running.gives_way:
+            raise BusyError(f"job {running.id} ({running.kind}) is running")
 
     async def _pin(self, call: IncomingCall, deployment: str, options: _Options) -> None:
         await self._set_pinned(call, deployment, options, pinned=True)
@@ -365,6 +371,7 @@ class ManagerObject:
         take_options(options)
         await self._authority.require(call, Action.HOLD, {"who": _checked(who, "who")})
         await self._change(hold.hold, who)
+        self._runner.cancel_automatic(HeldError(f"updates are held: {who}"))
 
     async def _release(self, call: IncomingCall, options: _Options) -> None:
         take_options(options)
@@ -412,7 +419,7 @@ class ManagerObject:
         self, operation: Callable[..., object], *arguments: object, **more: object
     ) -> None:
         try:
-            async with self._runner.change():
+            async with self._changing:
                 await asyncio.to_thread(self._machine.change, operation, *arguments, **more)
         finally:
             # What failed may have done a part.

@@ -50,7 +50,7 @@ def await_boot(sysroot: Sysroot, deployment: DeploymentId) -> None:
             postponed=overridden and found.queued == deployment,
         )
     changes = {"staged": None, "finalize_failure": None, "awaited": awaited}
-    sysroot.write_intent(found.intent.model_copy(update=changes))
+    sysroot.change_intent(lambda _: changes)
     sysroot.clear_staged()
 
 
@@ -65,17 +65,15 @@ def settle_awaited(sysroot: Sysroot) -> Miss | None:
     if awaited is None or found.booted is None or awaited.since == sysroot.this_boot():
         return None
     if not _is_waited_for(found, awaited):
-        _write(sysroot, found, None)
+        _write(sysroot, None)
         return None
     if awaited.missed is not None:
         return None
     if awaited.postponed:
-        _write(
-            sysroot, found, AwaitedBoot(deployment=awaited.deployment, since=sysroot.this_boot())
-        )
+        _write(sysroot, AwaitedBoot(deployment=awaited.deployment, since=sysroot.this_boot()))
         return None
     cause = _bounded(awaited.override or _cause(sysroot, found, awaited.deployment))
-    _write(sysroot, found, awaited.model_copy(update={"missed": cause}))
+    _write(sysroot, awaited.model_copy(update={"missed": cause}))
     return Miss(awaited.deployment, cause)
 
 
@@ -117,8 +115,8 @@ def _cause(sysroot: Sysroot, found: Survey, awaited: DeploymentId) -> str:
     )
 
 
-def _write(sysroot: Sysroot, found: Survey, awaited: AwaitedBoot | None) -> None:
-    sysroot.write_intent(found.intent.model_copy(update={"awaited": awaited}))
+def _write(sysroot: Sysroot, awaited: AwaitedBoot | None) -> None:
+    sysroot.change_intent(lambda _: {"awaited": awaited})
 
 
 def _bounded(text: str) -> str:

@@ -36,7 +36,7 @@ def deny(host: Host, digest: Digest, cause: str, evidence: str = "") -> None:
 
     Beyond a thousand digests the oldest are forgotten.
     """
-    with host.sysroot.lock(exclusive=True):
+    with host.sysroot.records_lock():
         deny_locked(host, digest, cause, evidence)
 
 
@@ -58,7 +58,7 @@ def allow(host: Host, digest: Digest) -> None:
     Raises:
         NotDeniedError: it is not on it.
     """
-    with host.sysroot.lock(exclusive=True):
+    with host.sysroot.records_lock():
         was_unfit = forget_unfit(host.sysroot, digest)
         if host.sysroot.read_denied().find(digest) is not None:
             _forget_failures(host, digest)

@@ -32,13 +32,14 @@ def preview(host: Host, progress: Progress, *, digest: str | None = None) -> Etc
     """
     if digest is not None:
         wanted = Digest(digest)
-        with host.sysroot.lock(exclusive=True):
-            erofs = fetched_image(host, wanted, progress).erofs
+        with host.sysroot.lock(exclusive=True) as records:
+            with records.left():
+                erofs = fetched_image(host, wanted, progress).erofs
             found = survey(host.sysroot)
             owners = owners_here(host, found, erofs) or OwnersHere()
             trial = trial_merge(host, found, erofs, owners.content, listed=True)
             return with_notes(trial.report, owner_notes(owners.mapped, owners.unknown))
-    with host.sysroot.lock(exclusive=False):
+    with host.sysroot.records_lock(exclusive=False):
         progress.report(Phase.VERIFYING)
         found = survey(host.sysroot)
         if found.staged is None:

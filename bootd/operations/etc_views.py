@@ -51,7 +51,7 @@ def conflicts(host: Host, paths: Sequence[str] = ()) -> EtcConflictsDocument:
         BusyError: another process changes the store.
     """
     chosen = [Selection(path) for path in paths]
-    with host.sysroot.lock(exclusive=False):
+    with host.sysroot.records_lock(exclusive=False):
         found = survey(host.sysroot)
         reports = {
             record.id: report
@@ -71,7 +71,7 @@ def versions(host: Host, path: str) -> EtcVersionsDocument:
             `conflicts`.
         ProcessFailedError: diff3 is missing or failed.
     """
-    with host.sysroot.lock(exclusive=False):
+    with host.sysroot.records_lock(exclusive=False):
         current = current_deployment(host)
         folder = host.sysroot.deployment(current)
         undecided = read_undecided(host.sysroot, current).conflicts
@@ -110,7 +110,7 @@ def diff(host: Host, paths: Sequence[str] = ()) -> EtcDiff:
         NoSuchDeploymentError: no deployment runs or is next.
     """
     chosen = [Selection(path) for path in paths]
-    with host.sysroot.lock(exclusive=False):
+    with host.sysroot.records_lock(exclusive=False):
         folder = host.sysroot.deployment(current_deployment(host))
         with defaults_in(folder / EROFS_NAME) as base:
             return compare(base, folder / "etc", StoreContents(host.sysroot), chosen)

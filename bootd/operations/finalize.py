@@ -110,5 +110,4 @@ def _install_etc(
 
 
 def _remember_failure(host: Host, error: BootdError) -> None:
-    intent = host.sysroot.read_intent()
-    host.sysroot.write_intent(intent.model_copy(update={"finalize_failure": error.message[:4_096]}))
+    host.sysroot.change_intent(lambda _: {"finalize_failure": error.message[:4_096]})

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from bootd.model.deployment import Intent
 from bootd.model.errors import HeldError
 from bootd.operations.host import Host
 
@@ -16,16 +19,17 @@ def hold(host: Host, reason: str) -> None:
     Raises:
         HeldError: somebody else holds them.
     """
-    with host.sysroot.lock(exclusive=True):
-        intent = host.sysroot.read_intent()
+    host.sysroot.check_format()
+
+    def holding(intent: Intent) -> Mapping[str, object]:
         if intent.held_by not in (None, reason):
             raise HeldError(f"updates are held already: {intent.held_by}")
-        host.sysroot.write_intent(intent.model_copy(update={"held_by": reason}))
+        return {"held_by": reason}
+
+    host.sysroot.change_intent(holding)
 
 
 def release(host: Host) -> None:
     """Let automatic upgrades go on; fine where nobody holds them."""
-    with host.sysroot.lock(exclusive=True):
-        intent = host.sysroot.read_intent()
-        if intent.held_by is not None:
-            host.sysroot.write_intent(intent.model_copy(update={"held_by": None}))
+    host.sysroot.check_format()
+    host.sysroot.change_intent(lambda _: {"held_by": None})

@@ -17,7 +17,7 @@ def pin(host: Host, deployment: DeploymentId, *, pinned: bool) -> None:
         BusyError: another process changes the store.
     """
     sysroot = host.sysroot
-    with sysroot.lock(exclusive=True):
+    with sysroot.records_lock():
         record = sysroot.read_deployment(deployment)
         if pinned and survey(sysroot).staged == deployment:
             raise InvalidArgumentError(

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 from bootd.boot.proof import require_boot
 from bootd.boot.writable import check_writable
 from bootd.durable import temporary_name
+from bootd.file_lock import FileLock
 from bootd.model.deployment import ArgumentChange, DeploymentId, DeploymentRecord
 from bootd.model.documents import StageCause, StageDocument
 from bootd.model.errors import (
@@ -115,7 +117,7 @@ def stage(
     """
     _begin(host)
     with (
-        host.sysroot.lock(exclusive=True, wait_seconds=LOCK_WAIT_SECONDS),
+        host.sysroot.lock(exclusive=True, wait_seconds=LOCK_WAIT_SECONDS) as records,
         copies_discarded(host.sysroot.partial, host.sysroot.disk),
     ):
         host.sysroot.name_installation()
@@ -125,52 +127,92 @@ def stage(
             raise HeldError(f"updates are held: {found.intent.held_by}")
         progress.report(Phase.RESOLVING)
         wanted = reference or host.followed_image()
-        resolved = _resolve(host, taken_from or wanted)
+        with records.left():
+            resolved = _resolve(host, taken_from or wanted)
         name = resolved.name
         if taken_from is not None:
             name = name._replace(reference=wanted, taken_from=taken_from)
-        checked = host.clock.now()
-        change = found.records[found.staged].argument_change if found.staged else None
-        if resolved.digest == found.settled_on != found.heading_for:
-            # The tag went back to what boots anyway.
-            forget_staged(host.sysroot)
-            found = survey(host.sysroot)
-        is_new = found.heading_for != resolved.digest
-        if is_new:
-            _refuse_unwanted(
-                host, found, resolved, asked_for=bool(reference or taken_from or allow_downgrade)
-            )
-        try:
-            found = _make_room(host, found, resolved, is_new=is_new)
-        except BootPartitionFullError as error:
-            _keep_answer(host, name, resolved, checked, error)
-            raise
-        with _noting_unfit(host, name, resolved, checked, is_new=is_new):
-            pulled, image = _pull_and_compose(host, resolved, progress)
-        follow = wanted if remember else None
-        if not is_new:
-            # What fsck took away because it was damaged is back now.
-            _mend_deployments(host, found, image)
-            found = _mend_boot(host)
-            _follow(host, found, follow)
-            _keep_answer(host, name, resolved, checked)
-            restaged = _take_up_arguments(host, found, name, image, change)
-            there = found.staged or found.settled
-            return _with_not_taken(host, _document(name, there, pulled, None, restaged))
-        progress.report(Phase.STAGING)
-        from bootd.operations.collect import clean_up  # noqa: PLC0415 - see _load_what_follows
-        from bootd.operations.deploy import deploy  # noqa: PLC0415 - the same
+        asked = _Asked(
+            name=name,
+            resolved=resolved,
+            checked=host.clock.now(),
+            follow=wanted if remember else None,
+            in_spite_of_age=bool(reference or taken_from or allow_downgrade),
+        )
+        return _stage_resolved(host, progress, records, asked)
 
-        try:
-            record, report = deploy(host, found, name, image, change)
-        except BootPartitionFullError as error:
-            _keep_answer(host, name, resolved, checked, error)
-            raise
-        mark_staged(host.sysroot, record.id, follow)
-        _keep_answer(host, name, resolved, checked)
-        clean_up(host)
-        document = _with_not_taken(host, _document(name, record.id, pulled, report))
-        return _tell_what_goes(host, document, record)
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What is to be staged.
+
+    Attributes:
+        name: the image, as it is written down.
+        resolved: the same, as the registry has it.
+        checked: when it said so.
+        follow: the reference to follow from now on; None: it stays.
+        in_spite_of_age: an older release is taken, too.
+    """
+
+    name: ImageName
+    resolved: AcceptedImage
+    checked: datetime
+    follow: str | None
+    in_spite_of_age: bool
+
+
+def _stage_resolved(
+    host: Host, progress: Progress, records: FileLock, asked: _Asked
+) -> StageDocument:
+    """Stage an image; others may change records while it is fetched, so that is looked at after."""
+    resolved = asked.resolved
+    found = survey(host.sysroot)
+    change = found.records[found.staged].argument_change if found.staged else None
+    if resolved.digest == found.settled_on != found.heading_for:
+        # The tag went back to what boots anyway.
+        forget_staged(host.sysroot)
+        found = survey(host.sysroot)
+    is_new = found.heading_for != resolved.digest
+    if is_new:
+        _refuse_unwanted(host, found, resolved, asked_for=asked.in_spite_of_age)
+    with _keeping_refusal(host, asked):
+        _make_room(host, found, resolved, is_new=is_new)
+    with _noting_unfit(host, asked, is_new=is_new), records.left():
+        fetched = _pull_and_compose(host, resolved, progress)
+    found = survey(host.sysroot)
+    if found.heading_for == resolved.digest:
+        return _stay(host, found, asked, fetched, change)
+    pulled, image = fetched
+    progress.report(Phase.STAGING)
+    from bootd.operations.collect import clean_up  # noqa: PLC0415 - see _load_what_follows
+    from bootd.operations.deploy import deploy  # noqa: PLC0415 - the same
+
+    with _keeping_refusal(host, asked):
+        record, report = deploy(host, found, asked.name, image, change)
+    mark_staged(host.sysroot, record.id, asked.follow)
+    _keep_answer(host, asked)
+    clean_up(host)
+    document = _with_not_taken(host, _document(asked.name, record.id, pulled, report))
+    return _tell_what_goes(host, document, record)
+
+
+def _stay(
+    host: Host,
+    found: Survey,
+    asked: _Asked,
+    fetched: tuple[Pulled, StoredImage],
+    change: ArgumentChange | None,
+) -> StageDocument:
+    """Make sure of the image that the machine is, or will be, on already."""
+    pulled, image = fetched
+    # What fsck took away because it was damaged is back now.
+    _mend_deployments(host, found, image)
+    found = _mend_boot(host)
+    _follow(host, asked.follow)
+    _keep_answer(host, asked)
+    restaged = _take_up_arguments(host, found, asked.name, image, change)
+    there = found.staged or found.settled
+    return _with_not_taken(host, _document(asked.name, there, pulled, None, restaged))
 
 
 def _tell_what_goes(host: Host, document: StageDocument, record: DeploymentRecord) -> StageDocument:
@@ -207,16 +249,24 @@ def _pull_and_compose(
 
 
 @contextmanager
-def _noting_unfit(
-    host: Host, name: ImageName, resolved: ResolvedImage, checked: datetime, *, is_new: bool
-) -> Iterator[None]:
+def _keeping_refusal(host: Host, asked: _Asked) -> Iterator[None]:
+    """Note that there is no room for an image on ``$BOOT``; that was found out by asking for it."""
+    try:
+        yield
+    except BootPartitionFullError as error:
+        _keep_answer(host, asked, error)
+        raise
+
+
+@contextmanager
+def _noting_unfit(host: Host, asked: _Asked, *, is_new: bool) -> Iterator[None]:
     """Note an image that no host can use, and free what it left; one that is in use stays."""
     try:
         yield
     except ContentError as error:
         if is_new and is_unfit(error):
-            _keep_answer(host, name, resolved, checked)
-            give_up_image(host, resolved, error)
+            _keep_answer(host, asked)
+            give_up_image(host, asked.resolved, error)
         raise
 
 
@@ -226,22 +276,17 @@ def _load_what_follows() -> None:
         import_module(f"bootd.operations.{name}")
 
 
-def _keep_answer(
-    host: Host,
-    name: ImageName,
-    resolved: ResolvedImage,
-    checked: datetime,
-    error: BootPartitionFullError | None = None,
-) -> None:
+def _keep_answer(host: Host, asked: _Asked, error: BootPartitionFullError | None = None) -> None:
     """Spare the next check what is known already, and tell of a refusal until it is tried again."""
+    name = asked.name
     if name.taken_from is None and host.follows(name.reference):
-        last = LastCheck.of(name.reference, resolved, checked)
+        last = LastCheck.of(name.reference, asked.resolved, asked.checked)
         write_last_check(host.sysroot, last if error is None else without_room(last, error))
 
 
-def _follow(host: Host, found: Survey, reference: str | None) -> None:
-    if reference is not None and found.intent.image != reference:
-        host.sysroot.write_intent(found.intent.model_copy(update={"image": reference}))
+def _follow(host: Host, reference: str | None) -> None:
+    if reference is not None:
+        host.sysroot.change_intent(lambda _: {"image": reference})
 
 
 def _mend_boot(host: Host) -> Survey:
@@ -289,7 +334,7 @@ def _try_boot(host: Host, found: Survey) -> Survey:
     return found
 
 
-def _make_room(host: Host, found: Survey, resolved: ResolvedImage, *, is_new: bool) -> Survey:
+def _make_room(host: Host, found: Survey, resolved: ResolvedImage, *, is_new: bool) -> None:
     """Check that there is room, and collect what nothing needs only if there is not."""
     if is_new:
         found = _try_boot(host, found)
@@ -301,7 +346,6 @@ def _make_room(host: Host, found: Survey, resolved: ResolvedImage, *, is_new: bo
         collect_locked(host)
         found = survey(host.sysroot)
         _check_room(host, found, resolved)
-    return found
 
 
 def _check_room(host: Host, found: Survey, resolved: ResolvedImage) -> None:

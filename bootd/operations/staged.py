@@ -16,11 +16,10 @@ def mark_staged(sysroot: Sysroot, deployment: DeploymentId, reference: str | Non
         deployment: its folder is durable already.
         reference: the image to follow from now on; None leaves it as it is.
     """
-    intent = sysroot.read_intent()
     changes: dict[str, object] = {"staged": deployment, "finalize_failure": None, "awaited": None}
     if reference is not None:
         changes["image"] = reference
-    sysroot.write_intent(intent.model_copy(update=changes))
+    sysroot.change_intent(lambda _: changes)
     sysroot.write_staged(StagedMarker(deployment=deployment))
 
 
@@ -31,8 +30,7 @@ def forget_staged(sysroot: Sysroot) -> DeploymentId | None:
     """
     intent = sysroot.read_intent()
     if intent.staged is not None:
-        nothing = {"staged": None, "finalize_failure": None}
-        sysroot.write_intent(intent.model_copy(update=nothing))
+        sysroot.change_intent(lambda _: {"staged": None, "finalize_failure": None})
     sysroot.clear_staged()
     return intent.staged
 
@@ -46,7 +44,7 @@ def unstage(host: Host) -> DeploymentId | None:
     Raises:
         BusyError: another process changes the store.
     """
-    with host.sysroot.lock(exclusive=True):
+    with host.sysroot.records_lock():
         staged = survey(host.sysroot).staged
         forget_staged(host.sysroot)
         if staged is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import pty
@@ -17,12 +18,18 @@ from typing import Any
 import jsonschema
 import pytest
 from support.images import build_image, tar_layer
-from support.machine import Machine, image_files, installed
+from support.machine import Machine, image_files, installed, publish
 from support.own_run import with_run
 from support.private_bus import run_bus, run_daemon
 from support.registry import faulty_registry
 
 from bootd.cli.schemas import schemas
+from bootd.daemon.client import BusClient
+from bootd.model.digest import Digest
+from bootd.model.errors import NotDeniedError
+from bootd.operations.deny import deny
+from bootd.operations.progress import Silent
+from bootd.operations.stage import stage
 
 BOOTCTL = str(Path(sys.executable).with_name("bootctl-py"))
 PATIENCE = 60
@@ -420,6 +427,81 @@ def test_a_job_outlives_who_asked_for_it(stalled: threading.Event, client: Clien
         said, _ = second.communicate(timeout=PATIENCE)
     assert said.startswith("Staged ")
     assert second.returncode == 0
+
+
+def test_a_download_is_in_the_way_of_nobody_who_decides_or_looks(
+    stalled: threading.Event, client: Client, machine: Machine
+) -> None:
+    booted = machine.sysroot.booted()
+    digest = Digest.of(b"another")
+    deny(machine.host, digest, "a test")
+
+    async def decide_and_look() -> str:
+        bus = await BusClient.connect(client.environment["DBUS_SYSTEM_BUS_ADDRESS"])
+        await bus.call("Hold", "exams")
+        await bus.call("Release")
+        await bus.call("Pin", booted)
+        await bus.call("Unpin", booted)
+        await bus.call("Allow", digest)
+        with pytest.raises(NotDeniedError):
+            await bus.call("Allow", digest)
+        await bus.call("Unstage")
+        looks = ("GetStatus", "Explain", "ListDenied", "ListEtcCopies", "GetBootUsage")
+        for look in (*looks, "EtcConflicts", "EtcDiff"):
+            await bus.call(look)
+        [job] = await bus.get_jobs()
+        await bus.close()
+        return job.state
+
+    with client.start("upgrade") as download:
+        wait_for_line(download, "pulling")
+        assert asyncio.run(decide_and_look()) == "running"
+        stalled.set()
+        said, _ = download.communicate(timeout=PATIENCE)
+    assert said.startswith("Staged ")
+
+
+def test_what_was_unstaged_during_a_download_is_replaced(
+    stalled: threading.Event, client: Client, machine: Machine, tmp_path: Path
+) -> None:
+    first = stage(machine.host, Silent(), reference=publish(tmp_path / "hotfix", "v2")).deployment
+    with client.start("upgrade") as download:
+        wait_for_line(download, "pulling")
+        assert client.document("status")["staged"] == first
+        client.say("unstage")
+        assert client.document("status")["staged"] is None
+        stalled.set()
+        said, _ = download.communicate(timeout=PATIENCE)
+    assert said.startswith("Staged ")
+    assert client.document("status")["staged"] not in (first, None)
+
+
+def test_the_timer_waits_for_a_person_and_a_person_for_the_timer(
+    stalled: threading.Event, client: Client
+) -> None:
+    with client.start("upgrade") as person:
+        wait_for_line(person, "pulling")
+        with client.start("upgrade", "--automatic") as timer:
+            wait_for_line(timer, "waiting")
+            states = [job["state"] for job in client.document("jobs")["jobs"]]
+            assert states == ["running", "waiting"]
+            stalled.set()
+            person.communicate(timeout=PATIENCE)
+            said, _ = timer.communicate(timeout=PATIENCE)
+    assert (person.returncode, timer.returncode) == (0, 0)
+    assert "Nothing to do" in said
+
+
+def test_a_rollback_waits_for_the_timer(stalled: threading.Event, client: Client) -> None:
+    assert not stalled.is_set()
+    with client.start("upgrade", "--automatic") as timer:
+        wait_for_line(timer, "pulling")
+        with client.start("rollback") as rollback:
+            wait_for_line(rollback, "waiting")
+            client.say("cancel", "1")
+            timer.communicate(timeout=PATIENCE)
+            _, said = rollback.communicate(timeout=PATIENCE)
+    assert "no other deployment" in said
 
 
 def test_cancel_by_number(stalled: threading.Event, client: Client) -> None:

@@ -305,8 +305,11 @@ async def test_one_job_at_a_time(found: Rig):
         assert await client.call("Switch", reference) == first
         with pytest.raises(BusyError, match=r"job 1 \(stage\) is running"):
             await client.call("Cleanup")
-        with pytest.raises(BusyError, match=r"job 1 \(stage\)"):
-            await client.call("Hold", "me")
+        while await client.get_property("State") != "checking":
+            pass
+        await client.call("Hold", "me")
+        waiting = await client.get_job(await client.call("Check"))
+        assert (waiting.state, waiting.running) == ("waiting", True)
         await client.cancel(first)
         job = await client.follow_job(first)
         assert (job.state, job.error[0]) == ("cancelled", "cancelled")

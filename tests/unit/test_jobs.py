@@ -1,4 +1,4 @@
-"""Jobs: one at a time, joined, refused, cancelled, remembered for a while."""
+"""Jobs: one at a time, joined, waiting, refused, ended, remembered for a while."""
 
 from __future__ import annotations
 
@@ -12,10 +12,17 @@ from typing import Any
 import pytest
 from support.worker_script import done, worker
 
-from bootd.daemon.jobs import MAX_ENDED, Job, JobRunner, JobState
+from bootd.daemon.jobs import MAX_ENDED, MAX_WAITING, Job, JobRunner, JobState, Limits
 from bootd.daemon.worker import Worker
-from bootd.model.errors import BootdError, BusyError, InternalError
+from bootd.model.errors import (
+    BootdError,
+    BusyError,
+    HeldError,
+    InternalError,
+    NoProgressError,
+)
 
+_AUTOMATIC: tuple[str, dict[str, bool]] = ("stage", {"automatic": True})
 _WAITS = "progress(0.1)\nsys.stdin.read()\nsay(event='error', code='cancelled', message='so be it')"
 
 
@@ -53,7 +60,7 @@ class Listener:
 class Bench:
     """A runner whose children do what a test says."""
 
-    def __init__(self, body: str, *, kill_after: float = 5, **more: float) -> None:
+    def __init__(self, body: str, *, kill_after: float = 5, **more: Any) -> None:
         self.listener = Listener()
         self.settled: list[tuple[JobState, str, BootdError | None]] = []
         child = Worker(None, worker(body), kill_after=kill_after)
@@ -97,7 +104,7 @@ async def test_progress_never_goes_back_nor_over_the_end():
     assert bench.listener.progress == [0.1, 0.6, 0.6, 1.0, 1.0]
 
 
-async def test_same_request_joins_and_another_is_refused():
+async def test_same_request_joins_and_another_of_people_is_refused():
     bench = Bench(_WAITS)
     first = bench.runner.start("stage", {"reference": "a"}, 0)
     assert bench.runner.start("stage", {"reference": "a"}, 1000) is first
@@ -108,23 +115,124 @@ async def test_same_request_joins_and_another_is_refused():
     await bench.runner.stop()
 
 
-async def test_quick_change_is_refused_while_a_job_runs():
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (("check", {}), _AUTOMATIC),
+        (("stage", {}), _AUTOMATIC),
+        (("collect", {}), _AUTOMATIC),
+        (_AUTOMATIC, ("stage", {})),
+        (_AUTOMATIC, ("rollback", {})),
+        (("check", {}), ("rollback", {})),
+        (("stage", {}), ("check", {})),
+        (_AUTOMATIC, ("check", {})),
+    ],
+)
+async def test_who_gives_way_waits_and_has_its_turn(
+    first: tuple[str, dict[str, bool]], second: tuple[str, dict[str, bool]]
+):
     bench = Bench(_WAITS)
-    bench.runner.start("stage", {}, 0)
-    with pytest.raises(BusyError, match="job 1"):
-        async with bench.runner.change():
-            pass
+    ahead = bench.runner.start(*first, 1000)
+    waiting = bench.runner.start(*second, 0)
+    assert (waiting.state, bench.runner.running) == (JobState.WAITING, ahead)
+    assert bench.runner.start(*second, 7) is waiting
+    bench.runner.cancel(ahead)
+    await bench.listener.until("ended", ahead.id)
+    assert (waiting.state, bench.runner.running) == (JobState.RUNNING, waiting)
     await bench.runner.stop()
 
 
-async def test_job_waits_for_a_quick_change():
-    bench = Bench(done())
-    async with bench.runner.change():
-        bench.runner.start("check", {}, 0)
-        await asyncio.sleep(0)
-        assert bench.runner.running is not None
-        assert ("ended", 1) not in bench.listener.told
-    await bench.listener.until("ended")
+async def test_a_person_comes_before_the_timer_and_not_before_another():
+    bench = Bench(_WAITS)
+    check = bench.runner.start("check", {}, 1000)
+    timer = bench.runner.start(*_AUTOMATIC, 0)
+    person = bench.runner.start("rollback", {}, 0)
+    with pytest.raises(BusyError, match=r"job 3 \(rollback\) is waiting"):
+        bench.runner.start("collect", {}, 0)
+    bench.runner.cancel(check)
+    await bench.listener.until("ended", check.id)
+    assert (person.state, timer.state) == (JobState.RUNNING, JobState.WAITING)
+    await bench.runner.stop()
+
+
+async def test_those_that_wait_are_bounded_but_for_the_timer():
+    bench = Bench(_WAITS)
+    bench.runner.start(*_AUTOMATIC, 0)
+    for number in range(MAX_WAITING):
+        bench.runner.start("check", {"of": number}, 1000)
+    with pytest.raises(BusyError, match=r"job 1 \(stage\)"):
+        bench.runner.start("check", {"of": MAX_WAITING}, 1000)
+    await bench.runner.stop()
+    bench = Bench(_WAITS)
+    for number in range(MAX_WAITING + 1):
+        bench.runner.start("check", {"of": number}, 1000)
+    assert bench.runner.start(*_AUTOMATIC, 0).state is JobState.WAITING
+    await bench.runner.stop()
+
+
+async def test_what_waits_can_be_cancelled_and_stops_with_the_daemon():
+    bench = Bench(_WAITS)
+    bench.runner.start("check", {}, 0)
+    waiting = [bench.runner.start("check", {"of": number}, 0) for number in range(2)]
+    bench.runner.cancel(waiting[0])
+    assert waiting[0].state is JobState.CANCELLED
+    assert ("ended", 2) in bench.listener.told
+    await bench.runner.stop()
+    assert waiting[1].state is JobState.CANCELLED
+    assert len(bench.settled) == 1, "what never ran has nothing to settle"
+
+
+async def test_what_nobody_asked_for_ends_with_the_reason():
+    bench = Bench(_WAITS)
+    running = bench.runner.start(*_AUTOMATIC, 0)
+    await bench.listener.until("advanced")
+    person = bench.runner.start("collect", {}, 0)
+    bench.runner.cancel_automatic(HeldError("updates are held: exams"))
+    await bench.listener.until("ended", running.id)
+    assert isinstance(running.error, HeldError)
+    assert person.state is JobState.RUNNING
+    waiting = bench.runner.start(*_AUTOMATIC, 0)
+    bench.runner.cancel_automatic(HeldError("updates are held: exams"))
+    assert isinstance(waiting.error, HeldError)
+    assert person.state is JobState.RUNNING
+    await bench.runner.stop()
+
+
+_ENDLESS = """
+at = 0
+while True:
+    at += {step}
+    say(event='progress', phase='pulling', done=at, total=10 ** 9, overall=0.1)
+    time.sleep(0.01)
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "limits", "told"),
+    [
+        (_WAITS, Limits(0.2, 600), "came no further"),
+        ("time.sleep(600)", Limits(0.2, 600), "while starting"),
+        (_ENDLESS.format(step=0), Limits(0.2, 600), "came no further"),
+        (_ENDLESS.format(step=1), Limits(600, 1), "was not done"),
+    ],
+)
+async def test_a_job_that_does_not_end_is_ended(body: str, limits: Limits, told: str):
+    bench = Bench(body, limits=lambda: limits)
+    job = bench.runner.start("stage", {}, 0)
+    waiting = bench.runner.start("check", {}, 0)
+    await bench.listener.until("ended", job.id)
+    assert job.state is JobState.FAILED
+    assert isinstance(job.error, NoProgressError)
+    assert told in job.error.message
+    assert waiting.state is JobState.RUNNING
+    await bench.runner.stop()
+
+
+async def test_what_goes_on_without_counting_is_not_ended():
+    silent = "[(progress(0.1, total=0), time.sleep(0.2)) for _ in range(30)]\n"
+    bench = Bench(silent + done(answer=42), limits=lambda: Limits(4.0, 600))
+    job = await bench.finish("collect")
+    assert job.state is JobState.DONE
 
 
 async def test_cancel_is_polite_and_the_next_job_runs():

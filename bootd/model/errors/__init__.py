@@ -11,6 +11,7 @@ from bootd.model.errors.base import (
     USAGE,
     BootdError,
     InternalError,
+    NoProgressError,
     ProcessFailedError,
     registered_errors,
 )
@@ -163,6 +164,7 @@ __all__ = [
     "NoKernelError",
     "NoLabelsError",
     "NoMatchingPlatformError",
+    "NoProgressError",
     "NoRollbackError",
     "NoSpaceError",
     "NoSuchDeploymentError",

@@ -84,6 +84,15 @@ class InternalError(BootdError):
     default_hint = "Please report this with the journal of bootd.service."
 
 
+class NoProgressError(BootdError):
+    """A job came no further, or took longer than any may, and was ended."""
+
+    exit_status = TRY_AGAIN
+    default_hint = (
+        "What was fetched is kept for the next try; the journal says what it was busy with."
+    )
+
+
 class ProcessFailedError(BootdError):
     """A program that bootd started failed."""
 
