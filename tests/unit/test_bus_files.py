@@ -9,8 +9,12 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from bootd.daemon import interfaces, names
+from bootd.daemon.jobs import JobState
 from bootd.daemon.journal import FIELDS, Event
 from bootd.daemon.polkit import Action
+from bootd.model.state import DeploymentState, UpgradeState
+from bootd.operations.__main__ import _OPERATIONS
+from bootd.operations.progress import Phase
 
 _CHECKOUT = Path(__file__).parents[2]
 _DBUS = _CHECKOUT / "dbus"
@@ -41,6 +45,27 @@ def test_every_member_says_what_it_is_and_since_when(name: str):
     for element in root.iter("property"):
         assert element.get("access") == "read"
         assert "EmitsChangedSignal" in str(element.find("annotation").attrib)
+
+
+def _documented(interface: str, member: str) -> set[str]:
+    """Return the words that a property's description lists: ``one, two or three``."""
+    root = ET.parse(_DBUS / f"{interface}.xml").getroot()
+    [text] = [
+        note.get("value", "")
+        for note in root.findall(f"interface/property[@name='{member}']/annotation")
+        if note.get("name") == "org.gtk.GDBus.DocString"
+    ]
+    listed = text.partition(": ")[2].partition(";")[0] or text
+    return set(re.split(r", | or ", listed.rstrip(".")))
+
+
+def test_every_word_that_clients_may_meet_is_documented():
+    installing = {Phase.FORMATTING, Phase.INSTALLING}
+    assert _documented(names.JOB, "Kind") == _OPERATIONS.keys()
+    assert _documented(names.JOB, "State") == set(JobState)
+    assert _documented(names.JOB, "Phase") == set(Phase) - installing
+    assert _documented(names.MANAGER, "State") == set(UpgradeState)
+    assert _documented(names.DEPLOYMENT, "State") == set(DeploymentState)
 
 
 def test_every_manager_method_ends_with_options():
