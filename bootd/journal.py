@@ -18,6 +18,8 @@ from bootd.model.text import LINE_LIMIT, lines, one_line
 _OURS: Final = "bootd"
 """The logger above all of bootd's. The libraries' own debug lines stay away: they have the queries
 of signed URLs in them."""
+EVENTS: Final = "bootd.events"
+"""The logger of events, which have a MESSAGE_ID."""
 _STREAM_VARIABLE: Final = "JOURNAL_STREAM"
 _DEBUG_VARIABLE: Final = "SYSTEMD_LOG_LEVEL"
 _NOTICE: Final = 5
@@ -56,6 +58,18 @@ def set_up() -> None:
     logging.basicConfig(level=logging.INFO, handlers=[_handler()])
     if os.environ.get(_DEBUG_VARIABLE) in {"debug", "7"}:
         logging.getLogger(_OURS).setLevel(logging.DEBUG)
+
+
+def set_up_events() -> None:
+    """Send events to the journal and nowhere else, for a process whose other words are a person's.
+
+    Without the journal's library, as outside of installed machines, events are dropped.
+    """
+    events = logging.getLogger(EVENTS)
+    events.propagate = False
+    events.setLevel(logging.INFO)
+    if not events.handlers:
+        events.addHandler(_to_journal() if _has_journal_library() else logging.NullHandler())
 
 
 def is_set_up() -> bool:
@@ -119,11 +133,15 @@ class _PriorityFormatter(_Formatter):
 def _handler() -> logging.Handler:
     to_journal = _stderr_is_journal()
     if to_journal and _has_journal_library():
-        to_library = _JournalHandler()
-        to_library.setFormatter(_Formatter())
-        return to_library
+        return _to_journal()
     handler = logging.StreamHandler()
     handler.setFormatter(_PriorityFormatter() if to_journal else _LineFormatter())
+    return handler
+
+
+def _to_journal() -> logging.Handler:
+    handler = _JournalHandler()
+    handler.setFormatter(_Formatter())
     return handler
 
 

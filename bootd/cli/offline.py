@@ -12,8 +12,10 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
+from bootd import journal
 from bootd.cli.output import Output
 from bootd.cli.progress import Display, Step, displayed
+from bootd.daemon import news
 from bootd.daemon.explain import explain
 from bootd.model.errors import BootdError
 from bootd.operations import boot_usage, deny, etc_copies, etc_views, status
@@ -86,6 +88,17 @@ def mounted(arguments: Namespace) -> AbstractContextManager[Host]:
         NoBootPartitionError: ``$BOOT`` was not found or cannot be mounted.
     """
     return opened_host(arguments.sysroot)
+
+
+def tell_of(kind: str, document: BaseModel) -> None:
+    """Tell the journal what an operation in this process did, as the daemon tells of its jobs.
+
+    Args:
+        kind: of the job that does the same.
+        document: what the operation returned.
+    """
+    journal.set_up_events()
+    news.tell_of_result(kind, document.model_dump(mode="json"))
 
 
 def look(arguments: Namespace) -> Survey:

@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Final
 
-_log = logging.getLogger("bootd")
+from bootd.journal import EVENTS
+
+_log = logging.getLogger(EVENTS)
 
 
 class Event(Enum):

@@ -1,18 +1,25 @@
-"""Which `Event` the journal gets for what."""
+"""Which `Event` the journal gets for what.
+
+The daemon tells of its jobs, and of what it finds when it starts; ``bootctl-py`` tells of what it
+does without the daemon, as the units of shutdown and boot have it do.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bootd.daemon.jobs import Job
 from bootd.daemon.journal import Event, announce
-from bootd.model.documents import StatusDocument
 from bootd.model.errors import CancelledError
 from bootd.operations.attempts import DECIDED
-from bootd.operations.recover import Recovery
+
+if TYPE_CHECKING:
+    from bootd.daemon.jobs import Job
+    from bootd.model.deployment import DeploymentId
+    from bootd.model.documents import StatusDocument
+    from bootd.operations.recover import Recovery
 
 _log = logging.getLogger(__name__)
 
@@ -40,14 +47,12 @@ def tell_of_start(status: StatusDocument, recovery: Recovery) -> None:
             deployment,
             cause,
         )
+    if recovery.blessed is not None:
+        tell_of_blessing(recovery.blessed)
     if status.overridden is not None:
         announce(Event.BOOT_OVERRIDDEN, status.overridden, status.overridden)
     if status.finalize_failure is not None:
-        announce(
-            Event.FINALIZE_FAILED,
-            f"the last shutdown did not make the update bootable: {status.finalize_failure}",
-            status.finalize_failure,
-        )
+        tell_of_failed_finalize(status.finalize_failure)
     for one in status.deployments:
         if one.booted:
             _tell_of_security(one.id, one.etc_security_conflicts)
@@ -70,9 +75,34 @@ def tell_of_job(job: Job) -> None:
             job.error.hint,
         )
         return
-    teller = _TELLERS.get(job.kind)
-    if teller is not None and (job.kind != "check" or job.is_news):
-        teller(json.loads(job.result))
+    if job.kind != "check" or job.is_news:
+        tell_of_result(job.kind, json.loads(job.result))
+
+
+def tell_of_result(kind: str, document: Mapping[str, Any]) -> None:
+    """Tell what an operation did.
+
+    Args:
+        kind: the job's kind, or the one that a job of this operation would have.
+        document: what it returned.
+    """
+    teller = _TELLERS.get(kind)
+    if teller is not None:
+        teller(document)
+
+
+def tell_of_blessing(deployment: DeploymentId) -> None:
+    """Tell that a deployment on trial has come up and is kept."""
+    announce(Event.BLESSED, f"{deployment} has booted well", deployment)
+
+
+def tell_of_failed_finalize(reason: str) -> None:
+    """Tell that a shutdown did not make the staged deployment bootable."""
+    announce(
+        Event.FINALIZE_FAILED,
+        f"the last shutdown did not make the update bootable: {reason}",
+        reason,
+    )
 
 
 def _tell_of_check(found: Mapping[str, Any]) -> None:

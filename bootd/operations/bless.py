@@ -122,26 +122,27 @@ def read_blessing(sysroot: Sysroot) -> DeploymentId | None:
     return None if found is None else found.deployment
 
 
-def settle_blessing(host: Host) -> list[str]:
+def settle_blessing(host: Host) -> DeploymentId | None:
     """Make the entries of what was blessed say so, if they do not yet.
 
+    What is in the way is logged.
+
     Returns:
-        What was done, or was in the way of it, in words.
+        The deployment whose entry was changed only now, or None.
     """
     blessed = read_blessing(host.sysroot)
     if blessed is None:
-        return []
-    told = []
+        return None
+    settled = None
     try:
-        found = survey(host.sysroot)
-        for entry in found.entries:
+        for entry in survey(host.sysroot).entries:
             if entry.deployment == blessed and entry.tries_left is not None:
                 bless_entry(host.sysroot, entry)
-                told = [f"{blessed} came up before, and is kept for good now"]
+                settled = blessed
         host.sysroot.disk.remove_file(_record(host.sysroot))
     except BootdError as error:
-        return [f"{blessed} came up, and its boot entry cannot be changed: {error.message}"]
-    return told
+        _log.warning("%s came up, and its boot entry cannot be changed: %s", blessed, error.message)
+    return settled
 
 
 def not_blessed_yet(sysroot: Sysroot, found: Survey) -> str | None:

@@ -12,7 +12,6 @@ blamed what came up once and whose entry could not be changed to say so.
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 
 from bootd.boot.entry import BootEntry
@@ -26,8 +25,6 @@ from bootd.operations.host import Host
 from bootd.operations.message_of_the_day import show_fallbacks
 from bootd.operations.survey import survey
 from bootd.sysroot import Sysroot
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +48,7 @@ def settle_fallbacks(host: Host) -> list[Fallback]:
         is no sign of a fallback.
     """
     blessed = read_blessing(host.sysroot)
-    for told in settle_blessing(host):
-        _log.info("%s", told)
+    settle_blessing(host)
     found = survey(host.sysroot)
     if found.booted is None:
         return []

@@ -16,9 +16,10 @@ from pathlib import Path
 from bootd.boot.entries import heal_entries
 from bootd.boot.proof import boot_problems, boot_refusal
 from bootd.durable import TEMPORARY_PREFIX
-from bootd.model.deployment import StagedMarker
+from bootd.model.deployment import DeploymentId, StagedMarker
 from bootd.model.errors import BootdError, DamagedRecordError
 from bootd.operations.awaited import Miss, await_boot, settle_awaited
+from bootd.operations.bless import settle_blessing
 from bootd.operations.boot_loader import keep_loader
 from bootd.operations.boot_mirrors import check_mirrors
 from bootd.operations.boot_repair import mend_boot
@@ -42,11 +43,13 @@ class Recovery:
         messages: in words, for the journal.
         fallbacks: deployments that the machine went back from by itself; news, told once.
         miss: a deployment that was to boot and was not started; news, told once.
+        blessed: a deployment that came up before and whose entry says so only now; news, told once.
     """
 
     messages: tuple[str, ...] = ()
     fallbacks: tuple[Fallback, ...] = ()
     miss: Miss | None = None
+    blessed: DeploymentId | None = None
 
 
 def recover(host: Host) -> Recovery:
@@ -65,6 +68,7 @@ def recover(host: Host) -> Recovery:
             folders += _boot_folders(host.sysroot)
             healed = [f"removed the stale boot entry {name}" for name in heal_entries(host.sysroot)]
         done = [*healed, *_remove_leftovers(host.sysroot, folders), *_settle_intent(host.sysroot)]
+        blessed = settle_blessing(host)
         fallbacks = tuple(settle_fallbacks(host))
         _tell_at_login(host)
         missed = settle_awaited(host.sysroot)
@@ -74,7 +78,7 @@ def recover(host: Host) -> Recovery:
         alike = check_mirrors(host.sysroot, thorough=False, repair=True)
         mended += [f"{one.problem}; it was made alike" for one in alike if one.repaired]
         mended += [one.problem for one in alike if not one.repaired]
-        return Recovery((*done, *mended), fallbacks, missed)
+        return Recovery((*done, *mended), fallbacks, missed, blessed)
 
 
 def take_note_of_configuration(host: Host) -> None:

@@ -6,10 +6,12 @@ import os
 from argparse import ArgumentParser, Namespace
 from typing import Final
 
+from bootd import journal
 from bootd.boot.next_boot import loader_counted
 from bootd.cli.documents import DoneDocument
 from bootd.cli.offline import host, look, mounted, root
 from bootd.cli.output import Output
+from bootd.daemon.news import tell_of_blessing
 from bootd.model.errors import (
     BootdError,
     NoBootPartitionError,
@@ -61,7 +63,11 @@ def _bless(arguments: Namespace) -> str:
         if (booted := sysroot.booted()) is not None and loader_counted(sysroot):
             remember_blessing(sysroot, booted)
         raise
-    return "Nothing was on trial." if blessed is None else f"{blessed} is kept for good."
+    if blessed is None:
+        return "Nothing was on trial."
+    journal.set_up_events()
+    tell_of_blessing(blessed)
+    return f"{blessed} is kept for good."
 
 
 def _leave_undecided(arguments: Namespace) -> str:

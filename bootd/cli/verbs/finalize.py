@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from bootd.cli.offline import OperationProgress, mounted
+from bootd import journal
+from bootd.cli.offline import OperationProgress, mounted, tell_of
 from bootd.cli.output import Output
 from bootd.cli.progress import displayed
+from bootd.daemon.news import tell_of_failed_finalize
+from bootd.model.errors import BootdError
 from bootd.operations.finalize import finalize
 
 
@@ -17,6 +20,13 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(arguments: Namespace, output: Output) -> int:
     """Make the staged deployment boot next."""
     with displayed(output) as display, mounted(arguments) as machine:
-        document = finalize(machine, OperationProgress(display))
+        try:
+            document = finalize(machine, OperationProgress(display))
+        except BootdError as error:
+            if machine.sysroot.read_intent().staged is not None:
+                journal.set_up_events()
+                tell_of_failed_finalize(error.message)
+            raise
+    tell_of("finalize", document)
     output.show(document)
     return 0

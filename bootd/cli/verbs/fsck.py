@@ -46,9 +46,10 @@ def _check(arguments: Namespace, output: Output) -> dict[str, Any]:
             return run_job(arguments, output, "Fsck", repair=arguments.repair)
         except DaemonUnreachableError as error:
             output.note(f"{error.message}; checking without it")
-    from bootd.cli.offline import OperationProgress, mounted  # noqa: PLC0415
+    from bootd.cli.offline import OperationProgress, mounted, tell_of  # noqa: PLC0415
     from bootd.operations.fsck import fsck  # noqa: PLC0415
 
     with displayed(output) as display, mounted(arguments) as machine:
         document = fsck(machine, OperationProgress(display), repair=arguments.repair)
+    tell_of("fsck", document)
     return document.model_dump(mode="json")
