@@ -14,8 +14,9 @@ from typing import Final
 
 from bootd.cli.output import Output, json_mode
 from bootd.cli.parser import PROGRAM, early, parse
-from bootd.cli.verbs import find
-from bootd.model.errors import BootdError, InternalError, InvalidArgumentError
+from bootd.cli.terminal import adapt
+from bootd.cli.verbs import Verb, find
+from bootd.model.errors import BootdError, InternalError, InvalidArgumentError, WriteFailedError
 from bootd.model.text import printable
 
 INTERRUPTED: Final = 130
@@ -23,11 +24,13 @@ INTERRUPTED: Final = 130
 _TALKATIVE: Final = frozenset({"DEBUG", "INFO"})
 _BROKEN_PIPE: Final = 141
 """128 and SIGPIPE."""
+_LAST_STANDARD_FILE: Final = 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``bootctl-py`` and return its exit status (`bootd.model.errors` lists them)."""
     words = list(sys.argv[1:] if argv is None else argv)
+    _prepare_streams()
     level = os.environ.get("SYSTEMD_LOG_LEVEL", "").upper()
     if level in _TALKATIVE:
         _log_from(level)
@@ -38,14 +41,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader has seen enough; what Python still holds must not raise at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return _BROKEN_PIPE
     except Exception as error:
         import logging  # noqa: PLC0415 - see `_log_from`
 
         logging.getLogger(__name__).debug("unexpected", exc_info=True)
         return _report(_unexpected(error), words)
+
+
+def _prepare_streams() -> None:
+    """Open those of the three standard files that are closed, and let both outputs take any text.
+
+    The next file that is opened would get the number of one that is closed, and be written to.
+    """
+    while (opened := os.open(os.devnull, os.O_RDWR)) <= _LAST_STANDARD_FILE:
+        os.set_inheritable(opened, True)
+    os.close(opened)
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - as Python itself does it
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115 - as Python itself does it
+    adapt(sys.stdout)
+    adapt(sys.stderr)
+
+
+def _drop_output() -> None:
+    """Let what Python still holds of standard output go nowhere: it would raise at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _log_from(level: str) -> None:
@@ -65,7 +88,7 @@ def _run(words: Sequence[str]) -> int:
             f"'{verb.words}' needs the daemon, which works on the running machine only",
             hint="Leave --sysroot out.",
         )
-    return verb.load().run(arguments, _output(arguments))
+    return verb.load().run(arguments, _output(arguments, verb))
 
 
 def _run_elsewhere(words: Sequence[str]) -> None:
@@ -77,13 +100,13 @@ def _run_elsewhere(words: Sequence[str]) -> None:
     run_on(found.host, found.rest)
 
 
-def _output(arguments: Namespace) -> Output:
+def _output(arguments: Namespace, verb: Verb) -> Output:
     return Output(
         stdout=sys.stdout,
         stderr=sys.stderr,
         json=json_mode(arguments.json, sys.stdout),
         quiet=arguments.quiet,
-        pager=arguments.pager,
+        pager=arguments.pager and verb.looks,
     )
 
 
@@ -102,10 +125,7 @@ def _report(error: BootdError, words: Sequence[str]) -> int:
         asked = "off"
     output = Output(stdout=sys.stdout, stderr=sys.stderr, json=json_mode(asked, sys.stdout))
     if output.json == "off":
-        sys.stderr.write(f"{PROGRAM}: {printable(error.message)}\n")
-        if error.hint:
-            sys.stderr.write(f"hint: {printable(error.hint)}\n")
-        sys.stderr.flush()
+        _say(error)
     else:
         from bootd.model.documents import ErrorDocument  # noqa: PLC0415 - pydantic is slow to load
 
@@ -115,5 +135,19 @@ def _report(error: BootdError, words: Sequence[str]) -> int:
             hint=error.hint,
             exit_status=error.exit_status,
         )
-        output.value(document.model_dump(mode="json"))
+        try:
+            output.value(document.model_dump(mode="json"))
+        except WriteFailedError as failure:
+            error = failure
+            _say(failure)
+    if isinstance(error, WriteFailedError):
+        _drop_output()
     return error.exit_status
+
+
+def _say(error: BootdError) -> None:
+    """Tell a person what went wrong, and what to do."""
+    sys.stderr.write(f"{PROGRAM}: {printable(error.message)}\n")
+    if error.hint:
+        sys.stderr.write(f"hint: {printable(error.hint)}\n")
+    sys.stderr.flush()

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TextIO
 
 from bootd.cli.style import Style, wants_colour
+from bootd.cli.terminal import has_all, in_charset, rows, size
+from bootd.model.errors import WriteFailedError
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -27,7 +29,7 @@ class Output(NamedTuple):
         stderr: takes progress, advice and errors.
         json: ``off`` for people.
         quiet: no progress and no advice.
-        pager: long output may be paged.
+        pager: a text that does not fit the screen may be paged.
         environment: whose colours and pager count.
     """
 
@@ -74,26 +76,56 @@ class Output(NamedTuple):
         indent = 2 if self.json == "pretty" else None
         separators = None if indent else (",", ":")
         text = json.dumps(value, indent=indent, separators=separators, ensure_ascii=False)
-        self.stdout.write(text + "\n")
-        self.stdout.flush()
+        if not has_all(text, self.stdout):
+            # A substitute would change the value; JSON has escapes of its own.
+            text = json.dumps(value, indent=indent, separators=separators)
+        self._write(text)
 
     def text(self, text: str) -> None:
-        """Print text on stdout, through a pager where one is of use."""
+        """Print text on stdout, through a pager where it does not fit the screen."""
         if not text:
             return
-        if self.pager and self.stdout is sys.stdout and self.stdout.isatty():
+        shown = in_charset(text, self.stdout)
+        if self.pager and self._overflows(shown):
             from bootd.cli.pager import page  # noqa: PLC0415 - few have anything to page
 
-            if page(text, self.environment):
+            if page(shown.encode(self.stdout.encoding, "replace"), self.environment):
                 return
-        self.stdout.write(text + "\n")
-        self.stdout.flush()
+        self._write(shown)
 
     def note(self, text: str) -> None:
         """Say something to the person at the keyboard, if there is one who wants to hear it."""
         if self.talkative:
             self.stderr.write(text + "\n")
             self.stderr.flush()
+
+    def _overflows(self, text: str) -> bool:
+        """Return whether a terminal reads along that cannot show a text and a prompt at once.
+
+        ``less -F`` does not find out: it waits for a key wherever ``-S`` cut a line.
+        """
+        if self.stdout is not sys.stdout or not self.stdout.isatty():
+            return False
+        screen = size(self.environment, self.stdout.fileno())
+        return rows(text, screen.columns) >= screen.lines
+
+    def _write(self, text: str) -> None:
+        """Write a line or more on stdout.
+
+        Raises:
+            BrokenPipeError: the reader has left.
+            WriteFailedError: the text could not be written, so the caller knows no result.
+        """
+        try:
+            self.stdout.write(text + "\n")
+            self.stdout.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise WriteFailedError(
+                f"the result cannot be written: {error.strerror}",
+                hint="See what standard output leads to.",
+            ) from error
 
 
 def json_mode(asked: str, stdout: TextIO) -> JsonMode:

@@ -10,21 +10,24 @@ from bootd.process import feed
 
 _PAGER: Final = "less"
 _LESS: Final = "FRSXMK"
-"""As systemd's tools set it: leave short output on the screen, let colours through."""
+"""As systemd's tools set it: leave the text on the screen, let colours through, cut long lines."""
 
 
-def page(text: str, environment: Mapping[str, str]) -> bool:
+def page(text: bytes, environment: Mapping[str, str]) -> bool:
     """Show a text in the pager that is asked for, if there is one; return whether that was done.
 
     Args:
-        text: without the end of its last line.
-        environment: ``SYSTEMD_PAGER``, ``PAGER`` and ``SYSTEMD_LESS`` count.
+        text: in the terminal's character set, without the end of its last line.
+        environment: ``SYSTEMD_PAGER``, ``PAGER`` and ``SYSTEMD_LESS`` count, and ``TERM``: one
+            cannot page on a terminal that is dumb.
 
     Raises:
         ProcessFailedError: the pager could not be started.
     """
     words = environment.get("SYSTEMD_PAGER", environment.get("PAGER", _PAGER)).split()
-    if not words or words == ["cat"] or shutil.which(words[0]) is None:
+    if not words or words == ["cat"] or environment.get("TERM") == "dumb":
         return False
-    feed(words, text.encode() + b"\n", {"LESS": environment.get("SYSTEMD_LESS") or _LESS})
+    if shutil.which(words[0]) is None:
+        return False
+    feed(words, text + b"\n", {"LESS": environment.get("SYSTEMD_LESS") or _LESS})
     return True

@@ -10,12 +10,12 @@ import argparse
 import os
 import re
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, NoReturn, cast
 
 from bootd import __version__
+from bootd.cli.terminal import size
 from bootd.cli.verbs import GROUPS, VERBS, Verb
 from bootd.model.errors import InvalidArgumentError
 
@@ -26,7 +26,6 @@ _EPILOG: Final = (
     "Without a verb it shows the status. 'bootctl-py VERB --help' tells more about a verb, "
     "bootctl-py(8) about exit statuses, environment and files."
 )
-_USUAL_COLUMNS: Final = 80
 _NO_SUCH_VERB: Final = re.compile(r"argument VERB: invalid choice: '([^']*)'")
 """How argparse says it, before it lists every choice."""
 
@@ -38,18 +37,7 @@ class Formatter(argparse.HelpFormatter):
     """
 
     def __init__(self, prog: str) -> None:
-        super().__init__(prog, width=_columns() - 2)
-
-
-def _columns() -> int:
-    """Return how wide the terminal is; 80 where nobody knows, as on a serial line."""
-    columns = 0
-    with suppress(KeyError, ValueError):
-        columns = int(os.environ["COLUMNS"])
-    if columns <= 0:
-        with suppress(OSError):
-            columns = os.get_terminal_size(1).columns
-    return columns if columns > 0 else _USUAL_COLUMNS
+        super().__init__(prog, width=size(os.environ).columns - 2)
 
 
 class Parser(argparse.ArgumentParser):

@@ -144,6 +144,53 @@ def test_a_reader_who_leaves_is_no_error() -> None:
     assert (done.returncode, done.stderr) == (141, b"")
 
 
+@pytest.mark.parametrize("words", [("config",), ("config", "--json=short"), ("frobnicate",)])
+def test_any_character_set_will_do(words: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "etc/bootd").mkdir(parents=True)
+    (tmp_path / "etc/bootd/bootd.toml").write_text('[etc.policy]\n"/etc/→…" = "keep-mine"\n')
+    for encoding in ("ascii", "iso-8859-1"):
+        done = bootctl("--sysroot", str(tmp_path), *words, PYTHONIOENCODING=encoding)
+        assert "unexpected" not in done.stderr
+        assert done.returncode == (2 if words[0] == "frobnicate" else 0)
+
+
+def test_closed_output_is_no_error(tmp_path: Path) -> None:
+    for redirection in (">&-", "2>&-", ">&- 2>&- <&-"):
+        command = f'exec "$0" -c "$1" config --sysroot "$2" {redirection}'
+        program = "import sys; from bootd.cli.main import main; sys.exit(main())"
+        done = subprocess.run(
+            ["sh", "-c", command, sys.executable, program, str(tmp_path)],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("words", [("config",), ("config", "--json=short"), ("jobs", "-j")])
+def test_full_output_is_told(words: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                "import sys; from bootd.cli.main import main; sys.exit(main())",
+                *words,
+            ],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=60,
+            env={**os.environ, **NOWHERE},
+        )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0].startswith("bootctl-py: the result cannot be written: ")
+    assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr
+
+
 def test_config_names_the_file_of_each_value(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

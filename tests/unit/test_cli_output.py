@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
+import json
 import os
 import pty
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -25,6 +29,10 @@ from bootd.cli.render.text import (
     table,
 )
 from bootd.cli.style import Style, wants_colour
+from bootd.cli.terminal import adapt, rows
+from bootd.cli.terminal import size as terminal_size
+from bootd.cli.verbs import VERBS
+from bootd.model.errors import WriteFailedError
 
 
 class Terminal(io.StringIO):
@@ -95,37 +103,154 @@ def test_quiet_keeps_results(quiet: bool, said: str) -> None:
     assert out.stdout.getvalue() == "result\n"  # type: ignore[attr-defined]
 
 
-def test_a_terminal_gets_a_pager(tmp_path: Path) -> None:
-    pager = tmp_path / "pager"
-    pager.write_text('#!/bin/sh\necho "paged $LESS"\ncat\n')
-    pager.chmod(0o755)
+LONG = "l1\nl2\nl3\nl4"
+"""More than fits a terminal of four lines, of which one is for the prompt."""
+
+
+@pytest.fixture
+def pager(tmp_path: Path) -> str:
+    program = tmp_path / "pager"
+    program.write_text('#!/bin/sh\necho "paged $LESS"\ncat\n')
+    program.chmod(0o755)
+    return str(program)
+
+
+def on_terminal(text: str, columns: int = 20, **environment: str) -> str:
+    """Show a text on a terminal of four lines, and return what is there then."""
     code = (
-        "import sys; from bootd.cli.output import Output\n"
-        "Output(sys.stdout, sys.stderr, pager=sys.argv[1] == 'yes').text('the text')"
+        "import os, sys; from bootd.cli.output import Output\n"
+        "Output(sys.stdout, sys.stderr, pager=os.environ.get('PAGE') != 'no').text(sys.argv[1])"
     )
+    unsized = {
+        name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")
+    }
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 4, columns, 0, 0))
+    try:
+        subprocess.run(
+            [sys.executable, "-c", code, text],
+            stdout=theirs,
+            stdin=theirs,
+            check=True,
+            timeout=60,
+            env={**unsized, "TERM": "xterm", **environment},
+        )
+        return os.read(ours, 4096).decode().replace("\r\n", "\n")
+    finally:
+        os.close(ours)
+        os.close(theirs)
 
-    def shown(wanted: str, **environment: str) -> str:
-        ours, theirs = pty.openpty()
-        try:
-            subprocess.run(
-                [sys.executable, "-c", code, wanted],
-                stdout=theirs,
-                stdin=theirs,
-                check=True,
-                timeout=60,
-                env={**os.environ, "PAGER": str(pager), **environment},
-            )
-            return os.read(ours, 4096).decode()
-        finally:
-            os.close(ours)
-            os.close(theirs)
 
-    assert shown("yes") == "paged FRSXMK\r\nthe text\r\n"
-    assert shown("yes", SYSTEMD_LESS="X") == "paged X\r\nthe text\r\n"
-    assert shown("no") == "the text\r\n"
-    assert shown("yes", SYSTEMD_PAGER="") == "the text\r\n"
-    assert shown("yes", SYSTEMD_PAGER="cat") == "the text\r\n"
-    assert shown("yes", SYSTEMD_PAGER="/nonexistent/pager") == "the text\r\n"
+def test_a_terminal_gets_a_pager(pager: str) -> None:
+    assert on_terminal(LONG, PAGER=pager) == f"paged FRSXMK\n{LONG}\n"
+    assert on_terminal(LONG, PAGER=pager, SYSTEMD_LESS="X") == f"paged X\n{LONG}\n"
+
+
+@pytest.mark.parametrize(
+    "without",
+    [
+        {"PAGE": "no"},
+        {"SYSTEMD_PAGER": ""},
+        {"SYSTEMD_PAGER": "cat"},
+        {"SYSTEMD_PAGER": "/nonexistent/pager"},
+        {"TERM": "dumb"},
+        {"LINES": "50"},
+    ],
+)
+def test_nobody_wants_a_pager_or_can_use_one(pager: str, without: Mapping[str, str]) -> None:
+    assert on_terminal(LONG, **{"PAGER": pager, **without}) == f"{LONG}\n"
+
+
+@pytest.mark.parametrize(("width", "paged"), [(60, False), (61, True)])
+def test_only_what_does_not_fit_the_screen_is_paged(pager: str, width: int, paged: bool) -> None:
+    assert on_terminal("1" * width, PAGER=pager).startswith("paged ") is paged
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "taken"),
+    [
+        ("", 80, 1),
+        ("1\n2\n3", 20, 3),
+        ("1\n\n3", 20, 3),
+        ("1\n" + "2" * 20, 20, 2),
+        ("1\n" + "2" * 21, 20, 3),
+        ("\x1b[1;31m" + "1" * 20 + "\x1b[0m", 20, 1),
+        ("一二三四五", 10, 1),
+        ("一二三四五六", 10, 2),
+        ("e\u0301" * 10, 10, 1),
+        ("\t\tx", 16, 2),
+    ],
+)
+def test_rows_of_a_terminal(text: str, columns: int, taken: int) -> None:
+    assert rows(text, columns) == taken
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, (80, 24)),
+        ({"COLUMNS": "100", "LINES": "30"}, (100, 30)),
+        ({"COLUMNS": "0", "LINES": "many"}, (80, 24)),
+    ],
+)
+def test_size_where_there_is_no_terminal(
+    environment: Mapping[str, str], expected: tuple[int, int]
+) -> None:
+    with Path(os.devnull).open() as nowhere:
+        assert tuple(terminal_size(environment, nowhere.fileno())) == expected
+
+
+def test_what_changes_something_is_never_paged() -> None:
+    assert {verb.words for verb in VERBS if verb.looks} == {
+        *("status", "deployments", "jobs", "why", "config", "kargs", "denied list"),
+        *("etc diff", "etc preview", "etc conflicts", "etc copies", "lint", "trust check"),
+    }
+
+
+MARKS = "● ○ → … \N{EN DASH} ' “ ” é 東 \U0001f600"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "shown"),
+    [
+        ("utf-8", MARKS),
+        ("ascii", '* o -> ... - \' " " \\xe9 \\u6771 \\U0001f600'),
+        ("iso-8859-1", '* o -> ... - \' " " é \\u6771 \\U0001f600'),
+        ("koi8-r", '* o -> ... - \' " " \\xe9 \\u6771 \\U0001f600'),
+        ("cp437", '* o -> ... - \' " " é \\u6771 \\U0001f600'),
+        ("euc-jp", "● ○ → … - ' “ ” é 東 \\U0001f600"),
+    ],
+)
+def test_any_text_can_be_shown_in_any_character_set(encoding: str, shown: str) -> None:
+    streams = [io.TextIOWrapper(io.BytesIO(), encoding=encoding) for _ in range(2)]
+    for stream in streams:
+        adapt(stream)
+    stdout, stderr = streams
+    Output(stdout, stderr).text(MARKS)
+    Output(stdout, stderr).note(MARKS)
+    for stream in streams:
+        assert stream.buffer.getvalue().decode(encoding) == f"{shown}\n"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "iso-8859-1"])
+def test_json_keeps_its_values_in_any_character_set(encoding: str) -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    adapt(stream)
+    for text in (MARKS, "lone \udcff", "plain"):
+        stream.buffer.seek(0)
+        stream.buffer.truncate()
+        Output(stream, stream, json="short").value({"text": text})
+        assert json.loads(stream.buffer.getvalue()) == {"text": text}  # type: ignore[attr-defined]
+
+
+def test_a_result_that_cannot_be_written_is_an_error() -> None:
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        for write in (Output(full, full).text, Output(full, full, json="short").value):
+            with pytest.raises(WriteFailedError, match="No space left"):
+                write("result")
+        # What could not be written would be tried again when the file is closed.
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), full.fileno())
 
 
 def test_lines_tell_phases_and_tenths() -> None:

@@ -36,12 +36,14 @@ class Verb(NamedTuple):
         module: the module in this folder.
         summary: one line for the help and the manual.
         offline: whether it can work on a folder (``--sysroot``), without a daemon.
+        looks: whether it changes nothing, so that all of its output is the result and may be paged.
     """
 
     words: str
     module: str
     summary: str
     offline: bool = False
+    looks: bool = False
 
     def load(self) -> VerbModule:
         """Import the verb's module."""
@@ -58,31 +60,59 @@ GROUPS: Final[dict[str, str]] = {
 }
 
 VERBS: Final[tuple[Verb, ...]] = (
-    Verb("status", "status", "Show what is booted, what boots next and what to do", offline=True),
+    Verb(
+        "status",
+        "status",
+        "Show what is booted, what boots next and what to do",
+        offline=True,
+        looks=True,
+    ),
     Verb("check", "check", "Ask the registry whether there is a newer image"),
     Verb("upgrade", "upgrade", "Fetch the newest image and stage it for the next boot"),
     Verb("switch", "switch", "Follow another image from now on, and stage it"),
     Verb("rollback", "rollback", "Make an older deployment boot next", offline=True),
     Verb("apply", "apply", "Restart into what is staged or queued"),
     Verb("unstage", "unstage", "Forget the staged deployment"),
-    Verb("deployments", "deployments", "List the deployments that are kept", offline=True),
+    Verb(
+        "deployments", "deployments", "List the deployments that are kept", offline=True, looks=True
+    ),
     Verb("pin", "pin", "Keep a deployment whatever cleanup does"),
     Verb("unpin", "pin", "Let cleanup remove a deployment again"),
     Verb("forget", "forget", "Drop a deployment wholly, with its kernel", offline=True),
     Verb("cleanup", "cleanup", "Remove what no deployment needs", offline=True),
-    Verb("etc diff", "etc_diff", "List what this machine changed in /etc", offline=True),
-    Verb("etc preview", "etc_preview", "Show what the next upgrade would do to /etc", offline=True),
-    Verb("etc conflicts", "etc_conflicts", "Show what clashed and is undecided", offline=True),
+    Verb(
+        "etc diff", "etc_diff", "List what this machine changed in /etc", offline=True, looks=True
+    ),
+    Verb(
+        "etc preview",
+        "etc_preview",
+        "Show what the next upgrade would do to /etc",
+        offline=True,
+        looks=True,
+    ),
+    Verb(
+        "etc conflicts",
+        "etc_conflicts",
+        "Show what clashed and is undecided",
+        offline=True,
+        looks=True,
+    ),
     Verb("etc resolve", "etc_resolve", "Decide what stands where changes clashed", offline=True),
     Verb("etc reset", "etc_reset", "Put files in /etc back to what the image ships", offline=True),
-    Verb("etc copies", "etc_copies", "List the copies of files that were replaced", offline=True),
+    Verb(
+        "etc copies",
+        "etc_copies",
+        "List the copies of files that were replaced",
+        offline=True,
+        looks=True,
+    ),
     Verb("etc restore", "etc_restore", "Put a copy of files back into /etc", offline=True),
     Verb(
         "etc derive",
         "etc_derive",
         "Make files in /etc anew that are made from others (runs at boot)",
     ),
-    Verb("kargs", "kargs", GROUPS["kargs"], offline=True),
+    Verb("kargs", "kargs", GROUPS["kargs"], offline=True, looks=True),
     Verb("kargs add", "kargs_change", "Add kernel arguments from the next boot on", offline=True),
     Verb("kargs remove", "kargs_change", "Take kernel arguments away", offline=True),
     Verb(
@@ -94,21 +124,23 @@ VERBS: Final[tuple[Verb, ...]] = (
         "denied_list",
         "List the images that failed here, or are unfit, and why",
         offline=True,
+        looks=True,
     ),
     Verb(
         "denied allow", "denied_allow", "Let an image that failed here, or is unfit, be tried again"
     ),
-    Verb("why", "why", "Explain why the machine is where it is", offline=True),
+    Verb("why", "why", "Explain why the machine is where it is", offline=True, looks=True),
     Verb("hold", "hold", "Keep automatic upgrades off until released"),
     Verb("release", "hold", "Take a hold off"),
-    Verb("jobs", "jobs", "List running and recently finished jobs"),
+    Verb("jobs", "jobs", "List running and recently finished jobs", looks=True),
     Verb("cancel", "cancel", "Cancel a running job"),
-    Verb("lint", "lint", "Find out what would keep an image from working on a host"),
+    Verb("lint", "lint", "Find out what would keep an image from working on a host", looks=True),
     Verb(
         "trust check",
         "trust_check",
         "Say whether the policy for images accepts one, and why",
         offline=True,
+        looks=True,
     ),
     Verb("health", "health", "Show or run the health checks", offline=True),
     Verb("install to-disk", "install_to_disk", "Install a machine on a disk or into a disk image"),
@@ -125,7 +157,9 @@ VERBS: Final[tuple[Verb, ...]] = (
         offline=True,
     ),
     Verb("bless", "bless", "Keep the booted deployment for good (runs after boot)", offline=True),
-    Verb("config", "config", "Print each setting and the file it came from", offline=True),
+    Verb(
+        "config", "config", "Print each setting and the file it came from", offline=True, looks=True
+    ),
 )
 """In the order the help lists them."""
 
