@@ -33,8 +33,8 @@ mount -t overlay -o lowerdir="$base",upperdir=upper,workdir=work overlay root
 mount --rbind /dev root/dev
 mount -t proc proc root/proc
 mount -t tmpfs -o mode=1777 tmpfs root/tmp
-cp "$packages"/bootd_*.deb root/srv/bootd.deb
-chroot root dpkg --install /srv/bootd.deb
+cp "$packages"/bootd_*.deb "$packages"/bootd-tools_*.deb root/srv
+chroot root sh -c 'dpkg --install /srv/*.deb'
 mkdir root/src
 tar --extract --directory root/src
 chroot root chown -R nobody: /src
