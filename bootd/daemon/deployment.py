@@ -32,6 +32,7 @@ class DeploymentObject:
     def properties(self, _reader: int | None = None) -> Mapping[str, Any]:
         """Return the property values."""
         status = self._status
+        accepted = status.accepted
         return {
             "Id": status.id,
             "Image": status.image,
@@ -49,5 +50,8 @@ class DeploymentObject:
             "Sealed": status.sealed,
             "SealDigest": status.seal_digest or "",
             "SealedFrom": status.sealed_from.value,
+            "AcceptedAt": 0 if accepted is None else microseconds(accepted.when),
+            "TrustScope": "" if accepted is None else accepted.scope or "",
+            "SignedBy": [] if accepted is None else list(accepted.signers),
             "EtcReport": {} if self._etc is None else self._etc.model_dump(),
         }

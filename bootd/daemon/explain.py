@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bootd.model.acceptance import Acceptance
 from bootd.model.config import Automatic
 from bootd.model.deployment import Denial
 from bootd.model.documents import DeploymentStatus, ExplanationDocument, Reason, StatusDocument
@@ -32,6 +33,8 @@ def explain(
         overridden=status.overridden,
         no_room=status.no_room,
         failing=status.failing,
+        trust=status.trust,
+        accepted=_accepted(status),
         reasons=[*_obstacles(status, denial, automatic), *_standing(status)],
     )
 
@@ -56,6 +59,7 @@ def _obstacles(status: StatusDocument, denial: Denial | None, automatic: Automat
         Reason.FINALIZE_FAILED: status.finalize_failure is not None,
         Reason.DID_NOT_BOOT: status.did_not_boot is not None,
         Reason.OVERRIDDEN: status.overridden is not None,
+        Reason.REFUSED: status.trust is not None and status.trust.refused is not None,
         Reason.AUTOMATIC_OFF: automatic is Automatic.OFF,
         Reason.AUTOMATIC_ONLY_CHECKS: automatic is Automatic.CHECK,
         Reason.MISCONFIGURED: status.misconfigured is not None,
@@ -63,6 +67,11 @@ def _obstacles(status: StatusDocument, denial: Denial | None, automatic: Automat
         Reason.NEVER_CHECKED: status.image is not None and status.available is None,
     }
     return [reason for reason, holds in found.items() if holds]
+
+
+def _accepted(status: StatusDocument) -> Acceptance | None:
+    """Return what the policy said of what runs."""
+    return next((one.accepted for one in status.deployments if one.booted), None)
 
 
 def _standing(status: StatusDocument) -> list[Reason]:

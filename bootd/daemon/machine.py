@@ -18,6 +18,7 @@ from bootd import __version__
 from bootd.boot.mounts import automounted_at
 from bootd.boot.next_boot import setting_files
 from bootd.daemon.event_loop import asyncio
+from bootd.model.acceptance import POLICY_FILE
 from bootd.model.deployment import DeploymentId
 from bootd.model.documents import StatusDocument
 from bootd.model.errors import BootdError
@@ -137,6 +138,7 @@ class Machine:
 
     def _take_stamp(self) -> _Stamp:
         files = [path for path in setting_files(self.host.sysroot) if self._is_looked_at(path)]
+        files.append(self.host.registry.root / POLICY_FILE)
         return tuple(_changed(path) for path in (*self.folders(), *files))
 
     def _is_looked_at(self, path: Path) -> bool:

@@ -14,6 +14,7 @@ from typing import Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from bootd.model.acceptance import Acceptance
 from bootd.model.digest import Digest
 from bootd.model.errors import InvalidArgumentError
 from bootd.model.hash_algorithm import HASH_ALGORITHMS, SHA256, VERITY_HEX, HashAlgorithm
@@ -152,6 +153,8 @@ class DeploymentRecord(_Record):
     released: datetime | None = None
     """When the image was built, by its own word; None: it does not say, or an older bootd did not
     write it down."""
+    accepted: Acceptance | None = None
+    """What the policy for images said of it; None: an older bootd did not write it down."""
     created: datetime
     """When it was staged, UTC."""
     kernel: KernelFiles

@@ -13,6 +13,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from bootd.model.acceptance import Acceptance, TrustStatus
 from bootd.model.attempts import FailingUpdates
 from bootd.model.config import Automatic
 from bootd.model.deployment import Denial, DeploymentId
@@ -74,6 +75,8 @@ class DeploymentStatus(BaseModel):
     """The digest that stands for all of them: fs-verity's of ``root.erofs``. None: not sealed."""
     sealed_from: SealedFrom = SealedFrom.NOWHERE
     """Since when the seal is enforced. Of the running deployment, as this boot was started."""
+    accepted: Acceptance | None = None
+    """What the policy for images said of it when it was staged; None: that is not known."""
 
 
 class AvailableImage(BaseModel):
@@ -134,6 +137,8 @@ class StatusDocument(Document):
     alike, whichever version they run. None: it was not asked for by root, or is not known."""
     seal_wanted: bool = False
     """The settings ask for sealed deployments; it holds for what is staged from then on."""
+    trust: TrustStatus | None = None
+    """The policy for images that is in force, and what it refused; None: that is not known."""
     boot_loader: Shown | None = None
     """What the boot loader on ``$BOOT`` is: ``systemd-boot 257.8``; None: not known."""
     image_boot_loader: Shown | None = None
@@ -371,6 +376,8 @@ class Reason(StrEnum):
     """What was to boot when the machine started last was not started."""
     OVERRIDDEN = "overridden"
     """An EFI variable, ``loader.conf`` or another system's entry overrides the boot order."""
+    REFUSED = "refused"
+    """The policy for images does not allow what is available, or it is an older release."""
     AUTOMATIC_OFF = "automatic-off"
     """The timer is told to do nothing."""
     AUTOMATIC_ONLY_CHECKS = "automatic-only-checks"
@@ -408,6 +415,10 @@ class ExplanationDocument(Document):
     overridden: Shown | None = None
     no_room: Shown | None = None
     failing: FailingUpdates | None = None
+    trust: TrustStatus | None = None
+    """As in the status."""
+    accepted: Acceptance | None = None
+    """What the policy said of the running deployment's image when that was staged."""
     reasons: list[Reason]
     """Those that hold, the strongest first."""
 

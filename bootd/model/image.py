@@ -18,6 +18,7 @@ from typing import Annotated, Any, Final, NamedTuple
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from bootd.model.acceptance import Acceptance
 from bootd.model.digest import Digest
 from bootd.model.source_use import SourceUse
 from bootd.model.text import one_line
@@ -189,6 +190,7 @@ class ImageName(NamedTuple):
         version: for people.
         taken_from: where it came from instead of the reference, once; None: from there.
         released: when it was built, by its own word, or None.
+        accepted: what the policy for images said of it, or None: nobody knows any more.
     """
 
     reference: str
@@ -196,6 +198,7 @@ class ImageName(NamedTuple):
     version: str
     taken_from: str | None = None
     released: datetime | None = None
+    accepted: Acceptance | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,6 +68,7 @@ def deploy(
         digest=name.digest,
         version=name.version,
         released=name.released,
+        accepted=name.accepted,
         created=host.clock.now(),
         kernel=kernel_files(kernel, find_devicetree(host, found, image, kernel.version)),
         erofs=owners.verity(image.erofs_verity),

@@ -27,6 +27,7 @@ from bootd.boot.kernel import needed_boot_space
 from bootd.boot.listing import list_entries
 from bootd.boot.loader_install import find_loader, install_loader
 from bootd.clock import SYSTEM_CLOCK
+from bootd.configuration import load
 from bootd.durable import TEMPORARY_PREFIX, Disk, temporary_name
 from bootd.etc.merge import first_var
 from bootd.model.config import Configuration
@@ -113,6 +114,7 @@ def install_to_disk(
         BootdError: see `stage` and `finalize`.
     """
     registry = registry or registry_of_this_machine()
+    trust = load(registry.root).configuration.trust
     settings.check()
     architecture = _architecture()
     if firmware is not None and (not device.is_block_device() or is_removable(device)):
@@ -127,7 +129,9 @@ def install_to_disk(
             devices.refuse_contents(device)
         progress.report(Phase.RESOLVING)
         with closing(open_source(settings.image, registry, Path(work), disk)) as source:
-            resolved = accept(source, source.resolve(), registry, SYSTEM_CLOCK)
+            resolved = accept(
+                source, source.resolve(), registry, SYSTEM_CLOCK, bundles=trust.bundles
+            )
             coming = preview(source, resolved, architecture)
         if coming is not None:
             devices.check_esp_size(coming.together, ESP_BYTES)
@@ -280,7 +284,8 @@ def _expect(host: Host, reference: str, architecture: str) -> None:
     sysroot = host.sysroot
     work = sysroot.run.parent
     with closing(open_source(reference, host.registry, work, sysroot.disk)) as source:
-        accepted = accept(source, source.resolve(), host.registry, host.clock)
+        bundles = host.configuration.trust.bundles
+        accepted = accept(source, source.resolve(), host.registry, host.clock, bundles=bundles)
         coming = preview(source, accepted, architecture)
     if coming is not None:
         check_boot_room(sysroot.boot, coming.together, coming.kernel)
@@ -360,8 +365,9 @@ def _host(physical: Path, boot: Path, work: Path, disk: Disk, registry: Registry
         disk=disk,
         efi_variables=work / "no-variables",
     )
-    # What this machine's bootd.toml says is about this machine.
-    return Host(sysroot, Configuration(), registry)
+    # What this machine's bootd.toml says is about this machine, but for what goes with its policy.
+    trust = load(registry.root).configuration.trust
+    return Host(sysroot, Configuration(trust=trust), registry)
 
 
 def _architecture() -> str:

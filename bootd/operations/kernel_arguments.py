@@ -201,7 +201,12 @@ def _carry_out(
     if found.staged is None:
         image = open_image(host.sysroot, record.digest)
         name = ImageName(
-            record.image, record.digest, record.version, record.taken_from, record.released
+            record.image,
+            record.digest,
+            record.version,
+            record.taken_from,
+            record.released,
+            record.accepted,
         )
         staged, _ = stage_again(host, found, name, image, change)
         record = host.sysroot.read_deployment(staged)

@@ -129,7 +129,7 @@ def stage(
         wanted = reference or host.followed_image()
         with records.left():
             resolved = _resolve(host, taken_from or wanted)
-        name = resolved.name
+        name = resolved.name._replace(accepted=resolved.acceptance)
         if taken_from is not None:
             name = name._replace(reference=wanted, taken_from=taken_from)
         asked = _Asked(

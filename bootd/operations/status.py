@@ -26,6 +26,7 @@ from bootd.operations.last_check import read_last_check
 from bootd.operations.overrides import override, reboot_helps
 from bootd.operations.seals import seal_of
 from bootd.operations.survey import Survey, survey
+from bootd.operations.trust_status import trust_status
 from bootd.operations.unfit_list import find_unfit, what_is_wrong
 
 
@@ -48,6 +49,7 @@ def status(host: Host) -> StatusDocument:
     problems += [f"{damage.problem}; 'bootctl-py fsck' makes it alike" for damage in mirrors]
     denied = [one for one in host.sysroot.read_denied().denied if one.cause != ROLLED_BACK]
     last = read_last_check(host.sysroot)
+    attempts = read_attempts(host.sysroot)
     no_room = None if last is None or last.digest == found.heading_for else last.no_room or None
     unfit = None if last is None or last.digest == found.heading_for else _unfit(host, last.digest)
     problems += [told for told in (no_room, unfit) if told is not None]
@@ -69,9 +71,10 @@ def status(host: Host) -> StatusDocument:
         no_room=no_room,
         unfit=unfit,
         misconfigured=host.configuration_problem,
-        failing=read_attempts(host.sysroot).failing,
+        failing=attempts.failing,
         last_fallback=_last_fallback(found, denied),
         deployments=[_describe(host, found, record, problems) for record in found.kept()],
+        trust=trust_status(host, attempts),
         seal_wanted=host.configuration.integrity is Integrity.VERITY,
         boot_loader=boot_loader,
         image_boot_loader=image_boot_loader,
@@ -167,6 +170,7 @@ def _describe(
         etc_conflicts=conflicts,
         etc_security_conflicts=security,
         given_up=record.id in found.given_up and record.id != found.booted,
+        accepted=record.accepted,
         sealed=seal.sealed,
         seal_digest=seal.digest,
         sealed_from=seal.enforced_from,

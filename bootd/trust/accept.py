@@ -8,37 +8,32 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from typing import TYPE_CHECKING, Self
 
 from bootd.clock import Clock
-from bootd.durable import storage_errors
-from bootd.model.errors import InvalidTrustPolicyError, NotTrustedError
+from bootd.model.acceptance import POLICY_FILE, Acceptance
+from bootd.model.errors import NotTrustedError
 from bootd.model.image import ResolvedImage
-from bootd.registry.reference import CopiedReference, LayoutReference, Reference, parse_reference
+from bootd.registry.reference import CopiedReference, Reference, parse_reference
 from bootd.registry.settings import RegistrySettings
 from bootd.registry.source import ImageSource
+from bootd.trust.in_force import load_policy, without_links
 from bootd.trust.policy import (
-    MAX_POLICY_SIZE,
     InsecureAcceptAnything,
-    Policy,
     Requirement,
     Requirements,
     SignedBaseLayer,
     SignedBy,
     SigstoreSigned,
-    parse_policy,
 )
 from bootd.trust.scopes import docker_reference, scopes_of
-from bootd.trust.strict_json import InvalidJsonError
 
 if TYPE_CHECKING:
     from bootd.trust.judge import Judge
 
 _log = logging.getLogger(__name__)
-
-POLICY_FILE: Final = "etc/containers/policy.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +43,29 @@ class AcceptedImage(ResolvedImage):
     Attributes:
         scope: which part of the policy decided; None: the machine has no policy.
         signers: who signed it, in words, one for each requirement that asks for a signature.
+        judged: when, UTC.
     """
 
+    judged: datetime = field(kw_only=True)
     scope: str | None = None
     signers: tuple[str, ...] = ()
 
     @classmethod
     def of(
-        cls, resolved: ResolvedImage, scope: str | None = None, signers: tuple[str, ...] = ()
+        cls,
+        resolved: ResolvedImage,
+        judged: datetime,
+        scope: str | None = None,
+        signers: tuple[str, ...] = (),
     ) -> Self:
         """Return a resolved image as one that is allowed."""
-        values = {field.name: getattr(resolved, field.name) for field in fields(ResolvedImage)}
-        return cls(**values, scope=scope, signers=signers)
+        values = {one.name: getattr(resolved, one.name) for one in fields(ResolvedImage)}
+        return cls(**values, judged=judged, scope=scope, signers=signers)
+
+    @property
+    def acceptance(self) -> Acceptance:
+        """What a deployment's record says of that."""
+        return Acceptance(when=self.judged, scope=self.scope, signers=list(self.signers))
 
 
 def accept(
@@ -88,14 +94,12 @@ def accept(
     """
     policy = load_policy(settings.root)
     if policy is None:
-        return AcceptedImage.of(resolved)
+        return AcceptedImage.of(resolved, clock.now())
     reference = parse_reference(resolved.reference)
     if isinstance(reference, CopiedReference):
         # What copied it obeyed the same policy, with the scopes of that transport.
-        return AcceptedImage.of(resolved, f"{reference.transport}:")
-    if isinstance(reference, LayoutReference):
-        # A link must not lead around a folder's scope.
-        reference = replace(reference, path=reference.path.resolve())
+        return AcceptedImage.of(resolved, clock.now(), f"{reference.transport}:")
+    reference = without_links(reference)
     scope, requirements = policy.requirements(scopes_of(reference))
     try:
         signers = _check(
@@ -110,30 +114,7 @@ def accept(
         ) from error
     signed = f", signed by {' and '.join(signers)}" if signers else ""
     _log.info("%s allows %s@%s%s", scope, resolved.reference, resolved.digest, signed)
-    return AcceptedImage.of(resolved, scope, tuple(signers))
-
-
-def load_policy(root: Path) -> Policy | None:
-    """Return the machine's policy; None: it has none.
-
-    Args:
-        root: the folder that stands for ``/``.
-
-    Raises:
-        InvalidTrustPolicyError: the file is no policy.
-        WriteFailedError: it cannot be read.
-    """
-    path = root / POLICY_FILE
-    with storage_errors("read", path):
-        try:
-            with path.open("rb") as stream:
-                data = stream.read(MAX_POLICY_SIZE + 1)
-        except FileNotFoundError:
-            return None
-    try:
-        return parse_policy(data)
-    except InvalidJsonError as error:
-        raise InvalidTrustPolicyError(f"{path}: {error}") from error
+    return AcceptedImage.of(resolved, clock.now(), scope, tuple(signers))
 
 
 def _check(requirements: Requirements, make_judge: Callable[[], Judge]) -> list[str]:

@@ -151,6 +151,12 @@ class Policy:
         return "default", self.default
 
 
+def kind_of(requirement: Requirement) -> str:
+    """Return what a policy calls a kind of requirement, such as ``sigstoreSigned``."""
+    name = type(requirement).__name__
+    return name[:1].lower() + name[1:]
+
+
 def parse_policy(data: bytes) -> Policy:
     """Return the policy that a file's contents describe.
 

@@ -12,19 +12,26 @@ from typing import Any
 import pytest
 import requests
 from support.images import build_image, tar_layer, write_oci_layout
+from support.installing import disk_image
 from support.machine import Machine, image_files
 from support.registry import DockerRegistry, run_docker_registry
 from support.signed_images import VECTORS
 
 from bootd.cli.main import main
-from bootd.model.config import TrustSettings
+from bootd.daemon.explain import explain
+from bootd.model.config import Automatic, TrustSettings
 from bootd.model.digest import Digest
-from bootd.model.errors import REFUSED, InvalidTrustPolicyError, NotTrustedError
+from bootd.model.documents import Reason
+from bootd.model.errors import REFUSED, ContentError, InvalidTrustPolicyError, NotTrustedError
+from bootd.operations.attempts import note_attempt
 from bootd.operations.fetch import fetched_image
 from bootd.operations.host import Host
+from bootd.operations.install import install_to_disk
+from bootd.operations.install_settings import Settings
 from bootd.operations.progress import Silent
 from bootd.operations.resolve import resolve
 from bootd.operations.stage import stage
+from bootd.operations.status import status
 from bootd.registry.settings import RegistrySettings
 
 REJECT = [{"type": "reject"}]
@@ -294,6 +301,67 @@ def test_trust_check_judges_and_fetches_no_layer(
     allow(machine, [{"type": "insecureAcceptAnything"}])
     assert main(["trust", "check", reference, "--sysroot", str(machine.folder)]) == 0
     assert len(blobs_asked_for(registry)) == before + 2
+
+
+def test_who_signed_what_is_told_until_it_goes(machine: Machine, registry: DockerRegistry) -> None:
+    (machine.folder / "keys").symlink_to(VECTORS / "keys")
+    push_signed(registry, "key-a")
+    identity = {"type": "exactRepository", "dockerRepository": "vectors.example/os"}
+    rule = {"type": "sigstoreSigned", "keyPath": "/keys/key-a.pub", "signedIdentity": identity}
+    allow(machine, [rule], **{"use-sigstore-attachments": True})
+    host = host_of(machine, registry)
+    signed = resolve(host, f"{registry.host}/signed:key-a").acceptance
+    assert signed.signers == ["a sigstore key"]
+    assert signed.scope == "docker:"
+
+    allow(machine, [{"type": "insecureAcceptAnything"}])
+    stage(host, Silent())
+    known = status(host)
+    [deployment] = known.deployments
+    assert deployment.accepted is not None
+    assert (deployment.accepted.scope, deployment.accepted.signers) == ("docker:", [])
+    assert known.trust is not None
+    assert known.trust.policy == str(machine.folder / "etc/containers/policy.json")
+    assert known.trust.requires == ["insecureAcceptAnything"]
+
+    allow(machine, REJECT)
+    with pytest.raises(NotTrustedError) as refused:
+        resolve(host, f"{registry.host}/os:latest")
+    note_attempt(host, "check", refused.value, automatic=True, user=0)
+    known = status(host)
+    assert known.trust is not None
+    assert known.trust.requires == ["reject"]
+    assert known.trust.refused is not None
+    assert known.trust.refused.message == refused.value.message
+    reasons = explain(known, None, Automatic.STAGE).reasons
+    assert Reason.REFUSED in reasons
+    # What was let in before is told as it was then.
+    assert known.deployments[0].accepted == deployment.accepted
+
+    (machine.folder / "etc/containers/policy.json").write_text("not JSON")
+    known = status(host)
+    assert known.trust is not None
+    assert "policy.json" in (known.trust.problem or "")
+
+
+def test_an_installer_obeys_the_setting_of_the_machine_it_runs_on(
+    machine: Machine, registry: DockerRegistry, tmp_path: Path
+) -> None:
+    """It is that machine's policy, too; the image of the vectors has no kernel."""
+    push_signed(registry, "bundle-key-a")
+    (machine.folder / "keys").symlink_to(VECTORS / "keys")
+    allow(machine, [{"type": "sigstoreSigned", "keyPath": "/keys/key-a.pub"}])
+    disk = disk_image(tmp_path / "disk.img")
+    settings = Settings(image=f"{registry.host}/signed:bundle-key-a")
+    there = RegistrySettings(root=machine.folder)
+
+    with pytest.raises(NotTrustedError, match="a bundle of cosign 3 would count"):
+        install_to_disk(disk, settings, Silent(), registry=there)
+
+    (machine.folder / "etc/bootd").mkdir(parents=True, exist_ok=True)
+    (machine.folder / "etc/bootd/bootd.toml").write_text("[trust]\nbundles = true\n")
+    with pytest.raises(ContentError):
+        install_to_disk(disk, settings, Silent(), registry=there)
 
 
 def test_a_bundle_in_a_real_registry(machine: Machine, registry: DockerRegistry) -> None:

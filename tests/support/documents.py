@@ -16,6 +16,7 @@ from bootd.cli.documents import (
     KernelArgumentsDocument,
     Setting,
 )
+from bootd.model.acceptance import Acceptance, TrustStatus
 from bootd.model.attempts import Attempt, FailingUpdates
 from bootd.model.boot_usage import BootFolder, BootOwner, BootShare, BootUsageDocument
 from bootd.model.config import Automatic
@@ -141,6 +142,16 @@ FAILING = FailingUpdates(
         hint="Put credentials where they belong.",
     ),
 )
+ACCEPTED = Acceptance(
+    when=PAST, scope="docker:registry.example", signers=["the OpenPGP key 0123", "nightly@example"]
+)
+TRUST = TrustStatus(
+    policy="/etc/containers/policy.json",
+    scope="docker:registry.example",
+    requires=["signedBy", "sigstoreSigned"],
+    bundles=True,
+    refused=FAILING.last,
+)
 OLD_DEPLOYMENT = DeploymentStatus(
     id=OLD_ID,
     image=IMAGE,
@@ -155,6 +166,7 @@ OLD_DEPLOYMENT = DeploymentStatus(
     kernel_version="6.12.48",
     kernel_arguments=["quiet", "console=ttyS0"],
     etc_conflicts=0,
+    accepted=ACCEPTED,
 )
 NEW_DEPLOYMENT = DeploymentStatus(
     id=NEW_ID,
@@ -184,6 +196,7 @@ NEW_DEPLOYMENT = DeploymentStatus(
 STATUS = StatusDocument(
     etc_drift="sha256:" + "4d" * 32,
     seal_wanted=True,
+    trust=TRUST,
     boot_loader="systemd-boot 257.8-1~deb13u1",
     image_boot_loader="systemd-boot 257.8-1~deb13u2",
     bootd="0.1",
@@ -491,6 +504,8 @@ SAMPLES: dict[str, BaseModel] = {
         overridden=OVERRIDDEN,
         no_room=NO_ROOM,
         failing=FAILING,
+        trust=TRUST,
+        accepted=ACCEPTED,
         reasons=list(Reason),
     ),
     "Trust": TrustDocument(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from bootd.cli.render.acceptance import acceptance, policy_in_force
 from bootd.cli.render.failing import render_failing
 from bootd.cli.render.listing import render_denial
 from bootd.cli.render.text import fields, moment, printable, short_digest
@@ -20,6 +21,7 @@ _SENTENCES: Final[dict[Reason, str]] = {
     Reason.FINALIZE_FAILED: "The last shutdown could not make the staged deployment bootable.",
     Reason.DID_NOT_BOOT: "What was to boot when the machine started last was not started.",
     Reason.OVERRIDDEN: "Something overrides the boot order, so that updates do not boot.",
+    Reason.REFUSED: "What the registry serves is refused: 'bootctl-py trust check' judges it anew.",
     Reason.AUTOMATIC_OFF: "Automatic upgrades are switched off in bootd.toml.",
     Reason.AUTOMATIC_ONLY_CHECKS: "The timer only checks, as bootd.toml says.",
     Reason.MISCONFIGURED: "bootd.toml cannot be used: 'bootctl-py config' says why.",
@@ -61,6 +63,8 @@ def _head(document: ExplanationDocument) -> str:
             ("State", str(document.state)),
             ("Available", seen),
             ("Timer", str(document.automatic)),
+            ("Policy", policy_in_force(document.trust)),
+            ("Accepted", acceptance(document.accepted)),
             ("Held by", printable(document.held_by or "")),
         ]
     )

@@ -7,6 +7,7 @@ from datetime import datetime
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from bootd.cli.render.acceptance import acceptance, policy_in_force
 from bootd.cli.render.failing import render_failing
 from bootd.cli.render.text import count, fields, moment, printable, short_digest
 from bootd.cli.style import Style
@@ -133,6 +134,7 @@ def _head(document: StatusDocument, style: Style) -> str:
             ("State", _state(document, style)),
             ("Available", seen),
             ("Loader", _boot_loader(document)),
+            ("Policy", policy_in_force(document.trust)),
             ("Held by", style.warning(printable(document.held_by or ""))),
             ("Drift", short_digest(document.etc_drift) if document.etc_drift else ""),
         ]
@@ -177,6 +179,7 @@ def _deployment(one: DeploymentStatus, document: StatusDocument, style: Style) -
             *([("taken from", printable(one.taken_from))] if one.taken_from else []),
             ("version", printable(one.image_version)),
             ("sealed", _seal(one, document, style)),
+            ("accepted", acceptance(one.accepted)),
             ("digest", short_digest(one.digest)),
             ("staged", moment(one.created)),
             ("kernel", printable(one.kernel_version)),
