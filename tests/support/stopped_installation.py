@@ -46,6 +46,7 @@ def main() -> int:
         kernel_argument=[],
         root_ssh_key=None,
         hostname=None,
+        store_hash="sha256",
         generic_image=False,
     )
     try:
