@@ -7,6 +7,7 @@ import json
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from support.images import (
 from support.machine import Machine, image_files, publish
 from support.registry import FaultyRegistry, faulty_registry
 
-from bootd.clock import SYSTEM_CLOCK
+from bootd.clock import SYSTEM_CLOCK, Clock
 from bootd.daemon.explain import explain
 from bootd.durable import Disk
 from bootd.model.config import Automatic
@@ -41,6 +42,7 @@ from bootd.model.errors import (
 )
 from bootd.operations import stage as staging
 from bootd.operations import unfit_list
+from bootd.operations.attempts import note_attempt
 from bootd.operations.check import check
 from bootd.operations.deny import allow, denied, deny
 from bootd.operations.etc_preview import preview
@@ -114,13 +116,14 @@ class Site:
     machine: Machine
     registry: FaultyRegistry
     workers: int = 1
+    clock: Clock = SYSTEM_CLOCK
 
     @property
     def host(self) -> Host:
         changes = {"image": self.registry.reference(), "parallel_layers": self.workers}
         settings = self.machine.configuration.model_copy(update=changes)
         root = self.machine.folder
-        return Host(self.machine.sysroot, settings, RegistrySettings(root=root), SYSTEM_CLOCK)
+        return Host(self.machine.sysroot, settings, RegistrySettings(root=root), self.clock)
 
     def push(self, built: BuiltImage) -> Digest:
         self.registry.add_image(built)
@@ -286,6 +289,43 @@ def test_a_preview_notes_it_too(site: Site) -> None:
         with pytest.raises(kind):
             preview(site.host, Silent(), digest=pushed)
         assert store_files(site.machine) == before
+
+
+class Night(Clock):
+    """A clock that stands at a night of many; nobody sleeps by it."""
+
+    def __init__(self, number: int) -> None:
+        object.__setattr__(self, "_number", number)
+
+    def now(self) -> datetime:
+        return SYSTEM_CLOCK.now() + timedelta(days=self._number)
+
+
+def test_300_nights_of_an_unusable_image_cost_one(site: Site) -> None:
+    """The timer comes each night, the publisher builds anew each month, and the fault stays."""
+    before, bad = store_files(site.machine), unknown_type(1)
+    nights = []
+    for night in range(300):
+        if night % 30 == 0:
+            layers = [tar_layer(image_files("v2")), bad]
+            pushed = site.push(build_image(layers, labels={"month": str(night // 30)}))
+        site.clock = Night(night)
+        done, fetched = site.stage()
+        assert isinstance(done, DeniedDigestError if night else InvalidLayerError)
+        note_attempt(site.host, "stage", done, automatic=True, user=0)
+        nights.append(fetched)
+    assert nights[0] > SIZE
+    # The configuration is looked at, by which the image is known.
+    assert max(nights[1:]) < 1_000
+    assert store_files(site.machine) == before
+    records = [path for path in site.machine.sysroot.store.iterdir() if path.is_file()]
+    assert sum(path.stat().st_size for path in records) < 100_000
+    assert [one.digest for one in denied(site.host).denied][-1] == pushed
+    # It was no fault of the machine: what comes then is taken.
+    site.push(image("v3", with_blob(2)))
+    done, _ = site.stage()
+    assert isinstance(done, StageDocument)
+    assert done.changed
 
 
 @pytest.mark.parametrize("workers", [1, 2])
