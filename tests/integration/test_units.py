@@ -22,15 +22,20 @@ _KNOWS_NOTIFY_RELOAD = 253
 _MOUNT_POINTS = ("/sysroot", "/boot", "/efi", "/boot/efi", "/etc", "/var")
 _STOPS_WITH = ("Requires", "Requisite", "BindsTo", "PartOf", "StopPropagatedFrom")
 _MOST_EXPOSED = {
-    "bootd.service": 40,
+    "bootd.service": 35,
     "bootd-finalize.service": 45,
+    "bootd-rescue.service": 45,
+    "bootd-bless.service": 75,
+    "bootd-health.service": 75,
+    "bootd-derive.service": 80,
     "bootd-deadline.service": 35,
     "bootd-trial-failed.service": 35,
     "bootd-upgrade.service": 15,
     "bootd-upgrade-due.service": 15,
 }
-"""On the scale of ``systemd-analyze security``, times ten; mounting takes CAP_SYS_ADMIN. The others
-run what images and administrators bring along: health checks, and tools that make files anew."""
+"""On the scale of ``systemd-analyze security``, times ten; mounting takes CAP_SYS_ADMIN. The last
+three run what images and administrators bring along: health checks, and tools that make files anew.
+What those may expect is not taken from them."""
 
 
 def _run(*command: str | Path, status: int = 0) -> str:
