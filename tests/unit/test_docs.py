@@ -23,6 +23,28 @@ DOCS = ROOT / "docs"
 INTERFACES = sorted((ROOT / "dbus").glob("org.bootd1.*.xml"))
 
 
+NAMED_TEST = re.compile(r"`(tests/[a-z0-9_/]+\.py)(?:::([a-z0-9_]+))?`")
+
+
+def named_tests() -> set[tuple[str, str, str]]:
+    """Where a test is named, its file, and its name, which may be empty."""
+    pages = (*ROOT.glob("*.md"), *DOCS.rglob("*.md"))
+    return {
+        (str(one.relative_to(ROOT)), *found)
+        for one in pages
+        for found in NAMED_TEST.findall(one.read_text())
+    }
+
+
+def rows(text: str, title: str) -> list[list[str]]:
+    """The cells of each row of the table below a heading, but for its head."""
+    [below] = re.findall(
+        rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE
+    )
+    lines = [line for line in below.splitlines() if line.startswith("|")][2:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
 def page(name: str) -> str:
     return (DOCS / name).read_text()
 
@@ -31,6 +53,35 @@ def section(text: str, title: str) -> str:
     found = re.search(rf"^# {re.escape(title)}\n(.*?)(?=^# |\Z)", text, re.DOTALL | re.MULTILINE)
     assert found is not None, f"there is no section {title}"
     return found[1]
+
+
+def test_tests_that_are_named_are_there() -> None:
+    missing = []
+    for where, path, name in named_tests():
+        file = ROOT / path
+        there = file.is_file() and (
+            not name or re.search(rf"^(?:async )?def {name}\(", file.read_text(), re.MULTILINE)
+        )
+        if not there:
+            missing.append(f"{where} names {path}::{name}")
+    assert not missing
+
+
+def test_each_row_of_the_threat_model_is_shown_by_a_test() -> None:
+    found = rows(page("threat-model.md"), "What is verified, and where")
+    assert len(found) > 15
+    assert [row[0] for row in found if "::test_" not in row[-1]] == []
+
+
+def test_what_is_said_to_work_was_tried() -> None:
+    """A row that claims anything names its tests, and one that does not says so."""
+    claims = [
+        (row[0], row[1] != "not tried", bool(row[2]))
+        for title in ("Images", "What builds and moves images", "Registries")
+        for row in rows(page("tried.md"), title)
+    ]
+    assert len(claims) > 15
+    assert [name for name, claimed, shown in claims if claimed is not shown] == []
 
 
 def test_generated_parts_are_current() -> None:
