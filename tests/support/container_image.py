@@ -39,11 +39,12 @@ and not for each change of bootd."""
 _BUILD_SECONDS = 1_800.0
 
 
-def container_image(*packages: str) -> Path:
+def container_image(*packages: str, clock: str = "systemd-timesyncd") -> Path:
     """The OCI layout folder with the tag `OS`, built on first use and then kept in the cache.
 
     Args:
         packages: what machines of this image have beside what all tests use.
+        clock: the package of what sets their clock.
 
     Raises:
         ProcessFailedError: a tool is missing or failed; its own words are in the message.
@@ -52,8 +53,9 @@ def container_image(*packages: str) -> Path:
     recipe = [path for folder in folders for path in sorted(folder.iterdir()) if path.is_file()]
     wanted = " ".join([*_MORE, *packages])
     base = _base(wanted)
-    digest = digest_of(debian_packages().name, base.parent.name, wanted, Path(__file__), *recipe)
-    build = partial(_build, base=base, packages=wanted)
+    inputs = (debian_packages().name, base.parent.name, wanted, clock)
+    digest = digest_of(*inputs, Path(__file__), *recipe)
+    build = partial(_build, base=base, packages=wanted, clock=clock)
     return cached_folder("container-image", digest, build) / "layout"
 
 
@@ -71,7 +73,7 @@ def _bootstrap(folder: Path, packages: str) -> None:
     bootstrap(folder / "base.tar", packages, *options)
 
 
-def _build(folder: Path, base: Path, packages: str) -> None:
+def _build(folder: Path, base: Path, packages: str, clock: str) -> None:
     context = folder / "context"
     shutil.copytree(_RECIPE, context, symlinks=True, ignore=shutil.ignore_patterns("packages"))
     shutil.copytree(debian_packages(), context / "packages")
@@ -79,7 +81,7 @@ def _build(folder: Path, base: Path, packages: str) -> None:
     container = _buildah(storage, "from", "scratch")
     _buildah(storage, "add", "--quiet", container, str(base))
     _buildah(storage, "commit", "--quiet", "--rm", container, _BASE)
-    arguments = (f"KERNEL={kernel_package()}", f"PACKAGES={packages}")
+    arguments = (f"KERNEL={kernel_package()}", f"PACKAGES={packages}", f"CLOCK={clock}")
     options = ("--isolation=chroot", "--pull=never", f"--tag={OS}")
     options += tuple(f"--build-arg={argument}" for argument in arguments)
     _buildah(storage, "build", *options, f"--file={context / 'Containerfile'}", str(context))
