@@ -11,7 +11,8 @@ from support.debian_image import architecture, bootstrap
 OLD, NEW = "bookworm", "trixie"
 PACKAGES = (
     "systemd,systemd-sysv,udev,dbus,passwd,login,openssh-server,ifupdown,iproute2,cron,"
-    "rsyslog,logrotate,nano,vim-tiny,sudo,ca-certificates,locales,polkitd"
+    "rsyslog,logrotate,nano,vim-tiny,sudo,ca-certificates,locales,polkitd,postfix,chrony,nginx,"
+    "network-manager,libnss-extrausers,curl,openssl"
 )
 
 

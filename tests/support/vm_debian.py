@@ -10,12 +10,10 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-from contextlib import ExitStack
 from pathlib import Path
 
 from bootd.durable import Disk
-from bootd.model.config import Configuration, EtcSettings
-from bootd.model.etc_policy import EtcPolicy
+from bootd.model.config import Configuration
 from bootd.operations import disk_device as devices
 from bootd.operations.disk_layout import ESP_NUMBER, ROOT_NUMBER
 from bootd.operations.finalize import finalize
@@ -30,7 +28,8 @@ from bootd.sysroot import Sysroot
 from support.cache import cached_folder, digest_of
 from support.container_image import OS, container_image
 from support.debian_machine import live_with
-from support.debian_roots import OLD, PACKAGES, debian_root
+from support.debian_roots import OLD, PACKAGES
+from support.debian_upgrade import SETTINGS, add_image_user, as_image, machine_folders
 from support.layered_image import LayeredImage
 from support.loader import boot
 from support.vm import REGISTRY, Saved
@@ -51,11 +50,15 @@ def carried_machine() -> Saved:
         BootdError: the installation or the upgrade failed.
     """
     inputs = (Path(__file__).with_name(f"{name}.py") for name in _INPUTS)
-    digest = digest_of(container_image(*PACKAGES.split(",")).parent.name, *inputs, Path(__file__))
+    digest = digest_of(_new_image().parent.name, *inputs, Path(__file__))
     return Saved(cached_folder("vm-debian", digest, _build) / "disk.raw")
 
 
-_INPUTS = ("vm_versions", "debian_roots", "debian_machine", "layered_image")
+_INPUTS = ("vm_versions", "debian_roots", "debian_machine", "debian_upgrade", "layered_image")
+
+
+def _new_image() -> Path:
+    return container_image(*PACKAGES.split(","), clock="chrony")
 
 
 def _build(folder: Path) -> None:
@@ -81,14 +84,15 @@ def _build(folder: Path) -> None:
 def _images(folder: Path) -> Path:
     """Return a layout folder with the two versions."""
     layout = folder / "layout"
-    run(["cp", "--archive", container_image(*PACKAGES.split(",")).resolve(), layout], timeout=300)
+    run(["cp", "--archive", _new_image().resolve(), layout], timeout=300)
     new = LayeredImage(layout, folder / "new", start=OS)
     prepare(new.rootfs)
+    add_image_user(new.rootfs)
     name_version(Tree(new.rootfs), NEW_VERSION)
     new.seal(NEW_VERSION)
     new.publish(NEW_VERSION, NEW_VERSION)
     old = LayeredImage(layout, folder / "old")
-    run(["cp", "--archive", f"{debian_root(OLD)}/.", old.rootfs], timeout=300)
+    as_image(OLD, old.rootfs)
     for borrowed in _BORROWED:
         target = old.rootfs / borrowed
         shutil.rmtree(target, ignore_errors=True)
@@ -110,22 +114,16 @@ def _carry(mounted: Path, device: Path, layout: Path, work: Path) -> None:
         command_line=work / "cmdline",
     )
     (work / "cmdline").touch()
-    merged = EtcSettings(policy={"/etc/ssh/sshd_config": EtcPolicy.MERGE})
-    host = Host(sysroot, Configuration(parallel_layers=1, etc=merged), RegistrySettings())
+    host = Host(sysroot, Configuration(parallel_layers=1, etc=SETTINGS), RegistrySettings())
     uuid = run(["blkid", "--probe", "-s", "UUID", "-o", "value", device]).stdout.decode().strip()
     follow = f"{REGISTRY}/os:latest"
     settings = Settings(image=f"oci:{layout}:{_OLD_VERSION}", follow=follow)
     install(host, RootFileSystem(_FILESYSTEM, uuid), settings, Silent())
     running = boot(sysroot)
     old = work / "lived-in"
-    run(["cp", "--archive", debian_root(OLD), old], timeout=300)
-    folders = {"etc": sysroot.deployment(running) / "etc", "home": sysroot.store / "var/home"}
-    with ExitStack() as stack:
-        for name, place in folders.items():
-            place.mkdir(exist_ok=True)
-            run(["mount", "--bind", place, old / name])
-            stack.callback(run, ["umount", old / name])
-        # devices.mounted() forbids running what is there; nothing of it is run.
+    as_image(OLD, old)
+    # devices.mounted() forbids running what is there; nothing of it is run.
+    with machine_folders(old, sysroot.deployment(running) / "etc", sysroot.store / "var"):
         live_with(old)
     shutil.rmtree(old)
     stage(host, Silent(), reference=f"oci:{layout}:{NEW_VERSION}")
