@@ -18,7 +18,7 @@ from bootd.cli.progress import Display, Step, displayed
 from bootd.daemon import news
 from bootd.daemon.explain import explain
 from bootd.model.errors import BootdError
-from bootd.operations import boot_usage, deny, etc_copies, etc_views, status
+from bootd.operations import attempts, boot_usage, deny, etc_copies, etc_views, status
 from bootd.operations.host import Host, open_host, opened_host, with_boot
 from bootd.operations.progress import Phase, overall
 from bootd.operations.survey import Survey, blind_survey, survey
@@ -37,6 +37,7 @@ def _explain(machine: Host) -> BaseModel:
 ANSWERS: Final[dict[str, Callable[..., BaseModel]]] = {
     "GetStatus": status.status_with_drift,
     "ListDenied": deny.denied,
+    "GetHistory": attempts.history,
     "EtcConflicts": etc_views.conflicts,
     "EtcDiff": etc_views.diff,
     "GetEtcVersions": etc_views.versions,

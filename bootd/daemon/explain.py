@@ -35,6 +35,7 @@ def explain(
         failing=status.failing,
         trust=status.trust,
         accepted=_accepted(status),
+        next_run=status.next_run,
         reasons=[*_obstacles(status, denial, automatic), *_standing(status)],
     )
 

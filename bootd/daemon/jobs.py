@@ -22,6 +22,7 @@ from bootd.clock import SYSTEM_CLOCK, Clock
 from bootd.daemon.event_loop import asyncio
 from bootd.daemon.privacy import for_anybody
 from bootd.daemon.worker import Step, Worker
+from bootd.model.attempts import FailingUpdates
 from bootd.model.errors import (
     BootdError,
     BusyError,
@@ -82,7 +83,9 @@ class Job:
     """The same as anybody may read it."""
     error: BootdError | None = None
     is_news: bool = True
-    """What a check found was not announced before."""
+    """What it found, or failed with, was not announced before."""
+    recovered_from: FailingUpdates | None = None
+    """The failures that it put an end to."""
     stopped_for: BootdError | None = None
     """Why it was cancelled, if not because somebody asked for that."""
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import datetime
 from types import ModuleType
 from typing import Any, Final
 
@@ -16,6 +15,7 @@ from pydantic import BaseModel
 
 from bootd import __version__
 from bootd.daemon import names
+from bootd.daemon.checked import checked, checked_list, checked_reference, checked_words
 from bootd.daemon.event_loop import asyncio
 from bootd.daemon.explain import explain
 from bootd.daemon.jobs import Job, JobRunner
@@ -27,6 +27,7 @@ from bootd.daemon.property_values import available_value, fallback_value
 from bootd.daemon.server import Handler
 from bootd.daemon.times import microseconds
 from bootd.daemon.wire import IncomingCall
+from bootd.model.attempts import NextRun
 from bootd.model.config import Automatic
 from bootd.model.deployment import DeploymentId
 from bootd.model.digest import Digest
@@ -41,12 +42,9 @@ from bootd.model.errors import (
 )
 from bootd.model.state import UpgradeState
 from bootd.operations import deny, hold, pin, staged
+from bootd.operations.attempts import history
 from bootd.operations.status import with_drift
-from bootd.registry.reference import parse_reference
 
-_MAX_TEXT: Final = 4_096
-_MAX_PATHS: Final = 1_000
-"""So that a request to the worker stays below its bound, however long the paths are."""
 _STATE_OF_PHASE: Final = {
     "resolving": UpgradeState.CHECKING,
     "pulling": UpgradeState.PULLING,
@@ -69,7 +67,7 @@ class ManagerObject:
         reboot: reboots the live host.
 
     Attributes:
-        next_check: when the next automatic run is planned; None: none is.
+        next_run: the next automatic run; None: none is planned.
         require_due: given a user ID; raises unless an automatic run is due.
     """
 
@@ -88,7 +86,7 @@ class ManagerObject:
         self._refresh = refresh
         self._reboot = reboot
         self._changing = asyncio.Lock()
-        self.next_check: datetime | None = None
+        self.next_run: NextRun | None = None
         self.require_due: Callable[[int], Awaitable[None]] = _never_due
 
     def properties(self, _reader: int | None = None) -> Mapping[str, Any]:
@@ -105,7 +103,7 @@ class ManagerObject:
             "Available": available_value(status.available),
             "HeldBy": status.held_by or "",
             "LastFallback": fallback_value(status.last_fallback),
-            "NextCheck": 0 if self.next_check is None else microseconds(self.next_check),
+            "NextCheck": 0 if self.next_run is None else microseconds(self.next_run.when),
             "Version": __version__,
         }
 
@@ -140,6 +138,7 @@ class ManagerObject:
             "Hold": self._hold,
             "Release": self._release,
             "Explain": self._explain,
+            "GetHistory": self._get_history,
             "GetStatus": self._get_status,
         }
 
@@ -158,7 +157,7 @@ class ManagerObject:
         if taken_from is not None:
             if given.get("automatic", False):
                 raise InvalidArgumentError("the options automatic and from exclude each other")
-            details = {"image": _checked_reference(taken_from)}
+            details = {"image": checked_reference(taken_from)}
             user = await self._authority.require(call, Action.SWITCH, details)
             return self._start("stage", {"taken_from": taken_from}, user)
         if given.get("allow_downgrade", False):
@@ -192,13 +191,13 @@ class ManagerObject:
 
     async def _switch(self, call: IncomingCall, reference: str, options: _Options) -> str:
         take_options(options)
-        details = {"image": _checked_reference(reference)}
+        details = {"image": checked_reference(reference)}
         user = await self._authority.require(call, Action.SWITCH, details)
         return self._start("stage", {"reference": reference, "remember": True}, user)
 
     async def _stage(self, call: IncomingCall, reference: str, options: _Options) -> str:
         take_options(options)
-        details = {"image": _checked_reference(reference)}
+        details = {"image": checked_reference(reference)}
         user = await self._authority.require(call, Action.SWITCH, details)
         return self._start("stage", {"reference": reference}, user)
 
@@ -275,7 +274,7 @@ class ManagerObject:
         self, call: IncomingCall, verb: str, words: list[str], options: _Options
     ) -> str:
         given = take_options(options, source=str)
-        arguments = {"verb": _checked(verb, "verb"), "words": _checked_words(words), **given}
+        arguments = {"verb": checked(verb, "verb"), "words": checked_words(words), **given}
         details = {"source": given.get("source", "")}
         user = await self._authority.require(call, Action.CHANGE_KERNEL_ARGUMENTS, details)
         return self._start("change-kernel-arguments", arguments, user)
@@ -298,7 +297,7 @@ class ManagerObject:
         return await self._look_at(call, options, _views().diff)
 
     async def _get_etc_versions(self, call: IncomingCall, path: str, options: _Options) -> str:
-        return await self._look(call, options, _views().versions, _checked(path, "path"))
+        return await self._look(call, options, _views().versions, checked(path, "path"))
 
     async def _list_etc_copies(self, call: IncomingCall, options: _Options) -> str:
         return await self._look(call, options, _copies().copies)
@@ -307,16 +306,16 @@ class ManagerObject:
         self, call: IncomingCall, path: str, choice: str, options: _Options
     ) -> str:
         given = take_options(options, content=str, also=list, dry_run=bool)
-        details = {"path": _checked(path, "path")}
+        details = {"path": checked(path, "path")}
         if "also" in given:
-            given["also"] = _checked_list(given["also"])
+            given["also"] = checked_list(given["also"])
         user = await self._may_change_etc(call, given, details)
-        arguments = {"path": path, "choice": _checked(choice, "choice"), **given}
+        arguments = {"path": path, "choice": checked(choice, "choice"), **given}
         return self._start("etc-resolve", arguments, user)
 
     async def _reset_etc(self, call: IncomingCall, paths: list[str], options: _Options) -> str:
         given = take_options(options, dry_run=bool)
-        details = {"path": _checked_list(paths)[0]}
+        details = {"path": checked_list(paths)[0]}
         user = await self._may_change_etc(call, given, details)
         return self._start("etc-reset", {"paths": paths, **given}, user)
 
@@ -324,9 +323,9 @@ class ManagerObject:
         self, call: IncomingCall, copy: str, paths: list[str], options: _Options
     ) -> str:
         given = take_options(options, dry_run=bool)
-        details = {"copy": _checked(copy, "copy")}
+        details = {"copy": checked(copy, "copy")}
         user = await self._may_change_etc(call, given, details)
-        arguments = {"copy": copy, "paths": _checked_list(paths) if paths else [], **given}
+        arguments = {"copy": copy, "paths": checked_list(paths) if paths else [], **given}
         return self._start("etc-restore", arguments, user)
 
     async def _may_change_etc(
@@ -341,7 +340,7 @@ class ManagerObject:
     ) -> str:
         """Answer a view that may be of some paths alone."""
         given = take_options(options, paths=list)
-        paths = _checked_list(given["paths"]) if given.get("paths") else []
+        paths = checked_list(given["paths"]) if given.get("paths") else []
         return await self._look(call, {}, view, paths)
 
     async def _look(
@@ -369,7 +368,7 @@ class ManagerObject:
 
     async def _hold(self, call: IncomingCall, who: str, options: _Options) -> None:
         take_options(options)
-        await self._authority.require(call, Action.HOLD, {"who": _checked(who, "who")})
+        await self._authority.require(call, Action.HOLD, {"who": checked(who, "who")})
         await self._change(hold.hold, who)
         self._runner.cancel_automatic(HeldError(f"updates are held: {who}"))
 
@@ -381,12 +380,17 @@ class ManagerObject:
     async def _explain(self, call: IncomingCall, options: _Options) -> str:
         take_options(options)
         await self._refresh()
-        status, host = self._machine.status, self._machine.host
+        status, host = self._status(), self._machine.host
         denied = (await asyncio.to_thread(deny.denied, host)).denied
         digest = None if status.available is None else status.available.digest
         denial = next((found for found in denied if found.digest == digest), None)
         document = explain(status, denial, host.configuration.automatic)
         return await self._readable(call, document)
+
+    async def _get_history(self, call: IncomingCall, options: _Options) -> str:
+        take_options(options)
+        document = await asyncio.to_thread(history, self._machine.host)
+        return await self._readable(call, document.model_copy(update={"next_run": self.next_run}))
 
     async def _get_status(self, call: IncomingCall, options: _Options) -> str:
         take_options(options)
@@ -409,8 +413,8 @@ class ManagerObject:
         return _compact(for_anybody(self._status().model_dump(mode="json")))
 
     def _status(self) -> StatusDocument:
-        state = UpgradeState(self._state())
-        return self._machine.status.model_copy(update={"state": state})
+        news = {"state": UpgradeState(self._state()), "next_run": self.next_run}
+        return self._machine.status.model_copy(update=news)
 
     def _start(self, kind: str, arguments: Mapping[str, Any], user: int) -> str:
         return _path_of(self._runner.start(kind, arguments, user))
@@ -466,32 +470,3 @@ def _copies() -> ModuleType:
 
 def _compact(document: Mapping[str, Any]) -> str:
     return json.dumps(document, separators=(",", ":"))
-
-
-def _checked(text: str, what: str) -> str:
-    if not 0 < len(text) <= _MAX_TEXT or not text.isprintable():
-        raise InvalidArgumentError(
-            f"{what} must be printable text of 1 to {_MAX_TEXT} characters, not {text[:100]!r}"
-        )
-    return text
-
-
-def _checked_reference(text: str) -> str:
-    # A job's error is for all to read; what is no reference may be a password, and is not.
-    parse_reference(text)
-    return _checked(text, "reference")
-
-
-def _checked_list(paths: list[str]) -> list[str]:
-    if not 0 < len(paths) <= _MAX_PATHS:
-        raise InvalidArgumentError(f"name 1 to {_MAX_PATHS} paths, not {len(paths)}")
-    return [_checked(path, "path") for path in paths]
-
-
-def _checked_words(words: list[str]) -> list[str]:
-    # What is no argument is refused by the job; this is so that its request has a bound.
-    if sum(map(len, words)) > _MAX_TEXT or len(words) > _MAX_PATHS:
-        raise InvalidArgumentError(
-            f"kernel arguments of {sum(map(len, words))} characters are more than a kernel takes"
-        )
-    return words

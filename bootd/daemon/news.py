@@ -65,6 +65,9 @@ def tell_of_job(job: Job) -> None:
     if job.arguments.get("automatic") and isinstance(job.error, DECIDED):
         _log.info("job %d (%s) does nothing: %s", job.id, job.kind, job.error.message)
         return
+    if job.error is not None and not job.is_news:
+        _log.info("job %d (%s) failed again: %s", job.id, job.kind, job.error.message)
+        return
     if job.error is not None:
         announce(
             Event.JOB_FAILED,
@@ -75,6 +78,14 @@ def tell_of_job(job: Job) -> None:
             job.error.hint,
         )
         return
+    if job.recovered_from is not None:
+        failed = job.recovered_from
+        announce(
+            Event.RECOVERED,
+            f"looking for an update works again, after {failed.in_a_row} that failed",
+            str(failed.in_a_row),
+            f"{failed.since:%Y-%m-%d %H:%M} UTC",
+        )
     if job.kind != "check" or job.is_news:
         tell_of_result(job.kind, json.loads(job.result))
 

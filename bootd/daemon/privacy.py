@@ -1,7 +1,7 @@
 """What anybody on the bus may be told; the rules for it stand in the models.
 
-Anybody may read a job's properties, `Explain`, `ListDenied`, `GetStatus` and the status file. What
-of them is for inspectors goes to those alone (`bootd.model.readers`).
+Anybody may read a job's properties, `Explain`, `GetHistory`, `ListDenied`, `GetStatus` and the
+status file. What of them is for inspectors goes to those alone (`bootd.model.readers`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from bootd.model.documents import (
     ExplanationDocument,
     FinalizeDocument,
     FsckDocument,
+    HistoryDocument,
     KernelArgumentsChangeDocument,
     RollbackDocument,
     StageDocument,
@@ -38,6 +39,7 @@ PUBLISHED: Final[Mapping[str, type[BaseModel]]] = {
         ExplanationDocument,
         FinalizeDocument,
         FsckDocument,
+        HistoryDocument,
         KernelArgumentsChangeDocument,
         RollbackDocument,
         StageDocument,

@@ -129,7 +129,7 @@ class Scheduler:
         """
         await self.look()
         running = self._runner.running
-        if self._is_due() or (running is not None and running.arguments.get("automatic")):
+        if self._is_due() or (running is not None and running.is_automatic):
             return
         when = "no next run is planned"
         if self.plan is not None:
@@ -146,7 +146,7 @@ class Scheduler:
 
     def limit(self, job: Job) -> None:
         """Give an automatic run an end."""
-        if job.arguments.get("automatic"):
+        if job.is_automatic:
             asyncio.get_running_loop().call_later(LIMIT_SECONDS, self._end, job)
 
     def _end(self, job: Job) -> None:

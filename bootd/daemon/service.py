@@ -25,6 +25,7 @@ from bootd.daemon.server import ObjectServer
 from bootd.daemon.status_file import StatusFile
 from bootd.daemon.timetable import Timetable
 from bootd.daemon.worker import Worker
+from bootd.model.attempts import NextRun
 from bootd.model.config import Automatic
 from bootd.model.digest import Digest
 from bootd.model.errors import BootdError, BusyError, CancelledError, StorageError
@@ -181,8 +182,16 @@ class Service:
         self._server.publish(_path(job))
 
     async def _settle(self, job: Job, outcome: dict[str, Any] | BootdError) -> None:
+        failing = self._machine.status.failing
         await self._note(job, outcome)
         await self._machine.read()
+        if job.kind in _ATTEMPTS:
+            if isinstance(outcome, BootdError):
+                # What a person asked for is told each time.
+                is_known = failing is not None and failing.last.outcome == outcome.code
+                job.is_news = not (job.is_automatic and is_known)
+            elif self._machine.status.failing is None:
+                job.recovered_from = failing
         self._show()
         # Whatever the job was for: a change of kernel arguments stages a deployment, too.
         if job.kind == "stage" or self._machine.status.staged is not None:
@@ -192,8 +201,7 @@ class Service:
         """Remember what became of looking for an update."""
         if job.kind not in _ATTEMPTS:
             return
-        automatic = bool(job.arguments.get("automatic"))
-        if isinstance(outcome, CancelledError) and not automatic:
+        if isinstance(outcome, CancelledError) and not job.is_automatic:
             return
         found = outcome if isinstance(outcome, dict) else {}
         is_update = bool(found.get("update")) and not found.get("denied")
@@ -203,7 +211,7 @@ class Service:
                 self._machine.host,
                 job.kind,
                 None if isinstance(outcome, dict) else outcome,
-                automatic=automatic,
+                automatic=job.is_automatic,
                 user=job.requester,
                 of_followed=job.arguments.keys().isdisjoint(("reference", "taken_from")),
                 update=Digest(found["digest"]) if is_update else None,
@@ -248,7 +256,7 @@ class Service:
 
     def _show_plan(self) -> None:
         plan = self._scheduler.plan
-        self._manager.next_check = None if plan is None else plan.when
+        self._manager.next_run = None if plan is None else NextRun(when=plan.when, why=plan.why)
         self._write_status()
         self._server.publish(names.ROOT)
 

@@ -64,6 +64,16 @@ class FailingUpdates(BaseModel):
     """The newest that failed."""
 
 
+class NextRun(BaseModel):
+    """When the machine looks for an update by itself next."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
+
+    when: datetime
+    why: Shown
+    """``regular``, ``missed``, ``retry`` or ``awaited``, see `bootd.schedule.plan.Why`."""
+
+
 class Attempts(BaseModel):
     """``attempts.json``."""
 

@@ -14,7 +14,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from bootd.model.acceptance import Acceptance, TrustStatus
-from bootd.model.attempts import FailingUpdates
+from bootd.model.attempts import Attempt, FailingUpdates, NextRun
 from bootd.model.config import Automatic
 from bootd.model.deployment import Denial, DeploymentId
 from bootd.model.digest import Digest
@@ -128,6 +128,9 @@ class StatusDocument(Document):
     """Why other settings are in force than ``bootd.toml`` says."""
     failing: FailingUpdates | None = None
     """What became of the last attempts to find or stage an update, if they failed."""
+    next_run: NextRun | None = None
+    """When the machine looks for an update by itself next; None: it does not, or no daemon plans
+    it."""
     last_fallback: Denial | None
     """The newest digest that failed here, with its cause, until one that was staged later has
     proved itself; a rollback by hand is no failure."""
@@ -415,12 +418,29 @@ class ExplanationDocument(Document):
     overridden: Shown | None = None
     no_room: Shown | None = None
     failing: FailingUpdates | None = None
+    next_run: NextRun | None = None
+    """See `StatusDocument.next_run`."""
     trust: TrustStatus | None = None
     """As in the status."""
     accepted: Acceptance | None = None
     """What the policy said of the running deployment's image when that was staged."""
     reasons: list[Reason]
     """Those that hold, the strongest first."""
+
+
+class HistoryDocument(Document):
+    """``bootctl-py history``: what became of looking for an update."""
+
+    kind: Literal["History"] = "History"
+    attempts: list[Attempt]
+    """The newest first, as far as they are remembered."""
+    in_a_row: int
+    """How many failed since the last that did not."""
+    first_failure: datetime | None
+    """When the first of those failed."""
+    last_success: datetime | None
+    next_run: NextRun | None = None
+    """See `StatusDocument.next_run`."""
 
 
 class ErrorDocument(Document):

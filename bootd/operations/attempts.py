@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from bootd.model.attempts import DONE, Attempt, Attempts
 from bootd.model.config import Automatic
 from bootd.model.digest import Digest
+from bootd.model.documents import HistoryDocument
 from bootd.model.errors import BootdError, DeniedDigestError, HeldError
 from bootd.operations.host import Host
 from bootd.operations.message_of_the_day import show_failing
@@ -40,6 +41,17 @@ def read_attempts(sysroot: Sysroot) -> Attempts:
     except (OSError, ValidationError) as error:
         _log.warning("what became of earlier attempts cannot be read: %s", error)
         return Attempts()
+
+
+def history(host: Host) -> HistoryDocument:
+    """Return what is remembered; when the next run is, only the daemon knows."""
+    known = read_attempts(host.sysroot)
+    return HistoryDocument(
+        attempts=known.recent,
+        in_a_row=known.in_a_row,
+        first_failure=known.first_failure,
+        last_success=known.last_success,
+    )
 
 
 def note_attempt(

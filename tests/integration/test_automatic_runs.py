@@ -101,8 +101,11 @@ def test_a_run_that_failed_is_made_again_without_anybody_asking(box: Box):
         assert known.last_run is not None
         assert (known.last_run.outcome, known.last_run.automatic) == ("done", True)
         assert box.staged() != before
-        # It is made once.
+        # It is made once, and that all is well again is told once.
         assert len(known.recent) == 2
+        assert box.cli("check").returncode == 0
+    log = box.rig.log.read_text()
+    assert log.count("looking for an update works again, after 1 that failed") == 1
 
 
 def test_what_the_timer_asks_waits_for_its_time_and_tells_the_failure(box: Box):
@@ -123,6 +126,47 @@ def test_what_the_timer_asks_waits_for_its_time_and_tells_the_failure(box: Box):
     with box.rig.daemon():
         assert box.cli(*ask, "--quiet").returncode == 0
     assert box.known.in_a_row == 0
+
+
+def test_what_fails_the_same_way_is_announced_once(box: Box):
+    box.release("v2")
+    box.registry.fail("manifests/", times=-1, status=401)
+    with box.rig.daemon():
+        for _ in range(3):
+            assert box.cli("upgrade", "--automatic").returncode == 1
+        # Who asks is told, each time.
+        assert box.cli("upgrade").returncode == 1
+    log = box.rig.log.read_text()
+    assert log.count("(stage) failed: ") == 2
+    assert log.count("(stage) failed again: ") == 2
+
+
+def test_everybody_learns_when_the_next_run_is(box: Box):
+    until = (datetime.now(UTC) + timedelta(hours=3)).replace(microsecond=0)
+    box.remember("rate-limited", timedelta(seconds=50), not_before=until)
+    with box.rig.daemon():
+        for _ in range(PATIENCE):
+            planned = json.loads(box.cli("status", "--json", "short").stdout)["next_run"]
+            if planned is not None:
+                break
+            time.sleep(0.1)
+        assert planned["why"] == "retry"
+        when = datetime.fromisoformat(planned["when"])
+        assert until <= when <= until + timedelta(minutes=6)
+        for verb in ("why", "history"):
+            assert json.loads(box.cli(verb, "--json", "short").stdout)["next_run"] == planned
+            assert f"{when:%Y-%m-%d %H:%M} UTC, because the last one failed" in box.cli(verb).stdout
+        found = box.rig.run(
+            *("busctl", "--system", "get-property", "org.bootd1", "/org/bootd1"),
+            *("org.bootd1.Manager", "NextCheck"),
+        ).stdout
+        assert found == f"t {int(when.timestamp()) * 1_000_000}\n"
+        # Words of errors are not for everybody.
+        words = ("GetHistory", "a{sv}", "0")
+        assert "why" in box.rig.call(*words).stdout
+        assert "why" not in box.rig.call(*words, user="nobody").stdout.replace('\\"why\\":', "")
+    offline = box.cli("--sysroot", str(box.rig.sysroot), "history")
+    assert "rate-limited" in offline.stdout
 
 
 def test_the_end_of_who_asked_ends_an_automatic_run(box: Box):

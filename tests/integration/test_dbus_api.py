@@ -271,6 +271,7 @@ async def test_every_quick_method(found: Rig):
         ("EtcConflicts", "EtcConflicts"),
         ("ListEtcCopies", "EtcCopies"),
         ("ListDenied", "Denied"),
+        ("GetHistory", "History"),
         ("GetStatus", "Status"),
         ("GetBootUsage", "BootUsage"),
     ):

@@ -17,7 +17,7 @@ from bootd.cli.documents import (
     Setting,
 )
 from bootd.model.acceptance import Acceptance, TrustStatus
-from bootd.model.attempts import Attempt, FailingUpdates
+from bootd.model.attempts import Attempt, FailingUpdates, NextRun
 from bootd.model.boot_usage import BootFolder, BootOwner, BootShare, BootUsageDocument
 from bootd.model.config import Automatic
 from bootd.model.deployment import Denial, DeploymentId
@@ -34,6 +34,7 @@ from bootd.model.documents import (
     FinalizeDocument,
     FirmwareEntry,
     FsckDocument,
+    HistoryDocument,
     InstallDocument,
     KernelArgumentsChangeDocument,
     Reason,
@@ -218,6 +219,7 @@ STATUS = StatusDocument(
     no_room=NO_ROOM,
     misconfigured=MISCONFIGURED,
     failing=FAILING,
+    next_run=NextRun(when=LATER, why="retry"),
     unfit=UNFIT,
     last_fallback=DENIAL,
     deployments=[OLD_DEPLOYMENT, NEW_DEPLOYMENT],
@@ -366,6 +368,17 @@ SAMPLES: dict[str, BaseModel] = {
             ),
         ],
     ),
+    "History": HistoryDocument(
+        attempts=[
+            FAILING.last,
+            FAILING.last.model_copy(update={"when": PAST}),
+            Attempt(when=PAST, operation="check", user=1000, outcome="done"),
+        ],
+        in_a_row=2,
+        first_failure=PAST,
+        last_success=PAST,
+        next_run=NextRun(when=LATER, why="retry"),
+    ),
     "Denied": DeniedDocument(denied=[DENIAL]),
     "EtcConflicts": EtcConflictsDocument(
         reports={OLD_ID: EtcReport(), NEW_ID: REPORT},
@@ -506,6 +519,7 @@ SAMPLES: dict[str, BaseModel] = {
         failing=FAILING,
         trust=TRUST,
         accepted=ACCEPTED,
+        next_run=NextRun(when=LATER, why="regular"),
         reasons=list(Reason),
     ),
     "Trust": TrustDocument(

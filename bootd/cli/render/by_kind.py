@@ -26,6 +26,7 @@ from bootd.cli.render.etc import (
     render_versions,
 )
 from bootd.cli.render.explanation import render_explanation
+from bootd.cli.render.failing import render_history
 from bootd.cli.render.health import render_derived, render_health
 from bootd.cli.render.lint import render_lint
 from bootd.cli.render.listing import (
@@ -59,6 +60,7 @@ from bootd.model.documents import (
     ExplanationDocument,
     FinalizeDocument,
     FsckDocument,
+    HistoryDocument,
     InstallDocument,
     KernelArgumentsChangeDocument,
     RollbackDocument,
@@ -126,6 +128,7 @@ RENDERINGS: Final[dict[str, Rendering[Any]]] = {
         Rendering(DoneDocument, render_done),
         Rendering(ConfigurationDocument, render_configuration),
         Rendering(ExplanationDocument, render_explanation),
+        Rendering(HistoryDocument, render_history),
         Rendering(HealthDocument, render_health),
         Rendering(LintDocument, render_lint),
         Rendering(TrustDocument, render_trust),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from bootd.cli.render.acceptance import acceptance, policy_in_force
-from bootd.cli.render.failing import render_failing
+from bootd.cli.render.failing import render_failing, render_next_run
 from bootd.cli.render.listing import render_denial
 from bootd.cli.render.text import fields, moment, printable, short_digest
 from bootd.cli.style import Style
@@ -63,6 +63,7 @@ def _head(document: ExplanationDocument) -> str:
             ("State", str(document.state)),
             ("Available", seen),
             ("Timer", str(document.automatic)),
+            ("Next run", render_next_run(document.next_run)),
             ("Policy", policy_in_force(document.trust)),
             ("Accepted", acceptance(document.accepted)),
             ("Held by", printable(document.held_by or "")),

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from bootd.cli.render.acceptance import acceptance, policy_in_force
-from bootd.cli.render.failing import render_failing
+from bootd.cli.render.failing import render_failing, render_next_run
 from bootd.cli.render.text import count, fields, moment, printable, short_digest
 from bootd.cli.style import Style
 from bootd.model.state import DeploymentState, SealedFrom
@@ -133,6 +133,7 @@ def _head(document: StatusDocument, style: Style) -> str:
             ("Following", style.bold(printable(document.image or "nothing"))),
             ("State", _state(document, style)),
             ("Available", seen),
+            ("Next run", render_next_run(document.next_run)),
             ("Loader", _boot_loader(document)),
             ("Policy", policy_in_force(document.trust)),
             ("Held by", style.warning(printable(document.held_by or ""))),

@@ -130,6 +130,13 @@ VERBS: Final[tuple[Verb, ...]] = (
         "denied allow", "denied_allow", "Let an image that failed here, or is unfit, be tried again"
     ),
     Verb("why", "why", "Explain why the machine is where it is", offline=True, looks=True),
+    Verb(
+        "history",
+        "history",
+        "List what became of looking for an update",
+        offline=True,
+        looks=True,
+    ),
     Verb("hold", "hold", "Keep automatic upgrades off until released"),
     Verb("release", "hold", "Take a hold off"),
     Verb("jobs", "jobs", "List running and recently finished jobs", looks=True),
