@@ -150,8 +150,8 @@ class Scheduler:
             asyncio.get_running_loop().call_later(LIMIT_SECONDS, self._end, job)
 
     def _end(self, job: Job) -> None:
-        if job.state is JobState.RUNNING:
-            _log.warning("job %d has run for %d hours and ends", job.id, LIMIT_SECONDS // 3_600)
+        if job.state in {JobState.WAITING, JobState.RUNNING}:
+            _log.warning("job %d has taken %d hours and ends", job.id, LIMIT_SECONDS // 3_600)
             self._runner.cancel(job)
 
     def _is_due(self) -> bool:
