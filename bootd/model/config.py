@@ -24,6 +24,7 @@ from bootd.model.etc_derived import Pattern
 from bootd.model.etc_policy import MAX_PATTERNS, EtcRules
 from bootd.model.proxy import checked_proxy
 from bootd.model.userinfo import has_userinfo
+from bootd.model.window import parse_window
 
 _MAX_TEXT: Final = 4_096
 _MAX_ARGUMENTS: Final = 1_000
@@ -31,6 +32,7 @@ _MAX_PARTITIONS: Final = 8
 _MOST_DEFAULT_LAYERS: Final = 4
 _MAX_HOSTS: Final = 1_000
 _MAX_HOST: Final = 300
+_MAX_WINDOWS: Final = 100
 _HOUR: Final = 3_600
 
 
@@ -155,6 +157,23 @@ class TrustSettings(BaseModel):
     for images that asks for a sigstore signature."""
 
 
+def _window(text: str) -> str:
+    parse_window(text)
+    return text
+
+
+class ApplySettings(BaseModel):
+    """The table ``apply``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
+
+    windows: list[Annotated[str, AfterValidator(_window)]] = Field(
+        default_factory=list, max_length=_MAX_WINDOWS
+    )
+    """The times of the week in which the machine restarts by itself, if it does, such as ``Fri,Sat
+    22:00 6h``; none: when an automatic run has ended."""
+
+
 class Configuration(BaseModel):
     """The resolved settings; a value that is not exactly of its type is refused."""
 
@@ -202,6 +221,8 @@ class Configuration(BaseModel):
     trust_layer_tables: bool = False
     """Whether the table of contents of a layer may vouch for it where its tar stream cannot be
     rebuilt, so that of such layers too only what changed is fetched."""
+    apply: ApplySettings = Field(default_factory=ApplySettings)
+    """When the machine restarts by itself."""
     trust: TrustSettings = Field(default_factory=TrustSettings)
     """Which images are taken, beside what the policy for images says."""
     registries: RegistriesSettings = Field(default_factory=RegistriesSettings)
