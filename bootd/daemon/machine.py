@@ -112,10 +112,15 @@ class Machine:
 
     async def look(self) -> bool:
         """Read the status if the disk changed, or may have changed; return whether it was read."""
-        if await asyncio.to_thread(self._take_stamp) == self._stamp:
+        unchanged = await asyncio.to_thread(self._take_stamp) == self._stamp
+        if unchanged and not self._hold_is_over():
             return False
         await self.read()
         return True
+
+    def _hold_is_over(self) -> bool:
+        until = self.status.held_until
+        return until is not None and until <= self.host.clock.now()
 
     async def read(self) -> None:
         """Read the status; what is in the way of that becomes a problem in it."""

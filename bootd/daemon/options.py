@@ -7,10 +7,17 @@ from typing import Any
 
 from bootd.model.errors import InvalidArgumentError
 
-_TYPE_NAMES = {bool: "a boolean", str: "a string", list: "a list of strings"}
+_TYPE_NAMES = {
+    bool: "a boolean",
+    int: "a number",
+    str: "a string",
+    list: "a list of strings",
+}
 
 
-def take_options(given: Mapping[str, Any], **known: type[bool | str | list[str]]) -> dict[str, Any]:
+def take_options(
+    given: Mapping[str, Any], **known: type[bool | int | str | list[str]]
+) -> dict[str, Any]:
     """Return the options of a call.
 
     Args:

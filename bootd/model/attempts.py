@@ -8,7 +8,7 @@ from typing import Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from bootd.model.digest import Digest
-from bootd.model.errors import CancelledError, DeniedDigestError, HeldError
+from bootd.model.errors import CancelledError, DeniedDigestError, HeldError, StagedByHandError
 from bootd.model.readers import Guarded, Shown
 
 MAX_ATTEMPTS: Final = 50
@@ -17,7 +17,9 @@ MAX_ATTEMPTS: Final = 50
 
 DONE: Final = "done"
 CANCELLED: Final = CancelledError.code
-DECIDED_OR_DONE: Final = frozenset({DONE, HeldError.code, DeniedDigestError.code})
+DECIDED_OR_DONE: Final = frozenset(
+    {DONE, HeldError.code, DeniedDigestError.code, StagedByHandError.code}
+)
 """Outcomes after which the next night is early enough."""
 
 

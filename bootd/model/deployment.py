@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from bootd.model.acceptance import Acceptance
 from bootd.model.digest import Digest
@@ -204,6 +204,9 @@ class AwaitedBoot(BaseModel):
     """That was for one boot only, and this one is to come after it."""
     missed: str | None = Field(default=None, max_length=_MAX_TEXT)
     """Why another one booted, as far as known; None: the boot has not come yet."""
+    by_hand: bool = False
+    """A person made it so, by a rollback or ahead of the shutdown: when the machine restarts is
+    for that person to say."""
 
 
 class Intent(_Record):
@@ -217,8 +220,28 @@ class Intent(_Record):
     """What went wrong at the last shutdown; news until the next success."""
     held_by: Shown | None = None
     """Who holds updates, with the reason; None: nobody."""
+    held_until: AwareDatetime | None = None
+    """When the hold is over, without being taken off; None: it has no end."""
+    staged_by_hand: bool = False
+    """A person asked for what is staged; a run that nobody asked for keeps it."""
+    asked_for: DeploymentId | None = None
+    """What is staged and boots in spite of a hold: somebody asked for it after that was placed."""
+    replaced: Shown | None = None
+    """What a person had staged, and an automatic run replaced by what is staged now, in words."""
     awaited: AwaitedBoot | None = None
     """What the last shutdown, or a rollback, made boot next; None: it booted, or nothing was."""
+
+    def hold_at(self, now: datetime) -> str | None:
+        """Return who holds updates at a time; None: nobody does.
+
+        A hold that is over stays written down, so that a clock that jumps lifts none for good.
+        """
+        is_over = self.held_until is not None and self.held_until <= now
+        return None if is_over else self.held_by
+
+    def is_held_back(self, now: datetime) -> bool:
+        """Return whether what is staged does not boot at a shutdown, because updates are held."""
+        return self.hold_at(now) is not None and self.asked_for != self.staged
 
 
 class Denial(BaseModel):

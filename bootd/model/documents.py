@@ -20,6 +20,7 @@ from bootd.model.deployment import Denial, DeploymentId
 from bootd.model.digest import Digest
 from bootd.model.etc_change import MAX_PATHS, OpenConflict
 from bootd.model.etc_report import EtcReport
+from bootd.model.gate import GateVerdict
 from bootd.model.readers import Guarded, Shown
 from bootd.model.source_use import SourceUse
 from bootd.model.state import DeploymentState, SealedFrom, UpgradeState
@@ -112,6 +113,16 @@ class StatusDocument(Document):
     """A reboot starts what is staged or queued, as far as anybody can know."""
     available: AvailableImage | None
     held_by: Shown | None
+    held_until: datetime | None = None
+    """When that is over by itself; None: never, or nobody holds updates."""
+    held_back: bool = False
+    """What is staged does not boot at the next shutdown, because updates are held."""
+    staged_by_hand: bool = False
+    """A person asked for what is staged; a run that nobody asked for keeps it."""
+    replaced: Shown | None = None
+    """What a person had staged, and an automatic run replaced by what is staged now."""
+    queued_by_hand: bool = False
+    """A person made another deployment boot next, and says when the machine restarts."""
     finalize_failure: Guarded | None
     """Why the last shutdown did not make the staged deployment bootable."""
     did_not_boot: Shown | None = None
@@ -234,6 +245,8 @@ class FinalizeDocument(Document):
     given_up: list[DeploymentId] = Field(default_factory=list)
     """Deployments whose boot entry and kernel made room on the boot partition; they are still in
     the store, and a rollback brings their kernel back."""
+    held_by: Shown | None = None
+    """Who holds updates, so that what is staged stays staged; None: nothing is held back."""
 
 
 class FirmwareEntry(BaseModel):
@@ -410,6 +423,14 @@ class ExplanationDocument(Document):
     state: UpgradeState
     automatic: Automatic
     held_by: Shown | None
+    held_until: datetime | None = None
+    held_back: bool = False
+    staged_by_hand: bool = False
+    replaced: Shown | None = None
+    gates: list[GateVerdict] = Field(default_factory=list)
+    """What each gate says to a restart that nobody asks for; none: nobody looked."""
+    put_off: Shown | None = None
+    """Why a restart that nobody asked for was put off; None: none was."""
     denial: Denial | None
     """Of the available digest."""
     last_fallback: Denial | None

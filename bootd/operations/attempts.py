@@ -15,14 +15,14 @@ from bootd.model.attempts import DONE, Attempt, Attempts
 from bootd.model.config import Automatic
 from bootd.model.digest import Digest
 from bootd.model.documents import HistoryDocument
-from bootd.model.errors import BootdError, DeniedDigestError, HeldError
+from bootd.model.errors import BootdError, DeniedDigestError, HeldError, StagedByHandError
 from bootd.operations.host import Host
 from bootd.operations.message_of_the_day import show_failing
 from bootd.sysroot import Sysroot
 
 _log = logging.getLogger(__name__)
 
-DECIDED: Final = (HeldError, DeniedDigestError)
+DECIDED: Final = (HeldError, DeniedDigestError, StagedByHandError)
 """What ends an automatic run because somebody decided so; it is no failure."""
 _FILE_NAME: Final = "attempts.json"
 _MAX_BYTES: Final = 1 << 20

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from bootd.boot.next_boot import selected_entry
 from bootd.model.deployment import AwaitedBoot, DeploymentId
 from bootd.operations.overrides import reason
+from bootd.operations.staged import NOTHING_STAGED
 from bootd.operations.survey import Survey, survey
 from bootd.sysroot import Sysroot
 
@@ -32,12 +33,13 @@ class Miss:
     cause: str
 
 
-def await_boot(sysroot: Sysroot, deployment: DeploymentId) -> None:
+def await_boot(sysroot: Sysroot, deployment: DeploymentId, *, by_hand: bool = False) -> None:
     """Remember, durably, what boots next from now on; nothing is staged any more.
 
     Args:
         sysroot: the machine, locked by the caller.
         deployment: its entry is committed.
+        by_hand: a person made it so, and says when the machine restarts.
     """
     found = survey(sysroot)
     awaited = None
@@ -48,8 +50,9 @@ def await_boot(sysroot: Sysroot, deployment: DeploymentId) -> None:
             since=sysroot.this_boot(),
             override=_bounded(reason(found.loader.now)) if overridden else "",
             postponed=overridden and found.queued == deployment,
+            by_hand=by_hand,
         )
-    changes = {"staged": None, "finalize_failure": None, "awaited": awaited}
+    changes = {**NOTHING_STAGED, "awaited": awaited}
     sysroot.change_intent(lambda _: changes)
     sysroot.clear_staged()
 

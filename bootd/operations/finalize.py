@@ -44,10 +44,16 @@ LOCK_WAIT_SECONDS: Final = 120.0
 """At shutdown a job that is being cancelled may still hold the lock for a moment."""
 
 
-def finalize(host: Host, progress: Progress) -> FinalizeDocument:
+def finalize(host: Host, progress: Progress, *, asked: bool = False) -> FinalizeDocument:
     """Make the staged deployment the one that boots next.
 
-    Nothing staged is fine and changes nothing.
+    Nothing staged is fine and changes nothing; so is that updates are held, where nobody asked for
+    what is staged after the hold was placed.
+
+    Args:
+        host: the machine.
+        progress: told what is done.
+        asked: a person wants it now, whoever holds updates, and says when the machine restarts.
 
     Raises:
         NoBootPartitionError: no partition is proven to be ``$BOOT``; nothing was written to any.
@@ -61,17 +67,23 @@ def finalize(host: Host, progress: Progress) -> FinalizeDocument:
         if found.staged is None:
             forget_staged(host.sysroot)
             return FinalizeDocument(deployment=None, entry=None, etc=None)
+        now = host.clock.now()
+        if not asked and found.intent.is_held_back(now):
+            held_by = found.intent.hold_at(now)
+            return FinalizeDocument(deployment=None, entry=None, etc=None, held_by=held_by)
         progress.report(Phase.FINALIZING)
         try:
             require_boot(host.sysroot)
             make_writable(host.sysroot)
-            return _finalize_locked(host, found, found.records[found.staged])
+            return _finalize_locked(host, found, found.records[found.staged], by_hand=asked)
         except BootdError as error:
             _remember_failure(host, error)
             raise
 
 
-def _finalize_locked(host: Host, found: Survey, record: DeploymentRecord) -> FinalizeDocument:
+def _finalize_locked(
+    host: Host, found: Survey, record: DeploymentRecord, *, by_hand: bool
+) -> FinalizeDocument:
     moves = coming_moves(host, found, record.id)
     record = follow_accounts(host, found, record, moves)
     merged = _install_etc(host, found, record, moves)
@@ -83,7 +95,7 @@ def _finalize_locked(host: Host, found: Survey, record: DeploymentRecord) -> Fin
     commit_entry(host.sysroot, entry)
     # Not earlier: until the commit the record says what was edited when it was staged.
     write_edits(host.sysroot, host.sysroot.deployment(record.id), merged.edits)
-    await_boot(host.sysroot, record.id)
+    await_boot(host.sysroot, record.id, by_hand=by_hand)
     return FinalizeDocument(
         deployment=record.id, entry=entry.file_name, etc=merged.report, given_up=given_up
     )

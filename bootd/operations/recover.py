@@ -120,7 +120,7 @@ def _settle_intent(sysroot: Sysroot) -> list[str]:
         return [f"{staged} was staged, but its deployment is gone or damaged"]
     if marker is None or marker.deployment != staged:
         sysroot.write_staged(StagedMarker(deployment=staged))
-        return [f"{staged} is staged again after an unclean shutdown"]
+        return [f"{staged} is staged, and the last shutdown did not make it boot next"]
     return []
 
 

@@ -36,6 +36,8 @@ def take_up(
     name: ImageName,
     image: StoredImage,
     change: ArgumentChange | None,
+    *,
+    automatic: bool,
 ) -> Restaged | None:
     """Stage the image that the machine is, or will be, on with the arguments asked for now.
 
@@ -45,6 +47,7 @@ def take_up(
         name: that image.
         image: the same in the store.
         change: what somebody changed in a deployment that was staged instead.
+        automatic: nobody asked.
 
     Returns:
         None where the next boot has those arguments already.
@@ -73,7 +76,7 @@ def take_up(
         )
     if found.staged is not None:
         return replace_staged(host, asked), None
-    return stage_again(host, found, name, image, change)
+    return stage_again(host, found, name, image, change, automatic=automatic)
 
 
 def replace_staged(host: Host, record: DeploymentRecord) -> DeploymentId:
@@ -93,14 +96,18 @@ def stage_again(
     name: ImageName,
     image: StoredImage,
     change: ArgumentChange | None,
+    *,
+    automatic: bool = False,
 ) -> Restaged:
     """Deploy the image that runs once more, with changed arguments, and mark it as staged.
 
     Raises:
+        HeldError: nobody asked for it, and updates are held.
         InvalidKernelArgumentsError: the kernel would not take them.
         StorageError: see `deploy`.
     """
     record, report = deploy(host, found, name, image, change)
-    mark_staged(host.sysroot, record.id, None)
+    now = host.clock.now() if automatic else None
+    mark_staged(host.sysroot, record.id, None, unless_held_at=now)
     clean_up(host)
     return record.id, report

@@ -80,7 +80,7 @@ def rollback(
         denied = _judge(host, found, record)
         record = _give_up_settings(host, found, record)
         entry = _commit(host, found, record)
-        await_boot(host.sysroot, record.id)
+        await_boot(host.sysroot, record.id, by_hand=True)
         try_to_note(host.sysroot, survey(host.sysroot))
         return RollbackDocument(
             deployment=chosen,

@@ -28,6 +28,7 @@ from bootd.model.errors import (
     ContentError,
     HeldError,
     NoSpaceError,
+    StagedByHandError,
 )
 from bootd.model.etc_report import EtcReport
 from bootd.model.image import ImageName, ResolvedImage
@@ -35,6 +36,7 @@ from bootd.model.source_use import merged
 from bootd.operations.arguments import not_taken, settings_differ
 from bootd.operations.boot_loader import keep_loader
 from bootd.operations.boot_repair import mend_boot
+from bootd.operations.by_hand import refuse_if_held, refuse_if_queued, staged_by_hand
 from bootd.operations.fallback import settle_fallbacks
 from bootd.operations.host import Host
 from bootd.operations.kept_configuration import keep_configuration
@@ -103,7 +105,8 @@ def stage(
     Raises:
         DeniedDigestError: the image failed here before, or is known to be unfit.
         OlderReleaseError: the followed reference names an older release than the machine took.
-        HeldError: it was asked for automatically and updates are held.
+        HeldError: nobody asked for it and updates are held; the registry was asked all the same.
+        StagedByHandError: nobody asked for it, and a person staged something else.
         NoBootPartitionError, BootPartitionReadOnlyError: no partition is proven to be ``$BOOT``, or
             it takes no writes; said before anything is fetched.
         NoSpaceError: there is no room in the store; said before anything is fetched.
@@ -123,8 +126,8 @@ def stage(
         host.sysroot.name_installation()
         settle_fallbacks(host)
         found = _mend_boot(host)
-        if automatic and found.intent.held_by is not None:
-            raise HeldError(f"updates are held: {found.intent.held_by}")
+        if automatic:
+            _obey_hold(host, found, progress, records)
         progress.report(Phase.RESOLVING)
         wanted = reference or host.followed_image()
         with records.left():
@@ -138,6 +141,7 @@ def stage(
             checked=host.clock.now(),
             follow=wanted if remember else None,
             in_spite_of_age=bool(reference or taken_from or allow_downgrade),
+            automatic=automatic,
         )
         return _stage_resolved(host, progress, records, asked)
 
@@ -152,6 +156,7 @@ class _Asked:
         checked: when it said so.
         follow: the reference to follow from now on; None: it stays.
         in_spite_of_age: an older release is taken, too.
+        automatic: nobody asked.
     """
 
     name: ImageName
@@ -159,6 +164,7 @@ class _Asked:
     checked: datetime
     follow: str | None
     in_spite_of_age: bool
+    automatic: bool
 
 
 def _stage_resolved(
@@ -167,19 +173,27 @@ def _stage_resolved(
     """Stage an image; others may change records while it is fetched, so that is looked at after."""
     resolved = asked.resolved
     found = survey(host.sysroot)
+    replaced = _yield_to_people(host, found, asked)
     change = found.records[found.staged].argument_change if found.staged else None
     if resolved.digest == found.settled_on != found.heading_for:
         # The tag went back to what boots anyway.
+        if replaced is not None:
+            _log.warning("what was staged by hand is dropped, as its tag went back: %s", replaced)
         forget_staged(host.sysroot)
         found = survey(host.sysroot)
     is_new = found.heading_for != resolved.digest
     if is_new:
         _refuse_unwanted(host, found, resolved, asked_for=asked.in_spite_of_age)
+        if asked.automatic:
+            with _keeping_refusal(host, asked):
+                refuse_if_queued(found)
     with _keeping_refusal(host, asked):
         _make_room(host, found, resolved, is_new=is_new)
     with _noting_unfit(host, asked, is_new=is_new), records.left():
         fetched = _pull_and_compose(host, resolved, progress)
     found = survey(host.sysroot)
+    # What people decided while it was fetched counts as well.
+    replaced = _yield_to_people(host, found, asked) or replaced
     if found.heading_for == resolved.digest:
         return _stay(host, found, asked, fetched, change)
     pulled, image = fetched
@@ -189,7 +203,8 @@ def _stage_resolved(
 
     with _keeping_refusal(host, asked):
         record, report = deploy(host, found, asked.name, image, change)
-    mark_staged(host.sysroot, record.id, asked.follow)
+    now = host.clock.now() if asked.automatic else None
+    mark_staged(host.sysroot, record.id, asked.follow, unless_held_at=now, replaced=replaced)
     _keep_answer(host, asked)
     clean_up(host)
     document = _with_not_taken(host, _document(asked.name, record.id, pulled, report))
@@ -210,9 +225,30 @@ def _stay(
     found = _mend_boot(host)
     _follow(host, asked.follow)
     _keep_answer(host, asked)
-    restaged = _take_up_arguments(host, found, asked.name, image, change)
+    restaged = _take_up_arguments(host, found, asked, image, change)
     there = found.staged or found.settled
     return _with_not_taken(host, _document(asked.name, there, pulled, None, restaged))
+
+
+def _yield_to_people(host: Host, found: Survey, asked: _Asked) -> str | None:
+    """Refuse what people's decisions forbid a run that nobody asked for; see `staged_by_hand`."""
+    if not asked.automatic:
+        return None
+    with _keeping_refusal(host, asked):
+        refuse_if_held(found, host.clock.now())
+        return staged_by_hand(found, asked.name)
+
+
+def _obey_hold(host: Host, found: Survey, progress: Progress, records: FileLock) -> None:
+    """Refuse to stage while updates are held, after a look at what there is to be staged."""
+    try:
+        refuse_if_held(found, host.clock.now())
+    except HeldError:
+        from bootd.operations.check import check  # noqa: PLC0415 - a rare case
+
+        with records.left():
+            check(host, progress)
+        raise
 
 
 def _tell_what_goes(host: Host, document: StageDocument, record: DeploymentRecord) -> StageDocument:
@@ -250,11 +286,14 @@ def _pull_and_compose(
 
 @contextmanager
 def _keeping_refusal(host: Host, asked: _Asked) -> Iterator[None]:
-    """Note that there is no room for an image on ``$BOOT``; that was found out by asking for it."""
+    """Keep what the registry said of an image that is not staged, and that it has no room."""
     try:
         yield
     except BootPartitionFullError as error:
         _keep_answer(host, asked, error)
+        raise
+    except (HeldError, StagedByHandError):
+        _keep_answer(host, asked)
         raise
 
 
@@ -360,7 +399,7 @@ def _check_room(host: Host, found: Survey, resolved: ResolvedImage) -> None:
 def _take_up_arguments(
     host: Host,
     found: Survey,
-    name: ImageName,
+    asked: _Asked,
     image: StoredImage,
     change: ArgumentChange | None,
 ) -> Restaged | None:
@@ -369,7 +408,7 @@ def _take_up_arguments(
         return None
     from bootd.operations.restage import take_up  # noqa: PLC0415 - see _load_what_follows
 
-    return take_up(host, found, name, image, change)
+    return take_up(host, found, asked.name, image, change, automatic=asked.automatic)
 
 
 def _with_not_taken(host: Host, document: StageDocument) -> StageDocument:

@@ -7,7 +7,7 @@ from collections import Counter
 from bootd import __version__
 from bootd.boot.proof import boot_problems
 from bootd.model.config import Integrity
-from bootd.model.deployment import Denial, DeploymentRecord
+from bootd.model.deployment import Denial, DeploymentRecord, Intent
 from bootd.model.digest import Digest
 from bootd.model.documents import DeploymentStatus, StatusDocument
 from bootd.model.errors import BootdError, NoImageConfiguredError
@@ -53,6 +53,9 @@ def status(host: Host) -> StatusDocument:
     no_room = None if last is None or last.digest == found.heading_for else last.no_room or None
     unfit = None if last is None or last.digest == found.heading_for else _unfit(host, last.digest)
     problems += [told for told in (no_room, unfit) if told is not None]
+    intent, now = found.intent, host.clock.now()
+    held_by = intent.hold_at(now)
+    held_back = found.staged is not None and intent.is_held_back(now)
     return StatusDocument(
         bootd=__version__,
         image=_followed(host),
@@ -61,11 +64,16 @@ def status(host: Host) -> StatusDocument:
         staged=found.staged,
         queued=found.queued,
         rollback=found.rollback_target(),
-        reboot_helps=reboot_helps(found),
+        reboot_helps=reboot_helps(found) and not held_back,
         reboot_required=found.staged is not None or found.queued is not None,
         available=None if last is None else last.available(host.sysroot),
-        held_by=found.intent.held_by,
-        finalize_failure=found.intent.finalize_failure,
+        held_by=held_by,
+        held_until=None if held_by is None else intent.held_until,
+        held_back=held_back,
+        staged_by_hand=found.staged is not None and intent.staged_by_hand,
+        replaced=intent.replaced if found.staged is not None else None,
+        queued_by_hand=found.queued is not None and _is_queued_by_hand(intent),
+        finalize_failure=intent.finalize_failure,
         did_not_boot=unexpected[0],
         overridden=unexpected[1],
         no_room=no_room,
@@ -80,6 +88,10 @@ def status(host: Host) -> StatusDocument:
         image_boot_loader=image_boot_loader,
         problems=problems,
     )
+
+
+def _is_queued_by_hand(intent: Intent) -> bool:
+    return intent.awaited is not None and intent.awaited.by_hand
 
 
 def _last_fallback(found: Survey, denied: list[Denial]) -> Denial | None:

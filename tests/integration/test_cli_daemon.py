@@ -268,6 +268,39 @@ def test_holds_stop_the_timer_and_nobody_else(client: Client) -> None:
     assert client.document("status")["held_by"] is None
 
 
+def test_a_hold_has_an_end_if_it_is_given_one(client: Client) -> None:
+    said = client.say("hold", "--until", "2030-12-04 18:00 UTC", "exams")
+    assert "until 2030-12-04 18:00" in said
+    assert client.document("status")["held_until"] == "2030-12-04T18:00:00Z"
+    assert "Held until" in client.say("status")
+    assert "2030-12-04" in client.say("why")
+    for text in ("yesterday", "some day", "--", "1800-01-01"):
+        refused = client.document("hold", f"--until={text}", "exams", status=2)
+        assert refused["code"] == "invalid-argument", text
+    assert client.document("status")["held_until"] == "2030-12-04T18:00:00Z"
+    client.say("hold", "exams")
+    assert client.document("status")["held_until"] is None
+
+
+def test_a_hold_ends_what_the_timer_does(stalled: threading.Event, client: Client) -> None:
+    assert not stalled.is_set()
+    with client.start("upgrade", "--automatic") as timer:
+        wait_for_line(timer, "pulling")
+        client.say("hold", "exams")
+        said, _ = timer.communicate(timeout=PATIENCE)
+    assert (timer.returncode, "updates are held: exams" in said) == (0, True)
+
+
+def test_what_the_timer_would_replace_is_kept(
+    client: Client, machine: Machine, tmp_path: Path
+) -> None:
+    stage(machine.host, Silent(), reference=publish(tmp_path / "hotfix", "hotfix"))
+    said = client.say("upgrade", "--automatic")
+    assert "hotfix was staged by hand" in said
+    assert "staged by hand" in client.say("why")
+    assert client.document("status")["staged_by_hand"]
+
+
 @pytest.mark.parametrize(
     ("policy", "kind", "staged"), [("off", "Done", 0), ("check", "Check", 0), ("stage", "Stage", 1)]
 )

@@ -64,6 +64,7 @@ from bootd.model.etc_report import (
     EtcStep,
     NoteKind,
 )
+from bootd.model.gate import Answer, GateVerdict
 from bootd.model.health import (
     CheckResult,
     EtcDerivedDocument,
@@ -213,6 +214,10 @@ STATUS = StatusDocument(
         image=IMAGE, digest=NEW, image_version="1.1", checked=LATER, download_bytes=0
     ),
     held_by="operator: rack move",
+    held_until=LATER,
+    held_back=True,
+    staged_by_hand=True,
+    replaced="registry.example/os:stable 1.0, staged as 0c0c0c0c0c0c0c0c.0",
     finalize_failure="no space left on $BOOT",
     did_not_boot=MISSED,
     overridden=OVERRIDDEN,
@@ -508,8 +513,21 @@ SAMPLES: dict[str, BaseModel] = {
         image=IMAGE,
         available=STATUS.available,
         state=UpgradeState.IDLE,
-        automatic=Automatic.CHECK,
+        automatic=Automatic.APPLY,
         held_by="operator: rack move",
+        held_until=LATER,
+        held_back=True,
+        replaced="registry.example/os:stable 1.0, staged as 0c0c0c0c0c0c0c0c.0",
+        gates=[
+            GateVerdict(
+                gate="hold",
+                answer=Answer.LATER,
+                reason="updates are held: operator: rack move",
+                until=LATER,
+            ),
+            GateVerdict(gate="inhibitors", answer=Answer.YES),
+        ],
+        put_off="something inhibits a reboot: backup (a nightly copy)",
         denial=DENIAL,
         last_fallback=DENIAL,
         finalize_failure="no space left on $BOOT",

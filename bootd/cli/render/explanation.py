@@ -9,6 +9,7 @@ from bootd.cli.render.failing import render_failing, render_next_run
 from bootd.cli.render.listing import render_denial
 from bootd.cli.render.text import fields, moment, printable, short_digest
 from bootd.cli.style import Style
+from bootd.model.config import Automatic
 from bootd.model.documents import ExplanationDocument, Reason
 
 _SENTENCES: Final[dict[Reason, str]] = {
@@ -17,7 +18,7 @@ _SENTENCES: Final[dict[Reason, str]] = {
     Reason.DENIED: "The available image failed here before: 'bootctl-py denied allow' lifts that.",
     Reason.UNFIT: "No host can use the available image; it is not fetched again.",
     Reason.NO_ROOM: "The kernel of the available image has no room on the boot partition.",
-    Reason.HELD: "Automatic upgrades are held: 'bootctl-py release' lets them go on.",
+    Reason.HELD: "Updates are held: 'bootctl-py release' lets them go on.",
     Reason.FINALIZE_FAILED: "The last shutdown could not make the staged deployment bootable.",
     Reason.DID_NOT_BOOT: "What was to boot when the machine started last was not started.",
     Reason.OVERRIDDEN: "Something overrides the boot order, so that updates do not boot.",
@@ -37,7 +38,14 @@ _SENTENCES: Final[dict[Reason, str]] = {
 def render_explanation(document: ExplanationDocument, style: Style) -> str:
     """Return where the machine stands, the reasons, and the evidence of failures."""
     parts = [_head(document)]
-    parts.append("\n".join(f"- {_SENTENCES[reason]}" for reason in document.reasons))
+    parts.append("\n".join(f"- {_sentence(reason, document)}" for reason in document.reasons))
+    if document.replaced:
+        parts.append(f"The timer replaced what was staged by hand: {printable(document.replaced)}.")
+    if document.gates and document.automatic is Automatic.APPLY:
+        parts.append(_gates(document, style))
+    if document.put_off:
+        reason = printable(document.put_off)
+        parts.append(style.warning(f"The restart into the update was put off: {reason}."))
     if document.finalize_failure:
         parts.append(style.warning(f"At shutdown: {printable(document.finalize_failure)}"))
     if document.failing is not None:
@@ -50,6 +58,24 @@ def render_explanation(document: ExplanationDocument, style: Style) -> str:
     denials = {denial.digest: denial for denial in found if denial is not None}
     parts += [render_denial(denial, style) for denial in denials.values()]
     return "\n\n".join(part for part in parts if part)
+
+
+def _gates(document: ExplanationDocument, style: Style) -> str:
+    """Return what each gate says to a restart that nobody asks for."""
+    lines = []
+    for one in document.gates:
+        until = f", until {moment(one.until)}" if one.until else ""
+        reason = f": {printable(one.reason)}" if one.reason else ""
+        lines.append((one.gate, f"{one.answer}{reason}{until}"))
+    return "\n".join([style.bold("Gates of an automatic restart"), fields(lines, "  ")])
+
+
+def _sentence(reason: Reason, document: ExplanationDocument) -> str:
+    if reason is Reason.STAGED and document.held_back:
+        return "An update is staged and waits for the hold: 'bootctl-py apply' does not."
+    if reason is Reason.STAGED and document.staged_by_hand:
+        return "An update that was staged by hand takes effect at the next shutdown."
+    return _SENTENCES[reason]
 
 
 def _head(document: ExplanationDocument) -> str:
@@ -67,5 +93,6 @@ def _head(document: ExplanationDocument) -> str:
             ("Policy", policy_in_force(document.trust)),
             ("Accepted", acceptance(document.accepted)),
             ("Held by", printable(document.held_by or "")),
+            ("Held until", moment(document.held_until) if document.held_until else ""),
         ]
     )

@@ -92,6 +92,8 @@ def render_kernel_arguments_change(document: KernelArgumentsChangeDocument, styl
 def render_finalize(document: FinalizeDocument, style: Style) -> str:
     """Return which deployment boots next."""
     if document.deployment is None:
+        if document.held_by is not None:
+            return f"What is staged waits: updates are held by {printable(document.held_by)}."
         return "Nothing is staged."
     lines = [f"{document.deployment} boots next ({document.entry})."]
     lines += _given_up(document.given_up)

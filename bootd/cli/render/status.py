@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bootd.model.deployment import DeploymentId
     from bootd.model.documents import DeploymentStatus, StatusDocument
 
-_TIMES: Final = frozenset({"created", "checked", "when", "since", "last_success"})
+_TIMES: Final = frozenset({"created", "checked", "when", "since", "last_success", "held_until"})
 _BOOTED_MARK: Final = "●"
 _NEXT_MARK: Final = "→"
 _OTHER_MARK: Final = "○"
@@ -93,7 +93,8 @@ def next_steps(document: StatusDocument) -> Iterator[tuple[str, str]]:
     if document.image is None:
         yield "bootctl-py switch REFERENCE", "say which image this machine follows"
     if document.staged or document.queued:
-        yield "bootctl-py apply", f"restart into {document.staged or document.queued}"
+        in_spite = " in spite of the hold" if document.held_back else ""
+        yield "bootctl-py apply", f"restart into {document.staged or document.queued}{in_spite}"
     if document.staged:
         yield "bootctl-py unstage", "stay on what is booted"
     available = document.available
@@ -137,6 +138,7 @@ def _head(document: StatusDocument, style: Style) -> str:
             ("Loader", _boot_loader(document)),
             ("Policy", policy_in_force(document.trust)),
             ("Held by", style.warning(printable(document.held_by or ""))),
+            ("Held until", moment(document.held_until) if document.held_until else ""),
             ("Drift", short_digest(document.etc_drift) if document.etc_drift else ""),
         ]
     )
@@ -165,6 +167,8 @@ def _boot_loader(document: StatusDocument) -> str:
 
 def _state(document: StatusDocument, style: Style) -> str:
     word = str(document.state)
+    if document.held_back:
+        return style.warning(f"{word}, held back")
     if document.reboot_required:
         return style.warning(f"{word}, restart to finish")
     return style.good(word)
@@ -209,6 +213,8 @@ def _notes(document: StatusDocument) -> Iterator[str]:
             f"{short_digest(fallback.digest)} failed here on {moment(fallback.when)}: "
             f"{printable(fallback.cause)}; it is not tried again."
         )
+    if document.replaced:
+        yield f"The timer replaced what was staged by hand: {printable(document.replaced)}."
     if document.finalize_failure:
         yield f"The last shutdown could not finish: {printable(document.finalize_failure)}"
     for problem in document.problems:

@@ -137,7 +137,7 @@ VERBS: Final[tuple[Verb, ...]] = (
         offline=True,
         looks=True,
     ),
-    Verb("hold", "hold", "Keep automatic upgrades off until released"),
+    Verb("hold", "hold", "Keep updates from being staged and from booting until released"),
     Verb("release", "hold", "Take a hold off"),
     Verb("jobs", "jobs", "List running and recently finished jobs", looks=True),
     Verb("cancel", "cancel", "Cancel a running job"),

@@ -10,7 +10,13 @@ from typing import Any
 from bootd.cli.daemon import add_no_wait, ask, run_job
 from bootd.cli.documents import DoneDocument
 from bootd.cli.output import Output
-from bootd.model.errors import DeniedDigestError, HeldError, InvalidArgumentError, NotDueError
+from bootd.model.errors import (
+    DeniedDigestError,
+    HeldError,
+    InvalidArgumentError,
+    NotDueError,
+    StagedByHandError,
+)
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -92,7 +98,7 @@ def _run_automatically(arguments: Namespace, output: Output) -> int:
     options = {"automatic": True} | ({"when_due": True} if arguments.when_due else {})
     try:
         document = run_job(arguments, output, "Upgrade", **options)
-    except (HeldError, DeniedDigestError, NotDueError) as error:
+    except (HeldError, DeniedDigestError, NotDueError, StagedByHandError) as error:
         # The timer's unit must not be red every night for what somebody decided.
         output.show(DoneDocument(verb=arguments.verb, message=f"Nothing to do: {error.message}."))
         return 0

@@ -64,6 +64,7 @@ from bootd.model.errors.policy import (
     NotTrustedError,
     OlderReleaseError,
     PolicyError,
+    StagedByHandError,
 )
 from bootd.model.errors.request import (
     InvalidArgumentError,
@@ -189,6 +190,7 @@ __all__ = [
     "ServerFailedError",
     "SeveralKernelsError",
     "SizeMismatchError",
+    "StagedByHandError",
     "StorageError",
     "TimedOutError",
     "TlsFailedError",

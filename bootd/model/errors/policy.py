@@ -45,6 +45,15 @@ class NotDueError(PolicyError):
     default_hint = "'bootctl-py upgrade' does not wait for it."
 
 
+class StagedByHandError(PolicyError):
+    """A person staged something else than the followed image, and nobody asked to replace it."""
+
+    default_hint = (
+        "It boots at the next shutdown; 'bootctl-py upgrade' replaces it, 'bootctl-py unstage' "
+        "drops it."
+    )
+
+
 class DeviceInUseError(PolicyError):
     """A disk to install to is in use."""
 
