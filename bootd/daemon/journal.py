@@ -29,6 +29,7 @@ class Event(Enum):
     DENIED = "787772b9b55e4fb3bad51939665c8f2c"
     FALLBACK_SEEN = "88048f747e874c51bcfff00b4ec38dd6"
     DID_NOT_BOOT = "88757c61b35c4d30ad7d8368063e2bd9"
+    RESTART_PUT_OFF = "55f357afec1347c0bd33ead3cefeecc5"
     BOOT_OVERRIDDEN = "c9448a3a6a384c0ea87bef7287110041"
     JOB_FAILED = "2c9b6a997ec84b649e596820fb720a4b"
     RECOVERED = "4db40f65a1094fd1a41d0a38b1ba3ac5"
@@ -47,6 +48,7 @@ FIELDS: Final[Mapping[Event, tuple[str, ...]]] = {
     Event.DENIED: ("DIGEST", "REASON"),
     Event.FALLBACK_SEEN: ("DEPLOYMENT",),
     Event.DID_NOT_BOOT: ("DEPLOYMENT", "REASON"),
+    Event.RESTART_PUT_OFF: ("DEPLOYMENT", "GATE", "REASON"),
     Event.BOOT_OVERRIDDEN: ("REASON",),
     Event.JOB_FAILED: ("JOB", "JOB_KIND", "ERROR_CODE", "HINT"),
     Event.RECOVERED: ("FAILURES", "SINCE"),

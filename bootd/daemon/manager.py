@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from bootd import __version__
 from bootd.daemon import names
+from bootd.daemon.applying import Applier
 from bootd.daemon.checked import checked, checked_list, checked_reference, checked_words
 from bootd.daemon.event_loop import asyncio
 from bootd.daemon.explain import explain
@@ -25,7 +26,7 @@ from bootd.daemon.polkit import Action, Authority
 from bootd.daemon.privacy import for_anybody
 from bootd.daemon.property_values import available_value, fallback_value
 from bootd.daemon.server import Handler
-from bootd.daemon.times import microseconds
+from bootd.daemon.times import from_microseconds, microseconds
 from bootd.daemon.wire import IncomingCall
 from bootd.model.attempts import NextRun
 from bootd.model.config import Automatic
@@ -33,6 +34,7 @@ from bootd.model.deployment import DeploymentId
 from bootd.model.digest import Digest
 from bootd.model.documents import StatusDocument
 from bootd.model.errors import (
+    BootdError,
     BusyError,
     HeldError,
     InvalidArgumentError,
@@ -65,6 +67,7 @@ class ManagerObject:
         authority: who is asked for leave.
         refresh: awaited after a quick change, so that its news come before the reply.
         reboot: reboots the live host.
+        applier: knows what is in the way of a restart that nobody asks for.
 
     Attributes:
         next_run: the next automatic run; None: none is planned.
@@ -79,12 +82,14 @@ class ManagerObject:
         *,
         refresh: Callable[[], Awaitable[None]],
         reboot: Callable[[], Awaitable[None]],
+        applier: Applier,
     ) -> None:
         self._machine = machine
         self._runner = runner
         self._authority = authority
         self._refresh = refresh
         self._reboot = reboot
+        self._applier = applier
         self._changing = asyncio.Lock()
         self.next_run: NextRun | None = None
         self.require_due: Callable[[int], Awaitable[None]] = _never_due
@@ -102,6 +107,7 @@ class ManagerObject:
             "RebootRequired": status.reboot_required,
             "Available": available_value(status.available),
             "HeldBy": status.held_by or "",
+            "HeldUntil": 0 if status.held_until is None else microseconds(status.held_until),
             "LastFallback": fallback_value(status.last_fallback),
             "NextCheck": 0 if self.next_run is None else microseconds(self.next_run.when),
             "Version": __version__,
@@ -208,7 +214,8 @@ class ManagerObject:
 
     async def _finalize(self, call: IncomingCall, options: _Options) -> str:
         take_options(options)
-        return self._start("finalize", {}, await self._authority.require(call, Action.APPLY))
+        user = await self._authority.require(call, Action.APPLY)
+        return self._start("finalize", {"asked": True}, user)
 
     async def _rollback(self, call: IncomingCall, options: _Options) -> str:
         given = take_options(options, deployment=str, carry_etc=bool)
@@ -231,7 +238,15 @@ class ManagerObject:
                 hint=self._machine.status.overridden,
             )
         self._refuse_in_a_job()
-        await self._reboot()
+        if not self._machine.status.held_back:
+            await self._reboot()
+            return
+        await self._change(hold.ask_for_staged)
+        try:
+            await self._reboot()
+        except BootdError:
+            await self._change(hold.hold_back_staged)
+            raise
 
     def _refuse_in_a_job(self) -> None:
         """Refuse to restart while something is done that a person asked for."""
@@ -367,9 +382,10 @@ class ManagerObject:
         await self._change(deny.allow, wanted)
 
     async def _hold(self, call: IncomingCall, who: str, options: _Options) -> None:
-        take_options(options)
+        given = take_options(options, until=int)
+        until = from_microseconds(given["until"]) if "until" in given else None
         await self._authority.require(call, Action.HOLD, {"who": checked(who, "who")})
-        await self._change(hold.hold, who)
+        await self._change(hold.hold, who, until=until)
         self._runner.cancel_automatic(HeldError(f"updates are held: {who}"))
 
     async def _release(self, call: IncomingCall, options: _Options) -> None:
@@ -385,6 +401,11 @@ class ManagerObject:
         digest = None if status.available is None else status.available.digest
         denial = next((found for found in denied if found.digest == digest), None)
         document = explain(status, denial, host.configuration.automatic)
+        put_off = self._applier.put_off
+        changes: dict[str, Any] = {"gates": await self._applier.verdicts()}
+        if put_off is not None:
+            changes["put_off"] = put_off.reason
+        document = document.model_copy(update=changes)
         return await self._readable(call, document)
 
     async def _get_history(self, call: IncomingCall, options: _Options) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bootd.daemon import live, names
+from bootd.daemon.applying import Applier
 from bootd.daemon.bus import Connection
 from bootd.daemon.callers import Callers
 from bootd.daemon.deployment import DeploymentObject
@@ -26,7 +27,6 @@ from bootd.daemon.status_file import StatusFile
 from bootd.daemon.timetable import Timetable
 from bootd.daemon.worker import Worker
 from bootd.model.attempts import NextRun
-from bootd.model.config import Automatic
 from bootd.model.digest import Digest
 from bootd.model.errors import BootdError, BusyError, CancelledError, StorageError
 from bootd.operations.attempts import note_attempt
@@ -65,12 +65,15 @@ class Service:
         self._server = ObjectServer(connection, callers)
         self._authority = Authority(connection, callers)
         self._runner = JobRunner(worker or Worker(machine.directory), self, self._settle)
+        reboot = partial(live.reboot, connection)
+        self._applier = Applier(connection, machine, self._runner, reboot)
         self._manager = ManagerObject(
             machine,
             self._runner,
             self._authority,
             refresh=self.refresh,
-            reboot=partial(live.reboot, connection),
+            reboot=reboot,
+            applier=self._applier,
         )
         self._scheduler = Scheduler(
             connection,
@@ -84,7 +87,6 @@ class Service:
         self._status_file: StatusFile | None = None
         self._deployments: dict[str, DeploymentObject] = {}
         self._pending: asyncio.TimerHandle | None = None
-        self._reboots: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Recover the machine, put everything on the bus and take its name.
@@ -137,6 +139,7 @@ class Service:
 
     async def stop(self) -> None:
         """Cancel the running job and wait until its child is gone."""
+        await self._applier.stop()
         await self._runner.stop()
         if self._status_file is not None:
             self._status_file.close()
@@ -164,10 +167,10 @@ class Service:
         tell_of_job(job)
         self._scheduler.poke()
         self._server.emit(names.ROOT, "JobRemoved", job.id, _path(job), job.state.value)
-        if self._wants_reboot(job):
-            task = asyncio.get_running_loop().create_task(self._reboot())
-            self._reboots.add(task)
-            task.add_done_callback(self._reboots.discard)
+        if job.is_automatic and job.state is not JobState.CANCELLED:
+            self._applier.run_ended()
+        else:
+            self._applier.consider()
 
     def job_forgotten(self, job: Job) -> None:
         """Take a job off the bus."""
@@ -241,6 +244,7 @@ class Service:
         for path in self._deployments.keys() - found.keys():
             del self._deployments[path]
             self._server.withdraw(path)
+        self._applier.consider()
 
     async def _ask_systemd(self) -> None:
         """Arm the finalization of what is staged."""
@@ -259,22 +263,6 @@ class Service:
         self._manager.next_run = None if plan is None else NextRun(when=plan.when, why=plan.why)
         self._write_status()
         self._server.publish(names.ROOT)
-
-    def _wants_reboot(self, job: Job) -> bool:
-        return (
-            job.state is JobState.DONE
-            and bool(job.arguments.get("automatic"))
-            and self._machine.live
-            # Otherwise a machine whose boot order is overridden would restart every night.
-            and self._machine.status.reboot_helps
-            and self._machine.host.configuration.automatic is Automatic.APPLY
-        )
-
-    async def _reboot(self) -> None:
-        try:
-            await live.reboot(self._connection)
-        except BootdError as error:
-            _log.warning("the update waits for a reboot: %s", error.message)
 
     def _write_status(self) -> None:
         if self._status_file is None:
