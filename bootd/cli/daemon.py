@@ -13,13 +13,16 @@ import signal
 from argparse import ArgumentParser, Namespace
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from typing import Any, Final
 
 from bootd.cli.output import Output
 from bootd.cli.progress import Display, Step, displayed
 from bootd.daemon.client import BusClient, JobView
 from bootd.daemon.event_loop import asyncio
 from bootd.model.errors import BootdError, DaemonUnreachableError
+
+_ANSWER_SECONDS: Final = 10.0
+"""How long who was told to end waits to learn which job is to be cancelled."""
 
 
 def add_no_wait(parser: ArgumentParser) -> None:
@@ -85,12 +88,14 @@ def run_job(
 
     async def job() -> dict[str, Any]:
         async with _connected(arguments) as client:
-            path = await client.call(member, *given, **options)
-            if not arguments.wait:
-                return {"version": 1, "kind": "Job", "path": path}
-            ends = _Ending(client, path, output, automatic=options.get("automatic") is True)
-            with displayed(output) as display, ends.heeded():
-                ended = await client.follow_job(path, lambda view: _show(view, display))
+            ending = _Ending(client, output, automatic=options.get("automatic") is True)
+            with ending.heeded():
+                path = await client.call(member, *given, **options)
+                if not arguments.wait:
+                    return {"version": 1, "kind": "Job", "path": path}
+                ending.is_of(path)
+                with displayed(output) as display:
+                    ended = await client.follow_job(path, lambda view: _show(view, display))
             document = json.loads(ended.outcome())
             assert isinstance(document, dict)
             return document
@@ -130,15 +135,16 @@ async def _connected(arguments: Namespace) -> AsyncIterator[BusClient]:
 
 
 class _Ending:
-    """What signals make of a job that is followed."""
+    """What signals make of a job that is followed, or is about to be started."""
 
-    def __init__(self, client: BusClient, path: str, output: Output, *, automatic: bool) -> None:
+    def __init__(self, client: BusClient, output: Output, *, automatic: bool) -> None:
         self._client = client
-        self._path = path
+        self._path = ""
         self._output = output
         self._automatic = automatic
         self._waiting = asyncio.current_task()
         self._request: asyncio.Task[None] | None = None
+        self._is_told_to_end = False
 
     @contextmanager
     def heeded(self) -> Iterator[None]:
@@ -155,18 +161,27 @@ class _Ending:
             if self._request is not None:
                 self._request.cancel()
 
+    def is_of(self, path: str) -> None:
+        """Take up which job it is; one that was told to end before it began does now."""
+        self._path = path
+        if self._is_told_to_end:
+            self._request = asyncio.ensure_future(self._cancel_and_leave())
+
     def _interrupted(self) -> None:
-        if self._request is None:
+        if self._path and self._request is None:
             self._output.note("Cancelling the job; Ctrl-C again stops waiting for that.")
             self._request = asyncio.ensure_future(self._cancel())
         else:
             self._leave()
 
     def _told_to_end(self) -> None:
-        if self._request is None:
+        self._is_told_to_end = True
+        if self._request is not None:
+            self._leave()
+        elif self._path:
             self._request = asyncio.ensure_future(self._cancel_and_leave())
         else:
-            self._leave()
+            asyncio.get_running_loop().call_later(_ANSWER_SECONDS, self._leave)
 
     async def _cancel(self, **options: bool) -> None:
         try:
