@@ -56,7 +56,7 @@ class JobObject:
 
     async def _cancel(self, call: IncomingCall, options: Mapping[str, Any]) -> None:
         given = take_options(options, automatic=bool)
-        if given.get("automatic", False) and not self._job.is_automatic:
+        if given.get("automatic", False) and not self._job.is_unasked:
             raise BusyError("somebody else wants this job, too")
         # Who asked for a job may stop it; others need polkit's leave.
         if await self._authority.user(call) != self._job.requester:

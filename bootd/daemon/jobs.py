@@ -86,6 +86,8 @@ class Job:
     """What it found, or failed with, was not announced before."""
     recovered_from: FailingUpdates | None = None
     """The failures that it put an end to."""
+    for_the_timer: bool = False
+    """A check that the timer's run consists of, and that nobody else asks for."""
     stopped_for: BootdError | None = None
     """Why it was cancelled, if not because somebody asked for that."""
 
@@ -93,6 +95,11 @@ class Job:
     def is_automatic(self) -> bool:
         """Nobody asked for it."""
         return bool(self.arguments.get("automatic"))
+
+    @property
+    def is_unasked(self) -> bool:
+        """No person and no client would miss it."""
+        return self.is_automatic or self.for_the_timer
 
     @property
     def gives_way(self) -> bool:
@@ -165,7 +172,14 @@ class JobRunner:
         """The job that runs."""
         return next((job for job in self._jobs.values() if job.state is JobState.RUNNING), None)
 
-    def start(self, kind: str, arguments: Mapping[str, Any], requester: int) -> Job:
+    def start(
+        self,
+        kind: str,
+        arguments: Mapping[str, Any],
+        requester: int,
+        *,
+        for_the_timer: bool = False,
+    ) -> Job:
         """Start a job, let it wait its turn, or join the one that is for the very same.
 
         Raises:
@@ -174,8 +188,10 @@ class JobRunner:
         ahead = [job for job in self._jobs.values() if job.state not in _ENDED]
         for job in ahead:
             if job.is_for(kind, arguments):
+                job.for_the_timer &= for_the_timer
                 return job
         job = Job(self._last_id + 1, kind, dict(arguments), requester, self._clock.now())
+        job.for_the_timer = for_the_timer
         in_the_way = [] if job.gives_way else [one for one in ahead if not one.gives_way]
         # Of automatic ones there is no more than one, so that it always finds a place.
         if in_the_way or (len(ahead) > MAX_WAITING and not job.is_automatic):

@@ -192,7 +192,7 @@ class ManagerObject:
                 hint="Set automatic in bootd.toml, or run 'bootctl-py upgrade' by hand.",
             )
         if policy is Automatic.CHECK:
-            return self._runner.start("check", {}, user)
+            return self._runner.start("check", {}, user, for_the_timer=True)
         return self._runner.start("stage", given or {"automatic": True}, user)
 
     async def _switch(self, call: IncomingCall, reference: str, options: _Options) -> str:

@@ -129,7 +129,7 @@ class Scheduler:
         """
         await self.look()
         running = self._runner.running
-        if self._is_due() or (running is not None and running.is_automatic):
+        if self._is_due() or (running is not None and running.is_unasked):
             return
         when = "no next run is planned"
         if self.plan is not None:
@@ -146,7 +146,7 @@ class Scheduler:
 
     def limit(self, job: Job) -> None:
         """Give an automatic run an end."""
-        if job.is_automatic:
+        if job.is_unasked:
             asyncio.get_running_loop().call_later(LIMIT_SECONDS, self._end, job)
 
     def _end(self, job: Job) -> None:
@@ -160,7 +160,7 @@ class Scheduler:
     def _plan(self, timetable: Timetable | None) -> Plan | None:
         host = self._machine.host
         known = read_attempts(host.sysroot)
-        self._last = last = known.last_run
+        self._last = last = known.run
         is_off = host.configuration.automatic is Automatic.OFF
         if timetable is None or is_off or self._machine.status.image is None:
             return None

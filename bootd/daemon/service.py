@@ -192,7 +192,7 @@ class Service:
             if isinstance(outcome, BootdError):
                 # What a person asked for is told each time.
                 is_known = failing is not None and failing.last.outcome == outcome.code
-                job.is_news = not (job.is_automatic and is_known)
+                job.is_news = not (job.is_unasked and is_known)
             elif self._machine.status.failing is None:
                 job.recovered_from = failing
         self._show()
@@ -204,7 +204,7 @@ class Service:
         """Remember what became of looking for an update."""
         if job.kind not in _ATTEMPTS:
             return
-        if isinstance(outcome, CancelledError) and not job.is_automatic:
+        if isinstance(outcome, CancelledError) and not job.is_unasked:
             return
         found = outcome if isinstance(outcome, dict) else {}
         is_update = bool(found.get("update")) and not found.get("denied")
@@ -214,7 +214,7 @@ class Service:
                 self._machine.host,
                 job.kind,
                 None if isinstance(outcome, dict) else outcome,
-                automatic=job.is_automatic,
+                automatic=job.is_unasked,
                 user=job.requester,
                 of_followed=job.arguments.keys().isdisjoint(("reference", "taken_from")),
                 update=Digest(found["digest"]) if is_update else None,

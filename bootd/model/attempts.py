@@ -96,6 +96,12 @@ class Attempts(BaseModel):
     the next run is planned from it."""
 
     @property
+    def run(self) -> Attempt | None:
+        """What the next run is planned from; None: there was none."""
+        of_older = (one for one in self.recent if one.automatic or one.operation == "stage")
+        return self.last_run or next(of_older, None)
+
+    @property
     def failing(self) -> FailingUpdates | None:
         """What a status says of it; None: the last attempt did not fail."""
         last = next((one for one in self.recent if one.is_failure), None)

@@ -195,6 +195,33 @@ def test_the_end_of_who_asked_ends_an_automatic_run(box: Box):
         assert "running" not in box.jobs()
 
 
+def test_the_end_of_who_asked_ends_a_check_that_nobody_else_waits_for(box: Box):
+    with (box.rig.sysroot / "etc/bootd/bootd.toml").open("a") as settings:
+        settings.write('automatic = "check"\n')
+    box.release("v2")
+    box.registry.fail("manifests/", times=-1, drip=0.5)
+    command = [str(BIN / "bootctl-py"), "upgrade", "--automatic", "--quiet"]
+    with box.rig.daemon():
+        for others in (0, 1):
+            with subprocess.Popen(command, env=box.rig.environment) as client:
+                for _ in range(PATIENCE):
+                    if box.jobs()[-1:] == ["running"]:
+                        break
+                    time.sleep(0.1)
+                if others:
+                    assert box.cli("check", "--no-wait").returncode == 0
+                client.send_signal(signal.SIGTERM)
+                assert client.wait(60) == 130
+            for _ in range(0 if others else PATIENCE):
+                if "running" not in box.jobs():
+                    break
+                time.sleep(0.1)
+            assert box.jobs()[-1] == ("running" if others else "cancelled")
+    last = box.known.run
+    assert last is not None
+    assert (last.operation, last.outcome, last.automatic) == ("check", "cancelled", True)
+
+
 def test_the_end_of_who_asked_does_not_end_what_a_person_wants(box: Box):
     box.release("v2")
     box.registry.fail("blobs/", times=-1, drip=0.5)

@@ -167,6 +167,18 @@ async def test_a_record_that_makes_no_sense_does_no_harm(bench: Bench):
         assert bench.scheduler.plan.when <= NOON + timedelta(days=2)
 
 
+async def test_a_record_of_an_older_release_is_gone_by(bench: Bench):
+    attempts = [
+        Attempt(when=NOON, operation="check", outcome="done"),
+        Attempt(when=NOON - timedelta(hours=1), operation="stage", outcome="done"),
+    ]
+    path = bench.host.sysroot.store / "attempts.json"
+    path.write_text(Attempts(recent=attempts).model_dump_json())
+    await bench.scheduler.look()
+    assert bench.scheduler.plan is not None
+    assert bench.scheduler.plan.why is Why.REGULAR
+
+
 async def test_a_clock_that_is_set_and_a_sleep_spread_what_was_missed_anew(bench: Bench):
     bench.remember(ago=timedelta(days=3))
     for event in (

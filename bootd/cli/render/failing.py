@@ -60,8 +60,10 @@ def render_history(document: HistoryDocument, style: Style) -> str:
         rows.append((moment(found[0].when), begun, str(len(found)), operation, who, outcome))
     lines = table(("WHEN", "SINCE", "TIMES", "WHAT", "FOR", "OUTCOME"), rows, style)
     failed = next((one for one in document.attempts if one.is_failure), None)
-    said = f"The last failure: {printable(failed.message)}." if failed and failed.message else ""
-    return "\n\n".join(part for part in (head, lines, style.warning(said) if said else "") if part)
+    said = ""
+    if failed is not None and failed.message:
+        said = style.warning(f"Failed at {moment(failed.when)}: {printable(failed.message)}.")
+    return "\n\n".join(part for part in (head, lines, said) if part)
 
 
 def _who(attempt: Attempt) -> str:
