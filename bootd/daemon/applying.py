@@ -12,6 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 from bootd.daemon import names
@@ -32,6 +33,8 @@ _log = logging.getLogger(__name__)
 
 _FIRST_TRY_SECONDS: Final = 5
 _LAST_TRY_SECONDS: Final = 300
+_ASK_SECONDS: Final = 5.0
+"""How long a service may take to answer a gate."""
 _LOGIND: Final = "org.freedesktop.login1"
 _LOGIND_PATH: Final = "/org/freedesktop/login1"
 
@@ -100,7 +103,7 @@ class Applier:
             configuration=host.configuration,
             now=host.clock.now(),
             zone=await asyncio.to_thread(machine_zone, self._machine.directory),
-            ask=self._connection.call,
+            ask=partial(self._connection.call, timeout=_ASK_SECONDS),
         )
         return await ask_gates(view)
 
