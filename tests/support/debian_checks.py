@@ -66,11 +66,12 @@ def check_logins(run: Run) -> None:
 
 
 def check_questions(paths: Collection[str], shown: str) -> None:
-    """An administrator has a screenful to decide.
+    """An administrator has a screenful to decide, with a name for each question.
 
     Args:
         paths: where something is undecided, one for each conflict.
         shown: what ``bootctl-py etc conflicts`` prints.
     """
-    assert len(paths) <= MOST_CONFLICTS, sorted(paths)
+    assert 0 < len(paths) <= MOST_CONFLICTS, sorted(paths)
+    assert [path for path in paths if path not in shown] == []
     assert len(shown.splitlines()) <= MOST_LINES, shown
