@@ -92,6 +92,7 @@ def image(tmp_path: Path) -> Path:
     put(root, "usr/lib/bootd/health.d/10-web", "#!/bin/sh\n", mode=0o755)
     put(root, "usr/lib/bootd/health.d/10-web.toml", "attempts = 2\n")
     put(root, "var/lib/dpkg/status", "Package: bootd\n")
+    put(root, "var/lib/selinux/default/active/commit_num")
     (root / "lib").symlink_to("usr/lib")
     (root / "usr/local").symlink_to("../var/usrlocal")
     put(root, "usr/lib/tmpfiles.d/folders.conf", "d /var/usrlocal 0755 root root -\n")

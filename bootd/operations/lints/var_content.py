@@ -24,10 +24,14 @@ _OF_THE_BUILD: Final = (
 """What package managers know of the image; nothing on a host uses it."""
 
 
+_STORE: Final = "var/lib/selinux/"
+"""SELinux's modules: machines begin with them, and an upgrade brings them what changed."""
+
+
 def _look(image: ImageRoot) -> Iterator[Found]:
     found: Counter[str] = Counter()
     for path in image.leaves("var"):
-        if path not in _LINKS and not path.startswith(_OF_THE_BUILD):
+        if path not in _LINKS and not path.startswith((*_OF_THE_BUILD, _STORE)):
             found["/".join(path.split("/")[:_DEPTH])] += 1
     for path, number in sorted(found.items()):
         yield Found(path, "is a file" if image.kind(path) != "folder" else f"holds {number} files")
