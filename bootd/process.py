@@ -117,6 +117,21 @@ def edit(text: bytes, name: str) -> bytes:
         return path.read_bytes()
 
 
+def how_it_ended(status: int) -> str:
+    """Return in words how a child ended: its exit status, or the negative of a signal's number."""
+    if status >= 0:
+        return f"ended with status {status}"
+    if status == -signal.SIGSYS:
+        return (
+            "was killed by SIGSYS, for a system call that a filter forbids; the kernel's log names "
+            "it (audit type 1326)"
+        )
+    try:
+        return f"was killed by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"was killed by signal {-status}"
+
+
 @dataclass(frozen=True, slots=True)
 class Ended:
     """How a supervised program ended.

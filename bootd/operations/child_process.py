@@ -33,6 +33,7 @@ from bootd import journal
 from bootd.clock import SYSTEM_CLOCK
 from bootd.model.errors import CancelledError, ProcessFailedError
 from bootd.operations.channel import Channel
+from bootd.process import how_it_ended
 from bootd.sysroot import Sysroot
 
 _log = logging.getLogger(__name__)
@@ -161,7 +162,7 @@ class ChildProcess:
                 hint=self._hint,
             )
         if not self.is_alive and self._status and not self._was_given_up:
-            raise ProcessFailedError(f"{self._who} {_how_it_ended(self._status)}", hint=self._hint)
+            raise ProcessFailedError(f"{self._who} {how_it_ended(self._status)}", hint=self._hint)
 
     def await_end(self) -> None:
         """Wait until it has ended of itself.
@@ -296,12 +297,3 @@ def _become_a_child(begin: _Begin) -> None:
     if not journal.is_set_up():
         journal.set_up()
     journal.log_as_job(begin.logged_job)
-
-
-def _how_it_ended(status: int) -> str:
-    if status > 0:
-        return f"ended with status {status}"
-    try:
-        return f"was killed by {signal.Signals(-status).name}"
-    except ValueError:
-        return f"was killed by signal {-status}"

@@ -1,0 +1,1 @@
+"""Processes that hold no power: they read bytes from outside, answer, and can do nothing else."""
