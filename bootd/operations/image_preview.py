@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import stat
 from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Final
 
@@ -30,16 +31,16 @@ from bootd.model.tree import (
 from bootd.registry.reference import RegistryReference, parse_reference
 from bootd.registry.source import ImageSource
 from bootd.store.compose import apply_layer
-from bootd.store.decompress import UNPACKED_LIMIT, unpack
+from bootd.store.decompress import UNPACKED_LIMIT
 from bootd.store.dumpfile import DumpEntry
 from bootd.store.layer_entry import tree_path
 from bootd.store.layer_index import ENTRIES_LIMIT
+from bootd.store.layer_reader import LayerReader, unpacked
 from bootd.store.layers import in_layer
 from bootd.store.table.annotations import Estargz, Span, ZstdChunked, find_table
 from bootd.store.table.metadata import CHUNK, tar_entry
 from bootd.store.table.reading import read_table
 from bootd.store.tar_header import HARD_LINK, TarEntry, shown
-from bootd.store.tar_reader import TarReader
 
 _log = logging.getLogger(__name__)
 
@@ -72,6 +73,7 @@ def preview(source: ImageSource, resolved: ResolvedImage, architecture: str) -> 
         NoBootLoaderError: the image has no boot loader for the architecture.
         NoKernelError, SeveralKernelsError, NoInitramfsError, InvalidTreeError: see `find_kernel`.
         ContentError: a layer of a local image is damaged.
+        ProcessFailedError: a process that read such a layer died.
     """
     is_local = not isinstance(parse_reference(resolved.reference), RegistryReference)
     tree = _local_tree(source, resolved) if is_local else promised_tree(source, resolved)
@@ -85,9 +87,13 @@ def preview(source: ImageSource, resolved: ResolvedImage, architecture: str) -> 
 def _local_tree(source: ImageSource, resolved: ResolvedImage) -> Directory:
     root = Directory(Metadata())
     for number, (descriptor, _) in enumerate(resolved.layers, 1):
-        with in_layer(number):
-            stream = unpack(source.blob(descriptor), descriptor.media_type, UNPACKED_LIMIT)
-            apply_layer(root, _entries(iter(TarReader(stream).next, None)))
+        blob = source.blob(descriptor)
+        with (
+            in_layer(number),
+            closing(unpacked(blob, descriptor.media_type, UNPACKED_LIMIT)) as stream,
+            LayerReader(stream) as reader,
+        ):
+            apply_layer(root, _bounded(reader.entries()))
     return root
 
 
@@ -102,7 +108,7 @@ def promised_tree(source: ImageSource, resolved: ResolvedImage) -> Directory | N
         for layer, place in places:
             if place is None:
                 return None
-            apply_layer(root, _entries(_promised(source, layer, place)))
+            apply_layer(root, _bounded(map(_without_content, _promised(source, layer, place))))
     except (ContentError, TransportError) as error:
         # It is asked for in another way when the image is fetched, and that may work.
         _log.debug("nothing is known of the image yet: %s", error.message)
@@ -120,12 +126,12 @@ def _promised(
     return (tar_entry(entry) for entry in table.entries() if entry.get("type") != CHUNK)
 
 
-def _entries(entries: Iterator[TarEntry]) -> list[DumpEntry]:
+def _bounded(entries: Iterator[DumpEntry]) -> list[DumpEntry]:
     found: list[DumpEntry] = []
     for entry in entries:
         if len(found) == ENTRIES_LIMIT:
             raise InvalidLayerError(f"a layer has more than {ENTRIES_LIMIT} entries")
-        found.append(_without_content(entry))
+        found.append(entry)
     return found
 
 

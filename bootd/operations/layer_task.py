@@ -48,7 +48,6 @@ class LayerTask:
         diff_id: the digest of its tar stream.
         by_parts: whether the store holds what an image with tables may share with this one.
         trust_tables: whether a table may vouch for a layer.
-        alone: whether no other is imported at the same time.
         number: where it stands in the image, for messages; the lowest layer is 1.
     """
 
@@ -59,7 +58,6 @@ class LayerTask:
     diff_id: Digest
     by_parts: bool
     trust_tables: bool
-    alone: bool
     number: int = 1
 
     def open_source(self) -> ImageSource:
@@ -108,7 +106,6 @@ def _import_whole(source: ImageSource, task: LayerTask, advance: Advance) -> Wri
             media_type=task.descriptor.media_type,
             diff_id=task.diff_id,
             note_contents=has_table(task.descriptor),
-            second_thread=task.alone,
         )
 
     try:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from importlib import import_module
 from itertools import chain
 from typing import Any, Final, Protocol
@@ -141,14 +142,14 @@ def frames(chunks: Iterable[bytes], compression: Compression) -> Iterator[bytes]
     return joined(inflate(chunks, compression.value, *reader))
 
 
-def joined(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the same bytes in pieces of which all but the last have `LEAST_PIECE` bytes or more."""
+def joined(pieces: Iterable[bytes], least: int = LEAST_PIECE) -> Iterator[bytes]:
+    """Yield the same bytes in pieces of which all but the last have so many bytes or more."""
     short: list[bytes] = []
     size = 0
     for piece in pieces:
         short.append(piece)
         size += len(piece)
-        if size >= LEAST_PIECE:
+        if size >= least:
             yield b"".join(short)
             short = []
             size = 0
@@ -213,6 +214,13 @@ def _small_steps(chunks: Iterable[bytes]) -> Iterator[bytes]:
             continue
         for start in range(0, len(chunk), _INPUT_STEP):
             yield chunk[start : start + _INPUT_STEP]
+
+
+def load_decompressors() -> None:
+    """Load what blobs may need, for a process that can open no files when it begins to read."""
+    _gzip()
+    with suppress(UnknownMediaTypeError):
+        _zstd()
 
 
 def _gzip() -> tuple[Any, ...]:

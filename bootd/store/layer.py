@@ -8,7 +8,7 @@ to, and no layer.
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
@@ -16,15 +16,15 @@ from bootd.model.digest import Digest
 from bootd.model.errors import DiffIdMismatchError, InvalidLayerError
 from bootd.model.tree import RegularFile
 from bootd.store.attributes import AttributeBound
-from bootd.store.decompress import UNPACKED_LIMIT, unpack
+from bootd.store.decompress import UNPACKED_LIMIT
 from bootd.store.dumpfile import DumpEntry
+from bootd.store.entry_messages import needs_content
 from bootd.store.known_contents import ContentNotes, NotingWriter
 from bootd.store.layer_entry import ContentReader, store_entry
 from bootd.store.layer_index import ENTRIES_LIMIT, LayerIndexWriter, WrittenLayer
-from bootd.store.objects import ObjectWriter
-from bootd.store.second_thread import in_second_thread
+from bootd.store.layer_reader import LayerReader, unpacked
+from bootd.store.objects import IN_MEMORY_LIMIT, ObjectWriter
 from bootd.store.tar_header import TarEntry, shown
-from bootd.store.tar_reader import TarReader
 from bootd.sysroot import Sysroot
 
 if TYPE_CHECKING:
@@ -44,7 +44,6 @@ def import_layer(
     diff_id: Digest,
     note_contents: bool = False,
     limit: int = UNPACKED_LIMIT,
-    second_thread: bool = False,
 ) -> WrittenLayer:
     """Write a layer to the store; it is found, and durable, once it is published.
 
@@ -61,25 +60,20 @@ def import_layer(
         note_contents: whether to note the SHA-256 of what the layer holds, by which a later layer
             with a table finds it (`bootd.store.partial_layer`); that takes time.
         limit: most bytes the layer may unpack to.
-        second_thread: whether to unpack in one (`bootd.store.second_thread`); that does not pay
-            where several processes share the cores.
 
     Raises:
         InvalidLayerError: the stream is damaged, too large, or holds a forbidden entry.
         DiffIdMismatchError: it is another layer.
         UnknownMediaTypeError: bootd cannot read this media type.
         NoSpaceError, WriteFailedError: the disk is in the way.
+        ProcessFailedError: a process that reads the layer died.
     """
     source = iter(chunks)
     notes = ContentNotes(sysroot.hash_algorithm()) if note_contents else None
     measured = Measured(diff_id)
-
-    def tar(blob: Iterable[bytes]) -> Generator[bytes, None, None]:
-        return measured.pass_on(unpack(blob, media_type, limit))
-
     try:
-        with closing(in_second_thread(tar, source) if second_thread else tar(source)) as stream:
-            written = _import(sysroot, stream, measured, limit, notes)
+        with closing(unpacked(source, media_type, limit)) as stream:
+            written = _import(sysroot, measured.pass_on(stream), measured, limit, notes)
     except InvalidLayerError:
         for _ in source:
             pass
@@ -95,13 +89,15 @@ def _import(
     limit: int,
     notes: ContentNotes | None,
 ) -> WrittenLayer:
-    reader = TarReader(tar)
     writer = ObjectWriter(sysroot) if notes is None else NotingWriter(sysroot, notes)
-    with LayerIndexWriter(sysroot, measured.diff_id) as index:
+    with LayerReader(tar) as reader, LayerIndexWriter(sysroot, measured.diff_id) as index:
         entries = LayerEntries(index, writer, notes, limit)
-        while (entry := reader.next()) is not None:
-            entries.expect(entry)
-            entries.store(entry, reader)
+        for entry in reader.entries():
+            node = entry.node
+            if node is not None:
+                size = node.size if isinstance(node, RegularFile) else 0
+                entries.expect(entry.path[1:], size, node.metadata.xattrs)
+            entries.store_told(entry, reader)
         entries.finish()
         measured.check()
         if notes is not None:
@@ -135,7 +131,7 @@ class LayerEntries:
         self._attributes = AttributeBound("a layer")
         self._waiting: list[DumpEntry] = []
 
-    def expect(self, entry: TarEntry) -> None:
+    def expect(self, name: bytes, size: int, xattrs: Mapping[bytes, bytes]) -> None:
         """Refuse the next entry, before its content is read, if it brings too much.
 
         A stream's length bounds all but files with holes.
@@ -143,13 +139,13 @@ class LayerEntries:
         Raises:
             InvalidLayerError: it is.
         """
-        self._left -= entry.size
+        self._left -= size
         if self._left < 0:
             raise InvalidLayerError(
-                f"entry {shown(entry.name)} brings a layer to more than {self._limit} bytes"
+                f"entry {shown(name)} brings a layer to more than {self._limit} bytes"
             )
-        if entry.xattrs:
-            self._attributes.add(entry.xattrs)
+        if xattrs:
+            self._attributes.add(xattrs)
         if self._index.entries + len(self._waiting) == ENTRIES_LIMIT:
             raise InvalidLayerError(f"a layer has more than {ENTRIES_LIMIT} entries")
 
@@ -161,6 +157,22 @@ class LayerEntries:
             NoSpaceError, WriteFailedError: it could not be written.
         """
         self.add(store_entry(entry, reader, self._writer))
+
+    def store_told(self, entry: DumpEntry, reader: ContentReader) -> None:
+        """Add an entry of a `LayerReader`, whose content is not in the store.
+
+        Raises:
+            NoSpaceError, WriteFailedError: it could not be written.
+        """
+        if needs_content(entry):
+            file = entry.node
+            assert isinstance(file, RegularFile)
+            file.verity = None
+            if file.size <= IN_MEMORY_LIMIT:
+                self._writer.add_soon(file, reader.read())
+            else:
+                file.verity = self._writer.add_stream(reader.content())
+        self.add(entry)
 
     def add(self, entry: DumpEntry) -> None:
         """Add an entry.

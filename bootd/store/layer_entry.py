@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, Protocol
 
 from bootd.model.errors import InvalidLayerError
@@ -23,7 +23,7 @@ from bootd.model.tree import (
     Symlink,
 )
 from bootd.store.dumpfile import DumpEntry
-from bootd.store.objects import IN_MEMORY_LIMIT, ObjectWriter
+from bootd.store.objects import IN_MEMORY_LIMIT
 from bootd.store.tar_header import HARD_LINK, TarEntry, shown
 
 NAME_LIMIT: Final = 255
@@ -45,7 +45,17 @@ class ContentReader(Protocol):
         """Yield it in pieces."""
 
 
-def store_entry(tar: TarEntry, reader: ContentReader, writer: ObjectWriter) -> DumpEntry:
+class ContentWriter(Protocol):
+    """Takes contents, as `bootd.store.objects.ObjectWriter` does."""
+
+    def add_soon(self, file: RegularFile, content: bytes, /) -> None:
+        """Store a content; the file has its digest sooner or later."""
+
+    def add_stream(self, pieces: Iterable[bytes], /) -> bytes:
+        """Store a content that comes in pieces and return its digest."""
+
+
+def store_entry(tar: TarEntry, reader: ContentReader, writer: ContentWriter) -> DumpEntry:
     """Return an entry as a line of the layer's index; a large content becomes an object.
 
     The digest of that may be known only after the writer's `catch_up`.
@@ -129,7 +139,7 @@ def _check_length(path: bytes, whose: bytes) -> None:
         )
 
 
-def _node(tar: TarEntry, reader: ContentReader, writer: ObjectWriter) -> Node:
+def _node(tar: TarEntry, reader: ContentReader, writer: ContentWriter) -> Node:
     metadata = _metadata(tar)
     size = tar.size
     match tar.file_type:

@@ -109,7 +109,7 @@ def _rebuild(job: _Job, stream: Iterator[bytes | int], diff_id: Digest) -> int:
     rebuilt = RebuiltStream(rows, job.held, job.contents, measured, job.notes)
     reader = TarReader(rebuilt.pieces(stream))
     while (tar := reader.next()) is not None:
-        job.entries.expect(tar)
+        job.entries.expect(tar.name, tar.size, tar.xattrs)
         held = reader.held() if tar.file_type == stat.S_IFREG else None
         if held is None:
             job.entries.store(tar, reader)
@@ -127,7 +127,7 @@ def _trust(job: _Job) -> int:
         if entry.get("type") == CHUNK:
             continue
         tar = tar_entry(entry)
-        job.entries.expect(tar)
+        job.entries.expect(tar.name, tar.size, tar.xattrs)
         content: Iterator[bytes] = iter(())
         if has_content(entry):
             row += 1

@@ -56,7 +56,7 @@ class TarReader:
     """
 
     def __init__(self, pieces: Iterable[bytes | HeldContent]) -> None:
-        self._stream = _Stream(pieces)
+        self._stream = ByteStream(pieces)
         self._unread = 0
         self._padding = 0
         self._segments: list[Segment] | None = None
@@ -109,6 +109,16 @@ class TarReader:
         if records or long_name or long_link:
             raise InvalidLayerError("a layer's tar stream ends after an extended header")
         return None
+
+    @property
+    def place(self) -> int:
+        """How many bytes of the stream stand before the content of the entry just returned."""
+        return self._stream.place
+
+    @property
+    def segments(self) -> list[Segment] | None:
+        """Where the stored bytes of the entry just returned belong in it, if it has holes."""
+        return self._segments
 
     def held(self) -> HeldContent | None:
         """Return what stands for the content of the regular file just returned, if anything does.
@@ -175,19 +185,25 @@ class TarReader:
         return data
 
 
-class _Stream:
+class ByteStream:
     """Bytes by count from pieces of any size.
 
     A held content ends the stream for all who read bytes, so it is never taken for anything else.
     """
 
-    __slots__ = ("_at", "_held", "_piece", "_pieces")
+    __slots__ = ("_at", "_before", "_held", "_piece", "_pieces")
 
     def __init__(self, pieces: Iterable[bytes | HeldContent]) -> None:
         self._pieces = iter(pieces)
+        self._before = 0
         self._piece = b""
         self._at = 0
         self._held: HeldContent | None = None
+
+    @property
+    def place(self) -> int:
+        """How many bytes were taken."""
+        return self._before + self._at
 
     def header(self) -> bytes:
         """Return the next block, or nothing at the end of the stream or of the archive.
@@ -263,6 +279,7 @@ class _Stream:
         return found
 
     def _next_piece(self) -> bool:
+        self._before += len(self._piece)
         self._at = 0
         self._piece = b""
         for piece in self._pieces if self._held is None else ():

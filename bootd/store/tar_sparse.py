@@ -94,7 +94,7 @@ def pax_segments(
     return _checked(entry, segments, parse_decimal(size))
 
 
-def expand(pieces: Iterable[bytes], segments: list[Segment], size: int) -> Iterator[bytes]:
+def expand(pieces: Iterable[bytes], segments: Iterable[Segment], size: int) -> Iterator[bytes]:
     """Yield the whole content of a sparse file: its data with the holes filled by zeros."""
     source = iter(pieces)
     piece = b""

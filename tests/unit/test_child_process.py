@@ -239,7 +239,6 @@ def test_importer_that_dies_after_its_last_layer_is_told(
         Digest.of(b""),
         by_parts=False,
         trust_tables=False,
-        alone=True,
     )
     with pytest.raises(ProcessFailedError, match="imported a layer was killed by SIGKILL"):
         import_all(LayerWorkers([task], 1))

@@ -58,34 +58,32 @@ def entries(sysroot, stream):
     return {one.path: one for one in found}
 
 
-def inflating_beside(sysroot, blob, **more):
-    """As `bring`, with a second thread and a gzip blob that comes in small pieces."""
+def in_small_pieces(sysroot, blob, **more):
+    """As `bring`, with a gzip blob."""
     chunks = [blob[at : at + 100] for at in range(0, len(blob), 100)]
-    kinds = {"media_type": f"{OCI_LAYER}+gzip", "second_thread": True}
-    return stored_layer(sysroot, chunks, **kinds | more)
+    return stored_layer(sysroot, chunks, **{"media_type": f"{OCI_LAYER}+gzip"} | more)
 
 
-def test_a_second_thread_makes_no_difference(sysroot, tmp_path):
+def test_pieces_make_no_difference(sysroot, tmp_path):
     stream = tar_layer({f"usr/{number}": b"%d" % number * 99 for number in range(300)})
     bring(sysroot, stream)
     other = Sysroot.at(tmp_path / "other")
     other.initialise()
-    blob = gzip.compress(stream)
-    inflating_beside(other, blob, diff_id=Digest(digest(stream)))
+    in_small_pieces(other, gzip.compress(stream), diff_id=Digest(digest(stream)))
     assert set(all_objects(other)) == set(all_objects(sysroot))
     [index] = all_layers(sysroot)
     assert layer_path(other, index).read_bytes() == layer_path(sysroot, index).read_bytes()
 
 
-def test_a_second_thread_makes_no_difference_to_damage(sysroot):
+def test_damage_leaves_nothing(sysroot):
     blob = gzip.compress(tar_layer({"usr/a": b"a" * 9_000}))
     right = Digest(digest(gzip.decompress(blob)))
     with pytest.raises(InvalidLayerError, match="middle"):
-        inflating_beside(sysroot, blob[:-20], diff_id=right)
+        in_small_pieces(sysroot, blob[:-20], diff_id=right)
     with pytest.raises(InvalidLayerError, match="more than 5000"):
-        inflating_beside(sysroot, blob, diff_id=right, limit=5_000)
+        in_small_pieces(sysroot, blob, diff_id=right, limit=5_000)
     with pytest.raises(DiffIdMismatchError):
-        inflating_beside(sysroot, blob, diff_id=Digest("sha256:" + "0" * 64))
+        in_small_pieces(sysroot, blob, diff_id=Digest("sha256:" + "0" * 64))
     assert nothing_is_left(sysroot)
 
 
