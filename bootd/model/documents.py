@@ -157,6 +157,8 @@ class StatusDocument(Document):
     """What the boot loader on ``$BOOT`` is: ``systemd-boot 257.8``; None: not known."""
     image_boot_loader: Shown | None = None
     """The boot loader of the running image; None: it has none, or that is not known."""
+    unconfined: Shown | None = None
+    """What the running kernel lacks to keep the processes that read layers from all else."""
     problems: list[Shown] = Field(default_factory=list)
     """Whatever is not as it should be, each in a sentence: records that cannot be read, and what
     keeps an update from booting."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
-import sys
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
+from pathlib import Path
 from struct import Struct
 from typing import Final, Self
 
@@ -20,7 +20,10 @@ from bootd.model.errors import BootdError, InternalError, ProcessFailedError
 from bootd.operations.channel import Channel
 from bootd.operations.child_process import ChildProcess, wait_for
 from bootd.operations.layer_task import ImportedLayer, LayerTask, import_task
+from bootd.registry.credential_helper import is_any_installed
 from bootd.registry.source import ImageSource
+from bootd.sandbox.confinement import confine_writer
+from bootd.sysroot import Sysroot
 
 _log = logging.getLogger(__name__)
 
@@ -29,9 +32,6 @@ _HINT: Final = "The journal says more; if memory was short, lower parallel_layer
 _TURN: Final = Struct("H")
 """The number of a task. All of them fit into the smallest pipe, pipe(7): MAX_LAYERS of 2 bytes."""
 _REPORT_SECONDS: Final = 0.1
-_SWITCH_SECONDS: Final = 0.0005
-"""How long a thread may keep another waiting that has unpacked something: with the ten times that
-Python gives it, a layer that is imported by two threads takes a tenth longer."""
 
 
 class LayerWorkers:
@@ -136,7 +136,7 @@ def _turns(count: int) -> Connection:
 
 def _import_layers(channel: Channel, turns: Connection, tasks: list[LayerTask]) -> None:
     """Import one layer after the other, until none is left or one cannot be had."""
-    sys.setswitchinterval(_SWITCH_SECONDS)
+    _give_up_power(tasks[0].sysroot)
     worker = _Worker(channel)
     while turn := os.read(turns.fileno(), _TURN.size):
         [number] = _TURN.unpack(turn)
@@ -150,6 +150,19 @@ def _import_layers(channel: Channel, turns: Connection, tasks: list[LayerTask]) 
             channel.send(InternalError(f"{type(error).__name__}: {error}"))
             return
         channel.send(layer)
+
+
+def _give_up_power(sysroot: Sysroot) -> None:
+    """Keep what fetching, measuring and naming layers takes; what reads them has less.
+
+    A helper that knows passwords may write wherever it likes, so where there is one this process
+    can write, too; without capabilities.
+    """
+    if is_any_installed():
+        confine_writer([Path("/")])
+        return
+    folders = (sysroot.objects, sysroot.layers, sysroot.contents, sysroot.partial, sysroot.run)
+    confine_writer([folder for folder in folders if folder.is_dir()])
 
 
 class _Worker:

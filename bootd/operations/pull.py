@@ -21,6 +21,7 @@ from bootd.operations.layer_publisher import LayerPublisher
 from bootd.operations.layer_task import LayerTask, import_task
 from bootd.operations.layer_workers import LayerWorkers
 from bootd.operations.progress import Phase, Progress
+from bootd.sandbox.confinement import unconfined
 from bootd.store.growing_tree import GrowingTree
 from bootd.store.importing import importing
 from bootd.store.known_contents import is_anything_known, was_verified
@@ -94,10 +95,12 @@ def pull(
     missing = [diff_id for _, diff_id in layers]
     tree = GrowingTree(host.sysroot, resolved.config.diff_ids, missing)
     workers = min(host.configuration.parallel_layers, len(layers))
-    tasks = _tasks(host, resolved, layers, alone=workers == 1)
+    tasks = _tasks(host, resolved, layers)
     total = sum(descriptor.size for descriptor, _ in layers)
     _log.debug("pulling %d layers of %d bytes, %d at a time", len(layers), total, workers)
     progress.report(Phase.PULLING, 0, total)
+    if told := unconfined():
+        _log.warning("%s", told)
     with importing(host.sysroot):
         if host.configuration.parallel_layers == 1:
             # Where they do not compete, the small ones come first: one of them may be unfit.
@@ -122,11 +125,7 @@ def pull(
 
 
 def _tasks(
-    host: Host,
-    resolved: ResolvedImage,
-    layers: list[tuple[Descriptor, Digest]],
-    *,
-    alone: bool,
+    host: Host, resolved: ResolvedImage, layers: list[tuple[Descriptor, Digest]]
 ) -> list[LayerTask]:
     by_parts = is_anything_known(host.sysroot)
     trust_tables = host.configuration.trust_layer_tables
@@ -139,7 +138,6 @@ def _tasks(
             diff_id,
             by_parts=by_parts,
             trust_tables=trust_tables,
-            alone=alone,
             number=resolved.config.diff_ids.index(diff_id) + 1,
         )
         for descriptor, diff_id in layers

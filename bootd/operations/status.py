@@ -28,6 +28,7 @@ from bootd.operations.seals import seal_of
 from bootd.operations.survey import Survey, survey
 from bootd.operations.trust_status import trust_status
 from bootd.operations.unfit_list import find_unfit, what_is_wrong
+from bootd.sandbox.confinement import unconfined
 
 
 def status(host: Host) -> StatusDocument:
@@ -86,6 +87,7 @@ def status(host: Host) -> StatusDocument:
         seal_wanted=host.configuration.integrity is Integrity.VERITY,
         boot_loader=boot_loader,
         image_boot_loader=image_boot_loader,
+        unconfined=unconfined(),
         problems=problems,
     )
 

@@ -7,8 +7,11 @@ on standard output.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final
 
 from bootd import process
@@ -19,6 +22,15 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 _MAX_ANSWER: Final = 1 << 20
 _SHOWN: Final = 300
 _IDENTITY_USER: Final = "<token>"
+
+
+def is_any_installed() -> bool:
+    """Return whether there is a program that may be a helper; what it needs to run nobody knows."""
+    for folder in os.get_exec_path():
+        with suppress(OSError):
+            if any(path.name.startswith(PROGRAM_PREFIX) for path in Path(folder).iterdir()):
+                return True
+    return False
 
 
 def ask_helper(

@@ -201,6 +201,7 @@ STATUS = StatusDocument(
     trust=TRUST,
     boot_loader="systemd-boot 257.8-1~deb13u1",
     image_boot_loader="systemd-boot 257.8-1~deb13u2",
+    unconfined="layers are imported by processes with fewer restrictions: there is no Landlock here",
     bootd="0.1",
     image=IMAGE,
     state=UpgradeState.STAGED,

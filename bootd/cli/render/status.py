@@ -219,6 +219,8 @@ def _notes(document: StatusDocument) -> Iterator[str]:
         yield f"The last shutdown could not finish: {printable(document.finalize_failure)}"
     for problem in document.problems:
         yield f"Problem: {printable(problem)}"
+    if document.unconfined:
+        yield f"Note: {printable(document.unconfined)}."
 
 
 def _named(version: str, digest: str) -> str:
