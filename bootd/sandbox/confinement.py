@@ -70,12 +70,23 @@ def unconfined() -> str | None:
         missing = ["Landlock"]
     if machine not in ARCHITECTURES:
         missing.append(f"a list of the system calls of {machine}")
-    elif not kernel.has_filters():
+    elif not kernel.has_filters(ARCHITECTURES[machine].seccomp):
         missing.append("seccomp filters")
+    if not _may_limit():
+        missing.append("limit of memory")
     if not missing:
         return None
     lacking = " and no ".join(missing)
     return f"layers are imported by processes with fewer restrictions: there is no {lacking} here"
+
+
+def _may_limit() -> bool:
+    """Return whether this process may set limits, by setting one to what it is."""
+    try:
+        resource.setrlimit(resource.RLIMIT_CORE, resource.getrlimit(resource.RLIMIT_CORE))
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _taken(measures: dict[str, Measure]) -> list[str]:

@@ -13,13 +13,14 @@ from typing import Final
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 
 _PR_SET_PDEATHSIG: Final = 1
-_PR_GET_SECCOMP: Final = 21
 _PR_CAPBSET_DROP: Final = 24
 _PR_SET_NO_NEW_PRIVS: Final = 38
 _PR_CAP_AMBIENT: Final = 47
 _PR_CAP_AMBIENT_CLEAR_ALL: Final = 4
 _CAPABILITY_VERSION_3: Final = 0x20080522
 _SECCOMP_SET_MODE_FILTER: Final = 1
+_SECCOMP_GET_ACTION_AVAIL: Final = 2
+_SECCOMP_RET_ALLOW: Final = 0x7FFF0000
 _SECCOMP_FILTER_FLAG_LOG: Final = 2
 """What is refused is told in the kernel's log, with the number of the system call."""
 _LANDLOCK_CREATE_RULESET: Final = 444
@@ -60,9 +61,17 @@ def give_up_capabilities(kept: int = 0) -> None:
     _checked(_LIBC.capset(header, (ctypes.c_uint32 * 6)(left, left, 0, 0, 0, 0)))
 
 
-def has_filters() -> bool:
-    """Return whether system calls can be filtered (CONFIG_SECCOMP)."""
-    return int(_LIBC.prctl(_PR_GET_SECCOMP, 0, 0, 0, 0)) >= 0
+def has_filters(call: int) -> bool:
+    """Return whether system calls can be filtered, by this process too.
+
+    Args:
+        call: the number of seccomp(2) here.
+    """
+    answer = ctypes.c_uint32(_SECCOMP_RET_ALLOW)
+    try:
+        return _call(call, _SECCOMP_GET_ACTION_AVAIL, 0, ctypes.byref(answer)) == 0
+    except OSError:
+        return False
 
 
 class _Program(ctypes.Structure):

@@ -22,7 +22,7 @@ _KNOWS_NOTIFY_RELOAD = 253
 _MOUNT_POINTS = ("/sysroot", "/boot", "/efi", "/boot/efi", "/etc", "/var")
 _STOPS_WITH = ("Requires", "Requisite", "BindsTo", "PartOf", "StopPropagatedFrom")
 _MOST_EXPOSED = {
-    "bootd.service": 35,
+    "bootd.service": 37,
     "bootd-finalize.service": 45,
     "bootd-rescue.service": 45,
     "bootd-bless.service": 75,
