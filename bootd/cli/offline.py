@@ -17,11 +17,13 @@ from bootd.cli.output import Output
 from bootd.cli.progress import Display, Step, displayed
 from bootd.daemon import news
 from bootd.daemon.explain import explain
-from bootd.model.errors import BootdError
+from bootd.daemon.live import FINALIZE_UNIT
+from bootd.model.errors import BootdError, ProcessFailedError
 from bootd.operations import attempts, boot_usage, deny, etc_copies, etc_views, status
 from bootd.operations.host import Host, open_host, opened_host, with_boot
 from bootd.operations.progress import Phase, overall
 from bootd.operations.survey import Survey, blind_survey, survey
+from bootd.process import run
 
 _log = logging.getLogger(__name__)
 
@@ -100,6 +102,20 @@ def tell_of(kind: str, document: BaseModel) -> None:
     """
     journal.set_up_events()
     news.tell_of_result(kind, document.model_dump(mode="json"))
+
+
+def arm_finalization(arguments: Namespace) -> None:
+    """Start the unit that finalizes at shutdown what was staged; tell if it cannot be started.
+
+    The daemon starts it for what is staged while it runs. Another machine's folder
+    (``--sysroot``) has no shutdown here, and nothing is started for it.
+    """
+    if arguments.sysroot is not None:
+        return
+    try:
+        run(["systemctl", "start", FINALIZE_UNIT])
+    except ProcessFailedError as error:
+        _log.error("%s (Run 'bootctl-py finalize' before the restart.)", error.message)
 
 
 def look(arguments: Namespace) -> Survey:

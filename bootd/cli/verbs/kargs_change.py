@@ -49,7 +49,12 @@ def run(arguments: Namespace, output: Output) -> int:
 def _change(
     arguments: Namespace, output: Output, verb: str, options: dict[str, Any]
 ) -> dict[str, Any]:
-    from bootd.cli.offline import OperationProgress, mounted, tell_of  # noqa: PLC0415 - not always wanted
+    from bootd.cli.offline import (  # noqa: PLC0415 - not always wanted
+        OperationProgress,
+        arm_finalization,
+        mounted,
+        tell_of,
+    )
     from bootd.operations.kernel_arguments import change_arguments  # noqa: PLC0415 - likewise
 
     with displayed(output) as display, mounted(arguments) as machine:
@@ -57,4 +62,6 @@ def _change(
             machine, OperationProgress(display), verb=verb, words=arguments.words, **options
         )
     tell_of("change-kernel-arguments", document)
+    if document.changed:
+        arm_finalization(arguments)
     return document.model_dump(mode="json")
