@@ -239,7 +239,9 @@ class VirtualMachine:
             log = f"log.driver=file,log.filename={self.log},log-sector-size=512"
             blocks += ["-blockdev", f"driver=blklogwrites,node-name=log,file=image,{log}"]
         node = "log" if self._recorded else "image"
-        blocks += ["-device", f"virtio-blk-pci,drive={node},write-cache=on"]
+        # blklogwrites adds two pieces to a request, and one that was merged may have IOV_MAX.
+        device = f"virtio-blk-pci,drive={node},write-cache=on"
+        blocks += ["-device", device + (",request-merging=off" if self._recorded else "")]
         for number, disk in enumerate(self._more, 2):
             blocks += _image(f"image-{number}", disk)
             blocks += ["-device", f"virtio-blk-pci,drive=image-{number},write-cache=on"]

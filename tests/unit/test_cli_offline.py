@@ -7,6 +7,7 @@ from argparse import Namespace
 from pathlib import Path
 
 import pytest
+
 from bootd.cli.offline import arm_finalization
 
 
