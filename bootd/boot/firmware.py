@@ -28,7 +28,8 @@ _log = logging.getLogger(__name__)
 LABEL: Final = "bootd"
 _ENTRY: Final = re.compile(r"Boot([0-9A-F]{4})(\*?)\s(.*)", re.ASCII | re.IGNORECASE)
 _ORDER: Final = re.compile(r"BootOrder: ([0-9A-F]{4}(?:,[0-9A-F]{4})*)", re.ASCII | re.IGNORECASE)
-_WIDTHS: Final = {"x86_64": "64", "aarch64": "64", "riscv64": "64"}
+WIDTHS: Final = {"x86_64": "64", "aarch64": "64", "riscv64": "64"}
+"""The architectures whose loaders bootd knows, and how wide their EFI firmware has to be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +54,8 @@ class Firmware:
                 "bootd has no boot loader for any other"
             )
         size = self.folder / "fw_platform_size"
-        width = size.read_text().strip() if size.is_file() else _WIDTHS[architecture]
-        if width != _WIDTHS[architecture]:
+        width = size.read_text().strip() if size.is_file() else WIDTHS[architecture]
+        if width != WIDTHS[architecture]:
             raise NoFirmwareError(
                 f"this machine's EFI firmware is {width}-bit; it starts no {architecture} loader"
             )

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
+from bootd.cli.managed import is_managed, require_managed
 from bootd.cli.output import Output
 from bootd.cli.progress import Display, Step, displayed
 from bootd.daemon.client import BusClient, JobView
@@ -23,6 +24,8 @@ from bootd.model.errors import BootdError, DaemonUnreachableError
 
 _ANSWER_SECONDS: Final = 10.0
 """How long who was told to end waits to learn which job is to be cancelled."""
+_OTHER_BUS_SECONDS: Final = 10.0
+"""How long a bus has to answer that only another machine's daemon could be on."""
 
 
 def add_no_wait(parser: ArgumentParser) -> None:
@@ -125,10 +128,25 @@ def run_job_or_none(
         return None
 
 
+async def _connect(arguments: Namespace) -> BusClient:
+    """Connect to the bus; where only another machine's daemon could answer, it has less time."""
+    connecting = BusClient.connect(interactive=arguments.interactive)
+    if is_managed(None):
+        return await connecting
+    try:
+        return await asyncio.wait_for(connecting, _OTHER_BUS_SECONDS)
+    except TimeoutError:
+        require_managed(None)
+        raise
+
+
 @asynccontextmanager
 async def _connected(arguments: Namespace) -> AsyncIterator[BusClient]:
-    client = await BusClient.connect(interactive=arguments.interactive)
+    client = await _connect(arguments)
     try:
+        if not client.daemon_runs:
+            # Nobody would answer: the conditions of its unit keep the daemon from being started.
+            require_managed(None)
         yield client
     finally:
         await client.close()

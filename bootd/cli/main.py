@@ -12,10 +12,12 @@ from argparse import Namespace
 from collections.abc import Sequence
 from typing import Final
 
+from bootd.cli.managed import require_managed
 from bootd.cli.output import Output, json_mode
 from bootd.cli.parser import PROGRAM, early, parse
 from bootd.cli.terminal import adapt
 from bootd.cli.verbs import Verb, find
+from bootd.daemon.names import ADDRESS_VARIABLE
 from bootd.model.errors import BootdError, InternalError, InvalidArgumentError, WriteFailedError
 from bootd.model.text import printable
 
@@ -88,7 +90,15 @@ def _run(words: Sequence[str]) -> int:
             f"'{verb.words}' needs the daemon, which works on the running machine only",
             hint="Leave --sysroot out.",
         )
+    if not verb.anywhere and not _may_ask_another_bus(arguments):
+        require_managed(arguments.sysroot)
     return verb.load().run(arguments, _output(arguments, verb))
+
+
+def _may_ask_another_bus(arguments: Namespace) -> bool:
+    """Return whether a daemon may answer that runs for another machine than this one."""
+    offline = getattr(arguments, "offline", False) or arguments.sysroot is not None
+    return ADDRESS_VARIABLE in os.environ and not offline
 
 
 def _run_elsewhere(words: Sequence[str]) -> None:

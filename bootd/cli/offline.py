@@ -13,6 +13,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from bootd import journal
+from bootd.cli.managed import require_managed
 from bootd.cli.output import Output
 from bootd.cli.progress import Display, Step, displayed
 from bootd.daemon import news
@@ -88,8 +89,10 @@ def mounted(arguments: Namespace) -> AbstractContextManager[Host]:
     """Give that machine with its ``$BOOT`` mounted, for verbs that change what boots.
 
     Raises:
+        NotASysrootError: it is none of bootd's.
         NoBootPartitionError: ``$BOOT`` was not found or cannot be mounted.
     """
+    require_managed(arguments.sysroot)
     return opened_host(arguments.sysroot)
 
 
@@ -137,5 +140,10 @@ def root(arguments: Namespace) -> Path:
 
 
 def host(arguments: Namespace) -> Host:
-    """Return the machine that ``--sysroot`` names, or this one."""
+    """Return the machine that ``--sysroot`` names, or this one.
+
+    Raises:
+        NotASysrootError: it is none of bootd's.
+    """
+    require_managed(arguments.sysroot)
     return open_host(arguments.sysroot)

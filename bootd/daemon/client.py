@@ -114,6 +114,11 @@ class BusClient:
             raise
         return client
 
+    @property
+    def daemon_runs(self) -> bool:
+        """Whether somebody has the daemon's name, so that a call starts nothing."""
+        return self._owner is not None
+
     async def close(self) -> None:
         """Disconnect."""
         await self._connection.close()

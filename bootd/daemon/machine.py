@@ -27,7 +27,7 @@ from bootd.model.state import UpgradeState
 from bootd.operations.etc_reports import merge_counts
 from bootd.operations.host import Host, open_host, with_boot
 from bootd.operations.recover import Recovery, recover, take_note_of_configuration
-from bootd.operations.status import status
+from bootd.operations.status import followed, status
 
 _log = logging.getLogger(__name__)
 
@@ -133,6 +133,8 @@ class Machine:
         if any(abs(now - when // _NANOSECONDS) <= _UNSETTLED_SECONDS for when in stamp):
             # The next change might leave the very same stamp, so this one proves nothing.
             stamp = ()
+        if self.host.sysroot.is_fresh():
+            return stamp, _fresh(self.host), {}
         try:
             with with_boot(self.host) as host:
                 found = status(host)
@@ -169,10 +171,15 @@ def _changed(path: Path) -> int:
         return 0
 
 
-def _unknown(*problems: str) -> StatusDocument:
+def _fresh(host: Host) -> StatusDocument:
+    problem = host.configuration_problem
+    return _unknown(*([] if problem is None else [problem]), image=followed(host))
+
+
+def _unknown(*problems: str, image: str | None = None) -> StatusDocument:
     return StatusDocument(
         bootd=__version__,
-        image=None,
+        image=image,
         state=UpgradeState.IDLE,
         booted=None,
         staged=None,

@@ -59,7 +59,7 @@ def status(host: Host) -> StatusDocument:
     held_back = found.staged is not None and intent.is_held_back(now)
     return StatusDocument(
         bootd=__version__,
-        image=_followed(host),
+        image=followed(host),
         state=found.upgrade_state(),
         booted=found.booted,
         staged=found.staged,
@@ -139,7 +139,8 @@ def _unfit(host: Host, available: Digest) -> str | None:
     return f"the available image is unfit and is not fetched again: {what_is_wrong(found)}"
 
 
-def _followed(host: Host) -> str | None:
+def followed(host: Host) -> str | None:
+    """Return the reference this machine follows; None: it follows nothing."""
     try:
         return host.followed_image()
     except NoImageConfiguredError:

@@ -22,6 +22,7 @@ from bootd.model.boot_usage import BootFolder, BootOwner, BootShare, BootUsageDo
 from bootd.model.config import Automatic
 from bootd.model.deployment import Denial, DeploymentId
 from bootd.model.digest import Digest
+from bootd.model.doctor import DoctorDocument, DoctorFinding, Fit, NextCommand
 from bootd.model.documents import (
     AvailableImage,
     CheckDocument,
@@ -540,6 +541,20 @@ SAMPLES: dict[str, BaseModel] = {
         accepted=ACCEPTED,
         next_run=NextRun(when=LATER, why="regular"),
         reasons=list(Reason),
+    ),
+    "Doctor": DoctorDocument(
+        managed=False,
+        findings=[
+            DoctorFinding(topic="firmware", fit=Fit.FITS, text="EFI on x86_64"),
+            DoctorFinding(
+                topic="boot partition",
+                fit=Fit.LOOK,
+                text="/dev/sda1 at /boot/efi: 190 of 256 MiB free",
+                hint="Kernels want more.",
+            ),
+            DoctorFinding(topic="systemd", fit=Fit.UNKNOWN, text="it is not what runs here"),
+        ],
+        next=[NextCommand(command="bootctl-py lint ROOT", purpose="check an image")],
     ),
     "Trust": TrustDocument(
         image="registry.example/os:stable",

@@ -17,6 +17,7 @@ from bootd.cli.documents import (
     KernelArgumentsDocument,
 )
 from bootd.cli.render.boot_usage import render_boot_usage
+from bootd.cli.render.doctor import render_doctor
 from bootd.cli.render.etc import (
     render_change,
     render_conflicts,
@@ -52,6 +53,7 @@ from bootd.cli.render.status import render_status
 from bootd.cli.render.trust import render_trust
 from bootd.cli.style import Style
 from bootd.model.boot_usage import BootUsageDocument
+from bootd.model.doctor import DoctorDocument
 from bootd.model.documents import (
     CheckDocument,
     CollectDocument,
@@ -132,6 +134,7 @@ RENDERINGS: Final[dict[str, Rendering[Any]]] = {
         Rendering(HealthDocument, render_health),
         Rendering(LintDocument, render_lint),
         Rendering(TrustDocument, render_trust),
+        Rendering(DoctorDocument, render_doctor),
     )
 }
 """By the document's ``kind``."""

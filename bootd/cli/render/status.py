@@ -90,8 +90,7 @@ def standing(one: DeploymentStatus, rollback: DeploymentId | None) -> str:
 
 def next_steps(document: StatusDocument) -> Iterator[tuple[str, str]]:
     """Yield the commands that make sense now, each with what it does."""
-    if document.image is None:
-        yield "bootctl-py switch REFERENCE", "say which image this machine follows"
+    yield from _beginning(document)
     if document.staged or document.queued:
         in_spite = " in spite of the hold" if document.held_back else ""
         yield "bootctl-py apply", f"restart into {document.staged or document.queued}{in_spite}"
@@ -113,6 +112,13 @@ def next_steps(document: StatusDocument) -> Iterator[tuple[str, str]]:
     explained.add(document.misconfigured)
     if set(document.problems) - explained:
         yield "bootctl-py fsck", "find out what else is damaged"
+
+
+def _beginning(document: StatusDocument) -> Iterator[tuple[str, str]]:
+    if document.image is None:
+        yield "bootctl-py switch REFERENCE", "say which image this machine follows"
+    elif not document.deployments:
+        yield "bootctl-py upgrade", "bring its first image here"
 
 
 def _worth_asking(document: StatusDocument) -> str | None:

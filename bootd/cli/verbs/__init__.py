@@ -36,6 +36,7 @@ class Verb(NamedTuple):
         module: the module in this folder.
         summary: one line for the help and the manual.
         offline: whether it can work on a folder (``--sysroot``), without a daemon.
+        anywhere: whether it is of use on a machine that does not run from a deployment.
         looks: whether it changes nothing, so that all of its output is the result and may be paged.
     """
 
@@ -44,6 +45,7 @@ class Verb(NamedTuple):
     summary: str
     offline: bool = False
     looks: bool = False
+    anywhere: bool = False
 
     def load(self) -> VerbModule:
         """Import the verb's module."""
@@ -137,24 +139,44 @@ VERBS: Final[tuple[Verb, ...]] = (
         offline=True,
         looks=True,
     ),
+    Verb(
+        "doctor",
+        "doctor",
+        "Look whether this machine suits bootd, and what is done next",
+        looks=True,
+        anywhere=True,
+    ),
     Verb("hold", "hold", "Keep updates from being staged and from booting until released"),
     Verb("release", "hold", "Take a hold off"),
     Verb("jobs", "jobs", "List running and recently finished jobs", looks=True),
     Verb("cancel", "cancel", "Cancel a running job"),
-    Verb("lint", "lint", "Find out what would keep an image from working on a host", looks=True),
+    Verb(
+        "lint",
+        "lint",
+        "Find out what would keep an image from working on a host",
+        looks=True,
+        anywhere=True,
+    ),
     Verb(
         "trust check",
         "trust_check",
         "Say whether the policy for images accepts one, and why",
         offline=True,
         looks=True,
+        anywhere=True,
     ),
     Verb("health", "health", "Show or run the health checks", offline=True),
-    Verb("install to-disk", "install_to_disk", "Install a machine on a disk or into a disk image"),
+    Verb(
+        "install to-disk",
+        "install_to_disk",
+        "Install a machine on a disk or into a disk image",
+        anywhere=True,
+    ),
     Verb(
         "install to-filesystem",
         "install_to_filesystem",
         "Install a machine into file systems that are mounted",
+        anywhere=True,
     ),
     Verb("fsck", "fsck", "Measure all that is stored and name what is damaged", offline=True),
     Verb(
@@ -165,7 +187,12 @@ VERBS: Final[tuple[Verb, ...]] = (
     ),
     Verb("bless", "bless", "Keep the booted deployment for good (runs after boot)", offline=True),
     Verb(
-        "config", "config", "Print each setting and the file it came from", offline=True, looks=True
+        "config",
+        "config",
+        "Print each setting and the file it came from",
+        offline=True,
+        looks=True,
+        anywhere=True,
     ),
 )
 """In the order the help lists them."""

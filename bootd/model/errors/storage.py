@@ -69,9 +69,13 @@ class UnknownFormatError(StorageError):
 
 
 class NotASysrootError(StorageError):
-    """A folder is not a physical root that bootd knows."""
+    """This machine, or the one in a folder, has no store of bootd's: it does not run from one."""
 
-    default_hint = "Name the folder that holds bootd/, or install one with 'bootctl-py install'."
+    default_hint = (
+        "'bootctl-py doctor' looks whether it could. 'bootctl-py install to-disk' puts an image on "
+        "a disk, 'bootctl-py install to-filesystem' into a folder, and 'bootctl-py lint' checks an "
+        "image that you build."
+    )
 
 
 class EtcTooLargeError(StorageError):
