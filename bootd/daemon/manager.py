@@ -24,7 +24,7 @@ from bootd.daemon.machine import Machine
 from bootd.daemon.options import take_options
 from bootd.daemon.polkit import Action, Authority
 from bootd.daemon.privacy import for_anybody
-from bootd.daemon.property_values import available_value, fallback_value
+from bootd.daemon.property_values import available_value, fallback_value, last_check_value
 from bootd.daemon.server import Handler
 from bootd.daemon.times import from_microseconds, microseconds
 from bootd.daemon.wire import IncomingCall
@@ -106,6 +106,7 @@ class ManagerObject:
             "State": self._state(),
             "RebootRequired": status.reboot_required,
             "Available": available_value(status.available),
+            "LastCheck": last_check_value(status.available),
             "HeldBy": status.held_by or "",
             "HeldUntil": 0 if status.held_until is None else microseconds(status.held_until),
             "LastFallback": fallback_value(status.last_fallback),

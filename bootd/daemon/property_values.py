@@ -9,9 +9,18 @@ from bootd.model.documents import AvailableImage
 
 
 def available_value(available: AvailableImage | None) -> dict[str, Variant]:
-    """Return what the last check found; nothing: there was none."""
+    """Return what can be had; nothing: there is nothing that this machine should take."""
+    return {} if available is None or not available.update else _looked_up(available)
+
+
+def last_check_value(available: AvailableImage | None) -> dict[str, Variant]:
+    """Return what the last check found, and what that is to this machine; nothing: none was."""
     if available is None:
         return {}
+    return {**_looked_up(available), "standing": Variant("s", available.standing.value)}
+
+
+def _looked_up(available: AvailableImage) -> dict[str, Variant]:
     return {
         "image": Variant("s", available.image),
         "digest": Variant("s", available.digest),

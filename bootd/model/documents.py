@@ -80,6 +80,22 @@ class DeploymentStatus(BaseModel):
     """What the policy for images said of it when it was staged; None: that is not known."""
 
 
+class Standing(StrEnum):
+    """What the image that was looked up last is to this machine."""
+
+    NEW = "new"
+    """It can be had: the machine neither runs it nor will after a restart."""
+    BOOTED = "booted"
+    STAGED = "staged"
+    QUEUED = "queued"
+    DENIED = "denied"
+    """It is on the deny list: it failed here, or somebody left it by a rollback."""
+    UNFIT = "unfit"
+    """No host can use it."""
+    NOT_FOLLOWED = "not-followed"
+    """The machine follows another reference by now."""
+
+
 class AvailableImage(BaseModel):
     """What the followed reference pointed to when it was last looked up."""
 
@@ -91,6 +107,9 @@ class AvailableImage(BaseModel):
     checked: datetime
     download_bytes: int
     """Compressed size of the layers that the store does not have."""
+    standing: Standing = Standing.NEW
+    update: bool = True
+    """There is something to get: the standing is ``new``."""
 
 
 class StatusDocument(Document):

@@ -9,7 +9,7 @@ from bootd.boot.proof import boot_problems
 from bootd.model.config import Integrity
 from bootd.model.deployment import Denial, DeploymentRecord, Intent
 from bootd.model.digest import Digest
-from bootd.model.documents import DeploymentStatus, StatusDocument
+from bootd.model.documents import AvailableImage, DeploymentStatus, Standing, StatusDocument
 from bootd.model.errors import BootdError, NoImageConfiguredError
 from bootd.operations.arguments import arguments_of, origins_of
 from bootd.operations.attempts import read_attempts
@@ -22,7 +22,7 @@ from bootd.operations.deny import ROLLED_BACK
 from bootd.operations.etc_reports import read_report
 from bootd.operations.etc_undecided import read_undecided
 from bootd.operations.host import Host
-from bootd.operations.last_check import read_last_check
+from bootd.operations.last_check import LastCheck, read_last_check
 from bootd.operations.overrides import override, reboot_helps
 from bootd.operations.seals import seal_of
 from bootd.operations.survey import Survey, survey
@@ -67,7 +67,7 @@ def status(host: Host) -> StatusDocument:
         rollback=found.rollback_target(),
         reboot_helps=reboot_helps(found) and not held_back,
         reboot_required=found.staged is not None or found.queued is not None,
-        available=None if last is None else last.available(host.sysroot),
+        available=_available(host, found, last),
         held_by=held_by,
         held_until=None if held_by is None else intent.held_until,
         held_back=held_back,
@@ -94,6 +94,32 @@ def status(host: Host) -> StatusDocument:
 
 def _is_queued_by_hand(intent: Intent) -> bool:
     return intent.awaited is not None and intent.awaited.by_hand
+
+
+def _available(host: Host, found: Survey, last: LastCheck | None) -> AvailableImage | None:
+    """Return what was looked up last, with what it is to this machine now."""
+    if last is None:
+        return None
+    standing = _standing(host, found, last)
+    changes = {"standing": standing, "update": standing is Standing.NEW}
+    return last.available(host.sysroot).model_copy(update=changes)
+
+
+def _standing(host: Host, found: Survey, last: LastCheck) -> Standing:
+    if not host.follows(last.image):
+        return Standing.NOT_FOLLOWED
+    for standing, deployment in (
+        (Standing.STAGED, found.staged),
+        (Standing.QUEUED, found.queued),
+        (Standing.BOOTED, found.booted),
+    ):
+        record = found.records.get(deployment) if deployment else None
+        if record is not None and record.digest == last.digest:
+            return standing
+    if find_unfit(host.sysroot, last.digest) is not None:
+        return Standing.UNFIT
+    denied = host.sysroot.read_denied().find(last.digest) is not None
+    return Standing.DENIED if denied else Standing.NEW
 
 
 def _last_fallback(found: Survey, denied: list[Denial]) -> Denial | None:

@@ -42,6 +42,7 @@ from bootd.model.documents import (
     RollbackDocument,
     StageCause,
     StageDocument,
+    Standing,
     StatusDocument,
 )
 from bootd.model.etc_change import (
@@ -213,7 +214,13 @@ STATUS = StatusDocument(
     reboot_required=True,
     reboot_helps=True,
     available=AvailableImage(
-        image=IMAGE, digest=NEW, image_version="1.1", checked=LATER, download_bytes=0
+        image=IMAGE,
+        digest=NEW,
+        image_version="1.1",
+        checked=LATER,
+        download_bytes=0,
+        standing=Standing.STAGED,
+        update=False,
     ),
     held_by="operator: rack move",
     held_until=LATER,

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from bootd.cli.render.acceptance import acceptance, policy_in_force
+from bootd.cli.render.available import seen
 from bootd.cli.render.failing import render_failing, render_next_run
 from bootd.cli.render.listing import render_denial
-from bootd.cli.render.text import fields, moment, printable, short_digest
+from bootd.cli.render.text import fields, printable
 from bootd.cli.style import Style
 from bootd.model.config import Automatic
 from bootd.model.documents import ExplanationDocument, Reason
@@ -79,15 +80,11 @@ def _sentence(reason: Reason, document: ExplanationDocument) -> str:
 
 
 def _head(document: ExplanationDocument) -> str:
-    available = document.available
-    seen = ""
-    if available is not None:
-        seen = f"{short_digest(available.digest)}, seen {moment(available.checked)}"
     return fields(
         [
             ("Following", printable(document.image or "nothing")),
             ("State", str(document.state)),
-            ("Available", seen),
+            seen(document.available),
             ("Timer", str(document.automatic)),
             ("Next run", render_next_run(document.next_run)),
             ("Policy", policy_in_force(document.trust)),

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from bootd.cli.render.acceptance import acceptance, policy_in_force
+from bootd.cli.render.available import named, seen
 from bootd.cli.render.failing import render_failing, render_next_run
 from bootd.cli.render.text import count, fields, moment, printable, short_digest
 from bootd.cli.style import Style
@@ -97,9 +98,8 @@ def next_steps(document: StatusDocument) -> Iterator[tuple[str, str]]:
     if document.staged:
         yield "bootctl-py unstage", "stay on what is booted"
     available = document.available
-    known = {one.digest for one in document.deployments}
-    if available and available.digest not in known and not document.unfit:
-        yield "bootctl-py upgrade", f"stage {_named(available.image_version, available.digest)}"
+    if available and available.update:
+        yield "bootctl-py upgrade", f"stage {named(available.image_version, available.digest)}"
     if any(one.etc_conflicts for one in document.deployments):
         yield "bootctl-py etc conflicts", "see which changes in /etc clashed"
     if reason := _worth_asking(document):
@@ -130,16 +130,11 @@ def _worth_asking(document: StatusDocument) -> str | None:
 
 
 def _head(document: StatusDocument, style: Style) -> str:
-    available = document.available
-    seen = ""
-    if available is not None:
-        what = _named(available.image_version, available.digest)
-        seen = f"{what}, seen {moment(available.checked)}"
     return fields(
         [
             ("Following", style.bold(printable(document.image or "nothing"))),
             ("State", _state(document, style)),
-            ("Available", seen),
+            seen(document.available),
             ("Next run", render_next_run(document.next_run)),
             ("Loader", _boot_loader(document)),
             ("Policy", policy_in_force(document.trust)),
@@ -227,7 +222,3 @@ def _notes(document: StatusDocument) -> Iterator[str]:
         yield f"Problem: {printable(problem)}"
     if document.unconfined:
         yield f"Note: {printable(document.unconfined)}."
-
-
-def _named(version: str, digest: str) -> str:
-    return f"{printable(version)} ({short_digest(digest)})" if version else short_digest(digest)
