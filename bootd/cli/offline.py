@@ -23,6 +23,7 @@ from bootd.model.errors import BootdError, ProcessFailedError
 from bootd.operations import attempts, boot_usage, deny, etc_copies, etc_views, status
 from bootd.operations.host import Host, open_host, opened_host, with_boot
 from bootd.operations.progress import Phase, overall
+from bootd.operations.reboot_required import show_reboot_required
 from bootd.operations.survey import Survey, blind_survey, survey
 from bootd.process import run
 
@@ -119,6 +120,14 @@ def arm_finalization(arguments: Namespace) -> None:
         run(["systemctl", "start", FINALIZE_UNIT])
     except ProcessFailedError as error:
         _log.error("%s (Run 'bootctl-py finalize' before the restart.)", error.message)
+
+
+def tell_of_reboot(machine: Host) -> None:
+    """Let programs that look for it see whether a restart is wanted, as the daemon does."""
+    try:
+        show_reboot_required(machine.sysroot, status.status(machine))
+    except BootdError as error:
+        _log.warning("other programs are not told of the restart: %s", error.message)
 
 
 def look(arguments: Namespace) -> Survey:

@@ -30,6 +30,7 @@ from bootd.model.attempts import NextRun
 from bootd.model.digest import Digest
 from bootd.model.errors import BootdError, BusyError, CancelledError, StorageError
 from bootd.operations.attempts import note_attempt
+from bootd.operations.reboot_required import show_reboot_required
 
 _log = logging.getLogger(__name__)
 
@@ -240,6 +241,7 @@ class Service:
                 self._deployments[path] = DeploymentObject(status, counts)
                 self._server.export(path, names.DEPLOYMENT, self._deployments[path])
         self._write_status()
+        self._tell_of_reboot()
         self._server.publish(names.ROOT)
         for path in self._deployments.keys() - found.keys():
             del self._deployments[path]
@@ -263,6 +265,12 @@ class Service:
         self._manager.next_run = None if plan is None else NextRun(when=plan.when, why=plan.why)
         self._write_status()
         self._server.publish(names.ROOT)
+
+    def _tell_of_reboot(self) -> None:
+        try:
+            show_reboot_required(self._machine.host.sysroot, self._machine.status)
+        except StorageError as error:
+            _log.warning("other programs are not told of the restart: %s", error.message)
 
     def _write_status(self) -> None:
         if self._status_file is None:

@@ -8,7 +8,7 @@ from bootd.cli.render.acceptance import acceptance, policy_in_force
 from bootd.cli.render.available import seen
 from bootd.cli.render.failing import render_failing, render_next_run
 from bootd.cli.render.listing import render_denial
-from bootd.cli.render.text import fields, printable
+from bootd.cli.render.text import fields, moment, printable
 from bootd.cli.style import Style
 from bootd.model.config import Automatic
 from bootd.model.documents import ExplanationDocument, Reason

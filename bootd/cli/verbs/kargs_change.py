@@ -54,6 +54,7 @@ def _change(
         arm_finalization,
         mounted,
         tell_of,
+        tell_of_reboot,
     )
     from bootd.operations.kernel_arguments import change_arguments  # noqa: PLC0415 - likewise
 
@@ -61,6 +62,7 @@ def _change(
         document = change_arguments(
             machine, OperationProgress(display), verb=verb, words=arguments.words, **options
         )
+        tell_of_reboot(machine)
     tell_of("change-kernel-arguments", document)
     if document.changed:
         arm_finalization(arguments)

@@ -66,7 +66,7 @@ def _ask(arguments: Namespace, output: Output) -> dict[str, Any] | None:
 
 
 def _do(arguments: Namespace, output: Output) -> dict[str, Any]:
-    from bootd.cli.offline import OperationProgress, mounted, tell_of  # noqa: PLC0415 - not always wanted
+    from bootd.cli.offline import OperationProgress, mounted, tell_of, tell_of_reboot  # noqa: PLC0415 - not always wanted
     from bootd.operations.rollback import rollback  # noqa: PLC0415 - likewise
 
     with displayed(output) as display, mounted(arguments) as machine:
@@ -76,5 +76,6 @@ def _do(arguments: Namespace, output: Output) -> dict[str, Any]:
             target=arguments.deployment,
             carry_etc=arguments.carry_etc,
         )
+        tell_of_reboot(machine)
     tell_of("rollback", document)
     return document.model_dump(mode="json")
