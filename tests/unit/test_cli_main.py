@@ -105,7 +105,11 @@ def test_what_needs_the_daemon_refuses_a_folder(
     assert "needs the daemon" in capfd.readouterr().err
 
 
-def test_apply_and_no_wait_exclude_each_other(capfd: pytest.CaptureFixture[str]) -> None:
+def test_apply_and_no_wait_exclude_each_other(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in NOWHERE.items():
+        monkeypatch.setenv(name, value)
     assert main(["upgrade", "--apply", "--no-wait"]) == 2
     assert "--no-wait" in capfd.readouterr().err
 
