@@ -13,6 +13,8 @@ from bootd.model.errors import NotASysrootError
 
 _STORE: Final = Path("/sysroot/bootd")
 """As in the conditions of bootd's units: without it the daemon is not started."""
+_SERVED: Final = Path("/run/bootd/status")
+"""Made by a daemon of this boot, for users who need not see the store."""
 _COMMAND_LINE: Final = Path("/proc/cmdline")
 _MAX_COMMAND_LINE: Final = 1 << 20
 _ARGUMENT: Final = "bootd"
@@ -24,14 +26,9 @@ def is_managed(sysroot: Path | None) -> bool:
     Args:
         sysroot: a machine that lies in a folder; None for this one.
     """
-    store = _STORE if sysroot is None else sysroot / "bootd"
-    try:
-        store.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError:
-        pass
-    return True
+    if sysroot is not None:
+        return _is_there(sysroot / "bootd")
+    return _is_there(_STORE) or _is_there(_SERVED)
 
 
 def require_managed(sysroot: Path | None) -> None:
@@ -54,6 +51,16 @@ def require_managed(sysroot: Path | None) -> None:
             hint="'findmnt /sysroot' shows what is mounted; 'journalctl -b' says what went wrong.",
         )
     raise NotASysrootError("this machine does not run from a deployment of bootd")
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def _started_for() -> str | None:

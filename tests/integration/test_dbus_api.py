@@ -279,7 +279,8 @@ async def test_every_quick_method(found: Rig):
     for member in ("Check", "Fsck", "PreviewEtc", "Cleanup", "Upgrade"):
         job = await client.follow_job(await client.call(member))
         assert json.loads(job.outcome())["version"] == 1, member
-    assert (await client.get_property("Available"))["version"] == "1"
+    assert (await client.get_property("LastCheck"))["version"] == "1"
+    assert not await client.get_property("Available")
     await client.call("Unstage")
     assert await client.get_property("Staged") == "/"
     await client.close()

@@ -139,7 +139,7 @@ def test_an_image_whose_version_is_none():
             "org.bootd1",
             "/org/bootd1",
             "org.bootd1.Manager",
-            "Available",
+            "LastCheck",
         )
         assert process.poll() is None
     [staged] = [one for one in shown["deployments"] if one["state"] == "staged"]

@@ -202,7 +202,17 @@ def test_size_where_there_is_no_terminal(
 
 def test_what_changes_something_is_never_paged() -> None:
     assert {verb.words for verb in VERBS if verb.looks} == {
-        *("status", "deployments", "jobs", "why", "config", "kargs", "denied list"),
+        *(
+            "status",
+            "deployments",
+            "jobs",
+            "why",
+            "history",
+            "doctor",
+            "config",
+            "kargs",
+            "denied list",
+        ),
         *("etc diff", "etc preview", "etc conflicts", "etc copies", "lint", "trust check"),
     }
 

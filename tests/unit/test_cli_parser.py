@@ -47,6 +47,7 @@ def test_defaults() -> None:
         "taken_from": None,
         "apply": False,
         "wait": True,
+        "when_due": False,
     }
 
 

@@ -58,6 +58,7 @@ def foreign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.delenv(ADDRESS_VARIABLE, raising=False)
     monkeypatch.setattr(managed, "_STORE", tmp_path / "sysroot/bootd")
+    monkeypatch.setattr(managed, "_SERVED", tmp_path / "run/bootd/status")
     monkeypatch.setattr(managed, "_COMMAND_LINE", tmp_path / "cmdline")
     monkeypatch.setattr(Transport, "open", wait_for_bus)
 
