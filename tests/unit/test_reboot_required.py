@@ -59,8 +59,7 @@ def asked(machine: Machine) -> bool:
     ],
 )
 def test_when_a_restart_is_asked_for(known: dict[str, Any], wanted: bool) -> None:
-    nothing = {"staged": None, "queued": None, "held_by": None, "reboot_helps": True}
-    nothing["held_back"] = False
+    nothing = {"staged": None, "queued": None, "held_back": False, "reboot_helps": True}
     document = StatusDocument.model_validate({**STATUS.model_dump(), **nothing, **known})
     assert asks_for_reboot(document) is wanted
 
