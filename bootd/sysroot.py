@@ -209,10 +209,6 @@ class Sysroot:
             self._write(self._format_file, made)
         self.check_format()
 
-    def is_fresh(self) -> bool:
-        """Return whether no image was ever brought here: there is no store, or one just begun."""
-        return not self._format_file.exists() and not self.deployment_ids()
-
     def installation(self) -> str | None:
         """Return the ID of this installation, 32 hex digits; None: the store has none yet.
 

@@ -28,6 +28,7 @@ from bootd.operations.etc_reports import merge_counts
 from bootd.operations.host import Host, open_host, with_boot
 from bootd.operations.recover import Recovery, recover, take_note_of_configuration
 from bootd.operations.status import followed, status
+from bootd.sysroot import Sysroot
 
 _log = logging.getLogger(__name__)
 
@@ -133,7 +134,7 @@ class Machine:
         if any(abs(now - when // _NANOSECONDS) <= _UNSETTLED_SECONDS for when in stamp):
             # The next change might leave the very same stamp, so this one proves nothing.
             stamp = ()
-        if self.host.sysroot.is_fresh():
+        if _is_fresh(self.host.sysroot):
             return stamp, _fresh(self.host), {}
         try:
             with with_boot(self.host) as host:
@@ -169,6 +170,11 @@ def _changed(path: Path) -> int:
         return path.stat().st_mtime_ns
     except OSError:
         return 0
+
+
+def _is_fresh(sysroot: Sysroot) -> bool:
+    """Return whether no image was ever brought here: there is no store, or one just begun."""
+    return not (sysroot.store / "format.json").exists() and not sysroot.deployment_ids()
 
 
 def _fresh(host: Host) -> StatusDocument:
