@@ -24,7 +24,9 @@ _log = logging.getLogger(__name__)
 SHIPPED: Final = "*-*-* 02:00:00"
 """``OnCalendar=`` of ``bootd-upgrade.timer``."""
 SHIPPED_SPREAD: Final = timedelta(hours=4)
-_STALE: Final = timedelta(hours=4)
+_STALE: Final = timedelta(hours=2)
+"""So that of machines that are on for an hour a day, at any time, hardly one ever goes for more
+than two days without a run."""
 _MOST_EXPRESSIONS: Final = 16
 _MOST_SPREAD: Final = timedelta(days=1)
 _PATIENCE: Final = 10.0
