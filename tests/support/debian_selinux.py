@@ -41,20 +41,20 @@ def copy(root: Path, target: Path) -> Path:
     return target
 
 
-def withdraw(root: Path, module: str, store: str = STORE) -> None:
+def withdraw(root: Path, module: str) -> None:
     """Build a root's policy without a module that the package has, as a release would."""
     listed = root / _SHIPPED / ".modules"
     kept = [line for line in listed.read_text().splitlines() if line != module]
     listed.write_text("".join(f"{line}\n" for line in kept))
-    within(root, "semodule", "-S", f"/{store}", "-n", "-X", "100", "-r", module)
+    within(root, "semodule", "-n", "-X", "100", "-r", module)
 
 
-def bring(root: Path, module: str, store: str = STORE) -> None:
+def bring(root: Path, module: str) -> None:
     """Build a root's policy with a module that was withdrawn before."""
     with (root / _SHIPPED / ".modules").open("a") as stream:
         stream.write(f"{module}\n")
     package = f"/{_SHIPPED}/{module}.pp.bz2"
-    within(root, "semodule", "-S", f"/{store}", "-n", "-X", "100", "-i", package)
+    within(root, "semodule", "-n", "-X", "100", "-i", package)
 
 
 def within(root: Path, *command: str) -> str:

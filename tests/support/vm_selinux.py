@@ -12,12 +12,13 @@ from bootd.operations.progress import Silent
 from bootd.process import run
 from support.cache import cached_folder, digest_of
 from support.container_image import OS, container_image
+from support.debian_selinux import COMING, bring, withdraw
 from support.layered_image import LayeredImage
 from support.vm import Saved
 from support.vm_disk import FOLLOWED
 from support.vm_versions import Tree, name_version, prepare
 
-_OWN = 'comm="(bootd|bootctl|python|mount|umount|cp)'
+_OWN = 'comm="(bootd|bootctl|python|mount|umount|cp|sh|cmp|semodule|load_policy|sefcontext)'
 OWN_DENIALS = f"dmesg | grep 'avc: *denied' | grep -E '{_OWN}' || :"
 """What was denied to bootd in this boot, or to the programs that it starts."""
 _PACKAGES = ("policycoreutils", "selinux-policy-default", "selinux-utils")
@@ -31,7 +32,8 @@ def enforcing_versions() -> Path:
     Raises:
         ProcessFailedError: a tool is missing or failed.
     """
-    inputs = (Path(__file__), Path(__file__).with_name("vm_versions.py"))
+    names = ("vm_versions.py", "debian_selinux.py")
+    inputs = (Path(__file__), *(Path(__file__).with_name(name) for name in names))
     digest = digest_of(container_image(*_PACKAGES).parent.name, *inputs)
     return cached_folder("vm-selinux-versions", digest, _build) / "layout"
 
@@ -56,11 +58,13 @@ def _build(folder: Path) -> None:
     kargs = 'kargs = ["security=selinux", "selinux=1"]\n'
     tree.write("usr/lib/bootc/kargs.d/20-selinux.toml", kargs)
     name_version(tree, "v1")
+    withdraw(image.rootfs, COMING)
     image.seal("v1")
     image.publish("v1", "v1")
     name_version(tree, "v2")
     tree.write("etc/new.conf", "new\n")
     tree.write("etc/cron.d/new", "# new\n")
+    bring(image.rootfs, COMING)
     image.seal("v2")
     image.publish("v2", "v2")
     shutil.rmtree(folder / "bundle")

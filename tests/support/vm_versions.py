@@ -11,6 +11,7 @@ tag           what is in it beyond the operating system and what the tests need
 ``panics``    the kernel finds no program to start, and panics
 ``lost``      its initramfs has no driver for the disk, so it waits for its root for ever
 ``ill``       a required health check fails
+``unmade``    a file of ``/etc`` that is made from ``/etc/mine`` cannot be made
 ``hangs``     a unit before ``multi-user.target`` never ends; the deadline is two minutes
 ``kernel``    another kernel: the initramfs has another digest
 ``kernel2``   the same one in another version
@@ -203,6 +204,15 @@ def _be_ill(tree: Tree) -> None:
     tree.write("usr/lib/bootd/health.d/50-database", script, 0o755)
 
 
+def _cannot_derive(tree: Tree) -> None:
+    tree.write("etc/table", "made when the image was built\n")
+    tree.write(
+        "usr/lib/bootd/etc.toml.d/50-table.toml",
+        '[derived.table]\npaths = ["/etc/table"]\ninputs = ["/etc/mine"]\n'
+        "command = ['sh', '-c', 'echo no table can be made of that; exit 3']\n",
+    )
+
+
 def _hang(tree: Tree) -> None:
     tree.write("usr/lib/systemd/system/hang.service", _HANGING_UNIT)
     wanted = "[Unit]\nRequires=hang.service\nAfter=hang.service\n"
@@ -261,6 +271,7 @@ _CHANGES: dict[str, Callable[[Tree], None]] = {
     "panics": _panic,
     "lost": _lose_root,
     "ill": _be_ill,
+    "unmade": _cannot_derive,
     "hangs": _hang,
     "kernel": _change_kernel,
     "kernel2": _change_kernel,

@@ -24,12 +24,13 @@ class Bad(NamedTuple):
 _PANICS = Bad("panics", "started 3 times", tries=_TRIES)
 _LOST = Bad("lost", "started 2 times")
 _ILL = Bad("ill", "the database does not answer", cause="health-failed", timer_runs=30)
+_UNMADE = Bad("unmade", "no table can be made of that", cause="health-failed")
 _HANGS = Bad("hangs", "started 2 times")
 
 
 @pytest.mark.parametrize(
     "bad",
-    [pytest.param(_PANICS, marks=pytest.mark.daily), _LOST, _ILL, _HANGS],
+    [pytest.param(_PANICS, marks=pytest.mark.daily), _LOST, _ILL, _UNMADE, _HANGS],
     ids=lambda bad: bad.version,
 )
 def test_bad_version_falls_back_and_is_not_tried_again(scenario: Scenario, bad: Bad) -> None:
