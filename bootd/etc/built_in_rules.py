@@ -32,19 +32,26 @@ exit "${failed:-0}"
 
 _SEMODULE: Final = """
 type=$(sed -n 's/^SELINUXTYPE=[[:space:]]*//p' /etc/selinux/config)
-[ ! -d "/etc/selinux/$type/active" ] || exec semodule -B
+active=/etc/selinux/$type/active
 shipped=/usr/share/selinux/$type
-store=/var/lib/selinux/$type/active/modules/100
 set --
-while read -r name; do
-    cmp -s "$shipped/$name.pp.bz2" "$store/$name/hll" || set -- "$@" -i "$shipped/$name.pp.bz2"
-done <"$shipped/.modules" || exit
-for there in "$store"/*/; do
-    name=$(basename "$there")
-    [ ! -d "$there" ] || grep -qxF "$name" "$shipped/.modules" || set -- "$@" -r "$name"
-done
+if [ ! -d "$active" ]; then
+    active=/var/lib/selinux/$type/active
+    store=$active/modules/100
+    while read -r name; do
+        cmp -s "$shipped/$name.pp.bz2" "$store/$name/hll" || set -- "$@" -i "$shipped/$name.pp.bz2"
+    done <"$shipped/.modules" || exit
+    for there in "$store"/*/; do
+        name=$(basename "$there")
+        [ ! -d "$there" ] || grep -qxF "$name" "$shipped/.modules" || set -- "$@" -r "$name"
+    done
+fi
 [ $# -gt 0 ] || set -- -B
-exec semodule -s "$type" -X 100 "$@"
+semodule -s "$type" -X 100 "$@" || exit
+# A kernel keeps the values of booleans that it has when another policy is loaded.
+[ -d /sys/fs/selinux/booleans ] && [ -f "$active/booleans.local" ] || exit 0
+sed -n '/^[^#]*=[01]/p' "$active/booleans.local" |
+    while read -r boolean; do setsebool "$boolean" || :; done
 """
 """Debian's package has its modules at priority 100 (its postinst), semodule(8) others at 400."""
 
