@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from bootd.configuration import load
 from bootd.model.config import (
+    ApplySettings,
     Automatic,
     Configuration,
     EtcSettings,
@@ -58,6 +59,8 @@ soak_seconds = 60
 ignore_old_failures = false
 keep_partial_mib = 0
 trust_layer_tables = true
+[apply]
+windows = ["Fri,Sat 22:00 6h"]
 [trust]
 allow_downgrade = true
 bundles = true
@@ -101,6 +104,7 @@ command = []
         ignore_old_failures=False,
         keep_partial_mib=0,
         trust_layer_tables=True,
+        apply=ApplySettings(windows=["Fri,Sat 22:00 6h"]),
         trust=TrustSettings(allow_downgrade=True, bundles=True),
         registries=RegistriesSettings(
             proxy="http://proxy.example:3128",
@@ -125,6 +129,7 @@ command = []
         ),
     )
     below = {f"etc.{name}" for name in EtcSettings.model_fields}
+    below |= {f"apply.{name}" for name in ApplySettings.model_fields}
     below |= {f"trust.{name}" for name in TrustSettings.model_fields}
     below |= {f"registries.{name}" for name in RegistriesSettings.model_fields}
     assert set(loaded.origins) == {
