@@ -36,6 +36,15 @@ def pytest_configure() -> None:
         pytest.exit(f"no mount namespace for the tests: {os.strerror(ctypes.get_errno())}")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def journal() -> None:
+    """Have libsystemd open its socket to the journal, which it keeps as long as the process."""
+    with suppress(ImportError):
+        import systemd.journal  # noqa: PLC0415 - not every machine has it
+
+        systemd.journal.send("the tests of bootd begin", PRIORITY="7")
+
+
 def _threads() -> set[str]:
     return {f"thread {thread.name}" for thread in threading.enumerate()}
 

@@ -215,7 +215,7 @@ async def test_sudden_death_ends_the_job_and_costs_nothing(found: Rig):
         job = await client.follow_job(await client.call("Finalize"))
         assert json.loads(job.outcome())["deployment"] == staged
         await client.close()
-    assert "staged again after an unclean shutdown" in found.log.read_text()
+    assert "the last shutdown did not make it boot next" in found.log.read_text()
 
 
 def test_idle_daemon_is_small(found: Rig):

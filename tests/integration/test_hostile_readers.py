@@ -187,9 +187,12 @@ def _check_power() -> None:
         write(b"ready")
         next(_pieces, None)
 
+    # Python keeps helpers of its own as children, too.
+    children = Path(f"/proc/self/task/{threading.get_native_id()}/children")
+    before = set(children.read_text().split())
     with ReaderProcess("the reader", "", work) as process:
         assert process.receive() == b"ready"
-        [pid] = Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text().split()
+        [pid] = set(children.read_text().split()) - before
         status = Path(f"/proc/{pid}/status").read_text()
         facts = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
         limits = Path(f"/proc/{pid}/limits").read_text()

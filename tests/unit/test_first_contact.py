@@ -8,7 +8,6 @@ import socket
 from pathlib import Path
 
 import pytest
-from support.machine import installed
 
 from bootd.cli import daemon, managed
 from bootd.cli.main import main
@@ -21,8 +20,6 @@ from bootd.daemon.names import ADDRESS_VARIABLE
 from bootd.daemon.transport import Transport
 from bootd.model.errors import NotASysrootError
 from bootd.operations import host
-from bootd.operations.progress import Silent
-from bootd.operations.stage import stage
 
 CHECKOUT = Path(__file__).parents[2]
 GIVEN = {
@@ -157,14 +154,6 @@ async def test_a_fresh_machine_is_invited(tmp_path: Path) -> None:
     assert "registry.example/os:1" in shown
     assert "bootctl-py upgrade" in shown
     assert "Problem" not in shown
-
-
-async def test_a_store_that_lost_its_format_is_damaged(tmp_path: Path) -> None:
-    machine = installed(tmp_path)
-    stage(machine.host, Silent())
-    (machine.folder / "bootd/format.json").unlink()
-    shown = await _shown(machine.folder)
-    assert "has no bootd/format.json" in shown
 
 
 def test_the_check_asks_only_for_what_it_names(tmp_path: Path) -> None:
