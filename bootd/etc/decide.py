@@ -18,6 +18,7 @@ Beyond that:
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Final, NamedTuple
@@ -132,11 +133,24 @@ def decide(base: Directory, mine: Directory, theirs: Directory) -> Plan:
     )
 
 
+def _alike_specials(base: Node | None, mine: Node | None) -> Iterator[int]:
+    """Return the identities of the special files of mine that base has at the same paths."""
+    if isinstance(base, Directory) and isinstance(mine, Directory):
+        for name, node in mine.entries.items():
+            yield from _alike_specials(base.entries.get(name), node)
+    elif isinstance(mine, SpecialFile) and same_content(mine, base):
+        yield id(mine)
+
+
 @dataclass(slots=True)
 class _Decision:
-    """One run over the trees; `linked` are the identities of my files with several names."""
+    """One run over the trees; `linked` are the identities of my files with several names.
+
+    `shipped` are those of my special files that base has alike, in folders that stay whole.
+    """
 
     linked: frozenset[int]
+    shipped: set[int] = field(default_factory=set)
     conflicts: list[Conflict] = field(default_factory=list)
     notes: list[tuple[bytes, NoteKind]] = field(default_factory=list)
     tallies: Counter[Tally] = field(default_factory=Counter)
@@ -147,7 +161,7 @@ class _Decision:
         if base and theirs and isinstance(mine, RegularFile) and _all_same(versions):
             return self._untouched(base, mine, theirs)
         if isinstance(mine, SpecialFile) and not (
-            same_content(mine, base) or same_content(mine, theirs)
+            same_content(mine, base) or same_content(mine, theirs) or id(mine) in self.shipped
         ):
             self.notes.append((path, NoteKind.SPECIAL_SKIPPED))
             versions = Versions(base, None, theirs)
@@ -193,6 +207,7 @@ class _Decision:
             return self._take(path, versions, Side.THEIRS)
         conflicts, notes, self.tallies = before
         del self.conflicts[conflicts:], self.notes[notes:]
+        self.shipped |= set(_alike_specials(versions.base, versions.mine))
         children = self._children(path, Versions(None, versions.mine, None))
         self._conflict(path, versions)
         return self._keep(path, versions, Side.MINE, children)

@@ -183,6 +183,12 @@ CASES = [
         {"/etc/f": "deleted-there"},
     ),
     Case(
+        "folder removed there, holds an edit of mine and a fifo of the image",
+        F(folder({"x": text("a"), "p": fifo()})), F(folder({"x": text("b"), "p": fifo()})),
+        F(), F(folder({"x": text("b"), "p": fifo()})),
+        {"/etc/f": "deleted-there"},
+    ),
+    Case(
         "folder removed there, one deleted in it here",
         F(folder({"x": text("a"), "y": text("y")})), F(folder({"y": text("y")})), F(), F(),
     ),
