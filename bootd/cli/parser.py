@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final, NoReturn, cast
 
@@ -86,6 +87,10 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         InvalidArgumentError: it does not follow the grammar.
     """
     parser = build()
+    for word in takewhile("--".__ne__, argv):
+        # argparse before Python 3.13 takes it for the end of the options and gives a list.
+        if word.startswith("--") and word.endswith("=--"):
+            parser.error(f"argument {word.removesuffix('=--')}: '--' is no value")
     arguments = parser.parse_args(argv, _defaults())
     if arguments.verb is None:
         arguments = parser.parse_args([*argv, DEFAULT_VERB], _defaults())

@@ -177,3 +177,20 @@ def test_the_json_mode_is_known_although_the_line_is_wrong() -> None:
     assert early(["frobnicate", "--json=pretty", "--no-such"]).json == "pretty"
     with pytest.raises(InvalidArgumentError):
         early(["--json=yaml"])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["hold", "backup", "--until=--"],
+        ["--sysroot=--", "status"],
+        ["kargs", "add", "--source=--", "quiet"],
+    ],
+)
+def test_two_dashes_are_no_value(words: list[str]) -> None:
+    with pytest.raises(InvalidArgumentError, match="'--' is no value"):
+        parse(words)
+
+
+def test_after_two_dashes_nothing_is_an_option() -> None:
+    assert parse(["hold", "--", "--until=--"]).reason == "--until=--"
