@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from bootd.boot.arrays import BootArray, array_of
 from bootd.boot.block_devices import COLUMNS, BlockDevice, BlockDevices
 from bootd.boot.efi_variables import read_variable
 from bootd.boot.loader_devices import boot_device, extended_devices
@@ -42,12 +43,14 @@ class Place:
         path: a folder, or a device to mount.
         number: major and minor number of its device; None: a folder on which nothing is mounted.
         remarks: what is wrong with it though it can be used, a sentence each.
+        array: the RAID1 array that it is on, of which the loader saw one half.
     """
 
     name: str
     path: Path
     number: str | None = None
     remarks: tuple[str, ...] = ()
+    array: BootArray | None = None
 
 
 @dataclass(slots=True)
@@ -142,7 +145,13 @@ def _read_by_loader(sysroot: Sysroot, partition: str, root: Path) -> list[Place]
     path = boot_device(listing, partition, _root_disks(devices, sysroot, root))
     esp = next(device for device in devices if device.path == str(path))
     return [
-        Place(device.path, Path(device.path), device.number, _degraded(devices, device, root))
+        Place(
+            name=device.path,
+            path=Path(device.path),
+            number=device.number,
+            remarks=_degraded(devices, device, root),
+            array=array_of(devices, device, partition, root),
+        )
         for device in (esp, *extended_devices(devices, esp))
     ]
 

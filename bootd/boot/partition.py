@@ -20,6 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from bootd.boot.arrays import made_alike
 from bootd.boot.candidates import Candidates, Place, candidates
 from bootd.boot.loader_devices import boot_device
 from bootd.boot.mounts import device_number, mount_of
@@ -109,8 +110,9 @@ def _choose(sysroot: Sysroot, found: Candidates, stack: ExitStack) -> Sysroot | 
 
 
 def _opened(sysroot: Sysroot, place: Place, found: Candidates, stack: ExitStack) -> Sysroot:
+    uneven = () if place.array is None else made_alike(sysroot, place.array)
     folder = stack.enter_context(_mounted(sysroot, place.path))
-    partition = BootPartition(place.name, None, (*found.remarks, *place.remarks))
+    partition = BootPartition(place.name, None, (*found.remarks, *place.remarks, *uneven))
     return replace(sysroot, boot=folder, partition=partition)
 
 

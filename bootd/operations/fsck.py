@@ -8,16 +8,21 @@ Deployments and their ``/etc`` are never touched.
 
 from __future__ import annotations
 
+from typing import Final
+
 from bootd.boot.proof import boot_problems
 from bootd.model.documents import Damage, FsckDocument
 from bootd.operations.boot_loader import keep_loader
 from bootd.operations.boot_mirrors import check_mirrors
 from bootd.operations.boot_repair import repair_boot
-from bootd.operations.host import Host
+from bootd.operations.host import Host, with_boot
 from bootd.operations.noted_entries import try_to_note
 from bootd.operations.progress import Phase, Progress
 from bootd.operations.survey import Survey, survey
+from bootd.process import run
 from bootd.store.fsck import check_store
+
+_SETTLE_SECONDS: Final = 30
 
 
 def fsck(host: Host, progress: Progress, *, repair: bool = True) -> FsckDocument:
@@ -57,6 +62,19 @@ def fsck(host: Host, progress: Progress, *, repair: bool = True) -> FsckDocument
         return FsckDocument(
             objects=checked.objects, bytes=checked.bytes, images=checked.images, damages=damages
         )
+
+
+def prepare_boot(host: Host) -> None:
+    """Do what has to be done before anybody mounts ``$BOOT`` in a boot.
+
+    Raises:
+        BootdError: the machine's disks cannot be looked at.
+    """
+    # The disks that the machine has are there only when udev has been through them.
+    run(["udevadm", "settle", f"--timeout={_SETTLE_SECONDS}"], expected=(0, 1))
+    # To mount it is to make the halves of an array alike (bootd.boot.arrays).
+    with with_boot(host):
+        pass
 
 
 def _missing_parts(host: Host, found: Survey) -> list[Damage]:

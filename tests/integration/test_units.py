@@ -28,6 +28,7 @@ _MOST_EXPOSED = {
     "bootd-bless.service": 80,
     "bootd-health.service": 80,
     "bootd-derive.service": 80,
+    "bootd-boot-array.service": 50,
     "bootd-deadline.service": 35,
     "bootd-trial-failed.service": 35,
     "bootd-upgrade.service": 15,
@@ -70,6 +71,7 @@ def _version() -> int:
 def test_there_is_every_unit():
     assert _UNITS == [
         "bootd-bless.service",
+        "bootd-boot-array.service",
         "bootd-deadline.service",
         "bootd-deadline.timer",
         "bootd-derive.service",
@@ -168,6 +170,7 @@ def test_preset_enables_what_is_to_run(root: Path):
     assert states == {
         "bootd.service": "enabled",
         "bootd-bless.service": "enabled",
+        "bootd-boot-array.service": "enabled",
         "bootd-deadline.service": "static",
         "bootd-deadline.timer": "enabled",
         "bootd-derive.service": "enabled",

@@ -33,6 +33,11 @@ umount /tmp/half
 mdadm --wait {ARRAY} || :
 """
 """Turns the partition of the running machine into the array, with the same content."""
+ADD_TO_FSTAB = """
+set -eu
+echo "UUID=$(lsblk --noheadings --output UUID /dev/md?*) /boot vfat nofail 0 2" >>/etc/fstab
+"""
+"""Has the machine mount the array itself, and check its file system before."""
 COMPARE = f"""
 set -eu
 sync

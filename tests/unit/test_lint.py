@@ -372,6 +372,12 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str, str, str]] = {
         "warning",
         f"/{UNITS}/bootd-derive.service",
     ),
+    "halves of an array that stay different": (
+        lambda root: put(root, f"{UNITS}/bootd-boot-array.service"),
+        "bootd",
+        "warning",
+        f"/{UNITS}/bootd-boot-array.service",
+    ),
     "a name in Latin-1": (non_utf8, "names", "warning", "/usr/x\\xe9"),
     "no os-release": (
         lambda root: (root / "usr/lib/os-release").unlink(),

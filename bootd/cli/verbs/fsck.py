@@ -23,11 +23,19 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="only look; otherwise what the boot partition lost is put back, and what is damaged "
         "in the store is removed, so that an upgrade fetches it anew",
     )
+    parser.add_argument(
+        "--starting",
+        action="store_true",
+        help="the machine is being started and has mounted nothing: only make the halves of a RAID "
+        "array that the boot partition is on alike",
+    )
     add_offline(parser)
 
 
 def run(arguments: Namespace, output: Output) -> int:
     """Measure everything; the exit status is 1 where something is damaged."""
+    if arguments.starting:
+        return _start(arguments)
     document = _check(arguments, output)
     output.show(document)
     if not document["damages"]:
@@ -35,6 +43,14 @@ def run(arguments: Namespace, output: Output) -> int:
     if any(one["repaired"] and one["what"] in _FETCHED for one in document["damages"]):
         output.note("'bootctl-py upgrade' fetches what was removed.")
     return FAILED
+
+
+def _start(arguments: Namespace) -> int:
+    from bootd.cli.offline import host  # noqa: PLC0415 - the daemon does the rest
+    from bootd.operations.fsck import prepare_boot  # noqa: PLC0415
+
+    prepare_boot(host(arguments))
+    return 0
 
 
 def _check(arguments: Namespace, output: Output) -> dict[str, Any]:

@@ -18,8 +18,9 @@ _ENABLED: Final = (
     "bootd-health.service",
     "bootd.service",
 )
-_WANTED: Final = ("bootd-derive.service",)
-"""Needed where it is there: without it machines keep derived files of ``/etc`` as they were."""
+_WANTED: Final = ("bootd-boot-array.service", "bootd-derive.service")
+"""Needed where they are there. Without the first an array with the boot partition is mounted with
+halves that differ; without the second machines keep derived files of ``/etc`` as they were."""
 _STARTED: Final = ("bootd-deadline.service", "bootd-finalize.service", "bootd-trial-failed.service")
 """By the others, so they are not enabled."""
 
