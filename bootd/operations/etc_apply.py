@@ -23,7 +23,7 @@ from bootd.model.etc_report import etc_path, unescape
 from bootd.model.tree import Directory, Metadata, Node, Symlink, lookup, walk
 from bootd.operations.etc_copies import keep_copy
 from bootd.operations.host import Host
-from bootd.operations.survey import survey
+from bootd.operations.survey import Survey, survey
 
 ACCOUNTS: Final = frozenset(name.encode() for name in DATABASES)
 """Paths that are never replaced as a whole: users of today would be gone."""
@@ -145,7 +145,15 @@ def current_deployment(host: Host) -> DeploymentId:
     Raises:
         NoSuchDeploymentError: there is none.
     """
-    found = survey(host.sysroot)
+    return current_of(host, survey(host.sysroot))
+
+
+def current_of(host: Host, found: Survey) -> DeploymentId:
+    """Return the same of a machine that was surveyed.
+
+    Raises:
+        NoSuchDeploymentError: there is none.
+    """
     if found.current is None:
         hint = f"Its boot entries are not in {host.sysroot.boot}: mount the boot partition there."
         raise NoSuchDeploymentError(

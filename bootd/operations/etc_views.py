@@ -16,7 +16,7 @@ from bootd.model.errors import (
 from bootd.model.etc_change import EtcVersionsDocument, OpenConflict, Undecided
 from bootd.model.etc_report import ConflictKind, EtcConflict, EtcDiff, EtcReport
 from bootd.model.tree import lookup
-from bootd.operations.etc_apply import current_deployment
+from bootd.operations.etc_apply import current_deployment, current_of
 from bootd.operations.etc_merge import (
     Sides,
     defaults_in,
@@ -47,12 +47,16 @@ def conflicts(host: Host, paths: Sequence[str] = ()) -> EtcConflictsDocument:
 
     Raises:
         InvalidArgumentError: a path is not below ``/etc``.
+        NoSuchDeploymentError: whose ``/etc`` is the machine's is not known, since the boot entries
+            cannot be seen; of a machine without deployments nothing is undecided.
         DamagedRecordError, DamagedImageError, DamagedObjectError: the store is damaged.
         BusyError: another process changes the store.
     """
     chosen = [Selection(path) for path in paths]
     with host.sysroot.records_lock(exclusive=False):
         found = survey(host.sysroot)
+        if found.records:
+            current_of(host, found)
         reports = {
             record.id: report
             for record in found.kept()

@@ -19,7 +19,7 @@ from bootd.cli.style import Style
 from bootd.durable import Disk
 from bootd.model.config import EtcSettings
 from bootd.model.deployment import DeploymentId
-from bootd.model.errors import InvalidArgumentError
+from bootd.model.errors import InvalidArgumentError, NoSuchDeploymentError
 from bootd.model.etc_report import ChangeKind, ConflictKind
 from bootd.operations.etc_change import reset, resolve, restore
 from bootd.operations.etc_copies import copies
@@ -72,6 +72,16 @@ def texts(machine: Machine) -> list[str]:
 
 def undecided(machine: Machine) -> list[str]:
     return [one.conflict.path for one in conflicts(machine.host).open]
+
+
+def test_nothing_is_said_where_the_boot_entries_are_not_seen(machine: Machine):
+    """Which ``/etc`` is the one in use is not known while the boot partition is not mounted."""
+    machine.sysroot.command_line.unlink()
+    assert undecided(machine) == [f"/{name}" for name in sorted(NAMES)]
+    shutil.rmtree(machine.sysroot.boot / "loader")
+    with pytest.raises(NoSuchDeploymentError, match="boots next is not known") as raised:
+        undecided(machine)
+    assert "mount the boot partition" in raised.value.hint
 
 
 @pytest.mark.parametrize(
