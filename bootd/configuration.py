@@ -25,7 +25,7 @@ from pydantic import BaseModel, ValidationError
 
 from bootd.model.config import Configuration
 from bootd.model.errors import InvalidConfigurationError
-from bootd.model.userinfo import without_userinfo
+from bootd.model.registry.userinfo import without_userinfo
 
 TREES: Final = ("usr/lib", "run", "etc")
 """From the weakest to the strongest."""

@@ -23,8 +23,10 @@ from pydantic import BaseModel
 
 from bootd.durable import TEMPORARY_PREFIX, Disk, storage_errors
 from bootd.file_lock import FileLock, exclusively_held, locked
-from bootd.model.boot_partition import BootPartition
-from bootd.model.command_line import first_value
+from bootd.model.boot.command_line import first_value
+from bootd.model.boot.loader import LoaderRecord
+from bootd.model.boot.noted_entry import NotedEntries
+from bootd.model.boot.partition import BootPartition
 from bootd.model.deployment import (
     NEW_COMPOSEFS,
     DeniedDigests,
@@ -44,8 +46,6 @@ from bootd.model.errors import (
     UnknownFormatError,
 )
 from bootd.model.hash_algorithm import SHA256, HashAlgorithm
-from bootd.model.loader import LoaderRecord
-from bootd.model.noted_entry import NotedEntries
 from bootd.model.record import parse_record
 
 LAYOUT_VERSION: Final = 1

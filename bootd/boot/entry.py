@@ -17,8 +17,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from bootd.boot.arguments import join_arguments, key_of, split_arguments
-from bootd.model.command_line import first_value
+from bootd.boot.kernels.arguments import join_arguments, key_of, split_arguments
+from bootd.model.boot.command_line import first_value
 from bootd.model.deployment import DeploymentId, DeploymentRecord
 from bootd.model.errors import (
     InvalidArgumentError,

@@ -17,7 +17,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
-from bootd.model.boot_partition import BootMirror, BootPartition
+from bootd.model.boot.partition import BootMirror, BootPartition
 from bootd.model.errors import BootdError
 from bootd.sysroot import Sysroot
 

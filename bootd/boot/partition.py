@@ -20,13 +20,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from bootd.boot.arrays import made_alike
-from bootd.boot.candidates import Candidates, Place, candidates
-from bootd.boot.loader_devices import boot_device
-from bootd.boot.mounts import device_number, mount_of
+from bootd.boot.devices.arrays import made_alike
+from bootd.boot.devices.candidates import Candidates, Place, candidates
+from bootd.boot.devices.loader_devices import boot_device
+from bootd.boot.devices.mounts import device_number, mount_of
 from bootd.boot.proof import Proof, loader_started_us, needs_proof, proof_of, refusal, what_is_there
 from bootd.durable import storage_errors
-from bootd.model.boot_partition import BootMirror, BootPartition
+from bootd.model.boot.partition import BootMirror, BootPartition
 from bootd.model.errors import BootdError, NoBootPartitionError, ProcessFailedError
 from bootd.process import run
 from bootd.sysroot import Sysroot

@@ -12,9 +12,9 @@ from __future__ import annotations
 from enum import IntEnum
 
 from bootd.boot.entry import PREFIX
-from bootd.boot.kernel_folders import kernel_folder
+from bootd.boot.kernels.kernel_folders import kernel_folder
 from bootd.boot.listing import list_entries
-from bootd.boot.next_boot import selected_entry
+from bootd.boot.loader.next_boot import selected_entry
 from bootd.boot.places import entries_folder
 from bootd.boot.writable import is_read_only
 from bootd.model.errors import BootdError, NoBootPartitionError

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from bootd.boot.mounts import Mount, mount_of, mounts
+from bootd.boot.devices.mounts import Mount, mount_of, mounts
 from bootd.durable import storage_errors, temporary_name
 from bootd.model.errors import (
     BootPartitionFullError,

@@ -17,8 +17,8 @@ from typing import Any, Final
 
 from bootd.cli.managed import is_managed, require_managed
 from bootd.cli.output import Output
-from bootd.cli.progress import Display, Step, displayed
-from bootd.daemon.client import BusClient, JobView
+from bootd.cli.screen.progress import Display, Step, displayed
+from bootd.daemon.dbus.client import BusClient, JobView
 from bootd.daemon.event_loop import asyncio
 from bootd.model.errors import BootdError, DaemonUnreachableError
 

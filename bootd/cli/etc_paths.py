@@ -6,7 +6,7 @@ import os
 from argparse import ArgumentParser, Namespace
 from typing import Any
 
-from bootd.model.etc_report import escape
+from bootd.model.etc.report import escape
 
 
 def absolute(path: str) -> str:

@@ -9,10 +9,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from bootd.boot.firmware import Firmware
+from bootd.boot.loader.firmware import Firmware
 from bootd.cli.offline import OperationProgress
 from bootd.cli.output import Output
-from bootd.cli.progress import displayed
+from bootd.cli.screen.progress import displayed
 from bootd.model.documents import InstallDocument
 from bootd.model.errors import CancelledError, InvalidArgumentError
 from bootd.model.hash_algorithm import HASH_ALGORITHMS

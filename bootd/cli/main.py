@@ -15,9 +15,9 @@ from typing import Final
 from bootd.cli.managed import require_managed
 from bootd.cli.output import Output, json_mode
 from bootd.cli.parser import PROGRAM, early, parse
-from bootd.cli.terminal import adapt
+from bootd.cli.screen.terminal import adapt
 from bootd.cli.verbs import Verb, find
-from bootd.daemon.names import ADDRESS_VARIABLE
+from bootd.daemon.dbus.names import ADDRESS_VARIABLE
 from bootd.model.errors import BootdError, InternalError, InvalidArgumentError, WriteFailedError
 from bootd.model.text import printable
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from bootd.model.command_line import first_value
+from bootd.model.boot.command_line import first_value
 from bootd.model.errors import NotASysrootError
 
 _STORE: Final = Path("/sysroot/bootd")

@@ -15,16 +15,19 @@ from pydantic import BaseModel
 from bootd import journal
 from bootd.cli.managed import require_managed
 from bootd.cli.output import Output
-from bootd.cli.progress import Display, Step, displayed
-from bootd.daemon import news
+from bootd.cli.screen.progress import Display, Step, displayed
+from bootd.daemon.events import news
 from bootd.daemon.explain import explain
 from bootd.daemon.live import FINALIZE_UNIT
 from bootd.model.errors import BootdError, ProcessFailedError
-from bootd.operations import attempts, boot_usage, deny, etc_copies, etc_views, status
+from bootd.operations import etc_copies, etc_views, status
+from bootd.operations.boot import usage as boot_usage
 from bootd.operations.host import Host, open_host, opened_host, with_boot
+from bootd.operations.machine import attempts
+from bootd.operations.machine.reboot_required import show_reboot_required
+from bootd.operations.machine.survey import Survey, blind_survey, survey
 from bootd.operations.progress import Phase, overall
-from bootd.operations.reboot_required import show_reboot_required
-from bootd.operations.survey import Survey, blind_survey, survey
+from bootd.operations.trial import deny
 from bootd.process import run
 
 _log = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TextIO
 
+from bootd.cli.screen.terminal import has_all, in_charset, rows, size
 from bootd.cli.style import Style, wants_colour
-from bootd.cli.terminal import has_all, in_charset, rows, size
 from bootd.model.errors import WriteFailedError
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Output(NamedTuple):
             return
         shown = in_charset(text, self.stdout)
         if self.pager and self._overflows(shown):
-            from bootd.cli.pager import page  # noqa: PLC0415 - few have anything to page
+            from bootd.cli.screen.pager import page  # noqa: PLC0415 - few have anything to page
 
             if page(shown.encode(self.stdout.encoding, "replace"), self.environment):
                 return

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn, cast
 
 from bootd import __version__
-from bootd.cli.terminal import size
+from bootd.cli.screen.terminal import size
 from bootd.cli.verbs import GROUPS, VERBS, Verb
 from bootd.model.errors import InvalidArgumentError
 

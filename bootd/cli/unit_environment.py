@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from bootd.model.userinfo import without_userinfo
+from bootd.model.registry.userinfo import without_userinfo
 
 FILE: Final = "/etc/bootd/environment"
 _MAX_BYTES: Final = 64 << 10

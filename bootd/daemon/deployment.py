@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from bootd.daemon.server import Handler
-from bootd.daemon.times import microseconds
+from bootd.daemon.dbus.server import Handler
+from bootd.daemon.unattended.times import microseconds
 from bootd.model.documents import DeploymentStatus
-from bootd.model.etc_report import EtcCounts
+from bootd.model.etc.report import EtcCounts
 
 _NOT_COUNTED: Final = -1
 

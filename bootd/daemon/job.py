@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from bootd.daemon.dbus.options import take_options
+from bootd.daemon.dbus.polkit import Action, Authority
+from bootd.daemon.dbus.server import Handler
+from bootd.daemon.dbus.wire import IncomingCall
 from bootd.daemon.jobs import Job, JobRunner
-from bootd.daemon.options import take_options
-from bootd.daemon.polkit import Action, Authority
-from bootd.daemon.server import Handler
-from bootd.daemon.times import microseconds
-from bootd.daemon.wire import IncomingCall
+from bootd.daemon.unattended.times import microseconds
 from bootd.model.errors import BusyError
 
 _ROOT: Final = 0

@@ -19,8 +19,8 @@ from enum import StrEnum
 from typing import Any, Final, Protocol
 
 from bootd.clock import SYSTEM_CLOCK, Clock
+from bootd.daemon.dbus.privacy import for_anybody
 from bootd.daemon.event_loop import asyncio
-from bootd.daemon.privacy import for_anybody
 from bootd.daemon.worker import Step, Worker
 from bootd.model.attempts import FailingUpdates
 from bootd.model.errors import (

@@ -6,10 +6,10 @@ import logging
 from datetime import timedelta
 from typing import Final
 
-from bootd.daemon import names
-from bootd.daemon.bus import Connection
-from bootd.daemon.timetable import Timetable
-from bootd.daemon.wire import ERROR_PREFIX, RemoteError
+from bootd.daemon.dbus import names
+from bootd.daemon.dbus.bus import Connection
+from bootd.daemon.dbus.wire import ERROR_PREFIX, RemoteError
+from bootd.daemon.unattended.timetable import Timetable
 from bootd.model.errors import BusyError, ProcessFailedError
 
 _log = logging.getLogger(__name__)

@@ -15,14 +15,14 @@ from typing import Final
 from pydantic import BaseModel
 
 from bootd import __version__
-from bootd.boot.mounts import automounted_at
-from bootd.boot.next_boot import setting_files
+from bootd.boot.devices.mounts import automounted_at
+from bootd.boot.loader.next_boot import setting_files
 from bootd.daemon.event_loop import asyncio
 from bootd.model.acceptance import POLICY_FILE
 from bootd.model.deployment import DeploymentId
 from bootd.model.documents import StatusDocument
 from bootd.model.errors import BootdError
-from bootd.model.etc_report import EtcCounts
+from bootd.model.etc.report import EtcCounts
 from bootd.model.state import UpgradeState
 from bootd.operations.etc_reports import merge_counts
 from bootd.operations.host import Host, open_host, with_boot

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from bootd import __version__, journal
+from bootd.daemon.dbus.names import ADDRESS_VARIABLE
 from bootd.daemon.event_loop import asyncio, hidden
-from bootd.daemon.names import ADDRESS_VARIABLE
 from bootd.model.errors import BootdError
 
 with hidden("_hashlib"):

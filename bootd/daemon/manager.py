@@ -14,20 +14,20 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from bootd import __version__
-from bootd.daemon import names
-from bootd.daemon.applying import Applier
-from bootd.daemon.checked import checked, checked_list, checked_reference, checked_words
+from bootd.daemon.dbus import names
+from bootd.daemon.dbus.options import take_options
+from bootd.daemon.dbus.polkit import Action, Authority
+from bootd.daemon.dbus.privacy import for_anybody
+from bootd.daemon.dbus.property_values import available_value, fallback_value, last_check_value
+from bootd.daemon.dbus.server import Handler
+from bootd.daemon.dbus.wire import IncomingCall
 from bootd.daemon.event_loop import asyncio
 from bootd.daemon.explain import explain
 from bootd.daemon.jobs import Job, JobRunner
 from bootd.daemon.machine import Machine
-from bootd.daemon.options import take_options
-from bootd.daemon.polkit import Action, Authority
-from bootd.daemon.privacy import for_anybody
-from bootd.daemon.property_values import available_value, fallback_value, last_check_value
-from bootd.daemon.server import Handler
-from bootd.daemon.times import from_microseconds, microseconds
-from bootd.daemon.wire import IncomingCall
+from bootd.daemon.unattended.applying import Applier
+from bootd.daemon.unattended.checked import checked, checked_list, checked_reference, checked_words
+from bootd.daemon.unattended.times import from_microseconds, microseconds
 from bootd.model.attempts import NextRun
 from bootd.model.config import Automatic
 from bootd.model.deployment import DeploymentId
@@ -43,9 +43,11 @@ from bootd.model.errors import (
     NotTheRunningMachineError,
 )
 from bootd.model.state import UpgradeState
-from bootd.operations import deny, hold, pin, staged
-from bootd.operations.attempts import history
+from bootd.operations import hold, pin
+from bootd.operations.machine import staged
+from bootd.operations.machine.attempts import history
 from bootd.operations.status import with_drift
+from bootd.operations.trial import deny
 
 _STATE_OF_PHASE: Final = {
     "resolving": UpgradeState.CHECKING,
@@ -478,7 +480,7 @@ def _views() -> ModuleType:
 
 def _boot_usage() -> ModuleType:
     # Like `_views`: what cleans up.
-    from bootd.operations import boot_usage  # noqa: PLC0415
+    from bootd.operations.boot import usage as boot_usage  # noqa: PLC0415
 
     return boot_usage
 

@@ -8,12 +8,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
-from bootd.daemon.bus import Connection
+from bootd.daemon.dbus.bus import Connection
 from bootd.daemon.event_loop import asyncio
+from bootd.daemon.events.notify import ServiceManager, watchdog_interval
 from bootd.daemon.folder_watch import FolderWatch
 from bootd.daemon.machine import Machine
 from bootd.daemon.memory import give_back, settle
-from bootd.daemon.notify import ServiceManager, watchdog_interval
 from bootd.daemon.service import Service
 
 _log = logging.getLogger(__name__)

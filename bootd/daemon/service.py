@@ -8,29 +8,30 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from bootd.daemon import live, names
-from bootd.daemon.applying import Applier
-from bootd.daemon.bus import Connection
-from bootd.daemon.callers import Callers
+from bootd.daemon import live
+from bootd.daemon.dbus import names
+from bootd.daemon.dbus.bus import Connection
+from bootd.daemon.dbus.callers import Callers
+from bootd.daemon.dbus.polkit import Authority
+from bootd.daemon.dbus.server import ObjectServer
 from bootd.daemon.deployment import DeploymentObject
 from bootd.daemon.event_loop import asyncio
+from bootd.daemon.events.news import tell_of_job, tell_of_start
+from bootd.daemon.events.notify import ServiceManager
+from bootd.daemon.events.status_file import StatusFile
 from bootd.daemon.job import JobObject
 from bootd.daemon.jobs import Job, JobRunner, JobState
 from bootd.daemon.machine import Machine
 from bootd.daemon.manager import ManagerObject
-from bootd.daemon.news import tell_of_job, tell_of_start
-from bootd.daemon.notify import ServiceManager
-from bootd.daemon.polkit import Authority
-from bootd.daemon.scheduler import Scheduler
-from bootd.daemon.server import ObjectServer
-from bootd.daemon.status_file import StatusFile
-from bootd.daemon.timetable import Timetable
+from bootd.daemon.unattended.applying import Applier
+from bootd.daemon.unattended.scheduler import Scheduler
+from bootd.daemon.unattended.timetable import Timetable
 from bootd.daemon.worker import Worker
 from bootd.model.attempts import NextRun
 from bootd.model.digest import Digest
 from bootd.model.errors import BootdError, BusyError, CancelledError, StorageError
-from bootd.operations.attempts import note_attempt
-from bootd.operations.reboot_required import show_reboot_required
+from bootd.operations.machine.attempts import note_attempt
+from bootd.operations.machine.reboot_required import show_reboot_required
 
 _log = logging.getLogger(__name__)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from bootd.etc.compare import same_content, same_metadata, same_type
-from bootd.etc.contents import Contents
-from bootd.etc.decide import NEVER_CARRIED
+from bootd.etc.disk.contents import Contents
+from bootd.etc.disk.snapshot import scan_folder
 from bootd.etc.report import describe
-from bootd.etc.selection import Selection
-from bootd.etc.snapshot import scan_folder
-from bootd.model.etc_report import (
+from bootd.etc.rules.compare import same_content, same_metadata, same_type
+from bootd.etc.rules.decide import NEVER_CARRIED
+from bootd.etc.rules.selection import Selection
+from bootd.model.etc.report import (
     MAX_CHANGES,
     ChangeKind,
     EtcChange,

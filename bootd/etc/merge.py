@@ -11,21 +11,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bootd.etc.account_lock import account_lock
-from bootd.etc.compare import same_type
-from bootd.etc.contents import Contents
-from bootd.etc.decide import Plan, decide
-from bootd.etc.descriptors import opened_folder
-from bootd.etc.labels import Labelling, label_plan
-from bootd.etc.policy import NO_POLICIES, EtcPolicies
+from bootd.etc.disk.account_lock import account_lock
+from bootd.etc.disk.contents import Contents
+from bootd.etc.disk.descriptors import opened_folder
+from bootd.etc.disk.labels import Labelling, label_plan
+from bootd.etc.disk.snapshot import Snapshot, scan_folder
+from bootd.etc.disk.write import Source, empty_folder, remove_entries, write_tree
 from bootd.etc.report import make_report
-from bootd.etc.settle import Elsewhere, settle_accounts
-from bootd.etc.settle_derived import Due, due_rules, settle_derived
-from bootd.etc.settle_text import settle_text
-from bootd.etc.snapshot import Snapshot, scan_folder
-from bootd.etc.write import Source, empty_folder, remove_entries, write_tree
+from bootd.etc.rules.compare import same_type
+from bootd.etc.rules.decide import Plan, decide
+from bootd.etc.rules.policy import NO_POLICIES, EtcPolicies
+from bootd.etc.rules.settle import Elsewhere, settle_accounts
+from bootd.etc.rules.settle_derived import Due, due_rules, settle_derived
+from bootd.etc.rules.settle_text import settle_text
 from bootd.model.errors import InvalidTreeError
-from bootd.model.etc_report import EtcNote, EtcReport, NoteKind, etc_path
+from bootd.model.etc.report import EtcNote, EtcReport, NoteKind, etc_path
 from bootd.model.tree import Directory, lookup, walk
 
 MAX_ATTEMPTS: Final = 3

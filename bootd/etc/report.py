@@ -7,9 +7,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final, Literal
 
-from bootd.etc.contents import Contents
-from bootd.etc.decide import Conflict, Plan
-from bootd.etc.descriptors import (
+from bootd.etc.disk.contents import Contents
+from bootd.etc.disk.descriptors import (
     chunks_of,
     closing,
     errors_at,
@@ -17,8 +16,9 @@ from bootd.etc.descriptors import (
     open_parent,
     opened_folder,
 )
-from bootd.etc.policy import NO_POLICIES, EtcPolicies
-from bootd.model.etc_report import (
+from bootd.etc.rules.decide import Conflict, Plan
+from bootd.etc.rules.policy import NO_POLICIES, EtcPolicies
+from bootd.model.etc.report import (
     MAX_CONFLICTS,
     MAX_NOTES,
     MAX_XATTRS,

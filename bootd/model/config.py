@@ -20,10 +20,10 @@ from pydantic import (
     model_validator,
 )
 
-from bootd.model.etc_derived import Pattern
-from bootd.model.etc_policy import MAX_PATTERNS, EtcRules
-from bootd.model.proxy import checked_proxy
-from bootd.model.userinfo import has_userinfo
+from bootd.model.etc.derived import Pattern
+from bootd.model.etc.policy import MAX_PATTERNS, EtcRules
+from bootd.model.registry.proxy import checked_proxy
+from bootd.model.registry.userinfo import has_userinfo
 from bootd.model.window import parse_window
 
 _MAX_TEXT: Final = 4_096

@@ -18,11 +18,11 @@ from bootd.model.attempts import Attempt, FailingUpdates, NextRun
 from bootd.model.config import Automatic
 from bootd.model.deployment import Denial, DeploymentId
 from bootd.model.digest import Digest
-from bootd.model.etc_change import MAX_PATHS, OpenConflict
-from bootd.model.etc_report import EtcReport
+from bootd.model.etc.change import MAX_PATHS, OpenConflict
+from bootd.model.etc.report import EtcReport
 from bootd.model.gate import GateVerdict
 from bootd.model.readers import Guarded, Shown
-from bootd.model.source_use import SourceUse
+from bootd.model.registry.source_use import SourceUse
 from bootd.model.state import DeploymentState, SealedFrom, UpgradeState
 
 

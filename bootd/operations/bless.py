@@ -25,11 +25,11 @@ from bootd.boot.proof import require_boot
 from bootd.model.deployment import DeploymentId
 from bootd.model.errors import BootdError, NotBlessedYetError
 from bootd.model.health import Verdict
-from bootd.operations.boot_loader import keep_loader
-from bootd.operations.health import this_boots_health
+from bootd.operations.boot.loader import keep_loader
 from bootd.operations.host import Host
-from bootd.operations.record import read_record
-from bootd.operations.survey import Survey, survey
+from bootd.operations.machine.record import read_record
+from bootd.operations.machine.survey import Survey, survey
+from bootd.operations.trial.health import this_boots_health
 from bootd.sysroot import Sysroot
 
 _log = logging.getLogger(__name__)

@@ -9,14 +9,14 @@ from contextlib import closing
 
 from bootd.model.digest import Digest
 from bootd.model.documents import CheckDocument
-from bootd.model.source_use import SourceUse
+from bootd.model.registry.source_use import SourceUse
 from bootd.operations.host import Host
-from bootd.operations.last_check import LastCheck, read_last_check, write_last_check
+from bootd.operations.image.unfit_list import find_unfit
+from bootd.operations.machine.last_check import LastCheck, read_last_check, write_last_check
+from bootd.operations.machine.survey import survey
 from bootd.operations.progress import Phase, Progress
-from bootd.operations.survey import survey
-from bootd.operations.unfit_list import find_unfit
-from bootd.registry.copied import copies_discarded
-from bootd.registry.source import open_source
+from bootd.registry.sources.copied import copies_discarded
+from bootd.registry.sources.source import open_source
 
 
 def check(host: Host, progress: Progress) -> CheckDocument:

@@ -17,24 +17,24 @@ from collections.abc import Callable
 
 from bootd.boot.entries import remove_entry
 from bootd.boot.entry import BootEntry
-from bootd.boot.kernel_folders import remove_kernel, unreferenced_kernels
+from bootd.boot.kernels.kernel_folders import remove_kernel, unreferenced_kernels
 from bootd.boot.proof import require_boot
 from bootd.boot.usage import kernel_holders
 from bootd.model.deployment import DeploymentId
 from bootd.model.documents import CollectDocument
 from bootd.model.errors import StorageError
 from bootd.model.state import DeploymentState
+from bootd.operations.boot.noted_entries import note_entries
+from bootd.operations.etc.edits import keep_edits
 from bootd.operations.etc_copies import expire
-from bootd.operations.etc_edits import keep_edits
-from bootd.operations.fallback import settle_fallbacks
-from bootd.operations.health import forget_health
 from bootd.operations.host import Host
-from bootd.operations.noted_entries import note_entries
+from bootd.operations.machine.survey import Survey, survey
 from bootd.operations.progress import Phase, Progress
-from bootd.operations.survey import Survey, survey
-from bootd.registry.copied import discard_copies
-from bootd.store.collect import has_unneeded_layers, sweep
-from bootd.store.image import all_images
+from bootd.operations.trial.fallback import settle_fallbacks
+from bootd.operations.trial.health import forget_health
+from bootd.registry.sources.copied import discard_copies
+from bootd.store.images.image import all_images
+from bootd.store.upkeep.collect import has_unneeded_layers, sweep
 
 _log = logging.getLogger(__name__)
 

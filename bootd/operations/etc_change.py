@@ -1,23 +1,23 @@
 """Changing the running deployment's ``/etc``: resets, and copies that are restored.
 
-Conflicts are decided in `bootd.operations.etc_resolve`. Order of writes: as for every change
-(`bootd.operations.etc_apply`), then the record of what is undecided, where an answer is undone.
+Conflicts are decided in `bootd.operations.etc.resolve`. Order of writes: as for every change
+(`bootd.operations.etc.apply`), then the record of what is undecided, where an answer is undone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bootd.etc.archive import opened_archive
-from bootd.etc.change import Change, changes_to
-from bootd.etc.snapshot import scan_folder
+from bootd.etc.disk.archive import opened_archive
+from bootd.etc.disk.change import Change, changes_to
+from bootd.etc.disk.snapshot import scan_folder
 from bootd.model.deployment import DeploymentId
 from bootd.model.errors import InvalidArgumentError
-from bootd.model.etc_change import CopyReason, EtcChangeDocument, KeptCopy
-from bootd.model.etc_report import etc_path, unescape
+from bootd.model.etc.change import CopyReason, EtcChangeDocument, KeptCopy
+from bootd.model.etc.report import etc_path, unescape
 from bootd.model.tree import Directory, Metadata, Node, lookup
-from bootd.operations import etc_undecided
-from bootd.operations.etc_apply import (
+from bootd.operations.etc import undecided as etc_undecided
+from bootd.operations.etc.apply import (
     ACCOUNTS,
     Wanted,
     completed,
@@ -26,14 +26,14 @@ from bootd.operations.etc_apply import (
     make_change,
     relative,
 )
+from bootd.operations.etc.merge import defaults_in
+from bootd.operations.etc.resolve import resolve
 from bootd.operations.etc_copies import archive_path, read_copy
-from bootd.operations.etc_merge import defaults_in
-from bootd.operations.etc_resolve import resolve
 from bootd.operations.host import Host
-from bootd.operations.message_of_the_day import show_undecided
+from bootd.operations.machine.message_of_the_day import show_undecided
 from bootd.operations.progress import Phase, Progress
 from bootd.store.contents import StoreContents
-from bootd.store.image import EROFS_NAME
+from bootd.store.images.image import EROFS_NAME
 
 __all__ = ["reset", "resolve", "restore"]
 

@@ -14,11 +14,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
-from bootd.etc.archive import Packing
-from bootd.etc.descriptors import opened_folder
+from bootd.etc.disk.archive import Packing
+from bootd.etc.disk.descriptors import opened_folder
 from bootd.model.deployment import DeploymentId
 from bootd.model.errors import DamagedRecordError, InvalidArgumentError
-from bootd.model.etc_change import (
+from bootd.model.etc.change import (
     MAX_PATHS,
     CopyReason,
     EtcCopiesDocument,
@@ -26,11 +26,11 @@ from bootd.model.etc_change import (
     KeptCopy,
     Undecided,
 )
-from bootd.model.etc_report import etc_path
+from bootd.model.etc.report import etc_path
 from bootd.model.tree import Node
 from bootd.operations.host import Host
-from bootd.operations.record import read_record
-from bootd.operations.trusted_time import time_of_expiry, time_of_record
+from bootd.operations.machine.record import read_record
+from bootd.operations.machine.trusted_time import time_of_expiry, time_of_record
 
 _ARCHIVE: Final = ".tar.gz"
 _RECORD: Final = ".json"

@@ -18,15 +18,15 @@ from pathlib import Path
 from typing import Final
 
 from bootd.clock import Clock
-from bootd.etc.descriptors import closing, open_file, open_folder, open_parent, opened_folder
+from bootd.etc.disk.descriptors import closing, open_file, open_folder, open_parent, opened_folder
 from bootd.file_flags import FIXED, change_flags
 from bootd.model.deployment import DeploymentId
 from bootd.model.errors import BootdError, NoSuchDeploymentError, ProcessFailedError
-from bootd.model.etc_derived import DueRule, DueRules
-from bootd.model.etc_report import unescape
+from bootd.model.etc.derived import DueRule, DueRules
+from bootd.model.etc.report import unescape
 from bootd.model.health import CheckResult, EtcDerivedDocument, Outcome, Severity
 from bootd.operations.host import Host
-from bootd.operations.record import read_record
+from bootd.operations.machine.record import read_record
 from bootd.process import supervise
 from bootd.sysroot import Sysroot
 

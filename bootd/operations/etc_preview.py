@@ -5,14 +5,14 @@ from __future__ import annotations
 from bootd.etc.report import with_notes
 from bootd.model.digest import Digest
 from bootd.model.errors import NothingStagedError
-from bootd.model.etc_report import EtcReport
-from bootd.operations.etc_merge import trial_merge
-from bootd.operations.fetch import fetched_image
+from bootd.model.etc.report import EtcReport
+from bootd.operations.etc.merge import trial_merge
+from bootd.operations.etc.owners import OwnersHere, owner_notes, owners_here
 from bootd.operations.host import Host
-from bootd.operations.owners import OwnersHere, owner_notes, owners_here
+from bootd.operations.image.fetch import fetched_image
+from bootd.operations.machine.survey import survey
 from bootd.operations.progress import Phase, Progress
-from bootd.operations.survey import survey
-from bootd.store.image import EROFS_NAME
+from bootd.store.images.image import EROFS_NAME
 
 
 def preview(host: Host, progress: Progress, *, digest: str | None = None) -> EtcReport:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Final
 
 from bootd.model.deployment import DeploymentId
-from bootd.model.etc_report import EtcCounts, EtcReport
+from bootd.model.etc.report import EtcCounts, EtcReport
 from bootd.operations.host import Host
-from bootd.operations.record import read_record
-from bootd.operations.survey import survey
+from bootd.operations.machine.record import read_record
+from bootd.operations.machine.survey import survey
 from bootd.sysroot import Sysroot
 
 REPORT_NAME: Final = "etc-report.json"

@@ -6,24 +6,23 @@ import base64
 from collections.abc import Iterable, Sequence
 
 from bootd.etc.diff import diff as compare
-from bootd.etc.lines import marked_lines
-from bootd.etc.selection import Selection
+from bootd.etc.rules.lines import marked_lines
+from bootd.etc.rules.selection import Selection
 from bootd.model.deployment import DeploymentId
 from bootd.model.documents import EtcConflictsDocument
 from bootd.model.errors import (
     InvalidArgumentError,
 )
-from bootd.model.etc_change import EtcVersionsDocument, OpenConflict, Undecided
-from bootd.model.etc_report import ConflictKind, EtcConflict, EtcDiff, EtcReport
+from bootd.model.etc.change import EtcVersionsDocument, OpenConflict, Undecided
+from bootd.model.etc.report import ConflictKind, EtcConflict, EtcDiff, EtcReport
 from bootd.model.tree import lookup
-from bootd.operations.etc_apply import current_deployment, current_of
-from bootd.operations.etc_merge import (
+from bootd.operations.etc.apply import current_deployment, current_of
+from bootd.operations.etc.merge import (
     Sides,
     defaults_in,
     sides,
 )
-from bootd.operations.etc_reports import read_report
-from bootd.operations.etc_undecided import (
+from bootd.operations.etc.undecided import (
     image_text,
     own_text,
     read_undecided,
@@ -32,10 +31,11 @@ from bootd.operations.etc_undecided import (
     undecided_after,
     with_diffs,
 )
+from bootd.operations.etc_reports import read_report
 from bootd.operations.host import Host
-from bootd.operations.survey import Survey, survey
+from bootd.operations.machine.survey import Survey, survey
 from bootd.store.contents import StoreContents
-from bootd.store.image import EROFS_NAME
+from bootd.store.images.image import EROFS_NAME
 
 
 def conflicts(host: Host, paths: Sequence[str] = ()) -> EtcConflictsDocument:

@@ -1,7 +1,7 @@
 """Finalize: at shutdown the staged deployment gets the machine's ``/etc`` and a boot entry.
 
 Order of writes (design section 5): the merged ``/etc`` under a temporary name, syncfs, rename; what
-is given up on ``$BOOT`` if there is no room (`bootd.operations.boot_room`); the kernel files; **the
+is given up on ``$BOOT`` if there is no room (`bootd.operations.boot.room`); the kernel files; **the
 new entry, which is the commit**; then the intent is forgotten. A cut before the commit leaves the
 old system with the intent kept, so the next shutdown does it all again; after it the new deployment
 boots next and `recover` forgets the intent.
@@ -24,21 +24,21 @@ from bootd.etc.report import with_notes
 from bootd.model.deployment import DeploymentRecord
 from bootd.model.documents import FinalizeDocument
 from bootd.model.errors import BootdError
-from bootd.operations.arguments import merge_machine_arguments
-from bootd.operations.awaited import await_boot
-from bootd.operations.boot_room import install_with_room
+from bootd.operations.boot.awaited import await_boot
+from bootd.operations.boot.next_entry import keep_fallback_next, next_entry
+from bootd.operations.boot.room import install_with_room
+from bootd.operations.etc.ids import write_chosen
+from bootd.operations.etc.merge import Merged, coming_moves, merge_into
+from bootd.operations.etc.moment import write_edits
+from bootd.operations.etc.owners import follow_accounts, owner_notes
+from bootd.operations.etc.undecided import write_undecided
 from bootd.operations.etc_derive import write_due
-from bootd.operations.etc_ids import write_chosen
-from bootd.operations.etc_merge import Merged, coming_moves, merge_into
-from bootd.operations.etc_moment import write_edits
 from bootd.operations.etc_reports import write_report
-from bootd.operations.etc_undecided import write_undecided
 from bootd.operations.host import Host
-from bootd.operations.next_entry import keep_fallback_next, next_entry
-from bootd.operations.owners import follow_accounts, owner_notes
+from bootd.operations.machine.staged import forget_staged
+from bootd.operations.machine.survey import Survey, survey
 from bootd.operations.progress import Phase, Progress
-from bootd.operations.staged import forget_staged
-from bootd.operations.survey import Survey, survey
+from bootd.operations.upgrade.arguments import merge_machine_arguments
 
 LOCK_WAIT_SECONDS: Final = 120.0
 """At shutdown a job that is being cancelled may still hold the lock for a moment."""

@@ -11,10 +11,10 @@ from bootd.model.documents import CollectDocument
 from bootd.model.errors import DeploymentNeededError, NoSpaceError
 from bootd.model.state import DeploymentState
 from bootd.operations.collect import remove_all_but
-from bootd.operations.fallback import settle_fallbacks
 from bootd.operations.host import Host
+from bootd.operations.machine.survey import Survey, survey
 from bootd.operations.progress import Phase, Progress
-from bootd.operations.survey import Survey, survey
+from bootd.operations.trial.fallback import settle_fallbacks
 
 
 def forget(host: Host, progress: Progress, deployment: str) -> CollectDocument:

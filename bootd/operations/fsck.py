@@ -12,15 +12,15 @@ from typing import Final
 
 from bootd.boot.proof import boot_problems
 from bootd.model.documents import Damage, FsckDocument
-from bootd.operations.boot_loader import keep_loader
-from bootd.operations.boot_mirrors import check_mirrors
-from bootd.operations.boot_repair import repair_boot
+from bootd.operations.boot.loader import keep_loader
+from bootd.operations.boot.mirrors import check_mirrors
+from bootd.operations.boot.noted_entries import try_to_note
+from bootd.operations.boot.repair import repair_boot
 from bootd.operations.host import Host, with_boot
-from bootd.operations.noted_entries import try_to_note
+from bootd.operations.machine.survey import Survey, survey
 from bootd.operations.progress import Phase, Progress
-from bootd.operations.survey import Survey, survey
 from bootd.process import run
-from bootd.store.fsck import check_store
+from bootd.store.upkeep.fsck import check_store
 
 _SETTLE_SECONDS: Final = 30
 
@@ -72,7 +72,7 @@ def prepare_boot(host: Host) -> None:
     """
     # The disks that the machine has are there only when udev has been through them.
     run(["udevadm", "settle", f"--timeout={_SETTLE_SECONDS}"], expected=(0, 1))
-    # To mount it is to make the halves of an array alike (bootd.boot.arrays).
+    # To mount it is to make the halves of an array alike (bootd.boot.devices.arrays).
     with with_boot(host):
         pass
 

@@ -14,7 +14,7 @@ from bootd.clock import SYSTEM_CLOCK, Clock
 from bootd.configuration import load
 from bootd.model.config import Configuration
 from bootd.model.errors import InvalidConfigurationError, NoImageConfiguredError
-from bootd.operations.kept_configuration import instead_of
+from bootd.operations.machine.kept_configuration import instead_of
 from bootd.registry.settings import RegistrySettings
 from bootd.sysroot import Sysroot
 

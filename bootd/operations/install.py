@@ -19,13 +19,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from bootd.boot.arguments import with_more
-from bootd.boot.block_device import is_removable
+from bootd.boot.devices.block_device import is_removable
 from bootd.boot.entries import remove_entry
-from bootd.boot.firmware import Firmware
-from bootd.boot.kernel import needed_boot_space
+from bootd.boot.kernels.arguments import with_more
+from bootd.boot.kernels.kernel import needed_boot_space
 from bootd.boot.listing import list_entries
-from bootd.boot.loader_install import find_loader, install_loader
+from bootd.boot.loader.firmware import Firmware
+from bootd.boot.loader.install import find_loader, install_loader
 from bootd.clock import SYSTEM_CLOCK
 from bootd.configuration import load
 from bootd.durable import TEMPORARY_PREFIX, Disk, temporary_name
@@ -41,15 +41,22 @@ from bootd.model.errors import (
 )
 from bootd.model.hash_algorithm import HASH_ALGORITHMS, HashAlgorithm
 from bootd.model.tree import Directory
-from bootd.operations import disk_device as devices
-from bootd.operations.disk_layout import ESP_BYTES, ESP_NUMBER, ROOT_NUMBER, ROOT_TYPES, check_size
-from bootd.operations.etc_labels import label_written
+from bootd.operations.boot.image_preview import preview
+from bootd.operations.etc.labels import label_written
 from bootd.operations.finalize import finalize
 from bootd.operations.host import Host, registry_of_this_machine
-from bootd.operations.image_preview import preview
-from bootd.operations.install_beside import default_of_others, enter
+from bootd.operations.image.unfit_list import forget_all
 from bootd.operations.install_settings import IDENTITY, Settings, add_root_keys, write_identity
-from bootd.operations.install_target import (
+from bootd.operations.installing import disk_device as devices
+from bootd.operations.installing.beside import default_of_others, enter
+from bootd.operations.installing.disk_layout import (
+    ESP_BYTES,
+    ESP_NUMBER,
+    ROOT_NUMBER,
+    ROOT_TYPES,
+    check_size,
+)
+from bootd.operations.installing.target import (
     MORE_ROOM,
     RootFileSystem,
     check_boot_room,
@@ -58,14 +65,13 @@ from bootd.operations.install_target import (
 )
 from bootd.operations.progress import Phase, Progress
 from bootd.operations.stage import stage
-from bootd.operations.unfit_list import forget_all
 from bootd.registry.settings import RegistrySettings
-from bootd.registry.source import open_source
+from bootd.registry.sources.source import open_source
 from bootd.store.contents import StoreContents
-from bootd.store.host_layout import default_etc
-from bootd.store.image import compose_host_layout, open_image
+from bootd.store.images.host_layout import default_etc
+from bootd.store.images.image import compose_host_layout, open_image
 from bootd.store.selinux.image_labels import label_layout
-from bootd.store.space import needed_space
+from bootd.store.upkeep.space import needed_space
 from bootd.sysroot import Sysroot
 from bootd.trust.accept import accept
 

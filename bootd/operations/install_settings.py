@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bootd.boot.arguments import Contents, join_arguments, key_of, split_arguments
+from bootd.boot.kernels.arguments import Contents, join_arguments, key_of, split_arguments
 from bootd.durable import Disk
 from bootd.model.errors import (
     InvalidArgumentError,

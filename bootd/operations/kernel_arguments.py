@@ -14,13 +14,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from bootd.boot.argument_edit import (
+from bootd.boot.kernels.argument_edit import (
     ArgumentVerb,
     check_words,
     edit_arguments,
     replace_owned,
 )
-from bootd.boot.arguments import key_of
+from bootd.boot.kernels.arguments import key_of
 from bootd.boot.proof import require_boot
 from bootd.model.deployment import MAX_SOURCES, ArgumentChange, DeploymentRecord
 from bootd.model.documents import KernelArgumentsChangeDocument
@@ -29,8 +29,14 @@ from bootd.model.errors import (
     FixedKernelArgumentsError,
     InvalidArgumentError,
 )
-from bootd.model.image import ImageName
-from bootd.operations.arguments import (
+from bootd.model.registry.image import ImageName
+from bootd.operations.boot.repair import mend_boot
+from bootd.operations.host import Host
+from bootd.operations.machine.staged import forget_staged
+from bootd.operations.machine.survey import Survey, survey
+from bootd.operations.progress import Phase, Progress
+from bootd.operations.trial.fallback import settle_fallbacks
+from bootd.operations.upgrade.arguments import (
     coming_arguments,
     current_arguments,
     current_record,
@@ -38,14 +44,8 @@ from bootd.operations.arguments import (
     may_change,
     with_machines,
 )
-from bootd.operations.boot_repair import mend_boot
-from bootd.operations.fallback import settle_fallbacks
-from bootd.operations.host import Host
-from bootd.operations.progress import Phase, Progress
-from bootd.operations.restage import replace_staged, stage_again
-from bootd.operations.staged import forget_staged
-from bootd.operations.survey import Survey, survey
-from bootd.store.image import open_image
+from bootd.operations.upgrade.restage import replace_staged, stage_again
+from bootd.store.images.image import open_image
 
 _log = logging.getLogger(__name__)
 

@@ -17,11 +17,11 @@ from typing import Final, Self
 
 from bootd.clock import SYSTEM_CLOCK
 from bootd.model.errors import BootdError, InternalError, ProcessFailedError
-from bootd.operations.channel import Channel
-from bootd.operations.child_process import ChildProcess, wait_for
-from bootd.operations.layer_task import ImportedLayer, LayerTask, import_task
-from bootd.registry.credential_helper import is_any_installed
-from bootd.registry.source import ImageSource
+from bootd.operations.pulling.channel import Channel
+from bootd.operations.pulling.child_process import ChildProcess, wait_for
+from bootd.operations.pulling.task import ImportedLayer, LayerTask, import_task
+from bootd.registry.login.credential_helper import is_any_installed
+from bootd.registry.sources.source import ImageSource
 from bootd.sandbox.confinement import confine_writer
 from bootd.sysroot import Sysroot
 

@@ -16,7 +16,7 @@ from typing import Final
 from bootd.model.errors import InvalidArgumentError
 from bootd.model.lint import LintDocument, LintFinding, LintRule, LintSeverity
 from bootd.operations import lints
-from bootd.operations.image_root import ImageRoot
+from bootd.operations.image.root import ImageRoot
 
 _MOST_FINDINGS: Final = 50
 """Of one lint; what a whole folder has in common need not be said for each file."""

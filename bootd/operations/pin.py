@@ -5,7 +5,7 @@ from __future__ import annotations
 from bootd.model.deployment import DeploymentId
 from bootd.model.errors import InvalidArgumentError
 from bootd.operations.host import Host
-from bootd.operations.survey import survey
+from bootd.operations.machine.survey import survey
 
 
 def pin(host: Host, deployment: DeploymentId, *, pinned: bool) -> None:

@@ -14,15 +14,15 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from bootd.model.digest import Digest
-from bootd.model.image import Descriptor, ResolvedImage
-from bootd.model.source_use import SourceUse
+from bootd.model.registry.image import Descriptor, ResolvedImage
+from bootd.model.registry.source_use import SourceUse
 from bootd.operations.host import Host
-from bootd.operations.layer_publisher import LayerPublisher
-from bootd.operations.layer_task import LayerTask, import_task
 from bootd.operations.layer_workers import LayerWorkers
 from bootd.operations.progress import Phase, Progress
+from bootd.operations.pulling.publisher import LayerPublisher
+from bootd.operations.pulling.task import LayerTask, import_task
 from bootd.sandbox.confinement import unconfined
-from bootd.store.growing_tree import GrowingTree
+from bootd.store.images.growing_tree import GrowingTree
 from bootd.store.importing import importing
 from bootd.store.known_contents import is_anything_known, was_verified
 from bootd.store.layers import has_layer

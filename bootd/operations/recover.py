@@ -18,18 +18,18 @@ from bootd.boot.proof import boot_problems, boot_refusal
 from bootd.durable import TEMPORARY_PREFIX
 from bootd.model.deployment import DeploymentId, StagedMarker
 from bootd.model.errors import BootdError, DamagedRecordError
-from bootd.operations.awaited import Miss, await_boot, settle_awaited
 from bootd.operations.bless import settle_blessing
-from bootd.operations.boot_loader import keep_loader
-from bootd.operations.boot_mirrors import check_mirrors
-from bootd.operations.boot_repair import mend_boot
-from bootd.operations.fallback import Fallback, settle_fallbacks
+from bootd.operations.boot.awaited import Miss, await_boot, settle_awaited
+from bootd.operations.boot.loader import keep_loader
+from bootd.operations.boot.mirrors import check_mirrors
+from bootd.operations.boot.repair import mend_boot
 from bootd.operations.host import Host
-from bootd.operations.kept_configuration import keep_configuration
-from bootd.operations.message_of_the_day import show_configuration, show_undecided
-from bootd.operations.staged import forget_staged
-from bootd.operations.survey import survey
-from bootd.operations.trusted_time import time_of_record
+from bootd.operations.machine.kept_configuration import keep_configuration
+from bootd.operations.machine.message_of_the_day import show_configuration, show_undecided
+from bootd.operations.machine.staged import forget_staged
+from bootd.operations.machine.survey import survey
+from bootd.operations.machine.trusted_time import time_of_record
+from bootd.operations.trial.fallback import Fallback, settle_fallbacks
 from bootd.sysroot import Sysroot
 
 _log = logging.getLogger(__name__)

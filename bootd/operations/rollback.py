@@ -1,7 +1,7 @@
 """Rollback: the older deployment gets a new, higher boot entry.
 
 Order of writes: the kernel is made sure of, and others are given up if it has no room
-(`bootd.operations.boot_room`); what was staged is forgotten; later edits of ``/etc`` are brought
+(`bootd.operations.boot.room`); what was staged is forgotten; later edits of ``/etc`` are brought
 along if they are wanted; the deny list learns the digest that is left behind; the new entry appears
 (the commit); the target's older entries go. A cut before the commit leaves the boot order as it
 was, but for what was given up.
@@ -20,18 +20,18 @@ from bootd.model.deployment import DeploymentId, DeploymentRecord
 from bootd.model.digest import Digest
 from bootd.model.documents import RollbackDocument
 from bootd.model.errors import BootdError, NoRollbackError
-from bootd.model.etc_change import MAX_PATHS
+from bootd.model.etc.change import MAX_PATHS
 from bootd.model.state import DeploymentState
-from bootd.operations.awaited import await_boot
-from bootd.operations.boot_room import install_with_room, last_entry
-from bootd.operations.deny import ROLLED_BACK, allow_locked, deny_locked
-from bootd.operations.etc_carry import carry, left_behind
+from bootd.operations.boot.awaited import await_boot
+from bootd.operations.boot.next_entry import next_entry
+from bootd.operations.boot.noted_entries import try_to_note
+from bootd.operations.boot.room import install_with_room, last_entry
+from bootd.operations.etc.carry import carry, left_behind
 from bootd.operations.host import Host
-from bootd.operations.next_entry import next_entry
-from bootd.operations.noted_entries import try_to_note
+from bootd.operations.machine.staged import forget_staged
+from bootd.operations.machine.survey import Survey, survey
 from bootd.operations.progress import Phase, Progress
-from bootd.operations.staged import forget_staged
-from bootd.operations.survey import Survey, survey
+from bootd.operations.trial.deny import ROLLED_BACK, allow_locked, deny_locked
 
 _log = logging.getLogger(__name__)
 

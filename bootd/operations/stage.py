@@ -30,44 +30,44 @@ from bootd.model.errors import (
     NoSpaceError,
     StagedByHandError,
 )
-from bootd.model.etc_report import EtcReport
-from bootd.model.image import ImageName, ResolvedImage
-from bootd.model.source_use import merged
-from bootd.operations.arguments import not_taken, settings_differ
-from bootd.operations.boot_loader import keep_loader
-from bootd.operations.boot_repair import mend_boot
-from bootd.operations.by_hand import refuse_if_held, refuse_if_queued, staged_by_hand
-from bootd.operations.fallback import settle_fallbacks
+from bootd.model.etc.report import EtcReport
+from bootd.model.registry.image import ImageName, ResolvedImage
+from bootd.model.registry.source_use import merged
+from bootd.operations.boot.loader import keep_loader
+from bootd.operations.boot.repair import mend_boot
 from bootd.operations.host import Host
-from bootd.operations.kept_configuration import keep_configuration
-from bootd.operations.last_check import LastCheck, without_room, write_last_check
-from bootd.operations.older import refuse_older
-from bootd.operations.progress import Phase, Progress
-from bootd.operations.pull import Pulled, missing_layers, pull
-from bootd.operations.resolve import resolve as _resolve
-from bootd.operations.staged import forget_staged, mark_staged
-from bootd.operations.survey import Survey, survey
-from bootd.operations.unfit import (
+from bootd.operations.image.older import refuse_older
+from bootd.operations.image.resolve import resolve as _resolve
+from bootd.operations.image.unfit import (
     check_promises,
     check_tree,
     give_up_image,
     is_unfit,
     refuse_denied,
 )
-from bootd.registry.copied import copies_discarded
-from bootd.store.growing_tree import GrowingTree
-from bootd.store.image import (
+from bootd.operations.machine.kept_configuration import keep_configuration
+from bootd.operations.machine.last_check import LastCheck, without_room, write_last_check
+from bootd.operations.machine.staged import forget_staged, mark_staged
+from bootd.operations.machine.survey import Survey, survey
+from bootd.operations.progress import Phase, Progress
+from bootd.operations.pull import Pulled, missing_layers, pull
+from bootd.operations.trial.fallback import settle_fallbacks
+from bootd.operations.upgrade.arguments import not_taken, settings_differ
+from bootd.operations.upgrade.by_hand import refuse_if_held, refuse_if_queued, staged_by_hand
+from bootd.registry.sources.copied import copies_discarded
+from bootd.store.images.growing_tree import GrowingTree
+from bootd.store.images.image import (
     EROFS_NAME,
     StoredImage,
     compose_image,
     has_image,
     without_garbage_collection,
 )
-from bootd.store.space import check_space, needed_space
+from bootd.store.upkeep.space import check_space, needed_space
 from bootd.trust.accept import AcceptedImage
 
 if TYPE_CHECKING:
-    from bootd.operations.restage import Restaged
+    from bootd.operations.upgrade.restage import Restaged
 
 _log = logging.getLogger(__name__)
 
@@ -115,7 +115,7 @@ def stage(
         NotTrustedError, InvalidTrustPolicyError: see `resolve`.
         NoVerityError: deployments are to be sealed, and the file system cannot do that.
         TransportError, ContentError, StorageError: see `pull`. What is wrong with the content of an
-            image is remembered (`bootd.operations.unfit`).
+            image is remembered (`bootd.operations.image.unfit`).
         BusyError: another process changes the store.
     """
     _begin(host)
@@ -199,7 +199,7 @@ def _stage_resolved(
     pulled, image = fetched
     progress.report(Phase.STAGING)
     from bootd.operations.collect import clean_up  # noqa: PLC0415 - see _load_what_follows
-    from bootd.operations.deploy import deploy  # noqa: PLC0415 - the same
+    from bootd.operations.upgrade.deploy import deploy  # noqa: PLC0415 - the same
 
     with _keeping_refusal(host, asked):
         record, report = deploy(host, found, asked.name, image, change)
@@ -253,7 +253,7 @@ def _obey_hold(host: Host, found: Survey, progress: Progress, records: FileLock)
 
 def _tell_what_goes(host: Host, document: StageDocument, record: DeploymentRecord) -> StageDocument:
     """Add what the shutdown will give up on ``$BOOT``, which is known after the cleanup."""
-    from bootd.operations.boot_room import check_room  # noqa: PLC0415 - see _load_what_follows
+    from bootd.operations.boot.room import check_room  # noqa: PLC0415 - see _load_what_follows
 
     with suppress(BootPartitionFullError):
         # It did fit; if somebody took the room since, the shutdown tells of that.
@@ -311,7 +311,7 @@ def _noting_unfit(host: Host, asked: _Asked, *, is_new: bool) -> Iterator[None]:
 
 def _load_what_follows() -> None:
     """Load what follows a pull meanwhile; a run that finds nothing new does without."""
-    for name in ("deploy", "collect"):
+    for name in ("upgrade.deploy", "collect"):
         import_module(f"bootd.operations.{name}")
 
 
@@ -391,7 +391,7 @@ def _check_room(host: Host, found: Survey, resolved: ResolvedImage) -> None:
     layers = missing_layers(host, resolved)
     check_space(host.sysroot.store, needed_space([descriptor for descriptor, _ in layers]))
     if layers:
-        from bootd.operations.boot_forecast import check_coming_kernel  # noqa: PLC0415 - as above
+        from bootd.operations.boot.forecast import check_coming_kernel  # noqa: PLC0415 - as above
 
         check_coming_kernel(host, found, resolved)
 
@@ -406,7 +406,7 @@ def _take_up_arguments(
     """Stage the image that is there already if its kernel arguments are to change."""
     if not settings_differ(host, found) and (change is None or found.staged is not None):
         return None
-    from bootd.operations.restage import take_up  # noqa: PLC0415 - see _load_what_follows
+    from bootd.operations.upgrade.restage import take_up  # noqa: PLC0415 - see _load_what_follows
 
     return take_up(host, found, asked.name, image, change, automatic=asked.automatic)
 

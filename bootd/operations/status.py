@@ -11,23 +11,23 @@ from bootd.model.deployment import Denial, DeploymentRecord, Intent
 from bootd.model.digest import Digest
 from bootd.model.documents import AvailableImage, DeploymentStatus, Standing, StatusDocument
 from bootd.model.errors import BootdError, NoImageConfiguredError
-from bootd.operations.arguments import arguments_of, origins_of
-from bootd.operations.attempts import read_attempts
-from bootd.operations.awaited import did_not_boot
 from bootd.operations.bless import not_blessed_yet
-from bootd.operations.boot_loader import loader_problems, loader_versions
-from bootd.operations.boot_mirrors import check_mirrors
-from bootd.operations.boot_repair import boot_losses
-from bootd.operations.deny import ROLLED_BACK
+from bootd.operations.boot.awaited import did_not_boot
+from bootd.operations.boot.loader import loader_problems, loader_versions
+from bootd.operations.boot.mirrors import check_mirrors
+from bootd.operations.boot.overrides import override, reboot_helps
+from bootd.operations.boot.repair import boot_losses
+from bootd.operations.etc.undecided import read_undecided
 from bootd.operations.etc_reports import read_report
-from bootd.operations.etc_undecided import read_undecided
 from bootd.operations.host import Host
-from bootd.operations.last_check import LastCheck, read_last_check
-from bootd.operations.overrides import override, reboot_helps
-from bootd.operations.seals import seal_of
-from bootd.operations.survey import Survey, survey
-from bootd.operations.trust_status import trust_status
-from bootd.operations.unfit_list import find_unfit, what_is_wrong
+from bootd.operations.image.unfit_list import find_unfit, what_is_wrong
+from bootd.operations.machine.attempts import read_attempts
+from bootd.operations.machine.last_check import LastCheck, read_last_check
+from bootd.operations.machine.seals import seal_of
+from bootd.operations.machine.survey import Survey, survey
+from bootd.operations.machine.trust_status import trust_status
+from bootd.operations.trial.deny import ROLLED_BACK
+from bootd.operations.upgrade.arguments import arguments_of, origins_of
 from bootd.sandbox.confinement import unconfined
 
 
@@ -148,7 +148,7 @@ def with_drift(host: Host, document: StatusDocument) -> StatusDocument:
     if not any(one.booted or one.next_boot for one in document.deployments):
         # Until one of them has been made bootable, there are no defaults to differ from.
         return document
-    from bootd.operations.etc_drift import drift  # noqa: PLC0415 - merges are 2 MB of modules
+    from bootd.operations.etc.drift import drift  # noqa: PLC0415 - merges are 2 MB of modules
 
     try:
         return document.model_copy(update={"etc_drift": drift(host)})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bootd.model.errors import InvalidTrustPolicyError, NotTrustedError
 from bootd.model.trust import TrustDocument
 from bootd.operations.host import Host
-from bootd.operations.resolve import resolve
+from bootd.operations.image.resolve import resolve
 
 
 def trust_check(host: Host, reference: str) -> TrustDocument:

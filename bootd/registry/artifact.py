@@ -8,7 +8,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from bootd.model.errors import InvalidDigestError, InvalidManifestError
-from bootd.model.image import OCI_INDEX, OCI_MANIFEST, Descriptor, Index, Manifest
+from bootd.model.registry.image import OCI_INDEX, OCI_MANIFEST, Descriptor, Index, Manifest
 
 MAX_REFERRERS: Final = 128
 

@@ -6,11 +6,11 @@ from contextlib import closing
 
 from bootd.clock import Clock
 from bootd.model.errors import ServerFailedError
-from bootd.registry.http import HttpClient
-from bootd.registry.http_errors import host_of
 from bootd.registry.refusal import Asked, refusal, web_page
-from bootd.registry.retry import with_retries
 from bootd.registry.settings import RegistrySettings
+from bootd.registry.wire.http import HttpClient
+from bootd.registry.wire.http_errors import host_of
+from bootd.registry.wire.retry import with_retries
 
 
 def fetch_document(url: str, limit: int, settings: RegistrySettings, clock: Clock) -> bytes | None:

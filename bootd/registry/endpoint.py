@@ -18,15 +18,15 @@ from urllib.parse import urlsplit
 from bootd.clock import Clock
 from bootd.model.digest import Digest
 from bootd.model.errors import BootdError, ConnectionFailedError, TlsFailedError
-from bootd.model.image import INDEX_TYPES, MANIFEST_TYPES, OCI_INDEX, Descriptor
-from bootd.registry.credentials import credentials_for
-from bootd.registry.http import HttpClient, HttpResponse
-from bootd.registry.proxies import proxy_environment
+from bootd.model.registry.image import INDEX_TYPES, MANIFEST_TYPES, OCI_INDEX, Descriptor
+from bootd.registry.login.credentials import credentials_for
+from bootd.registry.login.token import Authorizer, NextStep
 from bootd.registry.refusal import Asked, is_page, refusal, web_page
 from bootd.registry.registries_conf import Location
-from bootd.registry.retry import TWO_TRIES, TemporaryFailure
 from bootd.registry.settings import RegistrySettings, Waits
-from bootd.registry.token import Authorizer, NextStep
+from bootd.registry.wire.http import HttpClient, HttpResponse
+from bootd.registry.wire.proxies import proxy_environment
+from bootd.registry.wire.retry import TWO_TRIES, TemporaryFailure
 
 _log = logging.getLogger(__name__)
 

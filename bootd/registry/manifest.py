@@ -20,7 +20,7 @@ from bootd.model.errors import (
     NoMatchingPlatformError,
     UnknownMediaTypeError,
 )
-from bootd.model.image import (
+from bootd.model.registry.image import (
     CONFIG_TYPES,
     INDEX_TYPES,
     MANIFEST_TYPES,

@@ -14,7 +14,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
-from bootd.model.image import Platform
+from bootd.model.registry.image import Platform
 
 CPUINFO: Final = Path("/proc/cpuinfo")
 

@@ -17,7 +17,7 @@ from typing import Final
 
 from bootd.model.digest import Digest
 from bootd.model.errors import InvalidDigestError, InvalidReferenceError
-from bootd.model.userinfo import has_userinfo, shown_reference
+from bootd.model.registry.userinfo import has_userinfo, shown_reference
 
 DEFAULT_TAG: Final = "latest"
 _MAX_REFERENCE: Final = 1_000

@@ -23,9 +23,15 @@ from bootd.model.errors import (
     ServerFailedError,
     UnauthorizedError,
 )
-from bootd.registry.http import HttpResponse
-from bootd.registry.http_errors import host_of, proxy_hint
-from bootd.registry.retry import FEW_TRIES, TWO_TRIES, TemporaryFailure, may_pass, parse_retry_after
+from bootd.registry.wire.http import HttpResponse
+from bootd.registry.wire.http_errors import host_of, proxy_hint
+from bootd.registry.wire.retry import (
+    FEW_TRIES,
+    TWO_TRIES,
+    TemporaryFailure,
+    may_pass,
+    parse_retry_after,
+)
 
 _MAX_ERROR: Final = 64 << 10
 _SHOWN_ERROR: Final = 300

@@ -33,7 +33,7 @@ from bootd.model.errors import (
     InvalidReferenceError,
     RegistryBlockedError,
 )
-from bootd.model.userinfo import shown_reference, without_userinfo
+from bootd.model.registry.userinfo import shown_reference, without_userinfo
 from bootd.registry.reference import RegistryReference, parse_reference
 
 _MAX_FILE: Final = 1 << 20

@@ -8,7 +8,7 @@ from typing import Final
 
 from bootd.model.digest import Digest
 from bootd.model.errors import InvalidManifestError, ManifestTooLargeError, SizeMismatchError
-from bootd.model.image import (
+from bootd.model.registry.image import (
     INDEX_TYPES,
     CachedCheck,
     Descriptor,
@@ -17,7 +17,7 @@ from bootd.model.image import (
     Platform,
     ResolvedImage,
 )
-from bootd.registry.blob import check_digest
+from bootd.registry.blobs.blob import check_digest
 from bootd.registry.manifest import (
     MAX_CONFIG_SIZE,
     MAX_MANIFEST_SIZE,

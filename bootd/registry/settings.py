@@ -8,7 +8,7 @@ from typing import Final, NamedTuple, Self
 
 from bootd import __version__
 from bootd.model.config import RegistriesSettings
-from bootd.model.image import Platform
+from bootd.model.registry.image import Platform
 from bootd.registry.processor import host_platform
 
 _HASTY_ATTEMPTS: Final = 2

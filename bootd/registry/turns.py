@@ -20,8 +20,8 @@ from bootd.clock import Clock
 from bootd.durable import Disk
 from bootd.model.errors import BootdError, StorageError, TimedOutError, TransportError
 from bootd.registry.endpoint import Endpoint
-from bootd.registry.http_errors import never_connected
 from bootd.registry.uses import Uses
+from bootd.registry.wire.http_errors import never_connected
 
 _log = logging.getLogger(__name__)
 

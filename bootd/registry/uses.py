@@ -7,7 +7,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Final
 
-from bootd.model.source_use import SourceUse
+from bootd.model.registry.source_use import SourceUse
 
 _log = logging.getLogger(__name__)
 

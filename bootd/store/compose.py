@@ -21,8 +21,8 @@ from typing import Final
 
 from bootd.model.errors import InvalidLayerError
 from bootd.model.tree import Directory, Metadata, Node, Symlink
-from bootd.store.dumpfile import DumpEntry
-from bootd.store.tar_header import shown
+from bootd.store.images.dumpfile import DumpEntry
+from bootd.store.tar.header import shown
 
 WHITEOUT: Final = b".wh."
 OPAQUE: Final = b".wh..wh..opq"

@@ -10,8 +10,8 @@ from typing import Final
 from bootd.model.errors import DamagedObjectError, WriteFailedError
 from bootd.model.hash_algorithm import HashAlgorithm
 from bootd.model.tree import RegularFile
-from bootd.store.objects import object_name
-from bootd.store.verity import VerityHash
+from bootd.store.objects.files import object_name
+from bootd.store.objects.verity import VerityHash
 from bootd.sysroot import Sysroot
 
 READ_LIMIT: Final = 16 << 20

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from bootd.model.errors import DamagedRecordError
-from bootd.store.references import referenced_objects, sweep_objects
+from bootd.store.upkeep.references import referenced_objects, sweep_objects
 from bootd.sysroot import Sysroot
 
 _log = logging.getLogger(__name__)

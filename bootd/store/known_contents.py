@@ -25,7 +25,7 @@ from bootd.durable import TEMPORARY_PREFIX, storage_errors
 from bootd.model.digest import Digest
 from bootd.model.hash_algorithm import HashAlgorithm
 from bootd.model.tree import INLINE_LIMIT
-from bootd.store.objects import ObjectWriter
+from bootd.store.objects.files import ObjectWriter
 from bootd.sysroot import Sysroot
 
 _log = logging.getLogger(__name__)

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Final
 from bootd.model.digest import Digest
 from bootd.model.errors import DiffIdMismatchError, InvalidLayerError
 from bootd.model.tree import RegularFile
-from bootd.store.attributes import AttributeBound
-from bootd.store.decompress import UNPACKED_LIMIT
-from bootd.store.dumpfile import DumpEntry
-from bootd.store.entry_messages import needs_content
+from bootd.store.images.dumpfile import DumpEntry
 from bootd.store.known_contents import ContentNotes, NotingWriter
 from bootd.store.layer_entry import ContentReader, store_entry
 from bootd.store.layer_index import ENTRIES_LIMIT, LayerIndexWriter, WrittenLayer
 from bootd.store.layer_reader import LayerReader, unpacked
-from bootd.store.objects import IN_MEMORY_LIMIT, ObjectWriter
-from bootd.store.tar_header import TarEntry, shown
+from bootd.store.objects.files import IN_MEMORY_LIMIT, ObjectWriter
+from bootd.store.tar.attributes import AttributeBound
+from bootd.store.tar.decompress import UNPACKED_LIMIT
+from bootd.store.tar.entry_messages import needs_content
+from bootd.store.tar.header import TarEntry, shown
 from bootd.sysroot import Sysroot
 
 if TYPE_CHECKING:

@@ -22,9 +22,9 @@ from bootd.model.tree import (
     SpecialFile,
     Symlink,
 )
-from bootd.store.dumpfile import DumpEntry
-from bootd.store.objects import IN_MEMORY_LIMIT
-from bootd.store.tar_header import HARD_LINK, TarEntry, shown
+from bootd.store.images.dumpfile import DumpEntry
+from bootd.store.objects.files import IN_MEMORY_LIMIT
+from bootd.store.tar.header import HARD_LINK, TarEntry, shown
 
 NAME_LIMIT: Final = 255
 PATH_LIMIT: Final = 4095
@@ -36,7 +36,7 @@ _ROOT: Final = frozenset({b".", b"./", b"/", b"/."})
 
 
 class ContentReader(Protocol):
-    """Gives the content of the current entry, once, as `bootd.store.tar_reader.TarReader` does."""
+    """Gives the content of the current entry, once, as `bootd.store.tar.reader.TarReader` does."""
 
     def read(self) -> bytes:
         """Return all of it."""
@@ -46,7 +46,7 @@ class ContentReader(Protocol):
 
 
 class ContentWriter(Protocol):
-    """Takes contents, as `bootd.store.objects.ObjectWriter` does."""
+    """Takes contents, as `bootd.store.objects.files.ObjectWriter` does."""
 
     def add_soon(self, file: RegularFile, content: bytes, /) -> None:
         """Store a content; the file has its digest sooner or later."""

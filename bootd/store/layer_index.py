@@ -29,10 +29,10 @@ from bootd.model.errors import (
     InvalidLayerError,
     UnknownFormatError,
 )
-from bootd.model.image import Compression
-from bootd.store.decompress import frames
-from bootd.store.dumpfile import LINE_LIMIT, DumpEntry, format_entry, parse_lines
+from bootd.model.registry.image import Compression
+from bootd.store.images.dumpfile import LINE_LIMIT, DumpEntry, format_entry, parse_lines
 from bootd.store.layers import layer_path
+from bootd.store.tar.decompress import frames
 from bootd.sysroot import Sysroot
 
 ENTRIES_LIMIT: Final = 1_000_000

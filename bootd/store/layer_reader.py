@@ -18,9 +18,10 @@ from typing import Final, Self
 from bootd.model.errors import DamagedRecordError, ProcessFailedError
 from bootd.model.tree import INLINE_LIMIT, RegularFile
 from bootd.sandbox.reader_process import ReaderProcess
-from bootd.store.decompress import joined, load_decompressors, unpack
-from bootd.store.dumpfile import DumpEntry
-from bootd.store.entry_messages import (
+from bootd.store.images.dumpfile import DumpEntry
+from bootd.store.layer_entry import store_entry
+from bootd.store.tar.decompress import joined, load_decompressors, unpack
+from bootd.store.tar.entry_messages import (
     NO_DIGEST,
     EntryTeller,
     Message,
@@ -28,10 +29,9 @@ from bootd.store.entry_messages import (
     needs_content,
     take_message,
 )
-from bootd.store.layer_entry import store_entry
-from bootd.store.tar_header import TarEntry
-from bootd.store.tar_reader import ByteStream, TarReader
-from bootd.store.tar_sparse import Segment, expand
+from bootd.store.tar.header import TarEntry
+from bootd.store.tar.reader import ByteStream, TarReader
+from bootd.store.tar.sparse import Segment, expand
 
 _UNPACKER: Final = "a process that unpacked a layer"
 _READER: Final = "a process that read a layer's tar stream"
@@ -50,7 +50,7 @@ _MESSAGE_BYTES: Final = 16 << 10
 
 
 def unpacked(chunks: Iterable[bytes], media_type: str, limit: int) -> Generator[bytes, None, None]:
-    """Yield what `bootd.store.decompress.unpack` makes of a blob, in another process.
+    """Yield what `bootd.store.tar.decompress.unpack` makes of a blob, in another process.
 
     Only the caller's process asks for the chunks.
 
@@ -111,7 +111,7 @@ class LayerReader:
         A content that does not stand in its entry has no digest yet, but `NO_DIGEST`.
 
         Raises:
-            InvalidLayerError: see `bootd.store.tar_reader` and `bootd.store.layer_entry`.
+            InvalidLayerError: see `bootd.store.tar.reader` and `bootd.store.layer_entry`.
             ProcessFailedError: the process died, or told what cannot be.
         """
         while (message := self._next_message()) is not None:

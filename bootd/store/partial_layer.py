@@ -17,9 +17,8 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from bootd.model.digest import Digest
-from bootd.model.image import Descriptor
+from bootd.model.registry.image import Descriptor
 from bootd.model.tree import INLINE_LIMIT
-from bootd.store.decompress import UNPACKED_LIMIT
 from bootd.store.known_contents import ContentNotes, NotingWriter
 from bootd.store.layer import LayerEntries, Measured
 from bootd.store.layer_entry import held_entry
@@ -32,7 +31,8 @@ from bootd.store.table.plan import REQUEST_BYTES, is_worthwhile, plan_spans
 from bootd.store.table.reading import Fetch, LayerTable, read_table
 from bootd.store.table.rebuild import RebuiltStream
 from bootd.store.table.rows import has_content
-from bootd.store.tar_reader import TarReader
+from bootd.store.tar.decompress import UNPACKED_LIMIT
+from bootd.store.tar.reader import TarReader
 from bootd.sysroot import Sysroot
 
 _log = logging.getLogger(__name__)

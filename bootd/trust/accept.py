@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Self
 from bootd.clock import Clock
 from bootd.model.acceptance import POLICY_FILE, Acceptance
 from bootd.model.errors import NotTrustedError
-from bootd.model.image import ResolvedImage
+from bootd.model.registry.image import ResolvedImage
 from bootd.registry.reference import CopiedReference, Reference, parse_reference
 from bootd.registry.settings import RegistrySettings
-from bootd.registry.source import ImageSource
+from bootd.registry.sources.source import ImageSource
 from bootd.trust.in_force import load_policy, without_links
 from bootd.trust.policy import (
     InsecureAcceptAnything,
@@ -149,8 +149,8 @@ def _judge(
 ) -> Judge:
     # Cryptography takes long to load; a policy that asks for no signature does not need it.
     from bootd.trust.judge import Judge  # noqa: PLC0415
-    from bootd.trust.payload import Subject  # noqa: PLC0415 - the same
     from bootd.trust.signatures import SignatureReader  # noqa: PLC0415 - the same
+    from bootd.trust.simple.payload import Subject  # noqa: PLC0415 - the same
 
     subject = Subject(resolved.manifest_bytes, docker_reference(reference))
     reader = SignatureReader(source, reference, resolved.digest, settings, clock)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from bootd.boot.order import compare_versions
+from bootd.boot.loader.order import compare_versions
 
 _NUMBER: Final = re.compile(r"[0-9]+")
 _MAX_VERSION: Final = 200

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from bootd.model.errors import BootdError, InvalidTrustPolicyError, NotTrustedError
-from bootd.trust.bundle import check_bundle
-from bootd.trust.gpg import signed_content
-from bootd.trust.payload import SIMPLE_SIGNING, Subject, check_payload
 from bootd.trust.policy import SignedBy, SigstoreSigned, Source
 from bootd.trust.refusal import RefusedSignatureError, UnusableTrustError
 from bootd.trust.signatures import SignatureReader
-from bootd.trust.sigstore import check_sigstore
+from bootd.trust.sigstore.bundle import check_bundle
+from bootd.trust.sigstore.signature import check_sigstore
+from bootd.trust.simple.gpg import signed_content
+from bootd.trust.simple.payload import SIMPLE_SIGNING, Subject, check_payload
 
 _log = logging.getLogger(__name__)
 

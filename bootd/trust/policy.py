@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from bootd.trust.identity import MatchRepoDigestOrExact, SignedIdentity, parse_identity
 from bootd.trust.scopes import Scopes, check_scope
+from bootd.trust.sigstore.identity import MatchRepoDigestOrExact, SignedIdentity, parse_identity
 from bootd.trust.strict_json import InvalidJsonError, fields, from_base64, parse_json, text
 
 MAX_POLICY_SIZE: Final = 4 << 20

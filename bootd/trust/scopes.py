@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bootd.registry.reference import LayoutReference, Reference, RegistryReference
-from bootd.trust.docker_reference import DockerReference, canonical_name
+from bootd.trust.simple.docker_reference import DockerReference, canonical_name
 from bootd.trust.strict_json import InvalidJsonError
 
 REGISTRY_TRANSPORT: Final = "docker"

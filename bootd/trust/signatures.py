@@ -16,16 +16,16 @@ from bootd.clock import Clock
 from bootd.durable import storage_errors
 from bootd.model.digest import Digest
 from bootd.model.errors import InvalidConfigurationError, NotTrustedError
-from bootd.model.image import Descriptor
+from bootd.model.registry.image import Descriptor
 from bootd.registry.document import fetch_document
 from bootd.registry.reference import Reference, RegistryReference
 from bootd.registry.settings import RegistrySettings
-from bootd.registry.source import ImageSource
-from bootd.trust.bundle import BUNDLE_TYPE
-from bootd.trust.docker_reference import canonical_name
-from bootd.trust.lookaside import Places, load_places
+from bootd.registry.sources.source import ImageSource
 from bootd.trust.scopes import scopes_of
-from bootd.trust.sigstore import SIGNATURE_TYPE, SigstoreSignature
+from bootd.trust.sigstore.bundle import BUNDLE_TYPE
+from bootd.trust.sigstore.signature import SIGNATURE_TYPE, SigstoreSignature
+from bootd.trust.simple.docker_reference import canonical_name
+from bootd.trust.simple.lookaside import Places, load_places
 
 MAX_SIGNATURES: Final = 128
 """How many signatures of one kind an image may have, as in podman."""

@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 
 from bootd.model.digest import Digest
-from bootd.store.dumpfile import dump_tree
 from bootd.store.erofs import encode_erofs
-from bootd.store.image import compose_host_layout, without_garbage_collection
+from bootd.store.images.dumpfile import dump_tree
+from bootd.store.images.image import compose_host_layout, without_garbage_collection
 from bootd.sysroot import Sysroot
 
 

@@ -16,7 +16,7 @@ from bench.measure import measure
 from bench.report import Results
 from bench.targets import COMPOSE, OWN
 from bootd.model.digest import Digest
-from bootd.store.image import all_images, open_image
+from bootd.store.images.image import all_images, open_image
 from bootd.store.layer_index import layer_lines
 from bootd.sysroot import Sysroot
 

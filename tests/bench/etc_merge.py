@@ -23,10 +23,10 @@ from support.machine import Machine, image_files
 from bench.report import Promise, Results, machine_facts
 from bench.work_folder import work_folder
 from bootd.durable import Disk
-from bootd.operations.etc_merge import merge_into
+from bootd.operations.etc.merge import merge_into
 from bootd.operations.finalize import finalize
+from bootd.operations.machine.survey import survey
 from bootd.operations.progress import Silent
-from bootd.operations.survey import survey
 
 FILES = 3_000
 _RUNS = 5

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bootd.registry.settings import RegistrySettings
-from bootd.store.decompress import unpack
+from bootd.store.tar.decompress import unpack
 
 
 def floor_seconds(layout: Path, tag: str, folder: Path) -> tuple[float, float]:

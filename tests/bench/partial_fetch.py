@@ -25,8 +25,8 @@ from bench.report import Promise, Results, machine_facts
 from bench.sizes import rounds
 from bench.table_image import WRITERS, TableImages, table_images
 from bench.work_folder import work_folder
-from bootd.model.image import Compression
-from bootd.store.decompress import frames
+from bootd.model.registry.image import Compression
+from bootd.store.tar.decompress import frames
 
 FIRST, REBUILT, CHANGED = (
     "Layers with tables: v1 onto an empty disk",

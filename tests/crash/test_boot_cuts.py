@@ -17,16 +17,16 @@ from support.loader_program import systemd_boot
 from support.machine import Machine
 from support.power import LOSSES, CutDisk, Loss, PowerCut
 
-from bootd.boot.kernel import kernel_damage
+from bootd.boot.kernels.kernel import kernel_damage
 from bootd.durable import TEMPORARY_PREFIX, Disk
 from bootd.operations.bless import bless
 from bootd.operations.fsck import fsck
 from bootd.operations.install import install
 from bootd.operations.install_settings import Settings
-from bootd.operations.install_target import RootFileSystem
+from bootd.operations.installing.target import RootFileSystem
+from bootd.operations.machine.survey import survey
 from bootd.operations.progress import Silent
 from bootd.operations.recover import recover
-from bootd.operations.survey import survey
 
 IMAGE_LOADER = "usr/lib/systemd/boot/efi/systemd-bootx64.efi.signed"
 NAMES = ("EFI/systemd/systemd-bootx64.efi", "EFI/BOOT/BOOTX64.EFI")

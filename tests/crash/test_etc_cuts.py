@@ -17,17 +17,17 @@ from support.machine import Machine, installed, publish
 from support.power import LOSSES, CutDisk, Loss, PowerCut
 
 from bootd.durable import TEMPORARY_PREFIX, Disk
-from bootd.etc.archive import opened_archive
-from bootd.model.etc_change import Undecided
+from bootd.etc.disk.archive import opened_archive
+from bootd.model.etc.change import Undecided
 from bootd.model.tree import RegularFile
 from bootd.operations.collect import collect
+from bootd.operations.etc.undecided import read_undecided
 from bootd.operations.etc_change import reset, resolve, restore
 from bootd.operations.etc_copies import archive_path, copies
-from bootd.operations.etc_undecided import read_undecided
 from bootd.operations.fsck import fsck
+from bootd.operations.machine.survey import survey
 from bootd.operations.progress import Silent
 from bootd.operations.rollback import rollback
-from bootd.operations.survey import survey
 
 LONG = "an edit that is longer than what is kept inline\n" * 3
 

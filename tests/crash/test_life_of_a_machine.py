@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from support.machine import Machine, publish
 from support.small_boot import limit_boot, release
 
-from bootd.boot.kernel import kernel_damage
+from bootd.boot.kernels.kernel import kernel_damage
 from bootd.model.deployment import DeploymentId
 from bootd.model.errors import (
     BootPartitionFullError,
@@ -26,18 +26,18 @@ from bootd.model.errors import (
     NoRollbackError,
 )
 from bootd.model.state import DeploymentState
-from bootd.operations.arguments import coming_arguments
 from bootd.operations.bless import bless
 from bootd.operations.collect import collect
-from bootd.operations.deny import allow, denied
 from bootd.operations.forget import forget
 from bootd.operations.fsck import fsck
 from bootd.operations.kernel_arguments import change_arguments
+from bootd.operations.machine.staged import unstage
+from bootd.operations.machine.survey import Survey, survey
 from bootd.operations.pin import pin
 from bootd.operations.progress import Silent
 from bootd.operations.rollback import rollback
-from bootd.operations.staged import unstage
-from bootd.operations.survey import Survey, survey
+from bootd.operations.trial.deny import allow, denied
+from bootd.operations.upgrade.arguments import coming_arguments
 
 _SMALL_BOOT = 700 << 10
 _SIZES = (200 << 10, 100 << 10, 400 << 10)

@@ -22,30 +22,30 @@ from support.machine import Machine, installed, publish
 from support.power import LOSSES, CutDisk, Loss, PowerCut
 from support.small_boot import limit_boot, release
 
-from bootd.boot.kernel import kernel_damage
+from bootd.boot.kernels.kernel import kernel_damage
 from bootd.durable import TEMPORARY_PREFIX, Disk
 from bootd.model.deployment import DeploymentId
 from bootd.model.errors import DeniedDigestError, InvalidTreeError, NoSuchDeploymentError
 from bootd.model.hash_algorithm import SHA256
-from bootd.operations.arguments import coming_arguments
 from bootd.operations.bless import bless, leave_undecided
 from bootd.operations.collect import collect
-from bootd.operations.deny import allow, deny
 from bootd.operations.finalize import finalize
 from bootd.operations.forget import forget
 from bootd.operations.fsck import fsck
-from bootd.operations.health import run_health
 from bootd.operations.kernel_arguments import change_arguments
+from bootd.operations.machine.staged import unstage
+from bootd.operations.machine.survey import survey
 from bootd.operations.pin import pin
 from bootd.operations.progress import Silent
 from bootd.operations.recover import recover
 from bootd.operations.rollback import rollback
 from bootd.operations.stage import stage
-from bootd.operations.staged import unstage
-from bootd.operations.survey import survey
-from bootd.store.collect import has_unneeded_layers
-from bootd.store.image import all_images
-from bootd.store.measuring import measure
+from bootd.operations.trial.deny import allow, deny
+from bootd.operations.trial.health import run_health
+from bootd.operations.upgrade.arguments import coming_arguments
+from bootd.store.images.image import all_images
+from bootd.store.objects.measuring import measure
+from bootd.store.upkeep.collect import has_unneeded_layers
 
 SAME = random.Random(1).randbytes(150_000)
 _INITRAMFS = 200 << 10

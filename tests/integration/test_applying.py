@@ -19,10 +19,11 @@ from support.bus import SYSTEM_PYTHON, environment_of, permissive_bus
 from support.private_bus import wait_for_name
 
 from bootd.clock import SYSTEM_CLOCK
-from bootd.daemon import applying, live
-from bootd.daemon.applying import Applier
-from bootd.daemon.bus import Connection
+from bootd.daemon import live
+from bootd.daemon.dbus.bus import Connection
 from bootd.daemon.machine import Machine
+from bootd.daemon.unattended import applying
+from bootd.daemon.unattended.applying import Applier
 from bootd.model.config import ApplySettings, Automatic, Configuration
 from bootd.model.errors import BusyError
 

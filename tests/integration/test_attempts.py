@@ -20,8 +20,8 @@ from bootd.model.errors import (
     NotTrustedError,
     UnauthorizedError,
 )
-from bootd.operations.attempts import note_attempt, read_attempts
-from bootd.operations.message_of_the_day import FAILING_NAME, message_file
+from bootd.operations.machine.attempts import note_attempt, read_attempts
+from bootd.operations.machine.message_of_the_day import FAILING_NAME, message_file
 from bootd.operations.progress import Silent
 from bootd.operations.stage import stage
 from bootd.operations.status import status

@@ -19,13 +19,13 @@ from support.machine import image_files
 from support.registry import FaultyRegistry, faulty_registry
 
 from bootd.clock import Clock
-from bootd.daemon.wake_timer import WakeTimer
+from bootd.daemon.unattended.wake_timer import WakeTimer
 from bootd.daemon.worker import Worker
 from bootd.model.attempts import Attempt, Attempts
 from bootd.model.errors import RateLimitedError
-from bootd.operations.attempts import read_attempts
-from bootd.registry.retry import Backoff, TemporaryFailure
+from bootd.operations.machine.attempts import read_attempts
 from bootd.registry.settings import RegistrySettings
+from bootd.registry.wire.retry import Backoff, TemporaryFailure
 from bootd.sysroot import Sysroot
 
 BIN = Path(sys.executable).parent

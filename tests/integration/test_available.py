@@ -10,20 +10,20 @@ from support.machine import Machine, installed, publish
 from bootd.cli.render.explanation import render_explanation
 from bootd.cli.render.status import next_steps, render_plainly, render_status
 from bootd.cli.style import Style
+from bootd.daemon.dbus.property_values import available_value, last_check_value
 from bootd.daemon.explain import explain
-from bootd.daemon.property_values import available_value, last_check_value
 from bootd.model.config import Automatic
 from bootd.model.documents import Standing
 from bootd.model.errors import ContentError
 from bootd.operations.check import check
-from bootd.operations.deny import allow, deny
 from bootd.operations.finalize import finalize
+from bootd.operations.image.unfit_list import find_unfit
+from bootd.operations.machine.staged import unstage
+from bootd.operations.machine.survey import survey
 from bootd.operations.progress import Silent
 from bootd.operations.rollback import rollback
-from bootd.operations.staged import unstage
 from bootd.operations.status import status
-from bootd.operations.survey import survey
-from bootd.operations.unfit_list import find_unfit
+from bootd.operations.trial.deny import allow, deny
 
 LINES = {
     Standing.NEW: "Available",

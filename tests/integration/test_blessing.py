@@ -27,16 +27,16 @@ from bootd.model.errors import (
     NotBlessedYetError,
     WriteFailedError,
 )
-from bootd.operations import health
 from bootd.operations.bless import BLESSED_MARKER, bless, leave_undecided, read_blessing
 from bootd.operations.collect import collect
-from bootd.operations.deny import denied
 from bootd.operations.host import Host
+from bootd.operations.machine.survey import survey
 from bootd.operations.progress import Silent
 from bootd.operations.recover import recover
 from bootd.operations.stage import stage
 from bootd.operations.status import status
-from bootd.operations.survey import survey
+from bootd.operations.trial import health
+from bootd.operations.trial.deny import denied
 
 
 @pytest.fixture

@@ -26,10 +26,10 @@ from bootd.boot.entries import (
     remove_entry,
 )
 from bootd.boot.entry import BootEntry
-from bootd.boot.kernel import check_boot_space, install_kernel
-from bootd.boot.kernel_folders import kernel_folder
+from bootd.boot.kernels.kernel import check_boot_space, install_kernel
+from bootd.boot.kernels.kernel_folders import kernel_folder
 from bootd.boot.listing import list_entries
-from bootd.boot.order import compare_versions
+from bootd.boot.loader.order import compare_versions
 from bootd.boot.partition import boot_partition
 from bootd.durable import Disk
 from bootd.model.errors import (

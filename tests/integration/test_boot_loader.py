@@ -15,7 +15,7 @@ from bootd.model.documents import Damage
 from bootd.operations.fsck import fsck
 from bootd.operations.install import install
 from bootd.operations.install_settings import Settings
-from bootd.operations.install_target import RootFileSystem
+from bootd.operations.installing.target import RootFileSystem
 from bootd.operations.progress import Silent
 from bootd.operations.recover import recover
 from bootd.operations.rollback import rollback
@@ -111,7 +111,7 @@ def test_what_could_not_be_done_when_it_was_blessed_is_done_at_the_next_start(
 ) -> None:
     machine = installed(tmp_path)
     with monkeypatch.context() as full:
-        full.setattr("bootd.boot.loader_install._RESERVE", 1 << 60)
+        full.setattr("bootd.boot.loader.install._RESERVE", 1 << 60)
         upgrade_to(machine, "v2", V258)
         assert both(machine) == {V257}
         [problem] = status(machine.host).problems

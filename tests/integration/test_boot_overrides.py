@@ -16,15 +16,15 @@ from bootd.model.config import Automatic
 from bootd.model.deployment import DeploymentId
 from bootd.model.documents import Reason, StatusDocument
 from bootd.operations.collect import collect
-from bootd.operations.deny import denied
 from bootd.operations.finalize import finalize
 from bootd.operations.fsck import fsck
+from bootd.operations.machine.survey import survey
 from bootd.operations.progress import Silent
 from bootd.operations.recover import Recovery, recover
 from bootd.operations.rollback import rollback
 from bootd.operations.stage import stage
 from bootd.operations.status import status
-from bootd.operations.survey import survey
+from bootd.operations.trial.deny import denied
 
 FOREIGN = "title Debian\nsort-key aaa\nversion 99\nlinux /debian/linux\noptions quiet\n"
 

@@ -19,9 +19,9 @@ from support.installing import mounted_device, tool
 from support.live_disk import UUIDS, LiveDisk, automount, live_disk
 from support.machine import Machine, installed
 
-from bootd.boot.efi_variables import LOADER_VENDOR
+from bootd.boot.devices.mounts import mount_of
 from bootd.boot.listing import list_entries
-from bootd.boot.mounts import mount_of
+from bootd.boot.loader.efi_variables import LOADER_VENDOR
 from bootd.daemon.machine import Machine as DaemonMachine
 from bootd.model.errors import NoBootPartitionError
 from bootd.operations.bless import bless, leave_undecided

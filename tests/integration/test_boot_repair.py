@@ -11,18 +11,18 @@ from support.loader import NothingBootsError, boot, set_variable
 from support.machine import Machine, installed, publish
 from support.small_boot import MIB, release, small_boot
 
-from bootd.boot.kernel import kernel_damage
+from bootd.boot.kernels.kernel import kernel_damage
 from bootd.boot.places import entries_folder
 from bootd.model.documents import Damage
 from bootd.operations.bless import bless
 from bootd.operations.collect import collect
 from bootd.operations.fsck import fsck
+from bootd.operations.machine.survey import survey
 from bootd.operations.progress import Silent
 from bootd.operations.recover import recover
 from bootd.operations.rollback import rollback
 from bootd.operations.stage import stage
 from bootd.operations.status import status
-from bootd.operations.survey import survey
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ import pytest
 from support.images import build_oci_layout, entry, tar_layer
 from support.machine import Machine, image_files
 
-from bootd.model.etc_report import ConflictKind
-from bootd.operations import etc_ids
-from bootd.operations.etc_ids import read_chosen
+from bootd.model.etc.report import ConflictKind
+from bootd.operations.etc import ids as etc_ids
+from bootd.operations.etc.ids import read_chosen
 from bootd.operations.etc_preview import preview
 from bootd.operations.etc_reports import read_report
 from bootd.operations.etc_views import conflicts

@@ -24,12 +24,12 @@ from support.private_bus import run_bus, run_daemon
 from support.registry import faulty_registry
 
 from bootd.cli.schemas import schemas
-from bootd.daemon.client import BusClient
+from bootd.daemon.dbus.client import BusClient
 from bootd.model.digest import Digest
 from bootd.model.errors import NotDeniedError
-from bootd.operations.deny import deny
 from bootd.operations.progress import Silent
 from bootd.operations.stage import stage
+from bootd.operations.trial.deny import deny
 
 BOOTCTL = str(Path(sys.executable).with_name("bootctl-py"))
 PATIENCE = 60

@@ -22,15 +22,15 @@ from bootd.model.errors import (
 )
 from bootd.operations.check import check
 from bootd.operations.collect import collect
-from bootd.operations.fetch import fetched_image
 from bootd.operations.hold import hold
-from bootd.operations.last_check import read_last_check
+from bootd.operations.image.fetch import fetched_image
+from bootd.operations.machine.last_check import read_last_check
 from bootd.operations.progress import Silent
 from bootd.operations.stage import stage
 from bootd.operations.status import status
-from bootd.registry import copied
 from bootd.registry.settings import RegistrySettings
-from bootd.registry.source import open_source
+from bootd.registry.sources import copied
+from bootd.registry.sources.source import open_source
 
 
 def skopeo(source: str, target: str) -> None:

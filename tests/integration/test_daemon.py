@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from support.bus import LIBRARIES, Rig, rig, silent_registry
 
-from bootd.daemon.client import BusClient
+from bootd.daemon.dbus.client import BusClient
 
 _DAEMON = str(Path(sys.executable).with_name("bootd"))
 _MOST_KIB = 60 << 10
@@ -155,7 +155,7 @@ def test_bus_policy_keeps_others_from_being_the_daemon(found: Rig):
     # All that is loaded later is loaded first: this user may not see the checkout.
     script = (
         "import concurrent.futures.thread, os, sys, pydantic\n"
-        "from bootd.daemon import main, interfaces\n"
+        "from bootd.daemon import main; from bootd.daemon.dbus import interfaces\n"
         "pydantic.create_model('Model')\n"
         "[interfaces.load(f'org.bootd1.{name}') for name in ('Manager', 'Deployment', 'Job')]\n"
         "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"

@@ -14,10 +14,10 @@ from support.bus import SYSTEM_PYTHON, environment_of, permissive_bus
 from support.private_bus import wait_for_name
 
 from bootd.daemon import live
-from bootd.daemon.awaited import Awaited
-from bootd.daemon.bus import Connection
-from bootd.daemon.timetable import SHIPPED, SHIPPED_SPREAD, Timetable
-from bootd.daemon.wire import Variant
+from bootd.daemon.dbus.bus import Connection
+from bootd.daemon.dbus.wire import Variant
+from bootd.daemon.unattended.awaited import Awaited
+from bootd.daemon.unattended.timetable import SHIPPED, SHIPPED_SPREAD, Timetable
 from bootd.model.errors import BusyError, ProcessFailedError
 
 _STAND_IN = Path(__file__).parents[1] / "support/stand_in.py"

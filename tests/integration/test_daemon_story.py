@@ -13,7 +13,7 @@ from support.bus import LIBRARIES, Rig, rig
 from support.loader import boot
 from support.machine import Machine, installed, publish
 
-from bootd.daemon.client import BusClient
+from bootd.daemon.dbus.client import BusClient
 from bootd.model.deployment import DeploymentId
 from bootd.model.errors import BootdError, DeniedDigestError, HeldError, InvalidArgumentError
 

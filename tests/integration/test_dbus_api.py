@@ -21,7 +21,7 @@ from support.bus import (
 )
 from support.registry import faulty_registry
 
-from bootd.daemon.client import BusClient, JobView
+from bootd.daemon.dbus.client import BusClient, JobView
 from bootd.model.errors import (
     BusyError,
     DaemonUnreachableError,

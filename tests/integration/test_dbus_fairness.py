@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from support.bus import LIBRARIES, SYSTEM_PYTHON, Rig, as_user, polkit, rig
 
-from bootd.daemon.bus import Connection
-from bootd.daemon.callers import MAX_PENDING, MAX_QUESTIONS
+from bootd.daemon.dbus.bus import Connection
+from bootd.daemon.dbus.callers import MAX_PENDING, MAX_QUESTIONS
+from bootd.daemon.events.notify import ServiceManager
 from bootd.daemon.machine import Machine
-from bootd.daemon.notify import ServiceManager
 from bootd.daemon.service import Service
 
 _SUPPORT = Path(__file__).parents[1] / "support"
@@ -90,8 +90,8 @@ def test_a_flood_of_calls_is_its_user_s_alone():
 def test_calls_too_many_are_refused_as_such():
     script = (
         "import asyncio, collections, os\n"
-        "from bootd.daemon import interfaces\n"
-        "from bootd.daemon.client import BusClient\n"
+        "from bootd.daemon.dbus import interfaces\n"
+        "from bootd.daemon.dbus.client import BusClient\n"
         "from bootd.model.errors import BusyError\n"
         "async def main():\n"
         "    client = await BusClient.connect()\n"

@@ -17,10 +17,10 @@ from support import rough_service
 from support.bus import LIBRARIES, environment_of, permissive_bus
 from support.private_bus import wait_for_name
 
-from bootd.daemon import names
-from bootd.daemon.bus import Connection
-from bootd.daemon.client import BusClient
-from bootd.daemon.wire import IncomingSignal, RemoteError
+from bootd.daemon.dbus import names
+from bootd.daemon.dbus.bus import Connection
+from bootd.daemon.dbus.client import BusClient
+from bootd.daemon.dbus.wire import IncomingSignal, RemoteError
 from bootd.model.errors import DaemonUnreachableError, InternalError
 
 _TESTS = Path(__file__).parents[1]
@@ -164,7 +164,7 @@ async def test_lost_bus_is_noticed(tmp_path: Path):
 @pytest.mark.parametrize("where", ["unix:path=/nonexistent/bus", "nonsense", "carrier:pigeon=1"])
 def test_no_bus_is_an_error_with_advice(library: str, where: str):
     script = (
-        "import asyncio, sys; from bootd.daemon.bus import Connection\n"
+        "import asyncio, sys; from bootd.daemon.dbus.bus import Connection\n"
         "from bootd.model.errors import DaemonUnreachableError\n"
         "try: asyncio.run(Connection.open(sys.argv[1]))\n"
         "except DaemonUnreachableError as error: print(error.message, error.hint)"

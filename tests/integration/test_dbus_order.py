@@ -14,11 +14,11 @@ import pytest
 from support.bus import LIBRARIES, Rig, rig, silent_registry
 from support.mirror import Mirror, truth, without_results
 
-from bootd.daemon import names
-from bootd.daemon.bus import Connection
-from bootd.daemon.client import BusClient
+from bootd.daemon.dbus import names
+from bootd.daemon.dbus.bus import Connection
+from bootd.daemon.dbus.client import BusClient
+from bootd.daemon.events.notify import ServiceManager
 from bootd.daemon.machine import Machine
-from bootd.daemon.notify import ServiceManager
 from bootd.daemon.service import Service
 from bootd.operations.host import open_host
 from bootd.operations.progress import Silent

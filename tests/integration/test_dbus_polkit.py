@@ -103,8 +103,8 @@ def test_rule_allows_by_user_and_by_image(found: Rig):
 def test_error_reaches_the_client_library_as_its_own():
     script = (
         "import asyncio, os\n"
-        "from bootd.daemon import interfaces\n"
-        "from bootd.daemon.client import BusClient\n"
+        "from bootd.daemon.dbus import interfaces\n"
+        "from bootd.daemon.dbus.client import BusClient\n"
         "from bootd.model.errors import NotAuthorizedError\n"
         "async def main():\n"
         "    client = await BusClient.connect()\n"

@@ -14,10 +14,10 @@ from support.bus import LIBRARIES, environment_of, permissive_bus, rig
 from support.images import build_oci_layout, tar_layer
 from support.machine import image_files
 
-from bootd.daemon import interfaces, names
-from bootd.daemon.bus import Connection
-from bootd.daemon.server import Handler, ObjectServer
-from bootd.daemon.wire import IncomingCall, RemoteError, Variant
+from bootd.daemon.dbus import interfaces, names
+from bootd.daemon.dbus.bus import Connection
+from bootd.daemon.dbus.server import Handler, ObjectServer
+from bootd.daemon.dbus.wire import IncomingCall, RemoteError, Variant
 from bootd.model.errors import InternalError, registered_errors
 
 HOSTILE = "a\0b\ud800\ufdd0\u202e\n\x1b]0;x\x07\U0010ffff"

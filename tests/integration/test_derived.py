@@ -14,18 +14,18 @@ from bootd.durable import Disk
 from bootd.file_flags import CARRIED, FIXED, file_flags
 from bootd.model.config import Configuration
 from bootd.model.errors import NoSuchDeploymentError, WriteFailedError
-from bootd.model.etc_report import EtcReport, NoteKind
+from bootd.model.etc.report import EtcReport, NoteKind
 from bootd.model.health import Outcome, Severity, Verdict
 from bootd.operations import etc_derive
+from bootd.operations.etc.drift import drift
 from bootd.operations.etc_derive import DUE_NAME, MADE_NAME, derive
-from bootd.operations.etc_drift import drift
 from bootd.operations.etc_preview import preview
 from bootd.operations.etc_reports import read_report
-from bootd.operations.evidence import gather
-from bootd.operations.health import run_health
+from bootd.operations.machine.survey import survey
 from bootd.operations.progress import Silent
 from bootd.operations.rollback import rollback
-from bootd.operations.survey import survey
+from bootd.operations.trial.evidence import gather
+from bootd.operations.trial.health import run_health
 from bootd.process import run
 
 UNIT = "usr/lib/systemd/system/bootd-derive.service"

@@ -11,12 +11,12 @@ from support.debian_machine import within
 from support.debian_roots import NEW, OLD, debian_root
 from support.etc_trees import MemoryContents, read_tree
 
-from bootd.etc.built_in_rules import BUILT_IN
-from bootd.etc.derived import Derived
 from bootd.etc.merge import MergedTrees, merge_trees
-from bootd.etc.policy import EtcPolicies
-from bootd.model.etc_policy import EtcRules
-from bootd.model.etc_report import NoteKind
+from bootd.etc.rules.built_in import BUILT_IN
+from bootd.etc.rules.derived import Derived
+from bootd.etc.rules.policy import EtcPolicies
+from bootd.model.etc.policy import EtcRules
+from bootd.model.etc.report import NoteKind
 from bootd.process import run
 
 CONTENTS = MemoryContents()

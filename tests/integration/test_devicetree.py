@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 from support.machine import KERNEL, Machine, installed, publish
 
-from bootd.boot.kernel_folders import kernel_folder
+from bootd.boot.kernels.kernel_folders import kernel_folder
 from bootd.model.deployment import DeploymentId
 from bootd.model.errors import NoDevicetreeError
 from bootd.operations.fsck import fsck
 from bootd.operations.kernel_arguments import change_arguments
+from bootd.operations.machine.survey import survey
 from bootd.operations.progress import Silent
 from bootd.operations.rollback import rollback
-from bootd.operations.survey import survey
 
 DTB = f"usr/lib/modules/{KERNEL}/dtb"
 

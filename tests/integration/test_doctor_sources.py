@@ -9,8 +9,8 @@ import pytest
 from support.block_tree import ROOT_TYPE, XBOOTLDR_TYPE, BlockTree
 from support.machine import installed
 
-from bootd.boot.block_devices import BlockDevices
-from bootd.boot.mounts import Mount
+from bootd.boot.devices.block_devices import BlockDevices
+from bootd.boot.devices.mounts import Mount
 from bootd.operations.doctor import sources
 from bootd.operations.progress import Silent
 from bootd.operations.stage import stage

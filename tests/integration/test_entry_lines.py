@@ -12,10 +12,10 @@ from bootd.boot.entry_lines import LEFT_OUT
 from bootd.boot.listing import list_entries
 from bootd.model.deployment import DeploymentId
 from bootd.operations.collect import collect
+from bootd.operations.machine.survey import survey
 from bootd.operations.progress import Silent
 from bootd.operations.rollback import rollback
 from bootd.operations.status import status
-from bootd.operations.survey import survey
 
 
 @pytest.fixture

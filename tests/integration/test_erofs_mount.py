@@ -15,8 +15,8 @@ from support.verity import verity_digest
 
 from bootd.model.hash_algorithm import HASH_ALGORITHMS, HashAlgorithm
 from bootd.model.tree import Directory, Metadata, Node, RegularFile, SpecialFile, Symlink, walk
-from bootd.store.dumpfile import parse_tree
-from bootd.store.verity import verity_digest as digest_by
+from bootd.store.images.dumpfile import parse_tree
+from bootd.store.objects.verity import verity_digest as digest_by
 
 HERE = Path(__file__).parent.parent
 ACL = struct.pack("<I", 2) + b"".join(

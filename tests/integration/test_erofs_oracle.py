@@ -24,8 +24,8 @@ from support.trees import (
 from support.verity import verity_digest
 
 from bootd.model.tree import Directory, Metadata, RegularFile, SpecialFile, Symlink, walk
-from bootd.store.dumpfile import parse_tree
 from bootd.store.erofs import ErofsImage
+from bootd.store.images.dumpfile import parse_tree
 
 INODE_LIMIT_XATTRS = {b"user.%03d" % number: b"v" for number in range(140)}
 

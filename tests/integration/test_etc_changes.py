@@ -19,8 +19,8 @@ from bootd.clock import Clock
 from bootd.model.config import Configuration, EtcSettings
 from bootd.model.deployment import DeploymentId
 from bootd.model.errors import InvalidArgumentError, NothingStagedError
-from bootd.model.etc_change import CopyReason
-from bootd.model.etc_report import ConflictKind, NoteKind
+from bootd.model.etc.change import CopyReason
+from bootd.model.etc.report import ConflictKind, NoteKind
 from bootd.operations.collect import collect
 from bootd.operations.etc_change import reset, resolve, restore
 from bootd.operations.etc_copies import copies
@@ -28,12 +28,12 @@ from bootd.operations.etc_preview import preview
 from bootd.operations.etc_views import conflicts, diff, versions
 from bootd.operations.finalize import finalize
 from bootd.operations.host import Host
+from bootd.operations.machine.staged import unstage
+from bootd.operations.machine.survey import survey
 from bootd.operations.progress import Silent
 from bootd.operations.rollback import rollback
 from bootd.operations.stage import stage
-from bootd.operations.staged import unstage
 from bootd.operations.status import status
-from bootd.operations.survey import survey
 from bootd.process import run
 
 TEXT = "".join(f"line {number}\n" for number in range(20))

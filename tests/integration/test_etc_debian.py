@@ -17,7 +17,7 @@ from support.debian_roots import NEW, debian_root
 from support.debian_upgrade import Upgraded, upgraded
 
 from bootd.cli.main import main
-from bootd.model.etc_report import ConflictKind, EtcReport
+from bootd.model.etc.report import ConflictKind, EtcReport
 from bootd.operations.etc_reports import read_report
 from bootd.process import run
 

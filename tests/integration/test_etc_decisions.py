@@ -20,12 +20,12 @@ from bootd.durable import Disk
 from bootd.model.config import EtcSettings
 from bootd.model.deployment import DeploymentId
 from bootd.model.errors import InvalidArgumentError, NoSuchDeploymentError
-from bootd.model.etc_report import ChangeKind, ConflictKind
+from bootd.model.etc.report import ChangeKind, ConflictKind
 from bootd.operations.etc_change import reset, resolve, restore
 from bootd.operations.etc_copies import copies
 from bootd.operations.etc_preview import preview
 from bootd.operations.etc_views import conflicts, diff
-from bootd.operations.message_of_the_day import UNDECIDED_NAME, message_file
+from bootd.operations.machine.message_of_the_day import UNDECIDED_NAME, message_file
 from bootd.operations.progress import Silent
 from bootd.operations.rollback import rollback
 from bootd.operations.status import status

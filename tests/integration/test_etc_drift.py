@@ -9,8 +9,8 @@ import pytest
 from support.machine import Machine, installed, publish
 
 from bootd.model.config import EtcSettings
-from bootd.model.etc_policy import EtcPolicy
-from bootd.operations.etc_drift import drift
+from bootd.model.etc.policy import EtcPolicy
+from bootd.operations.etc.drift import drift
 from bootd.operations.status import status, status_with_drift
 
 PASSWD = b"root:x:0:0::/:/bin/sh\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from support.machine import Machine, publish
 
-from bootd.model.etc_report import NoteKind
+from bootd.model.etc.report import NoteKind
 from bootd.operations.etc_preview import preview
 from bootd.operations.etc_reports import read_report
 from bootd.operations.progress import Silent

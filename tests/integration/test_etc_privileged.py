@@ -14,7 +14,7 @@ from support.etc_trees import MemoryContents, flatten, folder, lay_out, link, me
 from bootd.durable import Disk
 from bootd.etc.merge import first_etc, merge
 from bootd.model.errors import NoSpaceError
-from bootd.model.etc_report import NoteKind
+from bootd.model.etc.report import NoteKind
 from bootd.model.tree import Directory, SpecialFile
 from bootd.process import run
 

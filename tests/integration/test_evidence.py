@@ -10,7 +10,7 @@ import pytest
 
 from bootd.model.deployment import DeploymentId, DeploymentRecord, KernelFiles
 from bootd.model.digest import Digest
-from bootd.operations.evidence import MOST_EVIDENCE, gather
+from bootd.operations.trial.evidence import MOST_EVIDENCE, gather
 from bootd.sysroot import Sysroot
 
 JOURNAL_REMOTE = Path("/usr/lib/systemd/systemd-journal-remote")

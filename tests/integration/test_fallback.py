@@ -18,15 +18,15 @@ from bootd.model.errors import DeniedDigestError
 from bootd.model.state import DeploymentState
 from bootd.operations.bless import FAILURE_MARKER, bless, leave_undecided
 from bootd.operations.collect import collect
-from bootd.operations.deny import BOOT_FAILED, HEALTH_FAILED, ROLLED_BACK, allow, denied
-from bootd.operations.health import run_health
-from bootd.operations.message_of_the_day import message_file
+from bootd.operations.machine.message_of_the_day import message_file
+from bootd.operations.machine.survey import survey
 from bootd.operations.progress import Silent
 from bootd.operations.recover import recover
 from bootd.operations.rollback import rollback
 from bootd.operations.stage import stage
 from bootd.operations.status import status
-from bootd.operations.survey import survey
+from bootd.operations.trial.deny import BOOT_FAILED, HEALTH_FAILED, ROLLED_BACK, allow, denied
+from bootd.operations.trial.health import run_health
 
 
 @pytest.fixture

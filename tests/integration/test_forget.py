@@ -10,9 +10,9 @@ from support.loader import boot
 from support.machine import Machine, installed, publish
 from support.small_boot import MIB, release, small_boot
 
-from bootd.boot.kernel_folders import kernel_folder
+from bootd.boot.kernels.kernel_folders import kernel_folder
 from bootd.cli.main import main
-from bootd.model.boot_usage import BootOwner
+from bootd.model.boot.usage import BootOwner
 from bootd.model.deployment import DeploymentId
 from bootd.model.errors import (
     DeploymentNeededError,
@@ -22,17 +22,17 @@ from bootd.model.errors import (
     NoSuchDeploymentError,
 )
 from bootd.operations import collect as collecting
-from bootd.operations.boot_usage import boot_usage
+from bootd.operations.boot.usage import boot_usage
 from bootd.operations.collect import collect
 from bootd.operations.etc_copies import copies
 from bootd.operations.finalize import finalize
 from bootd.operations.forget import forget
 from bootd.operations.fsck import fsck
 from bootd.operations.host import Host
+from bootd.operations.machine.survey import survey
 from bootd.operations.pin import pin
 from bootd.operations.progress import Silent
 from bootd.operations.rollback import rollback
-from bootd.operations.survey import survey
 
 
 @pytest.fixture

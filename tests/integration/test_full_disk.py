@@ -18,10 +18,10 @@ from support.machine import Machine, installed, publish
 from bootd.model.errors import BootPartitionFullError, NoSpaceError
 from bootd.operations.finalize import finalize
 from bootd.operations.fsck import fsck
+from bootd.operations.machine.survey import survey
 from bootd.operations.progress import Silent
 from bootd.operations.stage import stage
 from bootd.operations.status import status
-from bootd.operations.survey import survey
 
 SIZE = 96 << 20
 BLOCK = 4_096

@@ -13,8 +13,8 @@ from support.machine import installed
 from bootd.model.errors import NoVerityError
 from bootd.operations.fsck import fsck
 from bootd.operations.progress import Silent
-from bootd.store.image import EROFS_NAME
-from bootd.store.objects import all_objects, object_path
+from bootd.store.images.image import EROFS_NAME
+from bootd.store.objects.files import all_objects, object_path
 
 _EXTENTS_AND_VERITY = "0x180000"
 """EXT4_EXTENTS_FL and EXT4_VERITY_FL (Linux, fs/ext4/ext4.h)."""

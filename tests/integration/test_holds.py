@@ -17,11 +17,11 @@ from bootd.operations import stage as stage_module
 from bootd.operations.finalize import finalize
 from bootd.operations.hold import ask_for_staged, hold, release
 from bootd.operations.host import Host
-from bootd.operations.last_check import read_last_check
+from bootd.operations.machine.last_check import read_last_check
+from bootd.operations.machine.staged import unstage
 from bootd.operations.progress import Silent
 from bootd.operations.rollback import rollback
 from bootd.operations.stage import stage
-from bootd.operations.staged import unstage
 from bootd.operations.status import status
 
 DAY = timedelta(days=1)

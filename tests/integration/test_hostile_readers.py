@@ -31,12 +31,12 @@ from bootd.operations import layer_workers
 from bootd.sandbox.confinement import confine_writer, unconfined
 from bootd.sandbox.reader_process import ReaderProcess
 from bootd.store import layer_reader
-from bootd.store.dumpfile import DumpEntry, format_entry
-from bootd.store.entry_messages import EntryTeller
+from bootd.store.images.dumpfile import DumpEntry, format_entry
 from bootd.store.layer_index import layer_objects
 from bootd.store.layers import all_layers
-from bootd.store.objects import all_objects, object_path
-from bootd.store.verity import verity_digest
+from bootd.store.objects.files import all_objects, object_path
+from bootd.store.objects.verity import verity_digest
+from bootd.store.tar.entry_messages import EntryTeller
 from bootd.sysroot import Sysroot
 
 Write = Callable[[bytes], None]

@@ -10,7 +10,7 @@ from support.debian_image import debian_image
 from support.layered_image import LayeredImage
 from support.vm_packages import debian_packages
 
-from bootd.operations.initramfs import member_names
+from bootd.operations.image.initramfs import member_names
 from bootd.operations.lint import lint
 from bootd.process import run
 

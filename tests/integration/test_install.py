@@ -29,8 +29,8 @@ from support.installing import (
 )
 from support.machine import Machine
 
-from bootd.boot.block_device import ESP_TYPE, is_removable
-from bootd.boot.firmware import Firmware
+from bootd.boot.devices.block_device import ESP_TYPE, is_removable
+from bootd.boot.loader.firmware import Firmware
 from bootd.model.documents import InstallDocument
 from bootd.model.errors import (
     AlreadyInstalledError,

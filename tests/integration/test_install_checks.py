@@ -20,8 +20,8 @@ from support.installing import (
     tool,
 )
 
-from bootd.boot import block_device
-from bootd.boot.block_device import ESP_TYPE
+from bootd.boot.devices import block_device
+from bootd.boot.devices.block_device import ESP_TYPE
 from bootd.model.errors import (
     BootdError,
     BootPartitionFullError,
@@ -31,7 +31,7 @@ from bootd.model.errors import (
 )
 from bootd.operations.install import install_to_disk, install_to_filesystem
 from bootd.operations.install_settings import Settings
-from bootd.operations.install_target import MORE_ROOM, look_at
+from bootd.operations.installing.target import MORE_ROOM, look_at
 from bootd.operations.progress import Silent
 
 UNREACHABLE = Settings(image="127.0.0.1:1/os:stable")

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from support.machine import Machine, installed, publish
 
-from bootd.boot.arguments import MAX_COMMAND_LINE
 from bootd.boot.entry import SOURCE_KEY
+from bootd.boot.kernels.arguments import MAX_COMMAND_LINE
 from bootd.model.documents import KernelArgumentsChangeDocument
 from bootd.model.errors import (
     DamagedImageError,
@@ -20,15 +20,15 @@ from bootd.model.errors import (
     InvalidKernelArgumentsError,
 )
 from bootd.operations.collect import collect
-from bootd.operations.deny import deny
 from bootd.operations.finalize import finalize
 from bootd.operations.kernel_arguments import change_arguments
+from bootd.operations.machine.staged import unstage
+from bootd.operations.machine.survey import survey
 from bootd.operations.progress import Silent
 from bootd.operations.rollback import rollback
 from bootd.operations.stage import stage
-from bootd.operations.staged import unstage
 from bootd.operations.status import status
-from bootd.operations.survey import survey
+from bootd.operations.trial.deny import deny
 from bootd.sysroot import Sysroot
 
 _NOTES = ("lock", "entries.json", "blessed.json")

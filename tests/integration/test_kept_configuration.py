@@ -10,7 +10,7 @@ from support.machine import Machine, publish
 from bootd.cli.main import main
 from bootd.model.config import Automatic
 from bootd.operations.host import open_host
-from bootd.operations.message_of_the_day import CONFIGURATION_NAME, message_file
+from bootd.operations.machine.message_of_the_day import CONFIGURATION_NAME, message_file
 from bootd.operations.progress import Silent
 from bootd.operations.recover import recover
 from bootd.operations.stage import stage

@@ -10,13 +10,13 @@ from support.machine import Machine, installed, publish
 from bootd.model.deployment import DeploymentId, DeploymentRecord
 from bootd.model.documents import StageCause, StageDocument
 from bootd.model.errors import DeniedDigestError, HeldError
-from bootd.operations.deny import allow
 from bootd.operations.hold import hold, release
+from bootd.operations.machine.survey import survey
 from bootd.operations.progress import Silent
 from bootd.operations.rollback import rollback
 from bootd.operations.stage import stage
 from bootd.operations.status import status
-from bootd.operations.survey import survey
+from bootd.operations.trial.deny import allow
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from support.block_tree import ROOT_TYPE, XBOOTLDR_TYPE, BlockTree
 
-from bootd.boot.block_devices import BlockDevices
-from bootd.boot.loader_devices import boot_device, extended_devices
+from bootd.boot.devices.block_devices import BlockDevices
+from bootd.boot.devices.loader_devices import boot_device, extended_devices
 from bootd.model.errors import NoBootPartitionError
 
 UUID = "11111111-aaaa-4aaa-8aaa-111111111111"

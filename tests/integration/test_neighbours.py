@@ -15,14 +15,14 @@ from bootd.boot.listing import list_entries
 from bootd.model.deployment import DeploymentId
 from bootd.operations.bless import bless
 from bootd.operations.collect import collect
-from bootd.operations.deny import denied
 from bootd.operations.finalize import finalize
 from bootd.operations.fsck import fsck
+from bootd.operations.machine.survey import survey
 from bootd.operations.progress import Silent
 from bootd.operations.recover import recover
 from bootd.operations.rollback import rollback
 from bootd.operations.status import status
-from bootd.operations.survey import survey
+from bootd.operations.trial.deny import denied
 
 
 @dataclass

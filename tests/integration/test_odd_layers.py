@@ -26,7 +26,7 @@ from bootd.model.digest import Digest
 from bootd.model.errors import InvalidLayerError
 from bootd.model.tree import Directory, RegularFile, Symlink, file_type, walk
 from bootd.store.contents import StoreContents
-from bootd.store.growing_tree import GrowingTree
+from bootd.store.images.growing_tree import GrowingTree
 from bootd.sysroot import Sysroot
 
 PAGE = Path(__file__).parents[2] / "docs/images.md"

@@ -27,26 +27,26 @@ from bootd.model.errors import (
     NoVerityError,
     UnknownFormatError,
 )
-from bootd.model.etc_report import ConflictKind, NoteKind
+from bootd.model.etc.report import ConflictKind, NoteKind
 from bootd.model.state import DeploymentState
 from bootd.operations.bless import bless
 from bootd.operations.check import check
 from bootd.operations.collect import collect
-from bootd.operations.deny import allow, denied, deny
 from bootd.operations.etc_preview import preview
 from bootd.operations.etc_views import conflicts, diff
 from bootd.operations.finalize import finalize
 from bootd.operations.fsck import fsck
 from bootd.operations.hold import hold, release
 from bootd.operations.host import Host
-from bootd.operations.last_check import read_last_check
+from bootd.operations.machine.last_check import read_last_check
+from bootd.operations.machine.staged import unstage
+from bootd.operations.machine.survey import survey
 from bootd.operations.pin import pin
 from bootd.operations.progress import Phase, Silent, overall
 from bootd.operations.rollback import rollback
 from bootd.operations.stage import stage
-from bootd.operations.staged import unstage
 from bootd.operations.status import status
-from bootd.operations.survey import survey
+from bootd.operations.trial.deny import allow, denied, deny
 
 
 class Phases:

@@ -19,7 +19,7 @@ from support.images import build_oci_layout, tar_layer
 from support.machine import image_files
 from support.watched_job import watched_job, watched_stage
 
-from bootd.store.fsck import check_store
+from bootd.store.upkeep.fsck import check_store
 from bootd.sysroot import Sysroot
 
 WATCHED = "syncfs,rename,renameat2,close"

@@ -38,11 +38,11 @@ from bootd.model.config import Configuration
 from bootd.model.digest import Digest
 from bootd.model.errors import DigestMismatchError
 from bootd.operations.host import Host
+from bootd.operations.image.resolve import resolve
 from bootd.operations.progress import Silent
 from bootd.operations.pull import Pulled, missing_layers, pull
-from bootd.operations.resolve import resolve
 from bootd.registry.settings import RegistrySettings
-from bootd.store.image import compose_image
+from bootd.store.images.image import compose_image
 from bootd.store.known_contents import was_verified
 from bootd.store.layers import has_layer, layer_path
 from bootd.sysroot import Sysroot
@@ -198,7 +198,7 @@ def test_processes_fetch_parts_too(registry: FaultyRegistry, puller: Puller) -> 
     program = (
         "import sys; from pathlib import Path; from bootd.operations.host import open_host\n"
         "from bootd.operations.progress import Silent; from bootd.operations.pull import pull\n"
-        "from bootd.operations.resolve import resolve\n"
+        "from bootd.operations.image.resolve import resolve\n"
         "if __name__ == '__main__':\n"
         "    host = open_host(Path(sys.argv[1])); root = host.sysroot\n"
         "    accepted = resolve(host, sys.argv[2])\n"

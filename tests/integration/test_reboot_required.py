@@ -17,11 +17,11 @@ from support.machine import Machine, installed
 from bootd.model.documents import StatusDocument
 from bootd.operations.finalize import finalize
 from bootd.operations.hold import hold, release
+from bootd.operations.machine.reboot_required import asks_for_reboot, show_reboot_required
+from bootd.operations.machine.staged import unstage
+from bootd.operations.machine.survey import survey
 from bootd.operations.progress import Silent
-from bootd.operations.reboot_required import asks_for_reboot, show_reboot_required
-from bootd.operations.staged import unstage
 from bootd.operations.status import status
-from bootd.operations.survey import survey
 
 SOME = "abababababababab.1"
 

@@ -43,7 +43,7 @@ from bootd.model.errors import (
     TransportError,
     UnauthorizedError,
 )
-from bootd.registry.source import ImageSource
+from bootd.registry.sources.source import ImageSource
 
 __all__ = ["machine", "registry"]
 

@@ -30,9 +30,9 @@ from support.registry import (
 
 from bootd.durable import Disk
 from bootd.model.errors import ImageNotFoundError, NoMatchingPlatformError, UnauthorizedError
-from bootd.model.image import CachedCheck, Compression, ResolvedImage
+from bootd.model.registry.image import CachedCheck, Compression, ResolvedImage
 from bootd.registry.settings import RegistrySettings
-from bootd.registry.source import ImageSource, open_source
+from bootd.registry.sources.source import ImageSource, open_source
 
 __all__ = ["docker_registry"]
 

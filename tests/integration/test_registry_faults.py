@@ -62,10 +62,10 @@ from bootd.model.errors import (
     UnauthorizedError,
     UnknownMediaTypeError,
 )
-from bootd.model.image import CachedCheck
-from bootd.registry import connections
-from bootd.registry.blob import BlobStream
-from bootd.registry.source import ImageSource, consume_blob
+from bootd.model.registry.image import CachedCheck
+from bootd.registry.blobs.blob import BlobStream
+from bootd.registry.sources.source import ImageSource, consume_blob
+from bootd.registry.wire import connections
 
 __all__ = ["machine", "registry", "source"]
 
@@ -1088,7 +1088,7 @@ def test_addresses_that_are_dead_are_found_out_once(
             real(self, place)
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
-    monkeypatch.setattr("bootd.registry.connecting.socket.socket", Noted)
+    monkeypatch.setattr("bootd.registry.wire.connecting.socket.socket", Noted)
     (machine.root / "etc/containers/registries.conf").write_text(
         '[[registry]]\nlocation = "os.example"\ninsecure = true\n'
     )

@@ -13,11 +13,11 @@ import pytest
 from support.debian_selinux import COMING, GOING, STORE, copy, releases, within
 from support.etc_trees import MemoryContents, read_tree
 
-from bootd.etc.built_in_rules import BUILT_IN
-from bootd.etc.derived import Derived
 from bootd.etc.merge import MergedTrees, merge_trees
-from bootd.etc.policy import EtcPolicies
-from bootd.model.etc_policy import EtcRules
+from bootd.etc.rules.built_in import BUILT_IN
+from bootd.etc.rules.derived import Derived
+from bootd.etc.rules.policy import EtcPolicies
+from bootd.model.etc.policy import EtcRules
 
 POLICIES = EtcPolicies.of(EtcRules(), EtcRules(), derived=Derived.of(BUILT_IN))
 BOOLEAN = "cron_can_relabel"

@@ -13,7 +13,7 @@ from support.machine import Machine
 from support.registry import DockerRegistry, docker_registry
 from support.small_boot import MIB, release, small_boot
 
-from bootd.boot.kernel import kernel_damage
+from bootd.boot.kernels.kernel import kernel_damage
 from bootd.daemon.explain import explain
 from bootd.durable import Disk
 from bootd.model.config import Automatic
@@ -26,13 +26,13 @@ from bootd.operations.check import check
 from bootd.operations.collect import collect
 from bootd.operations.finalize import finalize
 from bootd.operations.fsck import fsck
+from bootd.operations.machine.survey import survey
 from bootd.operations.pin import pin
 from bootd.operations.progress import Silent
 from bootd.operations.recover import recover
 from bootd.operations.rollback import rollback
 from bootd.operations.stage import stage
 from bootd.operations.status import status
-from bootd.operations.survey import survey
 
 __all__ = ["docker_registry"]
 

@@ -15,10 +15,10 @@ from bootd.operations.install import MARK_NAME, RootFileSystem, install
 from bootd.operations.install_settings import Settings
 from bootd.operations.progress import Silent
 from bootd.operations.rollback import rollback
-from bootd.store.image import EROFS_NAME
-from bootd.store.measuring import measure
-from bootd.store.objects import all_objects, object_path
-from bootd.store.verity import verity_digest
+from bootd.store.images.image import EROFS_NAME
+from bootd.store.objects.files import all_objects, object_path
+from bootd.store.objects.measuring import measure
+from bootd.store.objects.verity import verity_digest
 
 ROOT = RootFileSystem("ext4", "0b5a4a0e-7a0c-4b0e-9d0e-2f6c1c1f7a11")
 

@@ -24,13 +24,13 @@ from support.tar_blocks import END, extended, header, long_name, member, octal
 from support.tree_facts import as_deployed, differences, tree_facts, without_mount_points
 
 from bootd.model.digest import Digest
-from bootd.model.image import CachedCheck, ResolvedImage
+from bootd.model.registry.image import CachedCheck, ResolvedImage
 from bootd.model.tree import Directory, RegularFile, SpecialFile, Symlink, walk
 from bootd.process import run
 from bootd.registry.manifest import parse_config, parse_manifest
 from bootd.store.contents import StoreContents
-from bootd.store.growing_tree import GrowingTree
-from bootd.store.image import compose_image
+from bootd.store.images.growing_tree import GrowingTree
+from bootd.store.images.image import compose_image
 from bootd.store.mount import mounted_tree
 from bootd.sysroot import Sysroot
 

@@ -23,13 +23,13 @@ from bootd.model.config import Automatic, TrustSettings
 from bootd.model.digest import Digest
 from bootd.model.documents import Reason
 from bootd.model.errors import REFUSED, ContentError, InvalidTrustPolicyError, NotTrustedError
-from bootd.operations.attempts import note_attempt
-from bootd.operations.fetch import fetched_image
 from bootd.operations.host import Host
+from bootd.operations.image.fetch import fetched_image
+from bootd.operations.image.resolve import resolve
 from bootd.operations.install import install_to_disk
 from bootd.operations.install_settings import Settings
+from bootd.operations.machine.attempts import note_attempt
 from bootd.operations.progress import Silent
-from bootd.operations.resolve import resolve
 from bootd.operations.stage import stage
 from bootd.operations.status import status
 from bootd.registry.settings import RegistrySettings

@@ -41,18 +41,18 @@ from bootd.model.errors import (
     NoSpaceError,
 )
 from bootd.operations import stage as staging
-from bootd.operations import unfit_list
-from bootd.operations.attempts import note_attempt
 from bootd.operations.check import check
-from bootd.operations.deny import allow, denied, deny
 from bootd.operations.etc_preview import preview
 from bootd.operations.host import Host
+from bootd.operations.image import unfit_list
+from bootd.operations.image.unfit_list import UNFIT
 from bootd.operations.install import RootFileSystem, install
 from bootd.operations.install_settings import Settings
+from bootd.operations.machine.attempts import note_attempt
 from bootd.operations.progress import Silent
 from bootd.operations.stage import stage
 from bootd.operations.status import status
-from bootd.operations.unfit_list import UNFIT
+from bootd.operations.trial.deny import allow, denied, deny
 from bootd.registry.settings import RegistrySettings
 
 SIZE = 1 << 20

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from bootd.cli.main import INTERRUPTED
-from bootd.daemon.journal import Event
-from bootd.daemon.scheduler import LIMIT_SECONDS
-from bootd.daemon.timetable import SHIPPED
+from bootd.daemon.events.journal import Event
+from bootd.daemon.unattended.scheduler import LIMIT_SECONDS
+from bootd.daemon.unattended.timetable import SHIPPED
 from bootd.model.errors import HeldError, NotBlessedYetError, UnhealthyError
 from bootd.operations.bless import BLESSED_MARKER, FAILURE_MARKER
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from support.machine import installed, publish
 
 from bootd.model.tree import RegularFile, lookup
-from bootd.operations.etc_merge import defaults_in
+from bootd.operations.etc.merge import defaults_in
 from bootd.operations.fsck import fsck
 from bootd.operations.progress import Silent
 from bootd.operations.rollback import rollback

@@ -14,9 +14,9 @@ from bootd.operations.collect import collect
 from bootd.operations.etc_change import reset
 from bootd.operations.etc_copies import copies
 from bootd.operations.host import Host
+from bootd.operations.machine.trusted_time import time_of_record
 from bootd.operations.progress import Silent
 from bootd.operations.recover import recover
-from bootd.operations.trusted_time import time_of_record
 
 TODAY = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=6)
 """Later than what the machine of each test was made at, by the real clock."""

@@ -15,15 +15,15 @@ from random import Random
 
 from bootd.model.config import Configuration
 from bootd.model.deployment import DeploymentId
-from bootd.model.etc_report import ConflictKind, EtcReport
+from bootd.model.etc.report import ConflictKind, EtcReport
 from bootd.model.tree import Directory, Metadata, Node
-from bootd.operations.etc_ids import write_chosen
-from bootd.operations.etc_merge import coming_moves, merge_into
+from bootd.operations.etc.ids import write_chosen
+from bootd.operations.etc.merge import coming_moves, merge_into
+from bootd.operations.etc.owners import OwnersHere, owners_here
 from bootd.operations.host import Host
-from bootd.operations.owners import OwnersHere, owners_here
-from bootd.operations.survey import Survey, blind_survey
+from bootd.operations.machine.survey import Survey, blind_survey
 from bootd.registry.settings import RegistrySettings
-from bootd.store.objects import object_path
+from bootd.store.objects.files import object_path
 from bootd.sysroot import Sysroot
 from support.etc_trees import MemoryContents, folder
 from support.trees import image_of

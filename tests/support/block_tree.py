@@ -6,7 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from bootd.boot.block_devices import COLUMNS
+from bootd.boot.devices.block_devices import COLUMNS
 
 ESP_TYPE = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b"
 XBOOTLDR_TYPE = "bc13c2ff-59e6-4262-a352-b275fd6f7172"

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from bootd.model.config import Configuration, EtcSettings
 from bootd.model.deployment import DeploymentId
-from bootd.model.etc_derived import DueRules
-from bootd.model.etc_policy import EtcPolicy
+from bootd.model.etc.derived import DueRules
+from bootd.model.etc.policy import EtcPolicy
+from bootd.operations.etc.rules import DERIVE_UNIT
 from bootd.operations.etc_derive import DUE_NAME
-from bootd.operations.etc_rules import DERIVE_UNIT
 from bootd.process import run
 from bootd.store.mount import mounted_tree
 from support.debian_machine import IMAGE_USER, live_with

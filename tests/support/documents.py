@@ -18,7 +18,7 @@ from bootd.cli.documents import (
 )
 from bootd.model.acceptance import Acceptance, TrustStatus
 from bootd.model.attempts import Attempt, FailingUpdates, NextRun
-from bootd.model.boot_usage import BootFolder, BootOwner, BootShare, BootUsageDocument
+from bootd.model.boot.usage import BootFolder, BootOwner, BootShare, BootUsageDocument
 from bootd.model.config import Automatic
 from bootd.model.deployment import Denial, DeploymentId
 from bootd.model.digest import Digest
@@ -45,7 +45,7 @@ from bootd.model.documents import (
     Standing,
     StatusDocument,
 )
-from bootd.model.etc_change import (
+from bootd.model.etc.change import (
     CopyReason,
     EtcChangeDocument,
     EtcCopiesDocument,
@@ -53,7 +53,7 @@ from bootd.model.etc_change import (
     EtcVersionsDocument,
     OpenConflict,
 )
-from bootd.model.etc_report import (
+from bootd.model.etc.report import (
     ChangeKind,
     ConflictKind,
     EtcChange,
@@ -76,7 +76,7 @@ from bootd.model.health import (
     Verdict,
 )
 from bootd.model.lint import LintDocument, LintFinding, LintRule, LintSeverity
-from bootd.model.source_use import SourceUse
+from bootd.model.registry.source_use import SourceUse
 from bootd.model.state import DeploymentState, SealedFrom, UpgradeState
 from bootd.model.trust import TrustDocument
 

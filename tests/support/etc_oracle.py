@@ -1,7 +1,8 @@
 """What a merge of /etc must yield, worked out from the rules on flat lists of paths.
 
-Written apart from `bootd.etc.decide`, which walks trees: here every path first gets what it would
-have if it stood alone, then what cannot stand there (below a file, without its folder) is mended.
+Written apart from `bootd.etc.rules.decide`, which walks trees: here every path first gets what it
+would have if it stood alone, then what cannot stand there (below a file, without its folder) is
+mended.
 """
 
 from __future__ import annotations

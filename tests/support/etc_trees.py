@@ -20,7 +20,7 @@ from bootd.model.tree import (
     SpecialFile,
     Symlink,
 )
-from bootd.store.verity import VerityHash
+from bootd.store.objects.verity import VerityHash
 from support.verity import verity_digest
 
 UID, GID = os.getuid(), os.getgid()

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from bootd.boot.efi_variables import LOADER_VENDOR
-from bootd.boot.mounts import device_number
+from bootd.boot.devices.mounts import device_number
+from bootd.boot.loader.efi_variables import LOADER_VENDOR
 from bootd.boot.partition import boot_partition
 from bootd.operations.host import Host
 from support.block_tree import ESP_TYPE, BlockTree

@@ -12,7 +12,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from bootd.boot.entry import BootEntry, text_lines
-from bootd.boot.order import LoaderEntry, boot_order, loader_entry
+from bootd.boot.loader.order import LoaderEntry, boot_order, loader_entry
 from bootd.model.deployment import DeploymentId
 from bootd.sysroot import KERNEL_ARGUMENT, Sysroot
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from bootd.daemon import names
-from bootd.daemon.client import BusClient
-from bootd.daemon.status_file import read_status
-from bootd.daemon.wire import IncomingSignal
+from bootd.daemon.dbus import names
+from bootd.daemon.dbus.client import BusClient
+from bootd.daemon.dbus.wire import IncomingSignal
+from bootd.daemon.events.status_file import read_status
 from bootd.sysroot import Sysroot
 
 Properties = dict[str, Any]

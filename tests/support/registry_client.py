@@ -16,9 +16,9 @@ import pytest
 
 from bootd.clock import Clock
 from bootd.durable import Disk
-from bootd.model.image import Descriptor
+from bootd.model.registry.image import Descriptor
 from bootd.registry.settings import RegistrySettings
-from bootd.registry.source import ImageSource, open_source
+from bootd.registry.sources.source import ImageSource, open_source
 from support.images import BuiltImage, build_image, encode, tar_layer
 from support.registry import FaultyRegistry, faulty_registry
 

@@ -11,10 +11,10 @@ import signal
 from collections.abc import Mapping
 from typing import Any
 
-from bootd.daemon import interfaces, names
-from bootd.daemon.bus import Connection
-from bootd.daemon.server import Handler, ObjectServer
-from bootd.daemon.wire import IncomingCall
+from bootd.daemon.dbus import interfaces, names
+from bootd.daemon.dbus.bus import Connection
+from bootd.daemon.dbus.server import Handler, ObjectServer
+from bootd.daemon.dbus.wire import IncomingCall
 
 BURST = 2_000
 SIZE = 4_000

@@ -13,11 +13,11 @@ from typing import Any
 
 from bootd.clock import SYSTEM_CLOCK
 from bootd.model.digest import Digest
-from bootd.model.image import Descriptor, Platform, ResolvedImage
+from bootd.model.registry.image import Descriptor, Platform, ResolvedImage
 from bootd.registry.artifact import listed_artifacts, listed_layers
-from bootd.registry.layout import FolderFiles, LayoutSource
 from bootd.registry.reference import LayoutReference
 from bootd.registry.settings import RegistrySettings
+from bootd.registry.sources.layout import FolderFiles, LayoutSource
 from bootd.trust.accept import AcceptedImage, accept
 
 VECTORS = Path(__file__).parent.parent / "vectors/signatures"

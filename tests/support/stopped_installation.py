@@ -11,7 +11,7 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-from bootd.boot.firmware import Firmware
+from bootd.boot.loader.firmware import Firmware
 from bootd.cli.install import run_installation
 from bootd.cli.output import Output
 from bootd.model.documents import InstallDocument

@@ -1,7 +1,7 @@
 """Digests as most stores have them."""
 
 from bootd.model.hash_algorithm import SHA256
-from bootd.store import verity
+from bootd.store.objects import verity
 
 
 def verity_digest(data: bytes) -> bytes:

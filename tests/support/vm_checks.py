@@ -10,9 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from bootd.model.deployment import DeploymentId
-from bootd.operations.disk_layout import ESP_NUMBER, ROOT_NUMBER
 from bootd.operations.fsck import fsck
 from bootd.operations.host import open_host
+from bootd.operations.installing.disk_layout import ESP_NUMBER, ROOT_NUMBER
 from bootd.operations.progress import Silent
 from bootd.process import run
 from support.installing import mounted_device

@@ -14,12 +14,12 @@ from pathlib import Path
 
 from bootd.durable import Disk
 from bootd.model.config import Configuration
-from bootd.operations import disk_device as devices
-from bootd.operations.disk_layout import ESP_NUMBER, ROOT_NUMBER
 from bootd.operations.finalize import finalize
 from bootd.operations.host import Host
 from bootd.operations.install import RootFileSystem, install
 from bootd.operations.install_settings import Settings
+from bootd.operations.installing import disk_device as devices
+from bootd.operations.installing.disk_layout import ESP_NUMBER, ROOT_NUMBER
 from bootd.operations.progress import Silent
 from bootd.operations.stage import stage
 from bootd.process import run

@@ -32,7 +32,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from bootd.boot.loader_install import LOADER_FOLDER
+from bootd.boot.loader.install import LOADER_FOLDER
 from bootd.process import run
 from support.cache import cached_folder, digest_of
 from support.container_image import OS, container_image

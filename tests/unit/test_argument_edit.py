@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bootd.boot.argument_edit import ArgumentVerb, edit_arguments, replace_owned
-from bootd.boot.arguments import with_restart_after_panic
+from bootd.boot.kernels.argument_edit import ArgumentVerb, edit_arguments, replace_owned
+from bootd.boot.kernels.arguments import with_restart_after_panic
 from bootd.model.errors import InvalidArgumentError
 
 EDITS = [

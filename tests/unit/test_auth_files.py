@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bootd.model.errors import InvalidConfigurationError, ProcessFailedError
-from bootd.registry.credentials import (
+from bootd.registry.login.credentials import (
     Credentials,
     auth_files,
     credentials_for,

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.boot_tree import InlineContents, large_file, small_file, tree_of
 
-from bootd.boot.arguments import (
+from bootd.boot.kernels.arguments import (
     MAX_COMMAND_LINE,
     image_arguments,
     join_arguments,

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bootd.boot.arrays import BootArray, array_of, made_alike
-from bootd.boot.block_devices import BlockDevices
+from bootd.boot.devices.arrays import BootArray, array_of, made_alike
+from bootd.boot.devices.block_devices import BlockDevices
 from bootd.durable import Disk
 from bootd.model.errors import WriteFailedError
 from bootd.sysroot import Sysroot

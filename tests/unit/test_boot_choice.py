@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from support.boot_tree import boot_entry
 
-from bootd.boot.choice import Choice, LoaderSettings, Setting, choose
 from bootd.boot.entry import BootEntry
-from bootd.boot.order import LoaderEntry
+from bootd.boot.loader.choice import Choice, LoaderSettings, Setting, choose
+from bootd.boot.loader.order import LoaderEntry
 
 FOREIGN = LoaderEntry("debian.conf", "aaa", None, "99")
 OLD = "bootd-0006-000000000000000a.0.conf"

@@ -25,7 +25,7 @@ from bootd.boot.entries import (
 )
 from bootd.boot.entry import parse_entry, render_entry
 from bootd.boot.listing import list_entries, next_serial
-from bootd.boot.next_boot import next_boot
+from bootd.boot.loader.next_boot import next_boot
 from bootd.durable import Disk
 from bootd.model.errors import (
     InvalidBootEntryError,

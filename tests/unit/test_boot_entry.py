@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.boot_tree import KERNEL_DIGEST, boot_entry
 
-from bootd.boot.arguments import merge_arguments
 from bootd.boot.entry import (
     BootEntry,
     compose_entry,
@@ -19,6 +18,7 @@ from bootd.boot.entry import (
     parse_name,
     render_entry,
 )
+from bootd.boot.kernels.arguments import merge_arguments
 from bootd.model.deployment import DeploymentId, DeploymentRecord, KernelFiles
 from bootd.model.digest import Digest
 from bootd.model.errors import InvalidBootEntryError, InvalidKernelArgumentsError

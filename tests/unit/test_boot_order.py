@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.boot_tree import boot_entry, grub_order
 
-from bootd.boot.order import (
+from bootd.boot.loader.order import (
     LoaderEntry,
     boot_order,
     compare_versions,

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from bootd.boot.candidates import loader_partition
-from bootd.boot.efi_variables import LOADER_VENDOR, read_variable
-from bootd.boot.loader_devices import XBOOTLDR_TYPES
+from bootd.boot.devices.candidates import loader_partition
+from bootd.boot.devices.loader_devices import XBOOTLDR_TYPES
+from bootd.boot.loader.efi_variables import LOADER_VENDOR, read_variable
 from bootd.boot.partition import boot_device, boot_partition
 from bootd.boot.proof import require_boot
 from bootd.model.errors import NoBootPartitionError

@@ -8,10 +8,10 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from bootd.daemon import interfaces, names
+from bootd.daemon.dbus import interfaces, names
+from bootd.daemon.dbus.polkit import Action
+from bootd.daemon.events.journal import FIELDS, Event
 from bootd.daemon.jobs import JobState
-from bootd.daemon.journal import FIELDS, Event
-from bootd.daemon.polkit import Action
 from bootd.model.state import DeploymentState, UpgradeState
 from bootd.operations.__main__ import _OPERATIONS
 from bootd.operations.progress import Phase
@@ -24,7 +24,7 @@ _ALL = (names.MANAGER, names.DEPLOYMENT, names.JOB)
 @pytest.mark.checkout
 @pytest.mark.parametrize("name", _ALL)
 def test_package_carries_the_file_of_the_source(name: str):
-    inside = _CHECKOUT / f"bootd/daemon/interfaces/{name}.xml"
+    inside = _CHECKOUT / f"bootd/daemon/dbus/interfaces/{name}.xml"
     assert inside.read_bytes() == (_DBUS / f"{name}.xml").read_bytes()
     assert interfaces.load(name).name == name
 

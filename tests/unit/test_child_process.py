@@ -15,13 +15,14 @@ from support.images import OCI_LAYER, tar_layer
 
 from bootd.model.digest import Digest
 from bootd.model.errors import BusyError, CancelledError, InternalError, ProcessFailedError
-from bootd.model.image import Descriptor
-from bootd.operations import child_process, layer_workers
-from bootd.operations.channel import Channel
-from bootd.operations.child_process import ChildProcess, wait_for
-from bootd.operations.layer_publisher import LayerPublisher
-from bootd.operations.layer_task import ImportedLayer, LayerTask
+from bootd.model.registry.image import Descriptor
+from bootd.operations import layer_workers
 from bootd.operations.layer_workers import LayerWorkers
+from bootd.operations.pulling import child_process
+from bootd.operations.pulling.channel import Channel
+from bootd.operations.pulling.child_process import ChildProcess, wait_for
+from bootd.operations.pulling.publisher import LayerPublisher
+from bootd.operations.pulling.task import ImportedLayer, LayerTask
 from bootd.registry.settings import RegistrySettings
 from bootd.store.layer import import_layer
 from bootd.store.layer_index import WrittenLayer

@@ -18,7 +18,6 @@ from pathlib import Path
 import pytest
 
 from bootd.cli.output import Output, json_mode
-from bootd.cli.progress import LineDisplay, SilentDisplay, Step, displayed
 from bootd.cli.render.text import (
     count,
     fields,
@@ -28,9 +27,10 @@ from bootd.cli.render.text import (
     size,
     table,
 )
+from bootd.cli.screen.progress import LineDisplay, SilentDisplay, Step, displayed
+from bootd.cli.screen.terminal import adapt, rows
+from bootd.cli.screen.terminal import size as terminal_size
 from bootd.cli.style import Style, wants_colour
-from bootd.cli.terminal import adapt, rows
-from bootd.cli.terminal import size as terminal_size
 from bootd.cli.verbs import VERBS
 from bootd.model.errors import WriteFailedError
 

@@ -9,9 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bootd.boot.arguments import may_be_endless, names_own, parse_argument_files, split_arguments
+from bootd.boot.kernels.arguments import (
+    may_be_endless,
+    names_own,
+    parse_argument_files,
+    split_arguments,
+)
 from bootd.durable import Disk
-from bootd.model.command_line import first_value, words
+from bootd.model.boot.command_line import first_value, words
 from bootd.model.errors import InvalidKernelArgumentsError
 from bootd.sysroot import Sysroot
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from bootd.model.errors import InvalidLayerError, InvalidTreeError
 from bootd.model.tree import Directory, Metadata, RegularFile, SpecialFile, Symlink, lookup, walk
 from bootd.store.compose import apply_layer
-from bootd.store.dumpfile import DumpEntry
-from bootd.store.host_layout import MOUNT_POINTS, to_host_layout
+from bootd.store.images.dumpfile import DumpEntry
+from bootd.store.images.host_layout import MOUNT_POINTS, to_host_layout
 
 FIFO = 0o010000
 

@@ -16,9 +16,9 @@ from bootd.model.digest import Digest
 from bootd.model.hash_algorithm import HASH_ALGORITHMS
 from bootd.model.tree import Directory, Symlink, walk
 from bootd.store.erofs import ErofsImage, encode_erofs
-from bootd.store.growing_tree import GrowingTree
-from bootd.store.objects import all_objects, object_path
-from bootd.store.verity import verity_digest
+from bootd.store.images.growing_tree import GrowingTree
+from bootd.store.objects.files import all_objects, object_path
+from bootd.store.objects.verity import verity_digest
 from bootd.sysroot import Sysroot
 
 VECTORS = Path(__file__).parent.parent / "vectors/composefs"

@@ -19,8 +19,8 @@ from bootd.model.config import (
     TrustSettings,
 )
 from bootd.model.errors import InvalidConfigurationError
-from bootd.model.etc_derived import DerivedRule
-from bootd.model.etc_policy import EtcPolicy
+from bootd.model.etc.derived import DerivedRule
+from bootd.model.etc.policy import EtcPolicy
 
 VENDOR, RUN, LOCAL = "usr/lib", "run", "etc"
 MAIN = "bootd/bootd.toml"

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bootd.registry.connecting import Address, connect, interleaved
+from bootd.registry.wire.connecting import Address, connect, interleaved
 
 V4, V6 = socket.AF_INET, socket.AF_INET6
 Place = tuple[str, int]

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from bootd.daemon.journal import Event, announce
-from bootd.daemon.notify import ServiceManager, watchdog_interval
-from bootd.daemon.options import take_options
-from bootd.daemon.times import microseconds
-from bootd.daemon.wire import Variant, options
+from bootd.daemon.dbus.options import take_options
+from bootd.daemon.dbus.wire import Variant, options
+from bootd.daemon.events.journal import Event, announce
+from bootd.daemon.events.notify import ServiceManager, watchdog_interval
+from bootd.daemon.unattended.times import microseconds
 from bootd.journal import journal_fields
 from bootd.model.errors import InvalidArgumentError
 

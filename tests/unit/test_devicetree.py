@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support.boot_tree import large_file, small_file, tree_of
 
-from bootd.boot.devicetree import pick_devicetree
+from bootd.boot.kernels.devicetree import pick_devicetree
 from bootd.model.errors import NoDevicetreeError
 from bootd.model.tree import Directory, Metadata, Symlink, lookup
 

@@ -11,7 +11,7 @@ from support.trees import deep_tree, dump_of, same_links, sample_tree, trees, ve
 
 from bootd.model.errors import DamagedRecordError, InvalidTreeError
 from bootd.model.tree import Directory, Metadata, RegularFile, SpecialFile, Symlink
-from bootd.store.dumpfile import (
+from bootd.store.images.dumpfile import (
     LINE_LIMIT,
     DumpEntry,
     dump_tree,

@@ -25,7 +25,6 @@ from support.verity import verity_digest
 
 from bootd.model.errors import DamagedImageError, InvalidTreeError, WriteFailedError
 from bootd.model.tree import Directory, Metadata, Node, RegularFile, SpecialFile, Symlink, walk
-from bootd.store.dumpfile import parse_tree
 from bootd.store.erofs import ErofsImage
 from bootd.store.erofs.decoding import StoredInode, read_entries, read_inode, read_superblock
 from bootd.store.erofs.layout import (
@@ -37,6 +36,7 @@ from bootd.store.erofs.layout import (
 )
 from bootd.store.erofs.window import IMAGE_LIMIT, Window
 from bootd.store.erofs.xxh32 import xxh32
+from bootd.store.images.dumpfile import parse_tree
 
 QUICK = settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 MOST = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))

@@ -12,10 +12,10 @@ from threading import Thread
 import pytest
 from support.etc_trees import MemoryContents, folder, lay_out
 
-from bootd.etc.account_lock import account_lock
-from bootd.etc.descriptors import opened_folder
+from bootd.etc.disk.account_lock import account_lock
+from bootd.etc.disk.descriptors import opened_folder
 from bootd.etc.merge import merge, preview_merge
-from bootd.model.etc_report import EtcNote, NoteKind
+from bootd.model.etc.report import EtcNote, NoteKind
 
 CONTENTS = MemoryContents()
 HOLD = """

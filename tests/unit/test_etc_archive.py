@@ -11,10 +11,10 @@ import pytest
 from support.etc_trees import MemoryContents, fifo, flatten, folder, lay_out, link, read_back
 
 from bootd.durable import Disk
-from bootd.etc.archive import Packing, opened_archive
-from bootd.etc.change import Change, apply_changes
-from bootd.etc.descriptors import opened_folder
-from bootd.etc.snapshot import scan_folder
+from bootd.etc.disk.archive import Packing, opened_archive
+from bootd.etc.disk.change import Change, apply_changes
+from bootd.etc.disk.descriptors import opened_folder
+from bootd.etc.disk.snapshot import scan_folder
 from bootd.model.errors import DamagedObjectError
 from bootd.model.tree import Directory, walk
 

@@ -9,14 +9,14 @@ import pytest
 from support.etc_trees import MemoryContents, folder, lay_out, link, read_back
 
 from bootd import process
-from bootd.etc.built_in_rules import BUILT_IN
-from bootd.etc.derived import Derived
 from bootd.etc.merge import MergedTrees, merge_trees, preview_merge
-from bootd.etc.policy import EtcPolicies, parse_rules
+from bootd.etc.rules.built_in import BUILT_IN
+from bootd.etc.rules.derived import Derived
+from bootd.etc.rules.policy import EtcPolicies, parse_rules
 from bootd.model.errors import InvalidConfigurationError
-from bootd.model.etc_derived import DerivedRule
-from bootd.model.etc_policy import EtcPolicy, EtcRules
-from bootd.model.etc_report import ConflictKind, NoteKind
+from bootd.model.etc.derived import DerivedRule
+from bootd.model.etc.policy import EtcPolicy, EtcRules
+from bootd.model.etc.report import ConflictKind, NoteKind
 from bootd.model.tree import Directory, Node
 
 CONTENTS = MemoryContents()

@@ -9,7 +9,7 @@ from support.etc_trees import Flat, MemoryContents, flatten, folder, lay_out, li
 
 from bootd.etc.diff import diff
 from bootd.etc.merge import merge
-from bootd.model.etc_report import ConflictKind, EtcReport, NoteKind
+from bootd.model.etc.report import ConflictKind, EtcReport, NoteKind
 from bootd.model.tree import Directory
 
 CONTENTS = MemoryContents()

@@ -12,8 +12,8 @@ import pytest
 from support.etc_trees import MemoryContents, fifo, flatten, folder, lay_out, link, read_back
 
 from bootd.etc.diff import diff
+from bootd.etc.disk.snapshot import MAX_DEPTH, scan_folder
 from bootd.etc.merge import MAX_ATTEMPTS, VAR_DEPTH, first_etc, first_var, merge, preview_merge
-from bootd.etc.snapshot import MAX_DEPTH, scan_folder
 from bootd.model.errors import (
     DamagedObjectError,
     EtcTooLargeError,
@@ -22,7 +22,7 @@ from bootd.model.errors import (
     NoSpaceError,
     WriteFailedError,
 )
-from bootd.model.etc_report import MAX_CONFLICTS, MAX_NOTES, EtcReport, NoteKind, unescape
+from bootd.model.etc.report import MAX_CONFLICTS, MAX_NOTES, EtcReport, NoteKind, unescape
 from bootd.model.tree import Directory, RegularFile
 
 LONG = "longer than what is kept inline " * 4
@@ -434,7 +434,7 @@ def test_diff_of_an_untouched_machine_is_empty(tmp_path: Path, contents: BusyCon
 def test_an_etc_with_too_many_entries_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bootd.etc.snapshot.MAX_ENTRIES", 3)
+    monkeypatch.setattr("bootd.etc.disk.snapshot.MAX_ENTRIES", 3)
     for name in "abc":
         (tmp_path / name).touch()
     assert len(scan_folder(tmp_path).root.entries) == 3

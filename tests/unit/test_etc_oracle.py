@@ -11,7 +11,7 @@ from support.etc_oracle import expected_merge
 from support.etc_trees import MemoryContents, fifo, flatten, folder, lay_out, link, read_back
 
 from bootd.etc.merge import merge
-from bootd.model.etc_report import EtcReport
+from bootd.model.etc.report import EtcReport
 from bootd.model.tree import Directory, Node
 
 Make = Callable[[str, int], Node | None]

@@ -9,10 +9,10 @@ from support.etc_trees import MemoryContents, folder, lay_out, link, read_back
 
 from bootd import process
 from bootd.etc.merge import merge, preview_merge
-from bootd.etc.policy import EtcPolicies, parse_rules
+from bootd.etc.rules.policy import EtcPolicies, parse_rules
 from bootd.model.errors import InvalidConfigurationError
-from bootd.model.etc_policy import EtcPolicy, EtcRules
-from bootd.model.etc_report import ConflictKind, EtcReport, NoteKind
+from bootd.model.etc.policy import EtcPolicy, EtcRules
+from bootd.model.etc.report import ConflictKind, EtcReport, NoteKind
 from bootd.model.tree import Directory
 
 CONTENTS = MemoryContents()

@@ -15,7 +15,7 @@ from support.etc_strategies import CONTENTS, TREES
 from support.etc_trees import Flat, flatten, lay_out, read_back
 
 from bootd.etc.merge import first_etc, merge
-from bootd.model.etc_report import EtcReport, escape, unescape
+from bootd.model.etc.report import EtcReport, escape, unescape
 from bootd.model.tree import Directory
 
 EXAMPLES = examples(60)

@@ -21,8 +21,8 @@ from support.etc_trees import (
     socket,
 )
 
-from bootd.etc.compare import same_content, same_metadata
 from bootd.etc.merge import merge, preview_merge
+from bootd.etc.rules.compare import same_content, same_metadata
 from bootd.model.tree import Node, RegularFile
 
 MODE = int | None

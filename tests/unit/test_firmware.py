@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from support.efibootmgr import OTHERS, UUID, VERSIONS, StandIn, efibootmgr_in
 
-from bootd.boot.block_device import ESP_TYPE, DiskPartition
-from bootd.boot.firmware import Firmware
+from bootd.boot.devices.block_device import ESP_TYPE, DiskPartition
+from bootd.boot.loader.firmware import Firmware
 from bootd.model.documents import FirmwareEntry
 from bootd.model.errors import NoFirmwareError
 

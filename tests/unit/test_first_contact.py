@@ -15,9 +15,9 @@ from bootd.cli.parser import verb_parser
 from bootd.cli.render.by_kind import render
 from bootd.cli.style import Style
 from bootd.cli.verbs import VERBS, Verb
+from bootd.daemon.dbus.names import ADDRESS_VARIABLE
+from bootd.daemon.dbus.transport import Transport
 from bootd.daemon.machine import Machine
-from bootd.daemon.names import ADDRESS_VARIABLE
-from bootd.daemon.transport import Transport
 from bootd.model.errors import NotASysrootError
 from bootd.operations import host
 

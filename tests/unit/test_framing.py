@@ -7,7 +7,7 @@ import struct
 import pytest
 from dbus_next import Message, MessageType, Variant
 
-from bootd.daemon.framing import MAX_FIELDS, Framer, Header, Kind
+from bootd.daemon.dbus.framing import MAX_FIELDS, Framer, Header, Kind
 from bootd.model.errors import InternalError
 
 

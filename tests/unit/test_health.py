@@ -12,7 +12,7 @@ import pytest
 from bootd.clock import Clock
 from bootd.model.errors import ProcessFailedError
 from bootd.model.health import CheckResult, Outcome, Severity, Verdict, judge, mark_old
-from bootd.operations.checks import find_checks, run_check
+from bootd.operations.trial.checks import find_checks, run_check
 from bootd.process import supervise
 
 VENDOR = "usr/lib/bootd/health.d"

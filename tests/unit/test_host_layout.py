@@ -7,7 +7,7 @@ from support.boot_tree import large_file, small_file, tree_of
 
 from bootd.model.errors import InvalidTreeError
 from bootd.model.tree import Directory, Metadata, RegularFile, Symlink, lookup, walk
-from bootd.store.host_layout import (
+from bootd.store.images.host_layout import (
     SEPARATE_DEFAULTS,
     engine_leftovers,
     os_release_file,

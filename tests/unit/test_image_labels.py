@@ -13,7 +13,7 @@ from support.verity import verity_digest
 from bootd.model.errors import NoLabelsError
 from bootd.model.tree import Directory, Metadata, RegularFile, Symlink, lookup, walk
 from bootd.store.erofs import ErofsImage
-from bootd.store.image import all_images, compose_host_layout, open_image
+from bootd.store.images.image import all_images, compose_host_layout, open_image
 from bootd.store.selinux.labelling import Labeller, unlabel
 from bootd.store.selinux.policy import read_policy
 

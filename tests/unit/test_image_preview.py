@@ -19,9 +19,9 @@ from bootd.model.errors import (
     NoKernelError,
     SeveralKernelsError,
 )
-from bootd.operations.image_preview import BootFiles, preview
+from bootd.operations.boot.image_preview import BootFiles, preview
 from bootd.registry.settings import RegistrySettings
-from bootd.registry.source import open_source
+from bootd.registry.sources.source import open_source
 
 KERNEL = "usr/lib/modules/6.12.0-test/vmlinuz"
 INITRAMFS = "usr/lib/modules/6.12.0-test/initramfs.img"

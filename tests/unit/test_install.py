@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from bootd.boot.block_device import ESP_TYPE
-from bootd.boot.firmware import Firmware
-from bootd.boot.loader_install import LOADER_FOLDER, find_loader
+from bootd.boot.devices.block_device import ESP_TYPE
+from bootd.boot.loader.firmware import Firmware
+from bootd.boot.loader.install import LOADER_FOLDER, find_loader
 from bootd.cli.install import add_settings, run_installation
 from bootd.cli.output import Output
 from bootd.durable import Disk
@@ -27,7 +27,15 @@ from bootd.model.errors import (
     NoSpaceError,
 )
 from bootd.model.tree import Directory, Metadata, Node, RegularFile, Symlink, lookup
-from bootd.operations.disk_layout import (
+from bootd.operations.install import RootFileSystem
+from bootd.operations.install_settings import (
+    MAX_KEYS,
+    Settings,
+    add_root_keys,
+    resolve,
+    write_identity,
+)
+from bootd.operations.installing.disk_layout import (
     ESP_BYTES,
     MINIMUM_ROOT,
     ROOT_TYPES,
@@ -39,14 +47,6 @@ from bootd.operations.disk_layout import (
     signatures_in,
     table_script,
     users_in,
-)
-from bootd.operations.install import RootFileSystem
-from bootd.operations.install_settings import (
-    MAX_KEYS,
-    Settings,
-    add_root_keys,
-    resolve,
-    write_identity,
 )
 
 KEY = b"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKq0v2yq5m1uJ8m6o0xw0y0xJr3w2cQkQ1rXl3b5s7tU me\n"

@@ -20,8 +20,8 @@ from support.boot_tree import (
 from support.power import CutDisk, PowerCut
 
 from bootd.boot.entries import commit_entry
-from bootd.boot.image_kernel import find_kernel
-from bootd.boot.kernel import (
+from bootd.boot.kernels.image_kernel import find_kernel
+from bootd.boot.kernels.kernel import (
     check_boot_space,
     install_kernel,
     kernel_damage,
@@ -29,7 +29,7 @@ from bootd.boot.kernel import (
     needed_boot_space,
     needed_entry_space,
 )
-from bootd.boot.kernel_folders import kernel_folder, remove_kernel, unreferenced_kernels
+from bootd.boot.kernels.kernel_folders import kernel_folder, remove_kernel, unreferenced_kernels
 from bootd.model.errors import (
     BootPartitionFullError,
     DamagedObjectError,

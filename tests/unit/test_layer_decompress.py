@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from support.tar_blocks import END, member
 
 from bootd.model.errors import InvalidLayerError, UnknownMediaTypeError
-from bootd.store.decompress import LEAST_PIECE, STEP, ZlibMember, inflate, unpack, zstd_part
+from bootd.store.tar.decompress import LEAST_PIECE, STEP, ZlibMember, inflate, unpack, zstd_part
 
 OCI = "application/vnd.oci.image.layer.v1.tar"
 TEXT = b"".join(b"%d bottles of beer on the wall\n" % number for number in range(30_000))

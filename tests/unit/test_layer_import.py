@@ -28,13 +28,14 @@ from bootd.model.errors import (
     WriteFailedError,
 )
 from bootd.model.tree import Directory, Metadata, RegularFile, SpecialFile, Symlink, lookup
-from bootd.store import layer, objects
+from bootd.store import layer
 from bootd.store.compose import apply_layer
-from bootd.store.dumpfile import format_entry
+from bootd.store.images.dumpfile import format_entry
 from bootd.store.layer_entry import tree_path
 from bootd.store.layer_index import layer_objects, read_layer
 from bootd.store.layers import all_layers, has_layer, layer_path
-from bootd.store.objects import all_objects, object_path
+from bootd.store.objects import files as objects
+from bootd.store.objects.files import all_objects, object_path
 from bootd.sysroot import Sysroot
 
 

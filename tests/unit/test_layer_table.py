@@ -13,8 +13,7 @@ from support.images import entry, tar_layer
 
 from bootd.model.digest import Digest
 from bootd.model.errors import InvalidLayerError
-from bootd.model.image import Compression, Descriptor
-from bootd.store.decompress import UNPACKED_LIMIT, frames
+from bootd.model.registry.image import Compression, Descriptor
 from bootd.store.table.annotations import (
     TABLE_LIMIT,
     Estargz,
@@ -35,7 +34,8 @@ from bootd.store.table.plan import (
 )
 from bootd.store.table.rows import FileRows, file_rows
 from bootd.store.table.tar_split import LINE_LIMIT, parse_tar_split
-from bootd.store.tar_reader import TarReader
+from bootd.store.tar.decompress import UNPACKED_LIMIT, frames
+from bootd.store.tar.reader import TarReader
 
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 ZSTD = "application/vnd.oci.image.layer.v1.tar+zstd"

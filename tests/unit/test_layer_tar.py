@@ -23,8 +23,8 @@ from support.tar_blocks import (
 )
 
 from bootd.model.errors import InvalidLayerError
-from bootd.store.tar_header import HARD_LINK, parse_records, parse_time
-from bootd.store.tar_reader import TarReader
+from bootd.store.tar.header import HARD_LINK, parse_records, parse_time
+from bootd.store.tar.reader import TarReader
 
 
 def read(stream, size=10_000):

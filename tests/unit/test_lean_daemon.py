@@ -9,7 +9,7 @@ from pathlib import Path
 
 _GLIB = """
 import sys
-import bootd.daemon.bus
+import bootd.daemon.dbus.bus
 print("gi.repository" in sys.modules)
 from gi.repository import GLib
 """

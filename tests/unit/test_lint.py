@@ -19,8 +19,8 @@ from support.selinux import CONTEXTS, policy_files
 from bootd.model.errors import BootdError, InvalidArgumentError
 from bootd.model.lint import LintSeverity
 from bootd.operations import lints
-from bootd.operations.image_root import ImageRoot
-from bootd.operations.initramfs import member_names
+from bootd.operations.image.initramfs import member_names
+from bootd.operations.image.root import ImageRoot
 from bootd.operations.lint import all_lints, lint
 
 BOOTCTL = str(Path(sys.executable).with_name("bootctl-py"))

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from support.loader_program import systemd_boot
 
-from bootd.boot.loader_file import is_program, look_at
-from bootd.boot.loader_install import (
+from bootd.boot.loader.file import is_program, look_at
+from bootd.boot.loader.install import (
     LoaderPlaces,
     as_written,
     install_loader,
@@ -179,7 +179,7 @@ def test_without_room_nothing_is_touched(tmp_path: Path, monkeypatch: pytest.Mon
     sysroot = sysroot_at(tmp_path)
     put_in(sysroot, b"MZ one")
     record = sysroot.read_loader()
-    monkeypatch.setattr("bootd.boot.loader_install._RESERVE", 1 << 60)
+    monkeypatch.setattr("bootd.boot.loader.install._RESERVE", 1 << 60)
     with pytest.raises(BootPartitionFullError, match=r"needs [0-9]+ KiB on the boot partition"):
         put_in(sysroot, b"MZ two")
     assert (sysroot.boot / USUAL).read_bytes() == b"MZ one"

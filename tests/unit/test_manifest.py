@@ -27,7 +27,7 @@ from bootd.model.errors import (
     NoMatchingPlatformError,
     UnknownMediaTypeError,
 )
-from bootd.model.image import (
+from bootd.model.registry.image import (
     Compression,
     Descriptor,
     Index,

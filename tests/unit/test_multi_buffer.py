@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from bootd.clock import Clock
 from bootd.model.hash_algorithm import HASH_ALGORITHMS, SHA256
-from bootd.store import multi_buffer
-from bootd.store.multi_buffer import BLOCK, BlockHasher, hash_blocks
-from bootd.store.verity import verity_digest, verity_digests
+from bootd.store.objects import multi_buffer
+from bootd.store.objects.multi_buffer import BLOCK, BlockHasher, hash_blocks
+from bootd.store.objects.verity import verity_digest, verity_digests
 
 pytestmark = pytest.mark.skipif(machine() != "x86_64", reason="the library is for x86-64 alone")
 

@@ -9,7 +9,7 @@ from support.boot_tree import small_file, tree_of
 
 from bootd.model.errors import InvalidTreeError
 from bootd.model.tree import Directory, Metadata, RegularFile, Symlink, lookup
-from bootd.store.ostree_xattrs import apply_split_xattrs
+from bootd.store.tar.ostree_xattrs import apply_split_xattrs
 
 OBJECTS = "/sysroot/ostree/repo/objects"
 CAPABILITY = bytes.fromhex("0100000200200000000000000000000000000000")

@@ -17,16 +17,16 @@ from support.tar_blocks import END, extended, header, member
 from bootd.model.digest import Digest
 from bootd.model.errors import DiffIdMismatchError, DigestMismatchError, InvalidLayerError
 from bootd.model.hash_algorithm import SHA256, SHA512
-from bootd.model.image import Descriptor
-from bootd.store.collect import sweep
+from bootd.model.registry.image import Descriptor
 from bootd.store.known_contents import ContentNotes, find_contents, was_verified
 from bootd.store.layer_index import layer_lines, read_layer
 from bootd.store.layers import all_layers, has_layer, layer_path
-from bootd.store.measuring import measure
-from bootd.store.objects import all_objects, object_path
+from bootd.store.objects.files import all_objects, object_path
+from bootd.store.objects.measuring import measure
 from bootd.store.partial_layer import import_partial_layer
 from bootd.store.publishing import publish_layers
 from bootd.store.table import plan, reading
+from bootd.store.upkeep.collect import sweep
 from bootd.sysroot import Sysroot
 
 KIB = 1 << 10

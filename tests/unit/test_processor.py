@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bootd.model.image import Platform
+from bootd.model.registry.image import Platform
 from bootd.registry import processor
 from bootd.registry.processor import amd64_variant, host_platform, platform_of
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from bootd.model.errors import InvalidConfigurationError
-from bootd.model.proxy import checked_proxy, goes_without
-from bootd.registry.proxies import proxy_environment, proxy_for
+from bootd.model.registry.proxy import checked_proxy, goes_without
 from bootd.registry.settings import RegistrySettings
+from bootd.registry.wire.proxies import proxy_environment, proxy_for
 
 HERE = "http://proxy.example:3128"
 

@@ -8,10 +8,10 @@ from support.images import OCI_LAYER, tar_layer
 
 from bootd.model.digest import Digest
 from bootd.model.errors import BusyError, CancelledError, ProcessFailedError, WriteFailedError
-from bootd.operations import child_process
-from bootd.operations.layer_publisher import LayerPublisher
+from bootd.operations.pulling import child_process
+from bootd.operations.pulling.publisher import LayerPublisher
 from bootd.store.erofs import encode_erofs
-from bootd.store.growing_tree import GrowingTree
+from bootd.store.images.growing_tree import GrowingTree
 from bootd.store.layer import import_layer
 from bootd.store.layers import all_layers, has_layer
 from bootd.sysroot import Sysroot

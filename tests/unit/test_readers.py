@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import pytest
 from pydantic import BaseModel
 
-from bootd.daemon.privacy import PUBLISHED, for_anybody
+from bootd.daemon.dbus.privacy import PUBLISHED, for_anybody
 from bootd.model.documents import Document
 from bootd.model.readers import WITHHELD, Reader
 from bootd.operations.__main__ import _OPERATIONS

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bootd.model.errors import ServerFailedError
-from bootd.registry.encoding import coding_of, unpacked
-from bootd.registry.retry import TemporaryFailure
+from bootd.registry.wire.encoding import coding_of, unpacked
+from bootd.registry.wire.retry import TemporaryFailure
 
 PIECE = 512 << 10
 

@@ -32,9 +32,9 @@ from bootd.model.errors import (
     NoMatchingPlatformError,
     SizeMismatchError,
 )
-from bootd.model.image import Descriptor
+from bootd.model.registry.image import Descriptor
 from bootd.registry.settings import RegistrySettings
-from bootd.registry.source import ImageSource, open_source
+from bootd.registry.sources.source import ImageSource, open_source
 
 LAYERS = [tar_layer({"a": b"b" * 2_000_000}), tar_layer({"c": b"d"})]
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bootd.registry.exact_target import target_of
-from bootd.registry.urls import exact, origin, redirected
+from bootd.registry.wire.exact_target import target_of
+from bootd.registry.wire.urls import exact, origin, redirected
 
 HERE = "https://reg.example:5000/v2/os/blobs/x?from=here"
 VISIBLE = st.text(alphabet=[chr(code) for code in range(0x21, 0x7F) if chr(code) != "#"])

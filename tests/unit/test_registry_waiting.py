@@ -18,17 +18,17 @@ from bootd.model.errors import (
     RateLimitedError,
     SizeMismatchError,
 )
-from bootd.model.image import Descriptor
-from bootd.registry.blob import skip, verified
-from bootd.registry.challenge import parse_challenges
-from bootd.registry.retry import (
+from bootd.model.registry.image import Descriptor
+from bootd.registry.blobs.blob import skip, verified
+from bootd.registry.login.challenge import parse_challenges
+from bootd.registry.settings import RegistrySettings
+from bootd.registry.wire.retry import (
     Backoff,
     TemporaryFailure,
     may_pass,
     parse_retry_after,
     with_retries,
 )
-from bootd.registry.settings import RegistrySettings
 
 
 @dataclass(frozen=True, slots=True)

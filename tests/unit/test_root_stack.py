@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bootd.operations.root_stack import stack_warnings
+from bootd.operations.installing.root_stack import stack_warnings
 
 DISK = {"path": "/dev/sda", "type": "disk", "fstype": None, "uuid": None}
 LUKS = "0b5a4a0e-7a0c-4b0e-9d0e-2f6c1c1f7a11"

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from bootd.daemon import timetable
+from bootd.daemon.unattended import timetable
 from bootd.model.errors import registered_errors
 from bootd.schedule.nightly import Nightly
 from bootd.schedule.plan import (

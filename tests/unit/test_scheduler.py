@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from bootd.clock import Clock
-from bootd.daemon import scheduler as module
 from bootd.daemon.jobs import Job, JobState
-from bootd.daemon.scheduler import Scheduler
-from bootd.daemon.timetable import SHIPPED, Timetable
+from bootd.daemon.unattended import scheduler as module
+from bootd.daemon.unattended.scheduler import Scheduler
+from bootd.daemon.unattended.timetable import SHIPPED, Timetable
 from bootd.model.attempts import Attempt, Attempts
 from bootd.model.config import Automatic, Configuration
 from bootd.model.errors import BusyError, NotDueError, UnauthorizedError

@@ -14,8 +14,8 @@ from bootd.durable import Disk
 from bootd.model.deployment import DeploymentId, DeploymentRecord, KernelFiles
 from bootd.model.digest import Digest
 from bootd.model.state import SealedFrom
-from bootd.operations.seals import Seal, seal_of
-from bootd.operations.survey import Survey
+from bootd.operations.machine.seals import Seal, seal_of
+from bootd.operations.machine.survey import Survey
 from bootd.sysroot import Sysroot
 
 _ID = DeploymentId("000000000000000a.0")

@@ -13,7 +13,7 @@ from support.documents import SAMPLES
 from bootd import __version__
 from bootd.cli.render.status import render_plainly, render_status
 from bootd.cli.style import Style
-from bootd.daemon.status_file import FOLDER, LOCK, STATUS, StatusFile, read_status
+from bootd.daemon.events.status_file import FOLDER, LOCK, STATUS, StatusFile, read_status
 from bootd.durable import Disk
 from bootd.model.documents import StatusDocument
 
@@ -43,7 +43,7 @@ def test_what_a_daemon_before_left_never_counts(tmp_path: Path) -> None:
 def test_a_killed_writer_lets_go(tmp_path: Path) -> None:
     script = (
         "import os, pathlib, sys\n"
-        "from bootd.daemon.status_file import StatusFile\n"
+        "from bootd.daemon.events.status_file import StatusFile\n"
         "from bootd.durable import Disk\n"
         "StatusFile(pathlib.Path(sys.argv[1]), Disk()).write(sys.argv[2])\n"
         "os.kill(os.getpid(), 9)\n"

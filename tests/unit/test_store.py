@@ -22,14 +22,12 @@ from bootd.model.errors import (
     UnknownFormatError,
 )
 from bootd.model.hash_algorithm import SHA256
-from bootd.model.image import CachedCheck, Descriptor, ResolvedImage
+from bootd.model.registry.image import CachedCheck, Descriptor, ResolvedImage
 from bootd.model.tree import Metadata, RegularFile, lookup
 from bootd.registry.manifest import parse_config, parse_manifest
-from bootd.store.collect import sweep
 from bootd.store.contents import StoreContents
-from bootd.store.fsck import check_store
-from bootd.store.growing_tree import GrowingTree
-from bootd.store.image import (
+from bootd.store.images.growing_tree import GrowingTree
+from bootd.store.images.image import (
     all_images,
     compose_host_layout,
     compose_image,
@@ -40,11 +38,13 @@ from bootd.store.image import (
 from bootd.store.importing import importing
 from bootd.store.layer_index import WrittenLayer
 from bootd.store.layers import all_layers, has_layer, layer_path
-from bootd.store.measuring import measure
 from bootd.store.mount import check_kernel, mounted_tree
-from bootd.store.objects import ObjectWriter, all_objects, object_path
-from bootd.store.references import referenced_objects
-from bootd.store.space import Space, check_space, needed_space
+from bootd.store.objects.files import ObjectWriter, all_objects, object_path
+from bootd.store.objects.measuring import measure
+from bootd.store.upkeep.collect import sweep
+from bootd.store.upkeep.fsck import check_store
+from bootd.store.upkeep.references import referenced_objects
+from bootd.store.upkeep.space import Space, check_space, needed_space
 from bootd.sysroot import Sysroot
 
 BASE = tar_layer({"usr/bin/tool": b"tool" * 100, "etc/motd": b"m" * 100, "var/seed": b"seed"})

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bootd.journal import _LineFormatter, _PriorityFormatter, journal_fields
 from bootd.model.digest import Digest
 from bootd.model.errors import InvalidManifestError, NoSpaceError
-from bootd.model.image import MAX_VERSION, CachedCheck, ResolvedImage
+from bootd.model.registry.image import MAX_VERSION, CachedCheck, ResolvedImage
 from bootd.model.text import lines, one_line, printable
 from bootd.registry.manifest import parse_config, parse_manifest
 

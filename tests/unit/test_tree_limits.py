@@ -7,9 +7,9 @@ from support.boot_tree import small_file, tree_of
 
 from bootd.model.errors import InvalidLayerError
 from bootd.model.tree import Metadata, RegularFile
-from bootd.store.attributes import ATTRIBUTES_LIMIT, AttributeBound
+from bootd.store.images.tree_limits import limit_refusals
 from bootd.store.layer_entry import DEPTH_LIMIT, PATH_LIMIT
-from bootd.store.tree_limits import limit_refusals
+from bootd.store.tar.attributes import ATTRIBUTES_LIMIT, AttributeBound
 
 
 def with_attributes(size: int) -> RegularFile:

@@ -13,10 +13,10 @@ from bootd.cli.render.trust import render_trust
 from bootd.cli.style import Style
 from bootd.model.errors import NotTrustedError
 from bootd.model.trust import TrustDocument
-from bootd.trust.bundle import BUNDLE_TYPE, check_bundle
-from bootd.trust.payload import Subject
 from bootd.trust.policy import SigstoreSigned, Source
 from bootd.trust.refusal import RefusedSignatureError
+from bootd.trust.sigstore.bundle import BUNDLE_TYPE, check_bundle
+from bootd.trust.simple.payload import Subject
 
 _COSIGN = verdicts("verdicts-cosign3.tsv")
 _BY_KEY = {"type": "sigstoreSigned", "keyPath": "/vectors/keys/key-a.pub"}

@@ -10,10 +10,10 @@ import pytest
 
 from bootd.model.digest import Digest
 from bootd.registry.reference import LayoutReference, RegistryReference, parse_reference
-from bootd.trust.docker_reference import DockerReference, parse_docker_reference
-from bootd.trust.identity import parse_identity
 from bootd.trust.policy import InsecureAcceptAnything, Policy, Reject, SignedBy, parse_policy
 from bootd.trust.scopes import docker_reference, scopes_of
+from bootd.trust.sigstore.identity import parse_identity
+from bootd.trust.simple.docker_reference import DockerReference, parse_docker_reference
 from bootd.trust.strict_json import InvalidJsonError
 
 ACCEPT = [{"type": "insecureAcceptAnything"}]

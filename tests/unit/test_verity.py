@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from bootd.model.errors import WriteFailedError
 from bootd.model.hash_algorithm import HASH_ALGORITHMS, SHA256, SHA512
-from bootd.store import multi_buffer
-from bootd.store.measuring import measure, measure_all
-from bootd.store.multi_buffer import BLOCK
-from bootd.store.verity import VerityHash, enable_verity, verity_digest
+from bootd.store.objects import multi_buffer
+from bootd.store.objects.measuring import measure, measure_all
+from bootd.store.objects.multi_buffer import BLOCK
+from bootd.store.objects.verity import VerityHash, enable_verity, verity_digest
 
 EDGES = [
     0, 1, 63, 64, 65, 4095, 4096, 4097, 8192,

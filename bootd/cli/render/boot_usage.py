@@ -6,7 +6,7 @@ from typing import Final
 
 from bootd.cli.render.text import printable, size, table
 from bootd.cli.style import Style
-from bootd.model.boot_usage import BootFolder, BootOwner, BootUsageDocument
+from bootd.model.boot.usage import BootFolder, BootOwner, BootUsageDocument
 
 _SHORT: Final = 12
 

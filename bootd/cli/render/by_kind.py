@@ -52,7 +52,7 @@ from bootd.cli.render.results import (
 from bootd.cli.render.status import render_status
 from bootd.cli.render.trust import render_trust
 from bootd.cli.style import Style
-from bootd.model.boot_usage import BootUsageDocument
+from bootd.model.boot.usage import BootUsageDocument
 from bootd.model.doctor import DoctorDocument
 from bootd.model.documents import (
     CheckDocument,
@@ -70,8 +70,8 @@ from bootd.model.documents import (
     StatusDocument,
 )
 from bootd.model.errors import InternalError
-from bootd.model.etc_change import EtcChangeDocument, EtcCopiesDocument, EtcVersionsDocument
-from bootd.model.etc_report import EtcDiff, EtcReport
+from bootd.model.etc.change import EtcChangeDocument, EtcCopiesDocument, EtcVersionsDocument
+from bootd.model.etc.report import EtcDiff, EtcReport
 from bootd.model.health import EtcDerivedDocument, HealthDocument
 from bootd.model.lint import LintDocument
 from bootd.model.trust import TrustDocument

@@ -9,14 +9,14 @@ from typing import Final
 from bootd.cli.render.text import bounded, count, moment, printable, size, table
 from bootd.cli.style import Style
 from bootd.model.documents import EtcConflictsDocument
-from bootd.model.etc_change import (
+from bootd.model.etc.change import (
     CopyReason,
     EtcChangeDocument,
     EtcCopiesDocument,
     EtcVersionsDocument,
     OpenConflict,
 )
-from bootd.model.etc_report import (
+from bootd.model.etc.report import (
     ChangeKind,
     ConflictKind,
     EtcConflict,

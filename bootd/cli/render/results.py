@@ -20,7 +20,7 @@ from bootd.model.documents import (
     StageCause,
     StageDocument,
 )
-from bootd.model.source_use import SourceUse
+from bootd.model.registry.source_use import SourceUse
 
 _PUT_BACK: Final = frozenset({"entry", "kernel", "loader"})
 """What fsck puts back itself; other damage it takes away, for an upgrade to bring back."""

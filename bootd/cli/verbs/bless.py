@@ -7,11 +7,11 @@ from argparse import ArgumentParser, Namespace
 from typing import Final
 
 from bootd import journal
-from bootd.boot.next_boot import loader_counted
+from bootd.boot.loader.next_boot import loader_counted
 from bootd.cli.documents import DoneDocument
 from bootd.cli.offline import host, look, mounted, root
 from bootd.cli.output import Output
-from bootd.daemon.news import tell_of_blessing
+from bootd.daemon.events.news import tell_of_blessing
 from bootd.model.errors import (
     BootdError,
     NoBootPartitionError,
@@ -19,7 +19,7 @@ from bootd.model.errors import (
     UnhealthyError,
 )
 from bootd.operations.bless import bless, leave_undecided, remember_blessing
-from bootd.operations.health import soak
+from bootd.operations.trial.health import soak
 
 _SERVICE_RESULT: Final = "SERVICE_RESULT"
 """How a unit ended, for its ExecStopPost= (systemd.exec(5))."""

@@ -7,7 +7,7 @@ from argparse import ArgumentParser, Namespace
 from bootd.cli import daemon
 from bootd.cli.documents import DoneDocument
 from bootd.cli.output import Output
-from bootd.daemon.names import JOBS
+from bootd.daemon.dbus.names import JOBS
 
 
 def add_arguments(parser: ArgumentParser) -> None:

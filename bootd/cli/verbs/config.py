@@ -11,7 +11,7 @@ from bootd.cli.documents import ConfigurationDocument, Setting
 from bootd.cli.output import Output
 from bootd.cli.unit_environment import FILE, proxies
 from bootd.configuration import load
-from bootd.model.userinfo import without_userinfo
+from bootd.model.registry.userinfo import without_userinfo
 
 _TABLE: Final = "registries."
 _PROXY: Final = f"{_TABLE}proxy"

@@ -7,8 +7,8 @@ from argparse import ArgumentParser, Namespace
 from bootd import journal
 from bootd.cli.offline import OperationProgress, mounted, tell_of
 from bootd.cli.output import Output
-from bootd.cli.progress import displayed
-from bootd.daemon.news import tell_of_failed_finalize
+from bootd.cli.screen.progress import displayed
+from bootd.daemon.events.news import tell_of_failed_finalize
 from bootd.model.errors import BootdError
 from bootd.operations.finalize import finalize
 

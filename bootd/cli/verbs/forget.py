@@ -8,7 +8,7 @@ from typing import Any
 from bootd.cli.daemon import add_no_wait, run_job
 from bootd.cli.look import add_offline
 from bootd.cli.output import Output
-from bootd.cli.progress import displayed
+from bootd.cli.screen.progress import displayed
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from bootd.cli.look import add_offline
 from bootd.cli.output import Output
-from bootd.cli.progress import displayed
+from bootd.cli.screen.progress import displayed
 from bootd.model.errors import FAILED, DaemonUnreachableError
 
 _FETCHED: Final = frozenset({"object", "layer", "image"})

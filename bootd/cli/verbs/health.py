@@ -8,7 +8,7 @@ from bootd.cli.offline import host, look, root
 from bootd.cli.output import Output
 from bootd.model.errors import FAILED
 from bootd.model.health import HealthDocument, Verdict
-from bootd.operations.health import last_health, run_health
+from bootd.operations.trial.health import last_health, run_health
 
 
 def add_arguments(parser: ArgumentParser) -> None:

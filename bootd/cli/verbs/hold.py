@@ -9,7 +9,7 @@ from bootd.cli.documents import DoneDocument
 from bootd.cli.moments import moment_of
 from bootd.cli.output import Output
 from bootd.cli.render.text import moment
-from bootd.daemon.times import microseconds
+from bootd.daemon.unattended.times import microseconds
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from bootd.cli.install import add_settings, run_installation
 from bootd.cli.output import Output
-from bootd.operations.disk_device import FORMATS
 from bootd.operations.install import install_to_disk
+from bootd.operations.installing.disk_device import FORMATS
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from bootd.cli.daemon import add_no_wait, run_job_or_none
 from bootd.cli.output import Output
-from bootd.cli.progress import displayed
+from bootd.cli.screen.progress import displayed
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from bootd import process
 from bootd.cli.daemon import add_no_wait, ask, run_job_or_none
 from bootd.cli.output import Output
-from bootd.cli.progress import displayed
+from bootd.cli.screen.progress import displayed
 from bootd.model.errors import NotTheRunningMachineError
 
 

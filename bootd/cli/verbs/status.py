@@ -10,7 +10,7 @@ from typing import Final
 from bootd import __version__
 from bootd.cli.look import add_offline, look
 from bootd.cli.output import Output
-from bootd.daemon.status_file import read_status
+from bootd.daemon.events.status_file import read_status
 
 _RUN: Final = Path("/run/bootd")
 _BUS_ADDRESS: Final = "DBUS_SYSTEM_BUS_ADDRESS"

@@ -28,7 +28,7 @@ from bootd.etc.accounts.rows import (
     lock_of,
 )
 from bootd.model.errors import InvalidArgumentError
-from bootd.model.etc_report import unescape
+from bootd.model.etc.report import unescape
 
 Databases = Mapping[str, bytes]
 

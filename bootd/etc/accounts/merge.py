@@ -2,9 +2,9 @@
 
 Which users go is decided first, then groups, whose members they were, then users, then what depends
 on either. Of theirs, new rows arrive; one whose id is taken here by another name gets a free one,
-which its files have too (`bootd.operations.owners`). Only where there is none, or its primary group
-does not arrive, a name is left out everywhere and reported; group numbers of arriving users follow
-the group's name. What the image removed goes where nothing of it was changed here.
+which its files have too (`bootd.operations.etc.owners`). Only where there is none, or its primary
+group does not arrive, a name is left out everywhere and reported; group numbers of arriving users
+follow the group's name. What the image removed goes where nothing of it was changed here.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from bootd.etc.accounts.records import (
     members,
     merge_members,
 )
-from bootd.model.etc_report import escape
+from bootd.model.etc.report import escape
 
 _LAST_CHANGE: Final = 2
 FIELD_NAMES: Final = {

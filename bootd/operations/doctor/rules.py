@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from bootd.boot.firmware import WIDTHS
+from bootd.boot.loader.firmware import WIDTHS
 from bootd.model.config import Automatic
 from bootd.model.doctor import DoctorFinding, Fit, NextCommand
 from bootd.model.errors import KernelTooOldError

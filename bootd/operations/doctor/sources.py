@@ -12,11 +12,11 @@ import re
 from pathlib import Path
 from typing import Final
 
-from bootd.boot.block_device import ESP_TYPE
-from bootd.boot.block_devices import COLUMNS, BlockDevices
-from bootd.boot.efi_variables import read_variable
-from bootd.boot.loader_devices import XBOOTLDR_TYPES
-from bootd.boot.mounts import Mount, mount_of, mounts
+from bootd.boot.devices.block_device import ESP_TYPE
+from bootd.boot.devices.block_devices import COLUMNS, BlockDevices
+from bootd.boot.devices.loader_devices import XBOOTLDR_TYPES
+from bootd.boot.devices.mounts import Mount, mount_of, mounts
+from bootd.boot.loader.efi_variables import read_variable
 from bootd.model.errors import BootdError
 from bootd.operations.doctor.facts import (
     BootPartitionFacts,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from bootd.boot.loader_install import EFI_NAMES, LOADER_FOLDER
+from bootd.boot.loader.install import EFI_NAMES, LOADER_FOLDER
 from bootd.model.lint import LintRule, LintSeverity
-from bootd.operations.image_root import ImageRoot
+from bootd.operations.image.root import ImageRoot
 from bootd.operations.lint import Found, Lint
 
 _PREFIX: Final = "systemd-boot"

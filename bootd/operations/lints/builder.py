@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from bootd.model.lint import LintRule, LintSeverity
-from bootd.operations.image_root import ImageRoot
+from bootd.operations.image.root import ImageRoot
 from bootd.operations.lint import Found, Lint
-from bootd.store.host_layout import engine_leftovers
+from bootd.store.images.host_layout import engine_leftovers
 
 _LEFT_OUT: Final = LintSeverity.INFO
 _SAYS_NOTHING: Final = frozenset({"", "localhost", "localhost.localdomain"})

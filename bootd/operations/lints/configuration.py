@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bootd.configuration import load
-from bootd.etc.policy import parse_rules
+from bootd.etc.rules.policy import parse_rules
 from bootd.model.errors import InvalidConfigurationError
 from bootd.model.lint import LintRule, LintSeverity
-from bootd.operations.etc_rules import MAX_RULES_FILES, RULES, RULES_FOLDER
-from bootd.operations.image_root import ImageRoot
+from bootd.operations.etc.rules import MAX_RULES_FILES, RULES, RULES_FOLDER
+from bootd.operations.image.root import ImageRoot
 from bootd.operations.lint import Found, Lint
 
 

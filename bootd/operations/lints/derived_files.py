@@ -6,14 +6,14 @@ import os
 from collections.abc import Iterator
 from typing import Final
 
-from bootd.etc.built_in_rules import BUILT_IN
-from bootd.etc.derived import Derived
-from bootd.etc.policy import parse_rules
+from bootd.etc.rules.built_in import BUILT_IN
+from bootd.etc.rules.derived import Derived
+from bootd.etc.rules.policy import parse_rules
 from bootd.model.errors import InvalidConfigurationError
-from bootd.model.etc_derived import DerivedRule
+from bootd.model.etc.derived import DerivedRule
 from bootd.model.lint import LintRule, LintSeverity
-from bootd.operations.etc_rules import PROGRAM_FOLDERS, program_of
-from bootd.operations.image_root import ImageRoot
+from bootd.operations.etc.rules import PROGRAM_FOLDERS, program_of
+from bootd.operations.image.root import ImageRoot
 from bootd.operations.lint import Found, Lint
 from bootd.operations.lints.configuration import rules_files
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bootd.model.lint import LintRule, LintSeverity
-from bootd.operations.checks import FOLDERS, SETTINGS_SUFFIX, TREES, find_checks
-from bootd.operations.image_root import ImageRoot
+from bootd.operations.image.root import ImageRoot
 from bootd.operations.lint import Found, Lint
+from bootd.operations.trial.checks import FOLDERS, SETTINGS_SUFFIX, TREES, find_checks
 
 
 def _look(image: ImageRoot) -> Iterator[Found]:

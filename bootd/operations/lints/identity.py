@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from typing import Final
 
 from bootd.model.lint import LintRule, LintSeverity
-from bootd.operations.image_root import ImageRoot
+from bootd.operations.image.root import ImageRoot
 from bootd.operations.lint import Found, Lint
 
 _SECRETS: Final = {

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from bootd.boot.image_kernel import IMAGE_INITRAMFS
+from bootd.boot.kernels.image_kernel import IMAGE_INITRAMFS
 from bootd.model.errors import BootdError
 from bootd.model.lint import LintRule, LintSeverity
-from bootd.operations.image_root import ImageRoot
-from bootd.operations.initramfs import member_names, what_is_wrong
+from bootd.operations.image.initramfs import member_names, what_is_wrong
+from bootd.operations.image.root import ImageRoot
 from bootd.operations.lint import Found, Lint
 from bootd.operations.lints.kernel import kernel_folders
 

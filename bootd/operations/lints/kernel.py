@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bootd.boot.image_kernel import IMAGE_KERNEL, kernel_refusals
+from bootd.boot.kernels.image_kernel import IMAGE_KERNEL, kernel_refusals
 from bootd.model.lint import LintRule, LintSeverity
-from bootd.operations.image_root import ImageRoot
+from bootd.operations.image.root import ImageRoot
 from bootd.operations.lint import Found, Lint
 
 

@@ -6,10 +6,10 @@ import platform
 from collections.abc import Iterator
 from typing import Final
 
-from bootd.boot.arguments import ARGUMENT_FOLDER, ARGUMENT_SUFFIX, parse_argument_files
+from bootd.boot.kernels.arguments import ARGUMENT_FOLDER, ARGUMENT_SUFFIX, parse_argument_files
 from bootd.model.errors import InvalidKernelArgumentsError
 from bootd.model.lint import LintRule, LintSeverity
-from bootd.operations.image_root import ImageRoot
+from bootd.operations.image.root import ImageRoot
 from bootd.operations.lint import Found, Lint
 
 _UNREAD: Final = LintSeverity.WARNING

@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from bootd.boot.image_kernel import IMAGE_INITRAMFS
+from bootd.boot.kernels.image_kernel import IMAGE_INITRAMFS
 from bootd.model.errors import BootdError
 from bootd.model.lint import LintRule, LintSeverity
-from bootd.operations.image_root import ImageRoot
-from bootd.operations.initramfs import member_names
+from bootd.operations.image.initramfs import member_names
+from bootd.operations.image.root import ImageRoot
 from bootd.operations.lint import Found, Lint
 from bootd.operations.lints.kernel import kernel_folders
 from bootd.store.mount import MINIMUM_KERNEL

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bootd.model.lint import LintRule, LintSeverity
-from bootd.operations.image_root import ImageRoot
+from bootd.operations.image.root import ImageRoot
 from bootd.operations.lint import Found, Lint
-from bootd.store.tree_limits import limit_refusals
+from bootd.store.images.tree_limits import limit_refusals
 
 
 def _look(image: ImageRoot) -> Iterator[Found]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bootd.model.lint import LintRule, LintSeverity
-from bootd.operations.image_root import ImageRoot
+from bootd.operations.image.root import ImageRoot
 from bootd.operations.lint import Found, Lint
 
 

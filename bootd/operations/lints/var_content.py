@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from bootd.model.lint import LintRule, LintSeverity
-from bootd.operations.image_root import ImageRoot
+from bootd.operations.image.root import ImageRoot
 from bootd.operations.lint import Found, Lint
 
 _DEPTH: Final = 3

@@ -60,9 +60,9 @@ def write_erofs(root: Directory, output: BinaryIO, version: int = 0) -> int:
 def encode_erofs(root: Directory, version: int = 0) -> Iterator[bytes]:
     """Yield the pieces of a tree's image.
 
-    The tree's dump (`bootd.store.dumpfile`) given to ``mkcomposefs --from-file`` makes the same
-    image, if its objects are named by SHA-256: for SHA-512 it is composefs-rs that makes the same
-    one. Folders have one name each, other nodes one or more.
+    The tree's dump (`bootd.store.images.dumpfile`) given to ``mkcomposefs --from-file`` makes the
+    same image, if its objects are named by SHA-256: for SHA-512 it is composefs-rs that makes the
+    same one. Folders have one name each, other nodes one or more.
 
     Args:
         root: the tree.

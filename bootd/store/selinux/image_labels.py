@@ -12,7 +12,7 @@ import logging
 from bootd.model.errors import NoLabelsError
 from bootd.model.tree import Directory, RegularFile, lookup
 from bootd.store.contents import StoreContents
-from bootd.store.host_layout import HostLayout, default_etc
+from bootd.store.images.host_layout import HostLayout, default_etc
 from bootd.store.selinux.labelling import Labeller, unlabel
 from bootd.store.selinux.policy import Reader, read_configuration, read_policy
 from bootd.store.selinux.specifications import FILE_LIMIT, SpecificationError

@@ -8,7 +8,7 @@ from typing import Final
 
 from bootd.model.digest import Digest
 from bootd.model.errors import InvalidDigestError, InvalidLayerError
-from bootd.model.image import Compression, Descriptor, layer_compression
+from bootd.model.registry.image import Compression, Descriptor, layer_compression
 
 TABLE_LIMIT: Final = 32 << 20
 """Most bytes of a table, or of tar-split data, as they are stored."""

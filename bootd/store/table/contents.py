@@ -6,11 +6,11 @@ from collections.abc import Generator, Iterator
 from hashlib import sha256
 
 from bootd.model.errors import DigestMismatchError, InvalidLayerError, SizeMismatchError
-from bootd.model.image import Compression
-from bootd.store.decompress import frames
+from bootd.model.registry.image import Compression
 from bootd.store.table.annotations import Span
 from bootd.store.table.reading import Fetch
 from bootd.store.table.rows import FileRows
+from bootd.store.tar.decompress import frames
 
 
 class FetchedContents:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from bootd.model.errors import InvalidLayerError
-from bootd.store.decompress import joined
+from bootd.store.tar.decompress import joined
 
 ENTRY_LIMIT: Final = 1 << 20
 """Most characters of one entry."""

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from bootd.model.errors import InvalidLayerError
 from bootd.store.table.rows import number
-from bootd.store.tar_header import HARD_LINK, TarEntry, apply_records, bounded, shown
+from bootd.store.tar.header import HARD_LINK, TarEntry, apply_records, bounded, shown
 
 CHUNK: Final = "chunk"
 """The type of an entry that tells only where another piece of the file before it is."""

@@ -12,14 +12,14 @@ from typing import Final, Protocol
 
 from bootd.model.digest import Digest
 from bootd.model.errors import DigestMismatchError, InvalidDigestError, InvalidLayerError
-from bootd.model.image import Compression, Descriptor
-from bootd.store.decompress import frames
+from bootd.model.registry.image import Compression, Descriptor
 from bootd.store.table.annotations import Estargz, Span, ZstdChunked, checked_span
 from bootd.store.table.entries import TableEntries
 from bootd.store.table.rows import FileRows, file_rows
 from bootd.store.table.tar_split import parse_tar_split
-from bootd.store.tar_header import TarEntry
-from bootd.store.tar_reader import TarReader
+from bootd.store.tar.decompress import frames
+from bootd.store.tar.header import TarEntry
+from bootd.store.tar.reader import TarReader
 
 Fetch = Callable[[Span], Generator[bytes, None, None]]
 """Asks for a part of the blob; yields exactly its bytes, in pieces."""

@@ -14,7 +14,7 @@ from bootd.store.layer import Measured
 from bootd.store.table.contents import FetchedContents
 from bootd.store.table.held import HeldRows
 from bootd.store.table.rows import FileRows
-from bootd.store.tar_reader import HeldContent
+from bootd.store.tar.reader import HeldContent
 
 _READ_SIZE: Final = 1 << 20
 

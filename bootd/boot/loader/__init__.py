@@ -1,0 +1,1 @@
+"""systemd-boot: its programs, its settings, its variables, and what it will start next."""

@@ -1,0 +1,1 @@
+"""What is told to others: the journal, the service manager, the status file."""

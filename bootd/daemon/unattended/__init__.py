@@ -1,0 +1,1 @@
+"""What the daemon does unasked: when it checks, upgrades and restarts, and what holds that up."""

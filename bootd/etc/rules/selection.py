@@ -1,0 +1,62 @@
+"""Which paths of ``/etc`` somebody means: a path with all that is below it, or a pattern. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Final
+
+from bootd.etc.rules.patterns import compiled
+from bootd.model.errors import InvalidArgumentError
+from bootd.model.etc.report import unescape
+
+_MOST_STARS: Final = 4
+"""Stars in one pattern; with more, a path could take long to be compared."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """One path or pattern, as reports print paths; patterns are those of ``[etc.policy]``.
+
+    Attributes:
+        named: what was written.
+
+    Raises:
+        InvalidArgumentError: it is not below ``/etc``.
+    """
+
+    named: str
+    _pattern: re.Pattern[str] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        named = self.named.rstrip("/")
+        names = named.split("/")
+        unescape(named)
+        if names[:2] != ["", "etc"] or any(name in ("", ".", "..") for name in names[2:]):
+            raise InvalidArgumentError(
+                f"{self.named[:200]!r} is no path below /etc",
+                hint="Write it from the root and without '..', such as /etc/ssh/sshd_config.",
+            )
+        object.__setattr__(self, "named", named)
+        object.__setattr__(self, "_pattern", _compiled(named))
+
+    def takes(self, path: str) -> bool:
+        """Tell whether a path, as reports print it, is meant."""
+        return (
+            path == self.named
+            or path.startswith(f"{self.named}/")
+            or self._pattern.fullmatch(path) is not None
+        )
+
+    def is_below(self, path: str) -> bool:
+        """Tell whether what is meant lies in a folder, of which as a whole something is told."""
+        return self.named.startswith(f"{path}/")
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    if pattern.replace("**", "*").count("*") > _MOST_STARS:
+        raise InvalidArgumentError(f"{pattern[:200]!r} has more than {_MOST_STARS} stars")
+    try:
+        return compiled([pattern])[0]
+    except re.error as error:
+        raise InvalidArgumentError(f"{pattern[:200]!r} is no pattern: {error}") from error

@@ -1,0 +1,1 @@
+"""Values and documents about ``$BOOT`` and what boots."""

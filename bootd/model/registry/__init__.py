@@ -1,0 +1,1 @@
+"""Values and documents about registries and the images in them."""

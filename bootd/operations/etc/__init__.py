@@ -1,0 +1,1 @@
+"""The ``/etc`` of deployments: its merge, its changes, and what nobody has decided yet."""

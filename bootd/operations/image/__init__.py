@@ -1,0 +1,1 @@
+"""An image before it is a deployment: accepted, fetched, looked into, or known as unfit."""

@@ -1,0 +1,1 @@
+"""The parts of an installation: disks, what they lie on, and other systems beside it."""

@@ -1,0 +1,1 @@
+"""What a machine is at the moment, and what is remembered about it."""

@@ -1,0 +1,1 @@
+"""Layers on their way into the store, and the processes that bring them there."""

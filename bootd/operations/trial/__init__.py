@@ -1,0 +1,1 @@
+"""A deployment on trial: health checks, verdicts, and what becomes of one that fails."""

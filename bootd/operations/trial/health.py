@@ -1,0 +1,140 @@
+"""Health: run the checks, say what they mean for the running deployment, and remember it.
+
+A check that failed under the deployment before, the one that the loader would fall back to, does
+not count against the new one unless ``ignore_old_failures`` is off. So results are kept for each
+deployment, beside the deployments and not in ``/etc``, which may go back; collect removes what is
+left of deployments that are gone. How the derived files of ``/etc`` were made is one of them.
+
+Results are written without the store's lock, which a download may hold for hours: each file is
+replaced in one step, and one that cannot be written is a problem to report and not a failed check.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Final
+
+from pydantic import ValidationError
+
+from bootd.boot.loader.next_boot import loader_counted
+from bootd.model.deployment import DeploymentId
+from bootd.model.errors import BootdError, UnhealthyError
+from bootd.model.health import HealthDocument, Verdict, judge, mark_old
+from bootd.operations.etc_derive import derived_checks
+from bootd.operations.host import Host
+from bootd.operations.machine.survey import Survey
+from bootd.operations.trial.checks import find_checks, run_check
+from bootd.sysroot import Sysroot
+
+_log = logging.getLogger(__name__)
+
+FILE_NAME: Final = "health.json"
+_MAX_BYTES: Final = 16 << 20
+
+
+def run_health(host: Host, root: Path, found: Survey) -> HealthDocument:
+    """Run all checks and remember the result.
+
+    Args:
+        host: the machine; its ``$BOOT`` need not be mounted.
+        root: the running system's root, where the checks are looked up.
+        found: the machine, looked at while its ``$BOOT`` was mounted.
+    """
+    checks = find_checks(root)
+    before = read_health(host.sysroot, found.predecessor)
+    failed_before = set() if before is None else {check.name for check in before.failed}
+    found_now = [run_check(check, host.clock) for check in checks]
+    found_now += derived_checks(host.sysroot, found.booted)
+    results = mark_old(found_now, failed_before)
+    document = HealthDocument(
+        deployment=found.booted,
+        on_trial=found.on_trial,
+        when=host.clock.now(),
+        verdict=judge(results, ignore_old=host.configuration.ignore_old_failures),
+        checks=results,
+        problems=[check.problem for check in checks if check.problem],
+    )
+    try:
+        _remember(host.sysroot, document)
+    except BootdError as error:
+        _log.warning("the result is not remembered: %s", error.message)
+    return document
+
+
+def soak(host: Host, root: Path, found: Survey) -> None:
+    """Wait for as long as a deployment on trial has to stay well, and check it again then.
+
+    Args:
+        host: the machine; its ``$BOOT`` need not be mounted.
+        root: as for `run_health`.
+        found: likewise; of a trial that it does not know, the boot loader tells.
+
+    Raises:
+        UnhealthyError: it is not well any more.
+    """
+    seconds = host.configuration.soak_seconds
+    if seconds == 0 or not (found.on_trial or loader_counted(host.sysroot)):
+        return
+    host.clock.sleep(seconds)
+    document = run_health(host, root, found)
+    if document.verdict is Verdict.UNHEALTHY:
+        names = ", ".join(check.name for check in document.failed if not check.old)
+        raise UnhealthyError(f"{found.booted} was well for less than {seconds} s: {names} failed")
+
+
+def last_health(host: Host) -> HealthDocument:
+    """Return what the checks found when they ran last in this boot.
+
+    Raises:
+        UnhealthyError: they did not run since the machine started.
+    """
+    document = this_boots_health(host.sysroot)
+    if document is None:
+        raise UnhealthyError(
+            "the health checks have not run since the machine started",
+            hint="'bootctl-py health run' runs them now.",
+        )
+    return document
+
+
+def this_boots_health(sysroot: Sysroot) -> HealthDocument | None:
+    """Return what the checks found when they ran last in this boot, or None."""
+    return _read(sysroot.run / FILE_NAME)
+
+
+def read_health(sysroot: Sysroot, deployment: DeploymentId | None) -> HealthDocument | None:
+    """Return the last result of a deployment, or None; what cannot be read is as good as none."""
+    return None if deployment is None else _read(_file_of(sysroot, deployment))
+
+
+def forget_health(sysroot: Sysroot, kept: set[DeploymentId]) -> None:
+    """Remove the results of all deployments but these."""
+    folder = sysroot.health
+    wanted = {_file_of(sysroot, deployment).name for deployment in kept}
+    for path in list(folder.iterdir()) if folder.is_dir() else ():
+        if path.name not in wanted:
+            sysroot.disk.discard_file(path)
+
+
+def _remember(sysroot: Sysroot, document: HealthDocument) -> None:
+    text = json.dumps(document.model_dump(mode="json"), indent=2, sort_keys=True) + "\n"
+    sysroot.disk.make_directory(sysroot.run, 0o755)
+    sysroot.disk.replace_file(sysroot.run / FILE_NAME, text.encode(), 0o644)
+    if document.deployment is not None:
+        sysroot.check_format()
+        sysroot.disk.make_directory(sysroot.health)
+        sysroot.disk.replace_file(_file_of(sysroot, document.deployment), text.encode())
+
+
+def _file_of(sysroot: Sysroot, deployment: DeploymentId) -> Path:
+    return sysroot.health / f"{deployment}.json"
+
+
+def _read(path: Path) -> HealthDocument | None:
+    try:
+        with path.open("rb") as stream:
+            return HealthDocument.model_validate_json(stream.read(_MAX_BYTES))
+    except (OSError, ValidationError):
+        return None

@@ -1,0 +1,1 @@
+"""The steps from an image in the store to a deployment that boots next."""

@@ -1,0 +1,1 @@
+"""Blobs on their way: whole, in parts, and resumed."""

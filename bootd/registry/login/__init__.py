@@ -1,0 +1,1 @@
+"""Who asks: challenges, credentials and tokens."""

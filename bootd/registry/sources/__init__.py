@@ -1,0 +1,1 @@
+"""Where images come from: registries, folders, archives and other programs' storage."""

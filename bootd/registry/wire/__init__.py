@@ -1,0 +1,1 @@
+"""HTTP as registries speak it: connections, proxies, ranges, redirects, retries."""

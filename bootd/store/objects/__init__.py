@@ -1,0 +1,1 @@
+"""Objects: file contents under their fs-verity digest."""

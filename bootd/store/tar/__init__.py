@@ -1,0 +1,1 @@
+"""Tar: archives of layers, decompressed and read entry by entry."""

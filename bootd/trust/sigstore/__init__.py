@@ -1,0 +1,1 @@
+"""Signatures of sigstore: keys, certificates, transparency log, bundles."""

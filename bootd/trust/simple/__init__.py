@@ -1,0 +1,1 @@
+"""Simple signing: GnuPG's signatures, and where they lie."""
