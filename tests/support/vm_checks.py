@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import re
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bootd.model.deployment import DeploymentId
@@ -31,39 +32,63 @@ _HARMLESS = re.compile(
     # Taken for a file whose entry was not written any more.
     r"|Reclaimed \d+ unused clusters? .*"
 )
+_LOADERS = ("BOOT/BOOTX64.EFI", "systemd/systemd-bootx64.efi")
 _EXTENTS = "0x80000"
 """EXT4_EXTENTS_FL alone (Linux, fs/ext4/ext4.h)."""
 _REPLAYED = (0, 1)
 """e2fsck(8): nothing was wrong, or it was mended; a journal that is replayed may be either."""
 
 
-def check_disk(disk: Path, work: Path, edits: dict[str, str]) -> DeploymentId:
-    """Fail unless a disk boots a complete deployment that has these edits of ``/etc``.
+@dataclass(frozen=True)
+class Wanted:
+    """What a disk has to hold.
+
+    Attributes:
+        edits: contents by name in ``/etc``.
+        loaders: SHA-256 of each boot loader that may be there, in hex.
+        esps: numbers of the EFI system partitions; each has to boot, the first one does.
+    """
+
+    edits: dict[str, str]
+    loaders: frozenset[str]
+    esps: tuple[int, ...] = (ESP_NUMBER,)
+
+
+def check_disk(disk: Path, work: Path, wanted: Wanted) -> DeploymentId:
+    """Fail unless a disk boots a complete deployment that has the edits of ``/etc``.
 
     Args:
         disk: the raw disk image; its journal is replayed, and at the end it is removed.
         work: an empty folder for what is mounted.
-        edits: contents by name in ``/etc``.
+        wanted: what it has to hold.
 
     Returns:
         The deployment that would boot.
     """
-    boot_folder, root = work / "boot", work / "root"
-    boot_folder.mkdir()
+    root = work / "root"
     root.mkdir()
-    with partition(disk, ESP_NUMBER) as esp:
-        _check_boot_partition(esp)
-        # Not every kernel can mount it.
-        run(["mcopy", "-s", "-Q", "-n", "-i", esp, "::/", boot_folder])
+    boot_folders = [_boot_folder(disk, number, work, wanted.loaders) for number in wanted.esps]
     with partition(disk, ROOT_NUMBER) as device:
         run(["e2fsck", "-E", "journal_only", "-p", device], expected=_REPLAYED)
         run(["e2fsck", "-f", "-n", device])
         _unseal(device, root)
         with mounted_device(device, root):
-            booted = _check_machine(root, boot_folder, work, edits)
+            booted = [_check_machine(root, boot, work, wanted.edits) for boot in boot_folders]
     shutil.rmtree(work)
     disk.unlink()
-    return booted
+    return booted[0]
+
+
+def _boot_folder(disk: Path, number: int, work: Path, loaders: frozenset[str]) -> Path:
+    """Return a copy of what is on an EFI system partition, which is sound."""
+    folder = work / f"boot-{number}"
+    folder.mkdir()
+    with partition(disk, number) as esp:
+        _check_boot_partition(esp)
+        # Not every kernel can mount it.
+        run(["mcopy", "-s", "-Q", "-n", "-i", esp, "::/", folder])
+    _check_loaders(folder, loaders)
+    return folder
 
 
 def _check_boot_partition(esp: Path) -> None:
@@ -72,6 +97,13 @@ def _check_boot_partition(esp: Path) -> None:
     said = done.stdout.decode().splitlines()
     found = [line for line in said if _HARMLESS.fullmatch(line.strip()) is None]
     assert found == [], "\n".join(said)
+
+
+def _check_loaders(boot_folder: Path, loaders: frozenset[str]) -> None:
+    """Fail unless there is a whole loader under each name that a firmware may start."""
+    for name in _LOADERS:
+        data = (boot_folder / "EFI" / name).read_bytes()
+        assert hashlib.sha256(data).hexdigest() in loaders, f"{name} has {len(data)} bytes"
 
 
 def _unseal(device: Path, folder: Path) -> None:
@@ -106,9 +138,13 @@ def _check_machine(
     sysroot = replace(
         host.sysroot, boot=boot_folder, run=work / "run", command_line=work / "cmdline"
     )
+    machine = replace(host, sysroot=sysroot)
+    damages = fsck(machine, Silent()).damages
+    if {one.what for one in damages} == {"loader"}:
+        # A cut between the two names of the loader leaves a new and an old one. That is mended now.
+        damages = fsck(machine, Silent()).damages
     # Entries of deployments that are gone are damage; what an interrupted write left is not.
-    found = fsck(replace(host, sysroot=sysroot), Silent())
-    assert not found.damages, found.damages
+    assert not damages, damages
     booted = boot(sysroot)
     etc = sysroot.deployment(booted) / "etc"
     for name, content in edits.items():
