@@ -36,7 +36,6 @@ BY_FILES_FROM_OUTSIDE = (
 )
 BY_READERS_OF_DOCUMENTS = (used.bootd,)
 BY_JOBS = (used.preview, used.reset, used.restore)  # named in bootd/operations/__main__.py
-BY_DOCUMENTATION = (used.diagram,)  # docs/generate.py
 BY_TESTS_AND_DEMO = (
     used.Silent,
     used.compressed_size,

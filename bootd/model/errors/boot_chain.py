@@ -62,9 +62,3 @@ class NotBlessedYetError(BootChainError):
 
     exit_status = TRY_AGAIN
     default_hint = "The entry is changed when the daemon starts, or by 'bootctl-py bless'."
-
-
-class InvalidTransitionError(BootChainError):
-    """An upgrade was asked to take a step its state does not allow."""
-
-    default_hint = "'bootctl-py status' shows the state; if it stays, report this with the journal."
