@@ -1,4 +1,4 @@
-"""The physical layout of a machine (design section 4), its records and its lock.
+"""The physical layout of a machine (docs/architecture.md, "On disk"), its records and its lock.
 
 A sysroot is a folder that is laid out as the disk is: the live host's ``/sysroot``, a mounted disk
 under installation, or a temporary folder. Nothing below this module asks for ``/``.

@@ -3,7 +3,7 @@
 Invariants: an entry of another system, or of another installation of bootd, is never touched; an
 entry is whole and durable under a new name before its old name goes, so at every cut the loader
 finds a whole entry; only `commit_entry` makes something new bootable, and the sync after its rename
-is the commit point of an upgrade (design section 5).
+is the commit point of an upgrade (docs/architecture.md, "What is written, and in which order").
 
 VFAT keeps where a file's content is beside its name, and Linux writes the new name of a renamed
 file first without it (fs/fat/namei_vfat.c, vfat_rename); an fsync of the folder makes that durable,

@@ -1,9 +1,10 @@
 """One boot entry of bootd's own as a value: its file name and its text.
 
-The name is ``bootd-<serial, 4 digits or more>-<deployment ID>[+LEFT-DONE].conf`` (design D7). The
-serial stands in the name, by which GRUB sorts, and as `version`, by which systemd-boot sorts; all
-entries share one sort key, so both start the highest serial. Names are lower case and plain ASCII,
-because ``$BOOT`` is usually VFAT. An entry that breaks one of these rules is not taken for ours.
+The name is ``bootd-<serial, 4 digits or more>-<deployment ID>[+LEFT-DONE].conf``. The serial stands
+in the name, by which GRUB sorts, and as `version`, by which systemd-boot sorts; all entries share
+one sort key, so both start the highest serial (docs/decisions/0005-boot-order-by-serial.md). Names
+are lower case and plain ASCII, because ``$BOOT`` is usually VFAT. An entry that breaks one of these
+rules is not taken for ours.
 
 Source: UAPI.1 Boot Loader Specification, "Type #1 Boot Loader Specification Entries" and
 "Boot counting".

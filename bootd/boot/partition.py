@@ -1,7 +1,8 @@
-"""Prove ``$BOOT`` on a live host, and mount it only while it is needed (design D8).
+"""Prove ``$BOOT`` on a live host, and mount it only while it is needed.
 
-With an overlay root systemd mounts no ESP. So bootd mounts what the boot loader came from; which of
-several candidates that is, is a matter of proof.
+With an overlay root systemd mounts no ESP; see
+docs/decisions/0006-three-tries-and-our-own-blessing.md. So bootd mounts what the boot loader came
+from; which of several candidates that is, is a matter of proof.
 
 The mount is private if the process has a mount namespace of its own (``PrivateMounts=`` in its
 unit). Each thread mounts on a folder of its own, so that one's end does not take it from another. A

@@ -256,7 +256,10 @@ class Denial(BaseModel):
 
 
 class DeniedDigests(_Record):
-    """``denied.json``: bad digests, outside ``/etc`` and any deployment (design D9)."""
+    """``denied.json``: bad digests, outside ``/etc`` and any deployment.
+
+    Source: docs/decisions/0007-deny-list-outside-etc.md.
+    """
 
     denied: list[Denial] = Field(default_factory=list, max_length=_MAX_LIST)
 

@@ -1,10 +1,10 @@
 """Finalize: at shutdown the staged deployment gets the machine's ``/etc`` and a boot entry.
 
-Order of writes (design section 5): the merged ``/etc`` under a temporary name, syncfs, rename; what
-is given up on ``$BOOT`` if there is no room (`bootd.operations.boot.room`); the kernel files; **the
-new entry, which is the commit**; then the intent is forgotten. A cut before the commit leaves the
-old system with the intent kept, so the next shutdown does it all again; after it the new deployment
-boots next and `recover` forgets the intent.
+Order of writes (docs/architecture.md, "What is written, and in which order"): the merged ``/etc``
+under a temporary name, syncfs, rename; what is given up on ``$BOOT`` if there is no room
+(`bootd.operations.boot.room`); the kernel files; **the new entry, which is the commit**; then the
+intent is forgotten. A cut before the commit leaves the old system with the intent kept, so the next
+shutdown does it all again; after it the new deployment boots next and `recover` forgets the intent.
 
 A failure is written into the intent, so that the next boot can tell.
 """

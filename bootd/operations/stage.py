@@ -1,10 +1,11 @@
 """Stage: bring an image into a deployment beside the running one.
 
-Order of writes (design section 5): layers (`pull`), the composed image, the deployment's folder
-under a temporary name, syncfs, rename, the intent, this boot's marker. Until the intent is written
-nothing refers to what was made, and a cut leaves the old system. What nothing needs any more is
-collected last, or before if there is no room otherwise. What the registry said is kept for the next
-check, unless another image than the followed one was asked for.
+Order of writes (docs/architecture.md, "What is written, and in which order"): layers (`pull`), the
+composed image, the deployment's folder under a temporary name, syncfs, rename, the intent, this
+boot's marker. Until the intent is written nothing refers to what was made, and a cut leaves the old
+system. What nothing needs any more is collected last, or before if there is no room otherwise. What
+the registry said is kept for the next check, unless another image than the followed one was asked
+for.
 """
 
 from __future__ import annotations

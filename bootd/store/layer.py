@@ -1,8 +1,8 @@
 """Layer import: from a blob's chunks to objects and an index, in one pass.
 
-Order (design section 5): objects, then syncfs, then the index, by which alone a layer is found; the
-last two are `bootd.store.publishing`. So whatever ends an import leaves objects that nothing refers
-to, and no layer.
+Order of writes (docs/architecture.md, "What is written, and in which order"): objects, then syncfs,
+then the index, by which alone a layer is found; the last two are `bootd.store.publishing`. So
+whatever ends an import leaves objects that nothing refers to, and no layer.
 """
 
 from __future__ import annotations

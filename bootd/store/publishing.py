@@ -1,6 +1,7 @@
 """Publishing: layers that are written become durable, and then are found.
 
-Order (design section 5): one syncfs for what all of them wrote, then the name of each index.
+Order of writes (docs/architecture.md, "What is written, and in which order"): one syncfs for what
+all of them wrote, then the name of each index.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from demo.narration import Narrator
 NAME = "os/debian"
 _REFUSED = 4
 _TRIES = 3
-"""Boots that a new deployment gets (design D8)."""
+"""Boots that a new deployment gets (docs/decisions/0006-three-tries-and-our-own-blessing.md)."""
 
 
 @dataclass

@@ -27,7 +27,7 @@ from support.cache import cached_folder, digest_of
 from support.layered_image import LayeredImage, drop_unreachable
 
 SUITE = "trixie"
-"""Debian 13: its kernel can mount what bootd makes (design D3)."""
+"""Debian 13: its kernel can mount what bootd makes (docs/decisions/0001-composefs-store.md)."""
 VERSIONS = ("v1", "v2")
 _PACKAGES = "systemd,systemd-sysv,udev,dbus,kmod,login,passwd,iproute2,iputils-ping,nano"
 _KERNELS = {"amd64": "linux-image-cloud-amd64", "arm64": "linux-image-cloud-arm64"}

@@ -11,7 +11,8 @@ from pathlib import Path
 
 _HIDDEN_XATTRS = ("trusted.overlay.", "user.overlay.")
 _EMPTIED = ("boot", "dev", "proc", "run", "sys", "sysroot", "tmp", "var")
-"""Mount points of a deployment (design section 4): what an image has below them is not in it."""
+"""Mount points of a deployment (docs/architecture.md, "On disk"): what an image has below them is
+not in it."""
 
 
 @dataclass(frozen=True, slots=True)

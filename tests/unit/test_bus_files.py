@@ -73,7 +73,7 @@ def test_every_manager_method_ends_with_options():
         assert method.takes.endswith("a{sv}"), method.name
 
 
-def test_members_of_the_design_are_there():
+def test_members_that_programs_count_on_are_there():
     manager = interfaces.load(names.MANAGER)
     assert {
         *("Check", "Upgrade", "Switch", "Rollback", "Apply", "Stage", "Unstage", "Pin", "Unpin"),

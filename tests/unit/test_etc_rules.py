@@ -1,4 +1,4 @@
-"""The rules of design section 6, one row a case, each merged for real in a temporary folder."""
+"""The rules of docs/etc.md, "Whole files", one row each, merged for real in a temporary folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The names bootd goes by on the bus (design section 7)."""
+"""The names bootd goes by on the bus; docs/man/org.bootd1.5.md says what they stand for."""
 
 from __future__ import annotations
 

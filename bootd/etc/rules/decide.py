@@ -1,4 +1,4 @@
-"""The three-way rules of ``/etc`` (design section 6). Pure: trees in, a plan out.
+"""The three-way rules of ``/etc`` (docs/etc.md, "Whole files"). Pure: trees in, a plan out.
 
 Base is what the machine's defaults were, mine what it made of them, theirs the new defaults. At
 each path content and metadata are decided apart: changed on one side only, that side; to the same

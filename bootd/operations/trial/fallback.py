@@ -3,7 +3,8 @@
 Nothing is remembered of it but the deny list: a boot entry that is out of tries, does not run and
 whose digest is not on the list is a fallback that was not taken note of. Only a deployment on trial
 has a counter, so an old and good one is never blamed. What is on the list stays there after the
-entry and the deployment are collected and after ``/etc`` went back (design D9).
+entry and the deployment are collected and after ``/etc`` went back
+(docs/decisions/0007-deny-list-outside-etc.md).
 
 A loader or a person may start another deployment before the tries are used up. That is no verdict:
 a boot that was counted and did not come up is one try, and the rest of the tries stays. Neither is

@@ -1,8 +1,9 @@
-"""An image's tree as a host's root: what moves, what becomes a mount point (design section 4).
+"""An image's tree as a host's root: what moves, what becomes a mount point.
 
-Pure. The pristine ``/etc`` is ``/usr/etc``; the machine's own ``/etc``, ``/var`` and the rest of
-`MOUNT_POINTS` are mounted over empty folders. Hard links need no care: a file that an image built
-for ostree links into ``sysroot/ostree`` keeps its content under its other names.
+Pure. The pristine ``/etc`` is ``/usr/etc`` (docs/images.md, "/etc and /usr/etc"); the machine's own
+``/etc``, ``/var`` and the rest of `MOUNT_POINTS` are mounted over empty folders. Hard links need no
+care: a file that an image built for ostree links into ``sysroot/ostree`` keeps its content under
+its other names.
 
 openSUSE and what descends from it keep the packages' settings in ``/usr/etc``, which programs read
 below those of ``/etc``. Such an image has both, and both stay what they are: its ``/usr/etc`` keeps
