@@ -39,16 +39,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(words)
     except BootdError as error:
+        if isinstance(error, InternalError):
+            _log_fault(error)
         return _report(error, words)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
         _drop_output()
         return _BROKEN_PIPE
-    except Exception as error:
-        import logging  # noqa: PLC0415 - see `_log_from`
-
-        logging.getLogger(__name__).debug("unexpected", exc_info=True)
+    except Exception as error:  # noqa: BLE001 - the last frame of a process: report, do not hide
+        _log_fault(error)
         return _report(_unexpected(error), words)
 
 
@@ -78,6 +78,12 @@ def _log_from(level: str) -> None:
     import logging  # noqa: PLC0415 - a tenth of what ``status`` takes
 
     logging.basicConfig(level=level, format="%(name)s: %(message)s")
+
+
+def _log_fault(error: Exception) -> None:
+    import logging  # noqa: PLC0415 - see `_log_from`
+
+    logging.getLogger(__name__).debug("unexpected", exc_info=error)
 
 
 def _run(words: Sequence[str]) -> int:

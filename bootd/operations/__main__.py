@@ -117,7 +117,8 @@ def main() -> int:
         reporter.finish()
     except BootdError as error:
         reporter.finish()
-        _log.debug("it fails with %s", error.code, exc_info=True)
+        level = logging.ERROR if isinstance(error, InternalError) else logging.DEBUG
+        _log.log(level, "it fails with %s", error.code, exc_info=True)
         return _fail(reporter, error)
     except Exception as error:  # noqa: BLE001 - the last frame of a process: report, do not hide
         reporter.finish()

@@ -28,7 +28,7 @@ from bootd.sysroot import Sysroot
 _log = logging.getLogger(__name__)
 
 _WHO: Final = "a process that imported a layer"
-_HINT: Final = "The journal says more; if memory was short, lower parallel_layers."
+_HINT: Final = "If memory was short, lower parallel_layers; the journal has its last words, if any."
 _TURN: Final = Struct("H")
 """The number of a task. All of them fit into the smallest pipe, pipe(7): MAX_LAYERS of 2 bytes."""
 _REPORT_SECONDS: Final = 0.1

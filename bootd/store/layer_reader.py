@@ -35,7 +35,7 @@ from bootd.store.tar.sparse import Segment, expand
 
 _UNPACKER: Final = "a process that unpacked a layer"
 _READER: Final = "a process that read a layer's tar stream"
-_HINT: Final = "The journal says more; if memory was short, lower parallel_layers."
+_HINT: Final = "If memory was short, lower parallel_layers; the journal has its last words, if any."
 _NONSENSE_HINT: Final = "Do not trust the image; please report this with the journal."
 _PIECE: Final = 256 << 10
 """Bytes: what is answered at once costs a change of processes."""

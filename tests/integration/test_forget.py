@@ -153,7 +153,7 @@ def test_what_failed_may_go_and_stays_denied(machine: Machine) -> None:
 
 
 def test_without_room_for_its_edits_it_stays_in_the_store(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = _first(machine)
     machine.upgrade()
@@ -163,8 +163,10 @@ def test_without_room_for_its_edits_it_stays_in_the_store(
         raise NoSpaceError("cannot write the copy: No space left on device")
 
     monkeypatch.setattr(collecting, "keep_edits", full)
-    with pytest.raises(NoSpaceError, match="boots no more"):
+    with pytest.raises(NoSpaceError, match="boots no more") as told:
         forget(machine.host, Silent(), first)
+    assert "the journal says what was wrong" in told.value.hint
+    assert "cannot write the copy: No space left on device" in caplog.text
     monkeypatch.undo()
     assert machine.etc(first).is_dir()
     assert machine.power_on() == second

@@ -106,11 +106,12 @@ def _names(array: BootArray | None) -> tuple[str | None, list[str]]:
     return loaded, [half.device.name for half in array.others]
 
 
-def test_the_loader_s_half_wins(machine: Machine):
+def test_the_loader_s_half_wins(machine: Machine, caplog: pytest.LogCaptureFixture):
     [first, second] = machine.halves
     _write(first, 10, b"bootd-1.conf")
     _write(second, 10, b"bootd-1+2-1.conf")
     _write(second, SIZE - 10, b"seed")
+    caplog.set_level("INFO", "bootd")
     sysroot, disk = machine.sysroot()
     array = machine.array()
     assert array is not None
@@ -119,6 +120,7 @@ def test_the_loader_s_half_wins(machine: Machine):
     assert first.read_bytes()[10:26] == b"bootd-1+2-1.conf"
     assert first.read_bytes()[-10:-6] == b"seed"
     assert disk.places == [0, 3 << 20]
+    assert "differed in" in caplog.text
 
 
 def test_it_is_done_once_in_a_boot(machine: Machine):

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from bootd.cli import main as entry_point
 from bootd.cli.main import main
 from bootd.cli.remote import ssh_command
-from bootd.model.errors import InvalidArgumentError
+from bootd.model.errors import InternalError, InvalidArgumentError
 
 NOWHERE = {"DBUS_SYSTEM_BUS_ADDRESS": "unix:path=/nonexistent/bus"}
 HEAVY = {"requests", "urllib3", "rich", "pydantic", "dbus_next", "dbus_fast", "asyncio"}
@@ -125,6 +126,18 @@ def test_the_unexpected_is_no_traceback(tmp_path: Path) -> None:
     assert "hint: " in done.stderr
     loud = bootctl("config", PYTHONPATH=str(tmp_path), SYSTEMD_LOG_LEVEL="debug")
     assert "Traceback" in loud.stderr
+
+
+def test_a_fault_that_is_known_shows_its_traceback_too(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_words: list[str]) -> int:
+        raise InternalError("an invariant does not hold")
+
+    monkeypatch.setattr(entry_point, "_run", fail)
+    caplog.set_level("DEBUG", "bootd")
+    assert main(["config"]) == 1
+    assert "InternalError: an invariant does not hold" in caplog.text
 
 
 def test_a_reader_who_leaves_is_no_error() -> None:

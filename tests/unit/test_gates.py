@@ -93,7 +93,9 @@ async def test_what_runs_has_to_prove_itself_first(view: View):
     assert (verdict.gate, verdict.answer) == ("trial", Answer.LATER)
 
 
-async def test_a_gate_that_is_broken_lets_nothing_pass(view: View, monkeypatch: pytest.MonkeyPatch):
+async def test_a_gate_that_is_broken_lets_nothing_pass(
+    view: View, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
     async def look(_view: View) -> None:
         raise RuntimeError("of all things")
 
@@ -102,6 +104,8 @@ async def test_a_gate_that_is_broken_lets_nothing_pass(view: View, monkeypatch: 
     verdict = in_the_way(await ask_gates(view))
     assert verdict is not None
     assert (verdict.gate, verdict.answer) == ("broken", Answer.LATER)
+    assert "the journal says more" in verdict.reason
+    assert "RuntimeError: of all things" in caplog.text
 
 
 def test_a_no_counts_first_and_then_what_takes_longest():

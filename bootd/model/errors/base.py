@@ -81,7 +81,10 @@ def registered_errors() -> dict[str, type[BootdError]]:
 class InternalError(BootdError):
     """A fault in bootd; the cause is in the journal."""
 
-    default_hint = "Please report this with the journal of bootd.service."
+    default_hint = (
+        "Please report this with the journal of bootd.service, and with the output of the same "
+        "command under SYSTEMD_LOG_LEVEL=debug."
+    )
 
 
 class NoProgressError(BootdError):
@@ -96,4 +99,6 @@ class NoProgressError(BootdError):
 class ProcessFailedError(BootdError):
     """A program that bootd started failed."""
 
-    default_hint = "The program's own words are in the message; the journal has the whole."
+    default_hint = (
+        "The program's own words, if it had any, are in the message: mend what they name."
+    )

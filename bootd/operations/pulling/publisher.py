@@ -29,7 +29,7 @@ class LayerPublisher:
         self._child = ChildProcess(
             sysroot,
             "the process that made layers durable",
-            "The journal says more; then try again, layers that were finished are kept.",
+            "Try again, finished layers are kept; the journal has its last words, if any.",
             _publish,
             sysroot,
             orphaned=signal.SIGCONT,
