@@ -14,15 +14,15 @@ import pytest
 from support.machine import Machine, installed, publish
 
 from bootd import journal
+from bootd.daemon.events.journal import Event, announce
+from bootd.daemon.events.news import tell_of_job
 from bootd.daemon.jobs import Job, JobState, Limits, _no_progress
-from bootd.daemon.journal import Event, announce
-from bootd.daemon.news import tell_of_job
 from bootd.daemon.worker import Step, Worker
 from bootd.model.errors import InternalError, NotTrustedError, ProcessFailedError
-from bootd.operations.channel import Channel
-from bootd.operations.child_process import ChildProcess
 from bootd.operations.host import open_host
 from bootd.operations.progress import Silent
+from bootd.operations.pulling.channel import Channel
+from bootd.operations.pulling.child_process import ChildProcess
 from bootd.operations.stage import stage
 
 ROOT = Path(__file__).parents[2]

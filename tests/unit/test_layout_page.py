@@ -9,13 +9,13 @@ from pathlib import Path
 from support.machine import Machine, installed
 
 from bootd.model.errors import ConnectionFailedError
-from bootd.operations.attempts import note_attempt
 from bootd.operations.check import check
 from bootd.operations.collect import collect
-from bootd.operations.health import run_health
+from bootd.operations.machine.attempts import note_attempt
+from bootd.operations.machine.survey import survey
 from bootd.operations.progress import Silent
 from bootd.operations.rollback import rollback
-from bootd.operations.survey import survey
+from bootd.operations.trial.health import run_health
 
 ROOT = Path(__file__).parents[2]
 ELSEWHERE = {

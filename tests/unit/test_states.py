@@ -13,11 +13,11 @@ from bootd.model.deployment import DeploymentId
 from bootd.model.state import DeploymentState, UpgradeState
 from bootd.operations.bless import bless
 from bootd.operations.finalize import finalize
+from bootd.operations.machine.survey import survey
 from bootd.operations.progress import Phase
 from bootd.operations.recover import recover
 from bootd.operations.rollback import rollback
 from bootd.operations.stage import stage
-from bootd.operations.survey import survey
 
 
 class Watched:
