@@ -56,7 +56,6 @@ for names in (
     BY_FILES_FROM_OUTSIDE,
     BY_READERS_OF_DOCUMENTS,
     BY_JOBS,
-    BY_DOCUMENTATION,
     BY_TESTS_AND_DEMO,
 ):
     assert all(names)
