@@ -19,7 +19,8 @@ from bootd.etc.disk.snapshot import Snapshot, scan_folder
 from bootd.etc.disk.write import Source, empty_folder, remove_entries, write_tree
 from bootd.etc.report import make_report
 from bootd.etc.rules.compare import same_type
-from bootd.etc.rules.decide import Plan, decide
+from bootd.etc.rules.decide import decide
+from bootd.etc.rules.plan import Plan
 from bootd.etc.rules.policy import NO_POLICIES, EtcPolicies
 from bootd.etc.rules.settle import Elsewhere, settle_accounts
 from bootd.etc.rules.settle_derived import Due, due_rules, settle_derived
@@ -261,7 +262,4 @@ def first_var(tree: Directory, contents: Contents, target: Path) -> list[EtcNote
     nothing = Directory(tree.metadata)
     plan = decide(nothing, nothing, tree)
     with empty_folder(target) as descriptor:
-        notes = write_tree(plan.root, descriptor, target, Source(None, contents))
-    return [
-        note.model_copy(update={"path": f"/var{note.path.removeprefix('/etc')}"}) for note in notes
-    ]
+        return write_tree(plan.root, descriptor, target, Source(None, contents), "/var")

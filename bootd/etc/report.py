@@ -16,7 +16,7 @@ from bootd.etc.disk.descriptors import (
     open_parent,
     opened_folder,
 )
-from bootd.etc.rules.decide import Conflict, Plan
+from bootd.etc.rules.plan import Conflict, Plan
 from bootd.etc.rules.policy import NO_POLICIES, EtcPolicies
 from bootd.model.etc.report import (
     MAX_CONFLICTS,

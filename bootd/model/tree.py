@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 INLINE_LIMIT: Final = 64
@@ -30,6 +30,16 @@ class Metadata:
     mtime_seconds: int = 0
     mtime_nanoseconds: int = 0
     xattrs: dict[bytes, bytes] = field(default_factory=dict)
+
+    @property
+    def mtime(self) -> tuple[int, int]:
+        """When the content was modified last: seconds and nanoseconds."""
+        return self.mtime_seconds, self.mtime_nanoseconds
+
+    def with_mtime(self, mtime: tuple[int, int]) -> Metadata:
+        """Return this metadata with another time, in seconds and nanoseconds."""
+        seconds, nanoseconds = mtime
+        return replace(self, mtime_seconds=seconds, mtime_nanoseconds=nanoseconds)
 
 
 @dataclass(slots=True, eq=False)

@@ -28,7 +28,7 @@ from bootd.operations.boot.awaited import await_boot
 from bootd.operations.boot.next_entry import keep_fallback_next, next_entry
 from bootd.operations.boot.room import install_with_room
 from bootd.operations.etc.ids import write_chosen
-from bootd.operations.etc.merge import Merged, coming_moves, merge_into
+from bootd.operations.etc.merge import MergedEtc, coming_moves, merge_into
 from bootd.operations.etc.moment import write_edits
 from bootd.operations.etc.owners import follow_accounts, owner_notes
 from bootd.operations.etc.undecided import write_undecided
@@ -103,7 +103,7 @@ def _finalize_locked(
 
 def _install_etc(
     host: Host, found: Survey, record: DeploymentRecord, moves: tuple[Move, ...]
-) -> Merged:
+) -> MergedEtc:
     disk = host.sysroot.disk
     folder = host.sysroot.deployment(record.id)
     finished = folder / "etc"

@@ -8,7 +8,7 @@ from hypothesis import given
 from support.account_databases import Databases, three_databases
 from support.effort import examples
 
-from bootd.etc.accounts.merge import Merged, merge_accounts
+from bootd.etc.accounts.merge import MergedAccounts, merge_accounts
 from bootd.etc.accounts.owners import Numbers, owners_of
 
 EXAMPLES = examples(200)
@@ -24,7 +24,7 @@ def rows(databases: Databases, name: str) -> dict[str, list[str]]:
     return found
 
 
-def told(merged: Merged, name: str) -> bool:
+def told(merged: MergedAccounts, name: str) -> bool:
     return any(f"'{name}'" in finding.text for finding in merged.findings)
 
 

@@ -52,7 +52,7 @@ _LOCKED_ROW: Final = {SHADOW: b":!*:::::::", GSHADOW: b":!*::"}
 
 
 @dataclass(slots=True)
-class Merged:
+class MergedAccounts:
     """The merged databases and what there is to say."""
 
     contents: dict[str, bytes]
@@ -61,7 +61,7 @@ class Merged:
 
 def merge_accounts(
     base: Databases, mine: Databases, theirs: Databases, elsewhere: Databases | None = None
-) -> Merged:
+) -> MergedAccounts:
     """Merge the databases that mine and theirs have; passwd and group have to be among them.
 
     Shadow and gshadow are merged even where only mine has them, as images whose accounts are made
@@ -83,9 +83,9 @@ def merge_accounts(
         {name: side.get(name, b"") for name in names} for side in (base, mine, theirs)
     )
     if there in (before, here):
-        return Merged(here, [])
+        return MergedAccounts(here, [])
     if here == before and not _has_moved_ids(before, there):
-        return Merged(there, _taken_over(before, there))
+        return MergedAccounts(there, _taken_over(before, there))
     sides = before, here, there
     tables = [{name: read_table(name, side[name]) for name in names} for side in sides]
     known = {name: set(read_table(name, data).rows) for name, data in (elsewhere or {}).items()}
@@ -94,7 +94,7 @@ def merge_accounts(
         # Healed, mine is as the defaults were; a merge of that would take theirs, so this one does.
         told = {finding.text for finding in merged.findings}
         more = [one for one in _taken_over(before, there) if one.text not in told]
-        merged = Merged(there, [*merged.findings, *more])
+        merged = MergedAccounts(there, [*merged.findings, *more])
     return merged
 
 
@@ -140,7 +140,7 @@ class _Merging:
     left_out: dict[str, set[bytes]] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
 
-    def run(self, base: Databases, mine: Databases, theirs: Databases) -> Merged:
+    def run(self, base: Databases, mine: Databases, theirs: Databases) -> MergedAccounts:
         self.gone[PASSWD] = self._removed(PASSWD)
         for database in (GROUP, PASSWD):
             self._decide(database)
@@ -161,7 +161,7 @@ class _Merging:
                 sides = base[database], mine[database], theirs[database]
                 contents[database], clashes = merge_ranges(database, *sides, absent)
                 self.findings += [Finding(database, text, conflict=True) for text in clashes]
-        return Merged(contents, self.findings)
+        return MergedAccounts(contents, self.findings)
 
     def _decide(self, database: str) -> None:
         """Decide which rows of passwd or group stand, and merge them."""

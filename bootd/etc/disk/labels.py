@@ -14,7 +14,7 @@ from typing import Final
 from bootd.etc.disk.contents import Openable
 from bootd.etc.disk.descriptors import chunks_of, closing, open_file, open_parent
 from bootd.etc.rules.compare import SELINUX, same_type
-from bootd.etc.rules.decide import Outcome, Plan, Side
+from bootd.etc.rules.plan import Outcome, Plan, Side
 from bootd.model.tree import Directory, Node, RegularFile
 
 READ_LIMIT: Final = 16 << 20
@@ -43,7 +43,7 @@ def label_plan(
     Raises:
         DamagedObjectError: a content of the image is missing.
     """
-    labels = labelling(_PlannedFiles(plan.root, source, contents).read)
+    labels = labelling(_PlannedFiles(plan, source, contents).read)
     if labels is not None:
         _label(plan.root, mine, b"/etc", labels)
 
@@ -63,15 +63,13 @@ def _label(outcome: Outcome, mine: Node | None, path: bytes, labels: Labels) -> 
 
 @dataclass(frozen=True, slots=True)
 class _PlannedFiles:
-    root: Outcome
+    plan: Plan
     source: int
     contents: Openable
 
     def read(self, name: str) -> bytes | None:
         path = name.encode()
-        outcome: Outcome | None = self.root
-        for part in path.split(b"/"):
-            outcome = None if outcome is None else outcome.children.get(part)
+        outcome = self.plan.at(path)
         if outcome is None or not isinstance(outcome.content, RegularFile):
             return None
         if outcome.content.content is not None:

@@ -1,4 +1,4 @@
-"""Building a merged ``/etc`` in a new folder.
+"""Building a tree in a new folder: a merged ``/etc``, or the first ``/var``.
 
 Everything is written through descriptors of folders that this module made itself, one name at a
 time, with ``O_EXCL``: whatever symbolic links the trees hold, or somebody plants meanwhile, no
@@ -24,10 +24,10 @@ from bootd.durable import storage_errors
 from bootd.etc.disk.contents import Openable
 from bootd.etc.disk.descriptors import closing, errors_at, open_file, open_folder, open_parent
 from bootd.etc.rules.compare import NOT_COMPARED
-from bootd.etc.rules.decide import Outcome, Side
+from bootd.etc.rules.plan import Outcome, Side
 from bootd.file_flags import carry_flags
 from bootd.model.errors import DamagedObjectError
-from bootd.model.etc.report import EtcNote, NoteKind, escape, etc_path
+from bootd.model.etc.report import EtcNote, NoteKind, escape, path_below
 from bootd.model.tree import Directory, Metadata, RegularFile, SpecialFile, Symlink
 
 _CHUNK: Final = 1 << 20
@@ -94,8 +94,17 @@ def remove_entries(descriptor: int, folder: Path) -> None:
                 os.unlink(name, dir_fd=descriptor)
 
 
-def write_tree(root: Outcome, descriptor: int, folder: Path, source: Source) -> list[EtcNote]:
+def write_tree(
+    root: Outcome, descriptor: int, folder: Path, source: Source, place: str = "/etc"
+) -> list[EtcNote]:
     """Write a decided tree into an empty folder; not yet durable.
+
+    Args:
+        root: the tree.
+        descriptor: the folder, open.
+        folder: its path, for messages.
+        source: where contents come from.
+        place: what the folder will be on the machine; notes have paths below that.
 
     Returns:
         What could not be carried faithfully.
@@ -105,7 +114,7 @@ def write_tree(root: Outcome, descriptor: int, folder: Path, source: Source) -> 
         WriteFailedError: the kernel refused a read or a write.
         DamagedObjectError: a content of the image is missing or of another size.
     """
-    writing = _Writing(descriptor, folder, source)
+    writing = _Writing(descriptor, place, folder, source)
     writing.fill(root, descriptor, source.mine, b"")
     return writing.notes
 
@@ -120,14 +129,15 @@ def dress_folder(descriptor: int, folder: Path, path: bytes, dress: Metadata) ->
         for name in os.listxattr(descriptor):
             if os.fsencode(name) not in dress.xattrs.keys() | NOT_COMPARED:
                 os.removexattr(descriptor, name)
-        _Dressing(descriptor).finish(descriptor, dress, path)
+        _Dressing(descriptor, "/etc").finish(descriptor, dress, path)
 
 
 @dataclass(slots=True)
 class _Dressing:
-    """Sets metadata; what the file system refuses is noted."""
+    """Sets metadata below the open folder `root`; what the file system refuses is noted."""
 
     root: int
+    place: str
     notes: list[EtcNote] = field(default_factory=list, init=False)
 
     def finish(self, descriptor: int, metadata: Metadata, path: bytes) -> None:
@@ -164,7 +174,8 @@ class _Dressing:
         return os.fstatvfs(self.root).f_bavail > _ROOM_LEFT
 
     def note(self, path: bytes, kind: NoteKind, detail: str) -> None:
-        self.notes.append(EtcNote(path=etc_path(path), kind=kind, detail=detail))
+        where = path_below(self.place, path)
+        self.notes.append(EtcNote(path=where, kind=kind, detail=detail))
 
 
 @dataclass(slots=True)
@@ -246,8 +257,8 @@ class _Writing(_Dressing):
                         carry_flags(source, descriptor)
                     if outcome.side is Side.THEIRS and size != file.size:
                         raise DamagedObjectError(
-                            f"the content of {etc_path(path)} in the image has {size} bytes "
-                            f"instead of {file.size}"
+                            f"the content of {path_below(self.place, path)} in the image has "
+                            f"{size} bytes instead of {file.size}"
                         )
                 self.finish(descriptor, outcome.metadata, path)
         self.linked.setdefault(id(file), (path, outcome.metadata))

@@ -19,104 +19,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from enum import Enum
-from typing import Final, NamedTuple
+from dataclasses import dataclass, field
+from typing import Final
 
-from bootd.etc.rules.compare import (
-    LABELS,
-    comparable_xattrs,
-    same_content,
-    same_metadata,
-    same_node,
-    same_tree,
-    same_type,
-)
+from bootd.etc.rules.compare import same_content, same_metadata, same_node, same_tree, same_type
+from bootd.etc.rules.plan import Conflict, Outcome, Plan, Side, Tally, Versions, dressed
 from bootd.model.etc.report import ConflictKind, NoteKind
-from bootd.model.tree import Directory, Metadata, Node, RegularFile, SpecialFile, Symlink, walk
+from bootd.model.tree import Directory, Metadata, Node, RegularFile, SpecialFile, walk
 
 NEVER_CARRIED: Final = frozenset({b".updated"})
 """Names right below ``/etc`` that no merge carries: without the stamp, ``ConditionNeedsUpdate=`` of
 systemd holds at the next boot (systemd-update-done.service(8))."""
-
-
-class Side(Enum):
-    """Which tree a content is read from."""
-
-    MINE = "mine"
-    THEIRS = "theirs"
-
-
-class Tally(Enum):
-    """Which way a path went; the values are fields of `EtcCounts`."""
-
-    TAKEN = "taken"
-    REMOVED = "removed"
-    KEPT = "kept"
-    DELETED = "deleted"
-    MERGED = "merged"
-
-
-class Versions(NamedTuple):
-    """What stands at one path in each tree; None: nothing."""
-
-    base: Node | None
-    mine: Node | None
-    theirs: Node | None
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What the merged tree holds at one path.
-
-    Attributes:
-        content: the node whose type and content it has; of a folder only the type counts.
-        side: the tree that node is in.
-        metadata: all of mode, owner, attributes and time, as decided.
-        children: what a folder holds.
-    """
-
-    content: Node
-    side: Side
-    metadata: Metadata
-    children: dict[bytes, Outcome] = field(default_factory=dict)
-
-    def node(self) -> Node:
-        """Return what will stand there, with all that is below."""
-        match self.content:
-            case Directory():
-                children = {name: child.node() for name, child in self.children.items()}
-                return Directory(self.metadata, children)
-            case RegularFile() | Symlink() | SpecialFile() as leaf:
-                # The same node where it is the same: one whose content is unknown equals no other.
-                same = leaf.metadata is self.metadata or leaf.metadata == self.metadata
-                return leaf if same else replace(leaf, metadata=self.metadata)
-
-
-@dataclass(frozen=True, slots=True)
-class Conflict:
-    """Both sides changed a path, differently; mine stands."""
-
-    path: bytes
-    kind: ConflictKind
-    versions: Versions
-    detail: str = ""
-
-
-@dataclass(slots=True)
-class Plan:
-    """The merged tree and what there is to say about it, in the order of the paths."""
-
-    root: Outcome
-    conflicts: list[Conflict]
-    notes: list[tuple[bytes, NoteKind]]
-    tallies: Counter[Tally]
-
-    def tree(self) -> Directory:
-        """Return the merged tree."""
-        root = self.root.node()
-        assert isinstance(root, Directory)
-        return root
 
 
 def decide(base: Directory, mine: Directory, theirs: Directory) -> Plan:
@@ -125,12 +38,13 @@ def decide(base: Directory, mine: Directory, theirs: Directory) -> Plan:
     versions = Versions(*(_without(NEVER_CARRIED, tree) for tree in (base, mine, theirs)))
     root = decision.at(b"", versions)
     assert root is not None
-    return Plan(
-        root,
-        sorted(decision.conflicts, key=lambda conflict: conflict.path),
-        sorted(decision.notes),
-        decision.tallies,
-    )
+    # Mine stands at a conflict. Of a folder that only holds something of mine the image's metadata
+    # would be taken.
+    for path in {conflict.path for conflict in decision.conflicts} & decision.ways.keys():
+        if decision.ways[path] in (Tally.MERGED, Tally.TAKEN):
+            decision.ways[path] = Tally.KEPT
+    conflicts = sorted(decision.conflicts, key=lambda conflict: conflict.path)
+    return Plan(root, conflicts, sorted(decision.notes), decision.ways)
 
 
 def _alike_specials(base: Node | None, mine: Node | None) -> Iterator[int]:
@@ -153,7 +67,7 @@ class _Decision:
     shipped: set[int] = field(default_factory=set)
     conflicts: list[Conflict] = field(default_factory=list)
     notes: list[tuple[bytes, NoteKind]] = field(default_factory=list)
-    tallies: Counter[Tally] = field(default_factory=Counter)
+    ways: dict[bytes, Tally] = field(default_factory=dict)
 
     def at(self, path: bytes, versions: Versions) -> Outcome | None:
         """Decide one path with all that is below it; None: nothing stands there."""
@@ -171,16 +85,18 @@ class _Decision:
             outcome = self._their_folder(path, versions)
         else:
             outcome = self._no_folder(path, versions)
-        self._tally(path, versions, outcome)
+        way = _way(versions, stands=outcome is not None)
+        if way is not None:
+            self.ways[path] = way
         self._note_dropped_metadata(path, versions, outcome)
         return outcome
 
     def _untouched(self, base: Node, mine: Node, theirs: Node) -> Outcome:
         """Decide a file that all three have alike, as nearly all of ``/etc`` is."""
-        time = _modified(theirs if _modified(mine) == _modified(base) else mine)
+        newer = theirs if mine.metadata.mtime == base.metadata.mtime else mine
         side = self._source(mine)
         content = mine if side is Side.MINE else theirs
-        return Outcome(content, side, dressed(theirs.metadata, time, mine.metadata))
+        return Outcome(content, side, dressed(theirs.metadata, newer.metadata.mtime, mine.metadata))
 
     def _source(self, mine: Node | None) -> Side:
         """Return the side to read from what both have."""
@@ -202,11 +118,12 @@ class _Decision:
         With something of mine left in it the folder is one thing and one question: what nobody
         changed stays beside it, since half a folder is neither side's configuration.
         """
-        before = len(self.conflicts), len(self.notes), self.tallies.copy()
-        if not self._children(path, versions):
+        trial = _Decision(self.linked, self.shipped)
+        if not trial._children(path, versions):
+            self.conflicts += trial.conflicts
+            self.notes += trial.notes
+            self.ways |= trial.ways
             return self._take(path, versions, Side.THEIRS)
-        conflicts, notes, self.tallies = before
-        del self.conflicts[conflicts:], self.notes[notes:]
         self.shipped |= set(_alike_specials(versions.base, versions.mine))
         children = self._children(path, Versions(None, versions.mine, None))
         self._conflict(path, versions)
@@ -269,7 +186,7 @@ class _Decision:
         alike = Versions(*(node if same_type(node, content) else None for node in versions))
         chosen = self._metadata(path, alike)
         labelled = alike.mine.metadata if alike.mine else chosen
-        metadata = dressed(chosen, _time(alike, content), labelled)
+        metadata = dressed(chosen, _mtime(alike, content), labelled)
         return Outcome(content, side, metadata, children)
 
     def _metadata(self, path: bytes, alike: Versions) -> Metadata:
@@ -307,16 +224,6 @@ class _Decision:
         if gone and not same_metadata(base, mine):
             self.notes.append((path, NoteKind.METADATA_DROPPED))
 
-    def _tally(self, path: bytes, versions: Versions, outcome: Outcome | None) -> None:
-        way = _way(versions, stands=outcome is not None)
-        # A path's own conflict is the last one found: those below it came before. Of a folder that
-        # only holds something of mine the image's would be taken.
-        is_asked = bool(self.conflicts) and self.conflicts[-1].path == path
-        if way in (Tally.MERGED, Tally.TAKEN) and is_asked:
-            way = Tally.KEPT
-        if way is not None:
-            self.tallies[way] += 1
-
 
 def _way(versions: Versions, *, stands: bool) -> Tally | None:
     """Return which way a path went; None: nothing happened to it, or it is nowhere."""
@@ -341,7 +248,7 @@ def _all_same(versions: Versions) -> bool:
     return same_node(mine, base) and same_node(mine, theirs)
 
 
-def _time(alike: Versions, content: Node) -> tuple[int, int]:
+def _mtime(alike: Versions, content: Node) -> tuple[int, int]:
     """Return the modification time: that of the content's side.
 
     Where both sides have the same content the times themselves are merged three ways, so that an
@@ -349,33 +256,11 @@ def _time(alike: Versions, content: Node) -> tuple[int, int]:
     """
     base, mine, theirs = alike
     if mine is None or theirs is None or not same_content(mine, theirs):
-        return _modified(content)
-    untouched = base is None or not same_content(base, mine) or _modified(mine) == _modified(base)
-    return _modified(theirs if untouched else mine)
-
-
-def _modified(node: Node) -> tuple[int, int]:
-    return _time_of(node.metadata)
-
-
-def _time_of(metadata: Metadata) -> tuple[int, int]:
-    return metadata.mtime_seconds, metadata.mtime_nanoseconds
-
-
-def dressed(chosen: Metadata, time: tuple[int, int], labelled: Metadata) -> Metadata:
-    """Return what was chosen with a time, and the labels of `labelled`."""
-    if time == _time_of(chosen) and not chosen.xattrs and not labelled.xattrs:
-        return chosen
-    seconds, nanoseconds = time
-    labels = {name: value for name, value in labelled.xattrs.items() if name in LABELS}
-    return Metadata(
-        chosen.permissions,
-        chosen.uid,
-        chosen.gid,
-        seconds,
-        nanoseconds,
-        comparable_xattrs(chosen) | labels,
+        return content.metadata.mtime
+    touched = (
+        base is not None and same_content(base, mine) and mine.metadata.mtime != base.metadata.mtime
     )
+    return (mine if touched else theirs).metadata.mtime
 
 
 def _linked_files(mine: Directory) -> frozenset[int]:

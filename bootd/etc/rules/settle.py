@@ -7,7 +7,7 @@ several. Without passwd and group as regular files on each side the whole-file r
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from bootd.etc.accounts.chosen import Chosen, Move, moved, without_left_out
@@ -19,7 +19,7 @@ from bootd.etc.accounts.rows import shown
 from bootd.etc.disk.contents import Contents
 from bootd.etc.disk.descriptors import chunks_of, closing, open_file
 from bootd.etc.rules.compare import same_content
-from bootd.etc.rules.decide import Conflict, Outcome, Plan, Side, Tally, Versions
+from bootd.etc.rules.plan import Conflict, Plan, Side, Tally, Versions
 from bootd.model.etc.report import ConflictKind, EtcNote, NoteKind, etc_path
 from bootd.model.tree import Directory, RegularFile
 
@@ -148,45 +148,36 @@ def _put(
     plan: Plan, versions: Versions, path: bytes, data: bytes, sources: tuple[bytes, bytes]
 ) -> None:
     mine, theirs = sources
-    outcome = plan.root.children.get(path)
+    outcome = plan.at(path)
     if outcome is None:
         return
-    clash = [one for one in plan.conflicts if one.path == path and one.kind is ConflictKind.CONTENT]
-    for one in clash:
-        plan.conflicts.remove(one)
-        plan.tallies[Tally.KEPT] -= 1
-        plan.tallies[Tally.MERGED] += 1
+    content, side = RegularFile(outcome.metadata, len(data), data), Side.MINE
     if data == mine and isinstance(versions.mine, RegularFile):
-        _replace(outcome, versions.mine, Side.MINE)
+        content = versions.mine
     elif data == theirs and isinstance(versions.theirs, RegularFile):
-        _replace(outcome, versions.theirs, Side.THEIRS)
+        content, side = versions.theirs, Side.THEIRS
+    if not same_content(outcome.content, content):
+        outcome = outcome.with_content(content, side)
+    clashes = (one for one in plan.conflicts if one.path == path)
+    clash = next((one for one in clashes if one.kind is ConflictKind.CONTENT), None)
+    if clash is None:
+        plan.put(path, outcome)
     else:
-        _replace(outcome, RegularFile(outcome.metadata, len(data), data), Side.MINE)
-
-
-def _replace(outcome: Outcome, content: RegularFile, side: Side) -> None:
-    if outcome.content is content or same_content(outcome.content, content):
-        return
-    outcome.content, outcome.side = content, side
-    time = content.metadata
-    outcome.metadata = replace(
-        outcome.metadata,
-        mtime_seconds=time.mtime_seconds,
-        mtime_nanoseconds=time.mtime_nanoseconds,
-    )
+        plan.resolve(clash, outcome, Tally.MERGED)
 
 
 def _tell(plan: Plan, findings: list[Finding], versions: dict[str, Versions]) -> list[EtcNote]:
-    notes = []
-    for one in findings:
-        path = one.database.encode()
-        if one.conflict:
-            found = Conflict(path, ConflictKind.ACCOUNT, versions[one.database], one.text)
-            plan.conflicts.append(found)
-        else:
-            notes.append(EtcNote(path=etc_path(path), kind=NoteKind.ACCOUNT, detail=one.text))
-    plan.conflicts.sort(key=lambda conflict: conflict.path)
-    return notes
+    """Add the findings that are conflicts to a plan; return the others as notes."""
+    plan.ask(
+        Conflict(one.database.encode(), ConflictKind.ACCOUNT, versions[one.database], one.text)
+        for one in findings
+        if one.conflict
+    )
+    return [
+        EtcNote(path=etc_path(one.database.encode()), kind=NoteKind.ACCOUNT, detail=one.text)
+        for one in findings
+        if not one.conflict
+    ]
 
 
 def _read(name: bytes, node: object, mine: int | None, contents: Contents) -> bytes | None:

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from bootd.etc.rules.compare import same_content
-from bootd.etc.rules.decide import Conflict, Plan
 from bootd.etc.rules.derived import Derived
-from bootd.etc.rules.settle_text import take_theirs
+from bootd.etc.rules.plan import Conflict, Plan
 from bootd.model.etc.report import ConflictKind, EtcNote, NoteKind, etc_path
 from bootd.model.tree import Directory, Node
 
@@ -68,9 +67,9 @@ def settle_derived(
             used[rule.name] = rule.has_inputs(mine, theirs)
         if not used[rule.name]:
             continue
-        if not take_theirs(plan, conflict):
+        if not plan.take_theirs(conflict):
             # Its folder was deleted here, and stays so unless the rule makes it.
-            plan.conflicts.remove(conflict)
+            plan.dismiss(conflict)
         settled.setdefault(rule.name, []).append(conflict.path)
     return settled
 

@@ -60,7 +60,12 @@ def _hexadecimal(character: str) -> str:
 
 def etc_path(relative: bytes) -> str:
     """Return how reports name a path that is relative to ``/etc``; empty is ``/etc`` itself."""
-    return escape(b"/etc/" + relative) if relative else "/etc"
+    return path_below("/etc", relative)
+
+
+def path_below(folder: str, relative: bytes) -> str:
+    """Return how reports name a path that is relative to a folder; empty is the folder itself."""
+    return f"{folder}/{escape(relative)}" if relative else folder
 
 
 class ConflictKind(StrEnum):

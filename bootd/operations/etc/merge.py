@@ -160,7 +160,7 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True)
-class Merged:
+class MergedEtc:
     """A merge that was made.
 
     Attributes:
@@ -228,7 +228,7 @@ def merge_into(
     staged: DeploymentId,
     target: Path,
     moves: tuple[Move, ...] | None = None,
-) -> Merged:
+) -> MergedEtc:
     """Build the merged ``/etc`` of a staged deployment in a new folder; not yet durable.
 
     Args:
@@ -243,7 +243,7 @@ def merge_into(
         if three is None:
             with defaults_in(erofs) as theirs:
                 first_etc(theirs, StoreContents(host.sysroot), target)
-            return Merged(EtcReport(), [], Edits(), DueRules(), Chosen())
+            return MergedEtc(EtcReport(), [], Edits(), DueRules(), Chosen())
         trees = merge_trees(
             three.base,
             three.mine,
@@ -261,7 +261,7 @@ def merge_into(
         before = still_open(before, three.mine, three.base, three.contents)
         made = [one.derived for one in trees.due]
         before = [one for one in before if not _needs_no_answer(one, three.policies, made)]
-        return Merged(
+        return MergedEtc(
             with_notes(trees.report, [*late, *loose]),
             undecided_after(trees.report, three.base, three.contents, before),
             edits_in(three.theirs, trees.merged, three.mine, three.contents),

@@ -176,8 +176,7 @@ class _Deciding:
 def _edited(path: bytes, live: Node | None, text: bytes, now: float) -> Node:
     if not isinstance(live, RegularFile):
         raise InvalidArgumentError(f"{etc_path(path)} is no file that could be edited")
-    dress = replace(live.metadata, mtime_seconds=int(now), mtime_nanoseconds=0)
-    return RegularFile(dress, len(text), text)
+    return RegularFile(live.metadata.with_mtime((int(now), 0)), len(text), text)
 
 
 def _theirs(live: Node | None, default: Node | None, kinds: set[ConflictKind]) -> Node | None:
@@ -185,19 +184,16 @@ def _theirs(live: Node | None, default: Node | None, kinds: set[ConflictKind]) -
     if live is None or default is None or type(live) is not type(default):
         return default
     if kinds == {ConflictKind.METADATA}:
-        return _with_metadata(live, default.metadata, time=live.metadata)
+        return _with_metadata(live, default.metadata.with_mtime(live.metadata.mtime))
     if ConflictKind.METADATA not in kinds:
-        return _with_metadata(default, live.metadata, time=default.metadata)
+        return _with_metadata(default, live.metadata.with_mtime(default.metadata.mtime))
     return default
 
 
-def _with_metadata(node: Node, dress: Metadata, time: Metadata) -> Node:
-    dress = replace(
-        dress, mtime_seconds=time.mtime_seconds, mtime_nanoseconds=time.mtime_nanoseconds
-    )
+def _with_metadata(node: Node, metadata: Metadata) -> Node:
     match node:
         case RegularFile() | Directory() | Symlink() | SpecialFile():
-            return replace(node, metadata=dress)
+            return replace(node, metadata=metadata)
 
 
 def _parse_choice(choice: str) -> Choice:
