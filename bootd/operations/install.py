@@ -68,7 +68,7 @@ from bootd.operations.stage import stage
 from bootd.registry.settings import RegistrySettings
 from bootd.registry.sources.source import open_source
 from bootd.store.contents import StoreContents
-from bootd.store.images.host_layout import default_etc
+from bootd.store.images.host_layout import HostLayout, default_etc
 from bootd.store.images.image import compose_host_layout, open_image
 from bootd.store.selinux.image_labels import label_layout
 from bootd.store.upkeep.space import needed_space
@@ -235,8 +235,9 @@ def install(
     sysroot = host.sysroot
     architecture = _architecture()
     _begin(sysroot, HASH_ALGORITHMS[settings.store_hash])
+    composed: list[HostLayout] = []
     try:
-        staged = stage(host, progress, reference=settings.image)
+        staged = stage(host, progress, reference=settings.image, composed=composed.append)
     except BootPartitionFullError as error:
         # There is nothing yet that bootd could be asked to remove.
         raise BootPartitionFullError(error.message, hint=MORE_ROOM) from error
@@ -244,12 +245,12 @@ def install(
     assert identifier is not None
     progress.report(Phase.INSTALLING)
     image = open_image(sysroot, staged.digest)
-    layout = compose_host_layout(sysroot, image.diff_ids())
+    # An installation that was cut off left the image; what it was composed of is gone.
+    layout = composed[0] if composed else compose_host_layout(sysroot, image.diff_ids())
     loader = find_loader(layout.root, architecture)
     if settings.root_keys is not None:
-        layout.root.entries[b"var"] = layout.var
         now = int(host.clock.now().timestamp())
-        add_root_keys(layout.root, settings.root_keys, image.contents, now)
+        add_root_keys(layout, settings.root_keys, image.contents, now)
         label_layout(layout, image.contents)
     kernel = sysroot.read_deployment(identifier).kernel
     needed = needed_boot_space(sysroot, kernel) + 2 * loader.size

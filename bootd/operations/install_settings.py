@@ -17,6 +17,7 @@ from bootd.model.errors import (
 from bootd.model.hash_algorithm import HASH_ALGORITHMS, SHA256
 from bootd.model.tree import Directory, Metadata, Node, RegularFile, Symlink
 from bootd.registry.reference import parse_reference
+from bootd.store.images.host_layout import HostLayout
 from bootd.sysroot import KERNEL_ARGUMENT
 
 MAX_KEYS: Final = 65_536
@@ -87,11 +88,11 @@ class Settings:
         return [*found, *writable, *self.kernel_arguments]
 
 
-def add_root_keys(root: Directory, keys: bytes, contents: Contents, seconds: int) -> None:
-    """Add root's keys to a tree, where ``/root`` leads to.
+def add_root_keys(layout: HostLayout, keys: bytes, contents: Contents, seconds: int) -> None:
+    """Add root's keys to the ``/var`` of a host's layout, where ``/root`` leads to.
 
     Args:
-        root: an image's tree with its ``/var``; it is changed in place.
+        layout: an image's tree as a host has it; its ``/var`` is changed in place.
         keys: lines to add to those the image has.
         contents: reads what the image has.
         seconds: the time that new files get.
@@ -99,6 +100,7 @@ def add_root_keys(root: Directory, keys: bytes, contents: Contents, seconds: int
     Raises:
         InvalidTreeError: ``/root`` does not lead to ``/var``, where alone a key would stay.
     """
+    root = Directory(layout.root.metadata, {**layout.root.entries, b"var": layout.var})
     path = resolve(root, KEYS_PATH)
     if path[0] != b"var":
         shown = b"/".join(path).decode(errors="replace")

@@ -11,7 +11,7 @@ for.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -57,6 +57,7 @@ from bootd.operations.upgrade.arguments import not_taken, settings_differ
 from bootd.operations.upgrade.by_hand import refuse_if_held, refuse_if_queued, staged_by_hand
 from bootd.registry.sources.copied import copies_discarded
 from bootd.store.images.growing_tree import GrowingTree
+from bootd.store.images.host_layout import HostLayout
 from bootd.store.images.image import (
     EROFS_NAME,
     StoredImage,
@@ -86,6 +87,7 @@ def stage(
     automatic: bool = False,
     taken_from: str | None = None,
     allow_downgrade: bool = False,
+    composed: Callable[[HostLayout], object] | None = None,
 ) -> StageDocument:
     """Stage an image, so that the next shutdown makes it bootable.
 
@@ -98,6 +100,7 @@ def stage(
         taken_from: another reference that the image comes from this one time, as if it were
             the followed one; what the machine follows, and knows of it, stays as it is.
         allow_downgrade: take an older release of the followed image, too.
+        composed: told the tree that the image was composed of, unless the image was there.
 
     Returns:
         What was staged; `changed` is False where the machine is, or will be, on it already, with
@@ -143,6 +146,7 @@ def stage(
             follow=wanted if remember else None,
             in_spite_of_age=bool(reference or taken_from or allow_downgrade),
             automatic=automatic,
+            composed=composed,
         )
         return _stage_resolved(host, progress, records, asked)
 
@@ -158,6 +162,7 @@ class _Asked:
         follow: the reference to follow from now on; None: it stays.
         in_spite_of_age: an older release is taken, too.
         automatic: nobody asked.
+        composed: see `stage`.
     """
 
     name: ImageName
@@ -166,6 +171,7 @@ class _Asked:
     follow: str | None
     in_spite_of_age: bool
     automatic: bool
+    composed: Callable[[HostLayout], object] | None
 
 
 def _stage_resolved(
@@ -191,7 +197,7 @@ def _stage_resolved(
     with _keeping_refusal(host, asked):
         _make_room(host, found, resolved, is_new=is_new)
     with _noting_unfit(host, asked, is_new=is_new), records.left():
-        fetched = _pull_and_compose(host, resolved, progress)
+        fetched = _pull_and_compose(host, asked, progress)
     found = survey(host.sysroot)
     # What people decided while it was fetched counts as well.
     replaced = _yield_to_people(host, found, asked) or replaced
@@ -270,10 +276,9 @@ def _begin(host: Host) -> None:
         keep_configuration(host.sysroot, host.configuration)
 
 
-def _pull_and_compose(
-    host: Host, resolved: AcceptedImage, progress: Progress
-) -> tuple[Pulled, StoredImage]:
+def _pull_and_compose(host: Host, asked: _Asked, progress: Progress) -> tuple[Pulled, StoredImage]:
     """Bring the image into the store, composed while layers of it are fetched and synced."""
+    resolved = asked.resolved
     check_promises(resolved)
     with without_garbage_collection():
         with pull(host, resolved, progress, _load_what_follows) as pulled:
@@ -282,7 +287,10 @@ def _pull_and_compose(
                 progress.report(Phase.COMPOSING)
                 check_tree(host, pulled.tree.whole())
             composed = compose_image(host.sysroot, resolved, pulled.tree)
-        return pulled, composed.publish()
+        image = composed.publish()
+        if asked.composed is not None and composed.layout is not None:
+            asked.composed(composed.layout)
+        return pulled, image
 
 
 @contextmanager

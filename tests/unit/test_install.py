@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.machine import Machine, publish
 
 from bootd.boot.devices.block_device import ESP_TYPE
 from bootd.boot.loader.firmware import Firmware
@@ -48,6 +49,9 @@ from bootd.operations.installing.disk_layout import (
     table_script,
     users_in,
 )
+from bootd.operations.progress import Silent
+from bootd.operations.stage import stage
+from bootd.store.images.host_layout import HostLayout
 
 KEY = b"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKq0v2yq5m1uJ8m6o0xw0y0xJr3w2cQkQ1rXl3b5s7tU me\n"
 OTHER = b'from="10.0.0.1" ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTY= you'
@@ -148,6 +152,25 @@ def test_links_are_followed_inside_the_tree(target: str, found: str) -> None:
     assert b"/".join(resolve(tree, b"root/.ssh/keys")).decode() == found
 
 
+def laid_out(tree: Directory) -> HostLayout:
+    var = tree.entries.get(b"var", folder())
+    assert isinstance(var, Directory)
+    return HostLayout(Directory(tree.metadata, {**tree.entries, b"var": folder()}), var)
+
+
+def test_the_tree_of_an_image_is_told_when_it_is_composed_and_only_then(tmp_path: Path) -> None:
+    machine = Machine(tmp_path / "root", tmp_path / "image")
+    machine.folder.mkdir()
+    publish(machine.image, "v1")
+    told: list[HostLayout] = []
+    stage(machine.host, Silent(), composed=told.append)
+    [layout] = told
+    assert lookup(layout.var, b"lib/seed") is not None
+    assert lookup(layout.root, b"var/lib") is None
+    stage(machine.host, Silent(), composed=told.append)
+    assert told == [layout]
+
+
 @pytest.mark.parametrize(
     ("tree", "text"),
     [
@@ -162,16 +185,17 @@ def test_links_are_followed_inside_the_tree(target: str, found: str) -> None:
 )
 def test_keys_go_nowhere_else(tree: Directory, text: str) -> None:
     with pytest.raises(InvalidTreeError, match=text):
-        add_root_keys(tree, KEY, Inline(), 0)
+        add_root_keys(laid_out(tree), KEY, Inline(), 0)
 
 
 def test_keys_are_added_to_those_the_image_has() -> None:
     home = folder()
-    tree = folder(root=link("var/roothome"), var=folder(roothome=home))
-    add_root_keys(tree, KEY, Inline(), 7)
-    add_root_keys(tree, OTHER, Inline(), 8)
+    layout = laid_out(folder(root=link("var/roothome"), var=folder(roothome=home)))
+    add_root_keys(layout, KEY, Inline(), 7)
+    add_root_keys(layout, OTHER, Inline(), 8)
     ssh = home.entries[b".ssh"]
-    keys = lookup(tree, b"var/roothome/.ssh/authorized_keys")
+    keys = lookup(layout.var, b"roothome/.ssh/authorized_keys")
+    assert layout.root.entries[b"var"].entries == {}
     assert isinstance(keys, RegularFile)
     assert keys.content == KEY + OTHER + b"\n"
     assert keys.size == len(keys.content)

@@ -141,11 +141,13 @@ class ComposedImage:
         sysroot: the machine.
         stored: what it is once it is published.
         building: its folder until then; None where it was there.
+        layout: the tree that it was composed of; None where it was there.
     """
 
     sysroot: Sysroot
     stored: StoredImage
-    building: Path | None
+    building: Path | None = None
+    layout: HostLayout | None = None
 
     def publish(self) -> StoredImage:
         """Make the image durable, then give it the name by which it is found.
@@ -243,14 +245,14 @@ def compose_image(
     target = image_path(sysroot, resolved.digest)
     if target.is_dir():
         try:
-            return ComposedImage(sysroot, open_image(sysroot, resolved.digest), None)
+            return ComposedImage(sysroot, open_image(sysroot, resolved.digest))
         except UnknownFormatError:
             raise
         except StorageError:
             sysroot.disk.remove_tree(target)
     with without_garbage_collection():
         tree = tree or GrowingTree(sysroot, resolved.config.diff_ids)
-        return _write(sysroot, resolved, _laid_out(sysroot, tree).root, target)
+        return _write(sysroot, resolved, _laid_out(sysroot, tree), target)
 
 
 def compose_host_layout(sysroot: Sysroot, diff_ids: list[Digest]) -> HostLayout:
@@ -273,7 +275,7 @@ def _laid_out(sysroot: Sysroot, tree: GrowingTree) -> HostLayout:
 
 
 def _write(
-    sysroot: Sysroot, resolved: ResolvedImage, root: Directory, target: Path
+    sysroot: Sysroot, resolved: ResolvedImage, layout: HostLayout, target: Path
 ) -> ComposedImage:
     disk = sysroot.disk
     building = temporary_name(target)
@@ -281,7 +283,7 @@ def _write(
     disk.make_directory(building)
     algorithm = sysroot.hash_algorithm()
     running = VerityHash(algorithm)
-    pieces = encode_erofs(root, sysroot.composefs_version())
+    pieces = encode_erofs(layout.root, sysroot.composefs_version())
     disk.write_temporary(building / EROFS_NAME, _measured(pieces, running))
     verity = running.digest().hex()
     record = ImageRecord(digest=resolved.digest, erofs=verity)
@@ -290,7 +292,7 @@ def _write(
     disk.add_file(building / RECORD_NAME, record.model_dump_json().encode() + b"\n")
     enable_verity(building / EROFS_NAME, algorithm)
     stored = StoredImage(resolved.digest, target, verity, StoreContents(sysroot))
-    return ComposedImage(sysroot, stored, building)
+    return ComposedImage(sysroot, stored, building, layout)
 
 
 def _measured(pieces: Iterable[bytes], running: VerityHash) -> Iterator[bytes]:
