@@ -74,8 +74,8 @@ def load(root: Path) -> LoadedConfiguration:
     files = _applied_files(root, warnings)
     for path in files:
         shown = _shown(root, path)
-        found = _known(Configuration, _parse(path, shown), shown, warnings)
-        _add(values, found, "", shown, origins)
+        known = _known(Configuration, _parse(path, shown), shown, warnings)
+        _add(values, known, "", shown, origins)
     return LoadedConfiguration(
         configuration=_validate(values, origins),
         origins=origins,
@@ -103,11 +103,11 @@ def from_json(data: bytes) -> Configuration:
 
 
 def _known(
-    model: type[BaseModel], found: dict[str, Any], shown: str, warnings: list[str], table: str = ""
+    model: type[BaseModel], values: dict[str, Any], shown: str, warnings: list[str], table: str = ""
 ) -> dict[str, Any]:
     """Return what of a table is known, and warn about the rest."""
     kept = {}
-    for key, value in found.items():
+    for key, value in values.items():
         field = model.model_fields.get(key)
         if field is None:
             warnings.append(_unknown_key(model, shown, table, key))
@@ -137,11 +137,11 @@ def _applied_files(root: Path, warnings: list[str]) -> list[Path]:
     main = [path for tree in TREES if _is_there(path := root / tree / MAIN_FILE)]
     drop_ins: dict[str, Path] = {}
     for tree in TREES:
-        found = _drop_ins(root / tree / DROP_IN_FOLDER)
-        drop_ins.update({path.name: path for path in found if path.suffix == DROP_IN_SUFFIX})
+        files = _drop_ins(root / tree / DROP_IN_FOLDER)
+        drop_ins.update({path.name: path for path in files if path.suffix == DROP_IN_SUFFIX})
         warnings += [
             f"{_shown(root, path)} is not read: the names of files there end in {DROP_IN_SUFFIX}"
-            for path in found
+            for path in files
             if path.suffix != DROP_IN_SUFFIX and not _LEFT_OVER.fullmatch(path.name)
         ]
     chosen = [*main[-1:], *(drop_ins[name] for name in sorted(drop_ins))]

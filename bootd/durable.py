@@ -355,10 +355,10 @@ def _fsync(path: Path, flags: int) -> None:
 
 
 def _is_vfat(descriptor: int) -> bool:
-    found = (ctypes.c_long * _STATFS_LONGS)()
-    if _LIBC.fstatfs(descriptor, found) != 0:
+    facts = (ctypes.c_long * _STATFS_LONGS)()
+    if _LIBC.fstatfs(descriptor, facts) != 0:
         raise OSError(ctypes.get_errno(), "fstatfs")
-    return found[0] == _MSDOS_MAGIC
+    return facts[0] == _MSDOS_MAGIC
 
 
 def _file_system_root(folder: Path) -> Path:

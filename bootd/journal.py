@@ -155,10 +155,10 @@ def _has_journal_library() -> bool:
 
 def _stderr_is_journal() -> bool:
     try:
-        found = os.fstat(sys.stderr.fileno())
+        facts = os.fstat(sys.stderr.fileno())
     except (OSError, ValueError):
         return False
-    return os.environ.get(_STREAM_VARIABLE) == f"{found.st_dev}:{found.st_ino}"
+    return os.environ.get(_STREAM_VARIABLE) == f"{facts.st_dev}:{facts.st_ino}"
 
 
 def _priority(record: logging.LogRecord) -> int:

@@ -166,7 +166,7 @@ def _heal(sysroot: Sysroot) -> list[str]:
     removed: list[str] = []
     names = own_names(sysroot)
     for identity in sorted(set(names.values())):
-        _, *stale = by_age(name for name, found in names.items() if found == identity)
+        _, *stale = by_age(name for name, known in names.items() if known == identity)
         for name in stale:
             _log.debug("removing %s, a stale name of entry %s", name, identity)
             sysroot.disk.remove_file(entries_folder(sysroot) / name)
@@ -222,7 +222,7 @@ def _names_of(sysroot: Sysroot, entry: BootEntry) -> list[str]:
     """Return the names an entry stands under, the true one first."""
     identity = entry.serial, entry.deployment
     names = own_names(sysroot)
-    return by_age(name for name, found in names.items() if found == identity)
+    return by_age(name for name, known in names.items() if known == identity)
 
 
 def _rename(sysroot: Sysroot, target: BootEntry) -> BootEntry:
@@ -257,8 +257,8 @@ def _put(sysroot: Sysroot, path: Path, data: bytes) -> None:
 
 def _remove_twins(sysroot: Sysroot, name: str) -> None:
     identity = parse_name(name)[:2]
-    for other, found in own_names(sysroot).items():
-        if found == identity and other != name:
+    for other, known in own_names(sysroot).items():
+        if known == identity and other != name:
             sysroot.disk.remove_file(entries_folder(sysroot) / other)
 
 

@@ -181,13 +181,13 @@ def sources_of(entry: BootEntry) -> dict[str, list[str]]:
 
     What somebody wrote there and is no list of arguments is owned by nobody.
     """
-    found: dict[str, list[str]] = {}
+    sources: dict[str, list[str]] = {}
     for key, value in entry.extra:
         name = key.removeprefix(SOURCE_KEY)
         if name != key and value:
             with suppress(InvalidKernelArgumentsError):
-                found[name] = split_arguments(value)
-    return found
+                sources[name] = split_arguments(value)
+    return sources
 
 
 def integrity_of(entry: BootEntry) -> str | None:
@@ -250,8 +250,8 @@ def parse_entry(name: str, data: bytes) -> BootEntry:
         extra=tuple(extra),
     )
     for key, expected in (("version", entry.version), ("sort-key", SORT_KEY)):
-        if (found := _single(name, values, key)) != expected:
-            raise InvalidBootEntryError(f"{name} has {key} {found[:100]!r} and not {expected!r}")
+        if (actual := _single(name, values, key)) != expected:
+            raise InvalidBootEntryError(f"{name} has {key} {actual[:100]!r} and not {expected!r}")
     if entry.installation is not None and _INSTALLATION.fullmatch(entry.installation) is None:
         raise InvalidBootEntryError(
             f"{name} has {INSTALLATION_KEY} {entry.installation[:100]!r}, which is no ID"
@@ -296,14 +296,14 @@ def text_lines(data: bytes) -> list[tuple[str, str]]:
 
 
 def _all_lines(data: bytes) -> list[tuple[str, str]]:
-    found = []
+    lines = []
     for line in data[:MAX_ENTRY_BYTES].decode(errors="replace").split("\n"):
         words = line.split(maxsplit=1)
         if words and words[0].startswith(COMMENT):
-            found.append((COMMENT, line.strip().removeprefix(COMMENT).strip()))
+            lines.append((COMMENT, line.strip().removeprefix(COMMENT).strip()))
         elif words:
-            found.append((words[0], words[1].strip() if len(words) > 1 else ""))
-    return found
+            lines.append((words[0], words[1].strip() if len(words) > 1 else ""))
+    return lines
 
 
 def _parse_lines(name: str, data: bytes) -> tuple[dict[str, list[str]], list[tuple[str, str]]]:
@@ -323,9 +323,9 @@ def _parse_lines(name: str, data: bytes) -> tuple[dict[str, list[str]], list[tup
             extra.append((key, value))
     if len(extra) > MAX_EXTRA:
         raise InvalidBootEntryError(f"{name} has {len(extra)} lines bootd does not know")
-    for key, found in values.items():
-        if len(found) > 1 and key not in _REPEATABLE:
-            raise InvalidBootEntryError(f"{name} has {key} {len(found)} times")
+    for key, several in values.items():
+        if len(several) > 1 and key not in _REPEATABLE:
+            raise InvalidBootEntryError(f"{name} has {key} {len(several)} times")
     return values, extra
 
 

@@ -112,10 +112,10 @@ def next_serial(sysroot: Sysroot) -> int:
     """
     names = [path.name for path in entry_files(sysroot)]
     names += _noted_names(sysroot)
-    found = 1 + highest_serial(names)
-    if found > MAX_SERIAL:
-        raise InvalidBootEntryError(f"an entry has the serial {found - 1}, the last there is")
-    return found
+    serial = 1 + highest_serial(names)
+    if serial > MAX_SERIAL:
+        raise InvalidBootEntryError(f"an entry has the serial {serial - 1}, the last there is")
+    return serial
 
 
 def highest_serial(names: Iterable[str]) -> int:
@@ -144,8 +144,10 @@ def by_age(names: Iterable[str]) -> list[str]:
 
 def default_pattern(configuration: bytes) -> str | None:
     """Return the ``default`` of a loader.conf(5) that counts: the last one."""
-    found = [line.split(maxsplit=1)[1:] for line in configuration.splitlines() if is_default(line)]
-    return found[-1][0].strip().decode(errors="replace") if found and found[-1] else None
+    patterns = [
+        line.split(maxsplit=1)[1:] for line in configuration.splitlines() if is_default(line)
+    ]
+    return patterns[-1][0].strip().decode(errors="replace") if patterns and patterns[-1] else None
 
 
 def is_default(line: bytes) -> bool:
@@ -187,7 +189,7 @@ def ownership(sysroot: Sysroot) -> Callable[[str, bytes], bool]:
 
 
 def _sort_out(files: list[tuple[str, bytes]], is_own: Callable[[str, bytes], bool]) -> EntryListing:
-    found: dict[Identity, BootEntry] = {}
+    newest: dict[Identity, BootEntry] = {}
     damaged: list[DamagedEntry] = []
     neighbours: dict[Identity, BootEntry] = {}
     foreign: list[str] = []
@@ -198,27 +200,27 @@ def _sort_out(files: list[tuple[str, bytes]], is_own: Callable[[str, bytes], boo
         if not is_own_name(name):
             continue
         try:
-            _take(found if own else neighbours, parse_entry(name, data))
+            _take(newest if own else neighbours, parse_entry(name, data))
         except InvalidBootEntryError as error:
             if own:
                 damaged.append(DamagedEntry(name, _deployment_of(name), error.message))
     return EntryListing(
-        entries=_highest_first(found),
+        entries=_highest_first(newest),
         damaged=tuple(damaged),
         neighbours=_highest_first(neighbours),
         foreign=tuple(foreign),
     )
 
 
-def _take(found: dict[Identity, BootEntry], entry: BootEntry) -> None:
+def _take(newest: dict[Identity, BootEntry], entry: BootEntry) -> None:
     identity = entry.serial, entry.deployment
-    twin = found.get(identity)
+    twin = newest.get(identity)
     if twin is None or by_age([entry.file_name, twin.file_name])[0] == entry.file_name:
-        found[identity] = entry
+        newest[identity] = entry
 
 
-def _highest_first(found: dict[Identity, BootEntry]) -> tuple[BootEntry, ...]:
-    return tuple(found[identity] for identity in sorted(found, reverse=True))
+def _highest_first(newest: dict[Identity, BootEntry]) -> tuple[BootEntry, ...]:
+    return tuple(newest[identity] for identity in sorted(newest, reverse=True))
 
 
 def _deployment_of(name: str) -> DeploymentId | None:

@@ -67,33 +67,33 @@ def boot_partition(
         ProcessFailedError: unmounting failed.
         WriteFailedError: the mount point cannot be made.
     """
-    found = candidates(sysroot, configured, root)
+    looked_at = candidates(sysroot, configured, root)
     with ExitStack() as stack:
-        proven = _choose(sysroot, found, stack)
+        proven = _choose(sysroot, looked_at, stack)
         if proven is None:
-            reasons = [*found.remarks, *found.reasons]
-            partition = BootPartition(refusal=refusal(sysroot, reasons, found.hint))
+            reasons = [*looked_at.remarks, *looked_at.reasons]
+            partition = BootPartition(refusal=refusal(sysroot, reasons, looked_at.hint))
             proven = replace(sysroot, boot=sysroot.run / _NOWHERE, partition=partition)
         else:
             proven = _with_mirrors(proven, mirrors, stack)
         yield proven
 
 
-def _choose(sysroot: Sysroot, found: Candidates, stack: ExitStack) -> Sysroot | None:
+def _choose(sysroot: Sysroot, looked_at: Candidates, stack: ExitStack) -> Sysroot | None:
     """Return the machine with the best proven place mounted until the stack ends, or None."""
     readable: list[tuple[Proof, Place]] = []
-    for place in found.places:
+    for place in looked_at.places:
         with ExitStack() as inner:
             try:
-                here = _opened(sysroot, place, found, inner)
+                here = _opened(sysroot, place, looked_at, inner)
                 proof = proof_of(here)
                 if proof is Proof.NONE:
-                    found.reasons.append(f"{place.name} {what_is_there(here)}")
+                    looked_at.reasons.append(f"{place.name} {what_is_there(here)}")
             except NoBootPartitionError as error:
-                found.reasons.append(error.message)
+                looked_at.reasons.append(error.message)
                 continue
             except (BootdError, OSError) as error:
-                found.reasons.append(f"{place.name} cannot be read: {error}")
+                looked_at.reasons.append(f"{place.name} cannot be read: {error}")
                 continue
             if proof is Proof.RUNNING:
                 stack.push(inner.pop_all())
@@ -101,19 +101,19 @@ def _choose(sysroot: Sysroot, found: Candidates, stack: ExitStack) -> Sysroot | 
             readable.append((proof, place))
     best = max((proof for proof, _ in readable), default=Proof.NONE)
     # The loader's word says that it read the entry, and of a single place also where.
-    by_its_word = len(found.places) == 1 and loader_started_us(sysroot)
+    by_its_word = len(looked_at.places) == 1 and loader_started_us(sysroot)
     if best is Proof.NONE and needs_proof(sysroot) and not by_its_word:
         return None
     for proof, place in readable:
         if proof is best:
-            return _opened(sysroot, place, found, stack)
+            return _opened(sysroot, place, looked_at, stack)
     return None
 
 
-def _opened(sysroot: Sysroot, place: Place, found: Candidates, stack: ExitStack) -> Sysroot:
+def _opened(sysroot: Sysroot, place: Place, looked_at: Candidates, stack: ExitStack) -> Sysroot:
     uneven = () if place.array is None else made_alike(sysroot, place.array)
     folder = stack.enter_context(_mounted(sysroot, place.path))
-    partition = BootPartition(place.name, None, (*found.remarks, *place.remarks, *uneven))
+    partition = BootPartition(place.name, None, (*looked_at.remarks, *place.remarks, *uneven))
     return replace(sysroot, boot=folder, partition=partition)
 
 

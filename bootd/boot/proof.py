@@ -108,16 +108,16 @@ def require_boot(sysroot: Sysroot) -> None:
     Raises:
         NoBootPartitionError: with each partition that was looked at.
     """
-    found = boot_refusal(sysroot)
-    if found is not None:
-        raise found
+    refused = boot_refusal(sysroot)
+    if refused is not None:
+        raise refused
 
 
 def boot_problems(sysroot: Sysroot) -> tuple[str, ...]:
     """Return what is wrong with ``$BOOT`` as a whole, each in a sentence."""
-    found = boot_refusal(sysroot)
-    if found is not None:
-        return (found.message,)
+    refused = boot_refusal(sysroot)
+    if refused is not None:
+        return (refused.message,)
     partition = sysroot.partition
     if is_read_only(sysroot):
         name = partition.name or sysroot.boot

@@ -66,11 +66,11 @@ def measure_room(sysroot: Sysroot) -> Room:
         WriteFailedError: it does not answer.
     """
     with storage_errors("measure", sysroot.boot):
-        found = os.statvfs(sysroot.boot)
+        room = os.statvfs(sysroot.boot)
     return Room(
-        size=found.f_blocks * found.f_frsize,
-        free=found.f_bavail * found.f_frsize,
-        cluster=max(found.f_frsize, 1),
+        size=room.f_blocks * room.f_frsize,
+        free=room.f_bavail * room.f_frsize,
+        cluster=max(room.f_frsize, 1),
     )
 
 
@@ -81,11 +81,11 @@ def kernel_holders(sysroot: Sysroot) -> list[Holder]:
         WriteFailedError: it cannot be read.
     """
     folder = sysroot.boot / KERNEL_FOLDER
-    found = []
+    holders = []
     for path in _children(folder):
         left = leftovers(path) if path.is_dir() and not path.is_symlink() else []
-        found.append(Holder(path.name, _taken(path), sum(map(_taken, left))))
-    return found
+        holders.append(Holder(path.name, _taken(path), sum(map(_taken, left))))
+    return holders
 
 
 def other_holders(sysroot: Sysroot) -> list[Holder]:
@@ -94,13 +94,13 @@ def other_holders(sysroot: Sysroot) -> list[Holder]:
     Raises:
         WriteFailedError: it cannot be read.
     """
-    found = []
+    holders = []
     for path in _children(sysroot.boot):
         if path.name.lower() == _SYSTEMS.lower() and path.is_dir():
-            found += [Holder(f"{path.name}/{one.name}", _taken(one)) for one in _children(path)]
+            holders += [Holder(f"{path.name}/{one.name}", _taken(one)) for one in _children(path)]
         elif path.name != KERNEL_FOLDER:
-            found.append(Holder(path.name, _taken(path)))
-    return sorted(found, key=lambda one: (-one.size, one.name))
+            holders.append(Holder(path.name, _taken(path)))
+    return sorted(holders, key=lambda one: (-one.size, one.name))
 
 
 def allocated(path: Path) -> int:

@@ -55,8 +55,8 @@ def check_writable(sysroot: Sysroot) -> None:
         sysroot.disk.replace_file(probe, b"bootd tries to write\n", 0o644)
         sysroot.disk.remove_file(probe)
     except NoSpaceError as error:
-        found = os.statvfs(sysroot.boot)
-        if found.f_bavail * found.f_frsize >= _SMALL:
+        room = os.statvfs(sysroot.boot)
+        if room.f_bavail * room.f_frsize >= _SMALL:
             raise BootPartitionFullError(f"{error.message}; it takes no more files") from error
     except WriteFailedError as error:
         raise _read_only(sysroot, error.message) from error
@@ -83,8 +83,8 @@ def make_writable(sysroot: Sysroot) -> None:
 
 def _own_mount(sysroot: Sysroot) -> Mount | None:
     """Return the mount at ``$BOOT``; None where it is a folder of a larger file system."""
-    found = mount_of(sysroot.boot)
-    return found if found is not None and found.point == sysroot.boot.resolve() else None
+    mount = mount_of(sysroot.boot)
+    return mount if mount is not None and mount.point == sysroot.boot.resolve() else None
 
 
 def _read_only(sysroot: Sysroot, why: str) -> BootPartitionReadOnlyError:

@@ -62,18 +62,18 @@ def parse_window(text: str) -> Window:
     Raises:
         ValueError: it describes none.
     """
-    found = _WINDOW.fullmatch(text)
-    if found is None:
+    match = _WINDOW.fullmatch(text)
+    if match is None:
         raise ValueError("it is not written like 'Fri,Sat 22:00 6h' or 'Mon..Fri 02:00 90min UTC'")
-    unit = timedelta(hours=1) if found["unit"] == "h" else timedelta(minutes=1)
-    length = int(found["length"]) * unit
+    unit = timedelta(hours=1) if match["unit"] == "h" else timedelta(minutes=1)
+    length = int(match["length"]) * unit
     if length > _LONGEST:
         raise ValueError("it is longer than a week")
     return Window(
-        days=frozenset(range(7) if found["days"] is None else _days(found["days"])),
-        start=time(int(found["hour"]), int(found["minute"])),
+        days=frozenset(range(7) if match["days"] is None else _days(match["days"])),
+        start=time(int(match["hour"]), int(match["minute"])),
         length=length,
-        zone=None if found["zone"] is None else _zone(found["zone"]),
+        zone=None if match["zone"] is None else _zone(match["zone"]),
     )
 
 

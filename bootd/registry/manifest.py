@@ -123,12 +123,12 @@ def check_platform(config: ImageConfig, wanted: Platform) -> None:
     Raises:
         NoMatchingPlatformError: it is.
     """
-    found = meant = config.platform
-    levels = _VARIANTS.get(found.architecture)
-    if levels is None or found.variant not in levels.names:
-        meant = found.model_copy(update={"variant": ""})
+    actual = meant = config.platform
+    levels = _VARIANTS.get(actual.architecture)
+    if levels is None or actual.variant not in levels.names:
+        meant = actual.model_copy(update={"variant": ""})
     if platform_rank(meant, wanted) is None:
-        raise NoMatchingPlatformError(f"no image for {wanted}; this one is for {_cut(str(found))}")
+        raise NoMatchingPlatformError(f"no image for {wanted}; this one is for {_cut(str(actual))}")
 
 
 def platform_rank(offered: Platform, wanted: Platform) -> int | None:
@@ -196,18 +196,18 @@ def _media_type(value: dict[str, Any], served_as: str) -> str:
             hint="Push the image anew with a current tool: skopeo copy --format oci.",
         )
     if written:
-        found = written
+        media_type = written
     elif served_as in known:
-        found = served_as
+        media_type = served_as
     elif "manifests" in value:
-        found = OCI_INDEX
+        media_type = OCI_INDEX
     elif "layers" in value:
-        found = OCI_MANIFEST
+        media_type = OCI_MANIFEST
     else:
-        found = served_as
-    if found not in known:
-        raise UnknownMediaTypeError(f"the manifest has the media type {found[:200]!r}")
-    return found
+        media_type = served_as
+    if media_type not in known:
+        raise UnknownMediaTypeError(f"the manifest has the media type {media_type[:200]!r}")
+    return media_type
 
 
 def _check_types(manifest: Manifest) -> None:

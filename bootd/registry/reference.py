@@ -174,10 +174,10 @@ def _parse_registry(bare: str, text: str) -> RegistryReference:
 
 def _refuse_transport(text: str) -> None:
     """Tell what other tools write before a reference from the name of a host."""
-    found = _TRANSPORT.match(text)
-    if found is None or text.startswith(_REGISTRY_PREFIX):
+    match = _TRANSPORT.match(text)
+    if match is None or text.startswith(_REGISTRY_PREFIX):
         return
-    name, follows = found[1], found[2]
+    name, follows = match[1], match[2]
     if name in {"http", "https"}:
         raise InvalidReferenceError(
             f"{text[:_SHOWN]!r} begins with {name}://, which no image reference does",
@@ -193,15 +193,15 @@ def _refuse_transport(text: str) -> None:
 def _parse_copied(text: str, transport: str) -> CopiedReference:
     if len(text) > _MAX_PATH:
         raise InvalidReferenceError(f"the reference has {len(text)} characters")
-    found = CopiedReference(transport, text.removeprefix(transport + ":"))
-    if not found.rest or not found.rest.isprintable():
+    reference = CopiedReference(transport, text.removeprefix(transport + ":"))
+    if not reference.rest or not reference.rest.isprintable():
         raise _wrong(text, f"nothing that can be read stands behind {transport}:")
-    if found.path is not None and not found.path.is_absolute():
+    if reference.path is not None and not reference.path.is_absolute():
         raise InvalidReferenceError(
             f"{text[:_SHOWN]!r} needs an absolute path",
             hint=f"Write it as {transport}:/absolute/path.",
         )
-    return found
+    return reference
 
 
 def _parse_layout(text: str, transport: str) -> LayoutReference:

@@ -279,14 +279,14 @@ def _is_for(mirror: _Mirror, table: _Registry, reference: RegistryReference) -> 
 
 def _location(name: str, *, insecure: bool) -> Location:
     try:
-        found = parse_reference(name)
+        reference = parse_reference(name)
     except InvalidReferenceError as error:
         raise InvalidConfigurationError(
             f"registries.conf makes {shown_reference(name)[:200]!r} of a reference, which names "
             "no repository"
         ) from error
-    if not isinstance(found, RegistryReference):
+    if not isinstance(reference, RegistryReference):
         raise InvalidConfigurationError(
             f"registries.conf has the location {shown_reference(name)[:200]!r}"
         )
-    return Location(found.domain, found.path, insecure)
+    return Location(reference.domain, reference.path, insecure)

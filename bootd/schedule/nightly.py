@@ -26,10 +26,10 @@ class Nightly:
     @classmethod
     def parse(cls, expression: str) -> Self | None:
         """Return what systemd writes as ``*-*-* 02:00:00`` (systemd.time(7)); None: it is more."""
-        found = _DAILY.fullmatch(expression)
-        if found is None:
+        match = _DAILY.fullmatch(expression)
+        if match is None:
             return None
-        hour, minute, second = map(int, found.groups())
+        hour, minute, second = map(int, match.groups())
         try:
             return cls(time(hour, minute, second))
         except ValueError:

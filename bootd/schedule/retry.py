@@ -69,9 +69,9 @@ def backoff(code: str) -> Backoff:
     error = registered_errors().get(code)
     if error is None:
         return _OTHER
-    for kinds, found in _BACKOFFS:
+    for kinds, causes in _BACKOFFS:
         if issubclass(error, kinds):
-            return found
+            return causes
     if issubclass(error, TransportError):
         return _SERVER if error.exit_status == TRY_AGAIN else _REFUSAL
     return _OTHER

@@ -254,17 +254,17 @@ class _Resolver:
             InvalidLayerError: something on the way is no folder, or a symbolic link of the entry's
                 own layer leads to nothing.
         """
-        found = self._walk(path, make=True)
-        if found is None and self.dangling:
+        folder = self._walk(path, make=True)
+        if folder is None and self.dangling:
             raise InvalidLayerError(
                 f"entry {shown(self._entry)} goes through the symbolic link {shown(self.dangling)} "
                 "of its own layer, which leads to no folder"
             )
-        if found is None:
+        if folder is None:
             raise InvalidLayerError(
                 f"entry {shown(self._entry)} lies below something that is no folder"
             )
-        return found
+        return folder
 
     def _walk(self, path: bytes, *, make: bool) -> Directory | None:
         folder = self._root

@@ -73,18 +73,18 @@ def _folders(root: Directory) -> tuple[list[Directory], list[int]]:
 
 def _leading_to(wanted: set[int], folders: list[Directory], parents: list[int]) -> set[int]:
     """Return the `id()` of each folder that has a wanted node in it or below it."""
-    found: set[int] = set()
+    above_it: set[int] = set()
     for number, folder in enumerate(folders):
         if wanted.isdisjoint(map(id, folder.entries.values())):
             continue
         above = number
-        while id(folders[above]) not in found:
-            found.add(id(folders[above]))
+        while id(folders[above]) not in above_it:
+            above_it.add(id(folders[above]))
             above = parents[above]
-    return found
+    return above_it
 
 
 def _named_twice(folders: list[Directory]) -> set[int]:
     """Return the `id()` of each node but folders that has more than one name."""
-    found = sorted(map(id, chain.from_iterable(one.entries.values() for one in folders)))
-    return set(compress(found, map(eq, found, islice(found, 1, None))))
+    names = sorted(map(id, chain.from_iterable(one.entries.values() for one in folders)))
+    return set(compress(names, map(eq, names, islice(names, 1, None))))

@@ -42,8 +42,8 @@ def importing(sysroot: Sysroot) -> Iterator[None]:
     """
     mark = sysroot.store / MARK_NAME
     boot_id = sysroot.this_boot()
-    found = _marked_boot(mark)
-    if found not in (None, boot_id):
+    marked = _marked_boot(mark)
+    if marked not in (None, boot_id):
         count, size = sweep_objects(sysroot, referenced_objects(sysroot))
         _log.debug("removed %d objects (%d bytes) of an import before this boot", count, size)
     text = json.dumps({"format": 1, "boot_id": boot_id})

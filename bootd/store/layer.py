@@ -234,8 +234,8 @@ class Measured:
         Raises:
             DiffIdMismatchError: it has another digest.
         """
-        found = f"{self.diff_id.algorithm}:{self._hash.hexdigest()}"
-        if found != self.diff_id:
+        measured = f"{self.diff_id.algorithm}:{self._hash.hexdigest()}"
+        if measured != self.diff_id:
             raise DiffIdMismatchError(
-                f"a layer unpacks to {found}, the image's configuration promises {self.diff_id}"
+                f"a layer unpacks to {measured}, the image's configuration promises {self.diff_id}"
             )

@@ -171,10 +171,10 @@ def layer_objects(sysroot: Sysroot, diff_id: Digest) -> set[bytes]:
     Raises:
         DamagedRecordError, UnknownFormatError: as for `read_layer`.
     """
-    found: set[bytes] = set()
+    objects: set[bytes] = set()
     for block in layer_lines(sysroot, diff_id):
-        found.update(_DIGESTS.findall(block))
-    return set(map(unhexlify, found))
+        objects.update(_DIGESTS.findall(block))
+    return set(map(unhexlify, objects))
 
 
 def layer_lines(sysroot: Sysroot, diff_id: Digest, written: Path | None = None) -> Iterator[bytes]:
@@ -237,12 +237,12 @@ def _check_head(path: Path, line: bytes, diff_id: Digest) -> int:
     head = _HEAD.fullmatch(line)
     if head is None:
         raise DamagedRecordError(f"{path} is not a layer index")
-    found = int(head[1])
-    if found not in (_PLAIN_FORMAT, _FORMAT):
-        raise UnknownFormatError(f"{path} has format {found}; this bootd knows up to {_FORMAT}")
+    number = int(head[1])
+    if number not in (_PLAIN_FORMAT, _FORMAT):
+        raise UnknownFormatError(f"{path} has format {number}; this bootd knows up to {_FORMAT}")
     if head[2] != diff_id.encode():
         raise DamagedRecordError(f"{path} is the index of {head[2].decode()}")
-    return found
+    return number
 
 
 def _packer() -> Any:

@@ -57,11 +57,11 @@ def all_layers(sysroot: Sysroot) -> list[Digest]:
         return []
     with storage_errors("list", sysroot.layers):
         names = sorted(path.name for path in sysroot.layers.iterdir())
-    found = []
+    layers = []
     for name in names:
         if not name.startswith(TEMPORARY_PREFIX):
             try:
-                found.append(Digest(name))
+                layers.append(Digest(name))
             except InvalidDigestError as error:
                 raise DamagedRecordError(f"{sysroot.layers / name} is no layer") from error
-    return found
+    return layers

@@ -224,14 +224,14 @@ def _opened(device: Path, flags: int) -> Iterator[int]:
 
 def _in_sync(devices: BlockDevices, control: Path) -> list[tuple[BlockDevice, int]]:
     """Return the members that an array reads from, the first first, and where their data begins."""
-    found: list[tuple[int, BlockDevice, int]] = []
+    members: list[tuple[int, BlockDevice, int]] = []
     for member in control.glob("dev-*"):
         slot, offset = _number(member / "slot"), _number(member / "offset")
         if slot is None or offset is None or "in_sync" not in _text(member / "state").split(","):
             continue
         name = member.name.removeprefix("dev-").replace("!", "/")
-        found += ((slot, device, offset) for device in devices.named([name]))
-    return [(device, offset) for _, device, offset in sorted(found, key=lambda one: one[0])]
+        members += ((slot, device, offset) for device in devices.named([name]))
+    return [(device, offset) for _, device, offset in sorted(members, key=lambda one: one[0])]
 
 
 def _used_by_loader(devices: BlockDevices, array: BlockDevice, partition: str) -> str | None:

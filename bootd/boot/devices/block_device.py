@@ -64,10 +64,10 @@ def partitions_of(device: Path) -> list[DiskPartition]:
     """
     members = _facts(device) / "slaves"
     if md_metadata(device) is None or not members.is_dir():
-        found = _partition_of(device)
-        return [] if found is None else [found]
+        partition = _partition_of(device)
+        return [] if partition is None else [partition]
     devices = [Path("/dev", member.name) for member in sorted(members.iterdir())]
-    return [found for one in devices if (found := _partition_of(one)) is not None]
+    return [partition for one in devices if (partition := _partition_of(one)) is not None]
 
 
 def md_metadata(device: Path) -> str | None:

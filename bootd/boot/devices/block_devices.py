@@ -94,14 +94,14 @@ class BlockDevices:
 
     def below(self, device: BlockDevice) -> frozenset[str]:
         """Return the names of all that a device lies on, directly or not."""
-        found: dict[str, BlockDevice] = {}
+        lower_ones: dict[str, BlockDevice] = {}
         waiting = self.parents(device)
         while waiting:
             lower = waiting.pop()
-            if lower.name not in found:
-                found[lower.name] = lower
+            if lower.name not in lower_ones:
+                lower_ones[lower.name] = lower
                 waiting += self.parents(lower)
-        return frozenset(found)
+        return frozenset(lower_ones)
 
     def disks(self, device: BlockDevice) -> frozenset[str]:
         """Return the names of the disks that a device lies on in the end; a disk is its own."""

@@ -78,35 +78,35 @@ def candidates(sysroot: Sysroot, configured: Path | None, root: Path) -> Candida
         configured: ``boot_partition`` of the configuration.
         root: where ``/boot``, ``/sys`` and the like are looked up.
     """
-    found = Candidates()
+    looked_at = Candidates()
     partition = None
     try:
         partition = loader_partition(sysroot)
     except NoBootPartitionError as error:
-        found.remarks.append(error.message)
+        looked_at.remarks.append(error.message)
     # Where the loader says which partition it is, nobody has to walk into an automount.
     enter = partition is None
-    chosen = [] if configured is None else _configured(found, configured, enter=enter)
-    usual = list(_mounted(found, root, enter=enter))
+    chosen = [] if configured is None else _configured(looked_at, configured, enter=enter)
+    usual = list(_mounted(looked_at, root, enter=enter))
     if partition is not None:
         try:
             read = _read_by_loader(sysroot, partition, root)
         except BootdError as error:
             read = []
-            found.reasons.append(error.message)
-            found.hint = error.hint
-        found.remarks += _not_read(chosen, read)
-        found.reasons += _not_read(usual, read)
+            looked_at.reasons.append(error.message)
+            looked_at.hint = error.hint
+        looked_at.remarks += _not_read(chosen, read)
+        looked_at.reasons += _not_read(usual, read)
         wanted = {place.number for place in chosen}
-        found.places = sorted(read, key=lambda place: place.number not in wanted)
-        return found
-    found.places = [*chosen, *usual]
-    if not found.places:
-        found.reasons.append(
+        looked_at.places = sorted(read, key=lambda place: place.number not in wanted)
+        return looked_at
+    looked_at.places = [*chosen, *usual]
+    if not looked_at.places:
+        looked_at.reasons.append(
             "there is no loader/entries under /boot, /efi or /boot/efi, and the boot loader does "
             "not say which partition it came from"
         )
-    return found
+    return looked_at
 
 
 def loader_partition(sysroot: Sysroot) -> str | None:
@@ -170,50 +170,50 @@ def _root_disks(devices: BlockDevices, sysroot: Sysroot, root: Path) -> frozense
 
 
 def _degraded(devices: BlockDevices, device: BlockDevice, root: Path) -> tuple[str, ...]:
-    found = []
+    remarks = []
     for name in sorted({device.name, *devices.below(device)}):
         try:
             missing = (root / "sys/class/block" / name / "md/degraded").read_text().strip()
         except OSError:
             continue
         if missing not in ("", "0"):
-            found.append(f"the RAID array {name} that the boot partition is on is degraded")
-    return tuple(found)
+            remarks.append(f"the RAID array {name} that the boot partition is on is degraded")
+    return tuple(remarks)
 
 
-def _configured(found: Candidates, path: Path, *, enter: bool) -> list[Place]:
+def _configured(looked_at: Candidates, path: Path, *, enter: bool) -> list[Place]:
     name = f"{path}, which boot_partition names,"
     if not enter and (there := automounted_at(path)) is not None:
         return [Place(name, path, one.number) for one in there[-1:]]
     if not path.exists():
-        found.remarks.append(f"{name} does not exist")
+        looked_at.remarks.append(f"{name} does not exist")
         return []
     if path.is_dir():
-        return _folder(found, name, path)
+        return _folder(looked_at, name, path)
     if path.is_block_device():
         return [Place(name, path, device_number(path))]
-    found.remarks.append(f"{name} is neither a folder nor a block device")
+    looked_at.remarks.append(f"{name} is neither a folder nor a block device")
     return []
 
 
-def _mounted(found: Candidates, root: Path, *, enter: bool) -> Iterator[Place]:
+def _mounted(looked_at: Candidates, root: Path, *, enter: bool) -> Iterator[Place]:
     for path in (root / name for name in USUAL_MOUNT_POINTS):
         if not enter and (there := automounted_at(path)) is not None:
             yield from (Place(str(path), path, one.number) for one in there[-1:])
             continue
-        for place in _folder(found, str(path), path) if path.is_dir() else ():
+        for place in _folder(looked_at, str(path), path) if path.is_dir() else ():
             # An empty folder that nothing is mounted on is none of the places people would mean.
             if place.number is not None or (path / "loader/entries").is_dir():
                 yield place
 
 
-def _folder(found: Candidates, name: str, path: Path) -> list[Place]:
+def _folder(looked_at: Candidates, name: str, path: Path) -> list[Place]:
     try:
         # An automount is mounted by this, or fails.
         next(path.iterdir(), None)
         mount = mount_of(path)
         is_own = mount is not None and mount.point == path.resolve()
     except (BootdError, OSError) as error:
-        found.reasons.append(f"{name} cannot be read: {error}")
+        looked_at.reasons.append(f"{name} cannot be read: {error}")
         return []
     return [Place(name, path, mount.number if mount is not None and is_own else None)]

@@ -51,15 +51,15 @@ def boot_device(listing: bytes, partition: str, near: Collection[str] = ()) -> P
     whole = _without_parts(devices, named) or named
     tops = {top.name: top for top in (_uppermost(devices, device) for device in whole)}
     close = [top for top in tops.values() if devices.disks(top) & {*near}]
-    found = close if len(tops) > 1 else [*tops.values()]
-    if len(found) != 1:
+    meant = close if len(tops) > 1 else [*tops.values()]
+    if len(meant) != 1:
         paths = " and ".join(sorted(top.path for top in tops.values()))
         raise NoBootPartitionError(
             f"{paths} have the same partition UUID {partition}, so it cannot be told which one the "
             "boot loader came from",
             hint="Detach the copy, or give it another UUID (sgdisk --partition-guid=NUMBER:R).",
         )
-    return Path(found[0].path)
+    return Path(meant[0].path)
 
 
 def extended_devices(devices: BlockDevices, esp: BlockDevice) -> list[BlockDevice]:
@@ -73,14 +73,14 @@ def extended_devices(devices: BlockDevices, esp: BlockDevice) -> list[BlockDevic
         for device in devices
         if device.partition_type in XBOOTLDR_TYPES and devices.disks(device) & disks
     ]
-    found: dict[str, BlockDevice] = {}
+    by_name: dict[str, BlockDevice] = {}
     for device in _without_parts(devices, beside):
         try:
             top = _uppermost(devices, device)
         except NoBootPartitionError:
             continue
-        found[top.name] = top
-    return [top for name, top in found.items() if name != esp.name]
+        by_name[top.name] = top
+    return [top for name, top in by_name.items() if name != esp.name]
 
 
 def _without_parts(devices: BlockDevices, named: list[BlockDevice]) -> list[BlockDevice]:

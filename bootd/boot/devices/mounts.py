@@ -58,12 +58,12 @@ def mount_of(path: Path) -> Mount | None:
     """
     with storage_errors("look at", path):
         real = path.resolve()
-    found = None
+    nearest = None
     for mount in mounts():
-        above = found is None or len(mount.point.parts) >= len(found.point.parts)
+        above = nearest is None or len(mount.point.parts) >= len(nearest.point.parts)
         if above and real.is_relative_to(mount.point):
-            found = mount
-    return found
+            nearest = mount
+    return nearest
 
 
 def automounted_at(path: Path) -> list[Mount] | None:
@@ -95,11 +95,11 @@ def _mount(words: list[str]) -> Mount:
 def device_number(device: Path) -> str | None:
     """Return major and minor number of a block device, or of what a link to one leads to."""
     try:
-        found = device.stat().st_rdev
+        number = device.stat().st_rdev
     except OSError:
         return None
-    return f"{os.major(found)}:{os.minor(found)}" if found else None
+    return f"{os.major(number)}:{os.minor(number)}" if number else None
 
 
 def _unescaped(text: str) -> str:
-    return _ESCAPED.sub(lambda found: chr(int(found[1], 8)), text)
+    return _ESCAPED.sub(lambda match: chr(int(match[1], 8)), text)

@@ -84,22 +84,22 @@ def edit_arguments(arguments: Sequence[str], verb: ArgumentVerb, words: Sequence
     Raises:
         InvalidArgumentError: a key is to be removed that several different arguments have.
     """
-    found = list(arguments)
+    edited = list(arguments)
     absent: list[str] = []
     if verb is ArgumentVerb.ADD:
         for word in words:
-            if not any(_is_same(word, one) for one in found[: end_of_arguments(found)]):
-                found = with_more(found, [word])
+            if not any(_is_same(word, one) for one in edited[: end_of_arguments(edited)]):
+                edited = with_more(edited, [word])
     elif verb is ArgumentVerb.SET:
         for key in dict.fromkeys(map(key_of, words)):
-            found = _with_key(found, key, [word for word in words if key_of(word) == key])
+            edited = _with_key(edited, key, [word for word in words if key_of(word) == key])
     else:
         for word in words:
-            going = _going(found, verb, word)
+            going = _going(edited, verb, word)
             absent += [] if going else [word]
-            end = end_of_arguments(found)
-            found = [*(one for one in found[:end] if one not in going), *found[end:]]
-    return Edited(found, absent)
+            end = end_of_arguments(edited)
+            edited = [*(one for one in edited[:end] if one not in going), *edited[end:]]
+    return Edited(edited, absent)
 
 
 def replace_owned(arguments: Sequence[str], old: Sequence[str], new: Sequence[str]) -> list[str]:

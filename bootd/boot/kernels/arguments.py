@@ -156,15 +156,15 @@ def parse_argument_files(
     Raises:
         InvalidKernelArgumentsError: naming the file and the key.
     """
-    found: dict[str, list[str]] = {}
+    by_file: dict[str, list[str]] = {}
     for name, content in sorted(files):
         if name.endswith(ARGUMENT_SUFFIX):
             path = f"{ARGUMENT_FOLDER}/{name}"
-            found[path] = _parse_file(path, content, architecture)
-    number = sum(map(len, found.values()))
+            by_file[path] = _parse_file(path, content, architecture)
+    number = sum(map(len, by_file.values()))
     if number > MAX_ARGUMENTS:
         raise InvalidKernelArgumentsError(f"{ARGUMENT_FOLDER} asks for {number} arguments")
-    return {path: _without_the_machines(arguments) for path, arguments in found.items()}
+    return {path: _without_the_machines(arguments) for path, arguments in by_file.items()}
 
 
 def _without_the_machines(arguments: list[str]) -> list[str]:
@@ -258,7 +258,7 @@ def _insert_missing(result: list[str], theirs: list[str], wanted: dict[str, int]
     passed: Counter[str] = Counter()
     position = 0
     for word in theirs:
-        places = [index for index, found in enumerate(result) if found == word]
+        places = [index for index, present in enumerate(result) if present == word]
         if passed[word] < len(places):
             position = places[passed[word]] + 1
             passed[word] += 1

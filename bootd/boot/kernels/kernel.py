@@ -162,13 +162,13 @@ def kernel_copies(files: KernelFiles, folder: Path) -> list[tuple[Path, str]]:
 
 def _contents(files: KernelFiles) -> list[tuple[str, tuple[str, int]]]:
     """Return the name on ``$BOOT``, the object and the size of each file."""
-    found = [
+    contents = [
         (KERNEL_NAME, (files.kernel_object, files.kernel_size)),
         (INITRAMFS_NAME, (files.initramfs_object, files.initramfs_size)),
     ]
     if files.devicetree_object is not None:
-        found.append((DEVICETREE_NAME, (files.devicetree_object, files.devicetree_size)))
-    return found
+        contents.append((DEVICETREE_NAME, (files.devicetree_object, files.devicetree_size)))
+    return contents
 
 
 def _object_path(sysroot: Sysroot, name: str) -> Path:

@@ -107,15 +107,15 @@ def choose_places(boot: Path, architecture: str, own: Collection[str]) -> Loader
 
 def spelled(boot: Path, name: str) -> str:
     """Return a path from the root of ``$BOOT`` as it is spelled there, whatever its case."""
-    found: list[str] = []
+    spelling: list[str] = []
     for part in name.split("/"):
         try:
-            present = os.listdir(boot.joinpath(*found))  # noqa: PTH208 - names, not paths
+            present = os.listdir(boot.joinpath(*spelling))  # noqa: PTH208 - names, not paths
         except OSError:
             present = []
         same = sorted(one for one in present if one.casefold() == part.casefold())
-        found.append(part if part in same or not same else same[0])
-    return "/".join(found)
+        spelling.append(part if part in same or not same else same[0])
+    return "/".join(spelling)
 
 
 def install_loader(sysroot: Sysroot, data: bytes, architecture: str) -> LoaderPlaces:
@@ -232,8 +232,8 @@ def _check_space(sysroot: Sysroot, changed: Iterable[str], size: int, kept: int)
     if not sizes:
         return
     with storage_errors("measure", sysroot.boot):
-        found = os.statvfs(sysroot.boot)
-    free = found.f_bavail * found.f_frsize
+        room = os.statvfs(sysroot.boot)
+    free = room.f_bavail * room.f_frsize
     # The new one stands beside the old one for a moment.
     needed = sum(max(0, size - old) for old in sizes) + size + kept + _RESERVE
     if needed > free:

@@ -90,9 +90,9 @@ def _lacks_kernel(sysroot: Sysroot, name: str, data: bytes) -> bool:
 
 def _choice(entries: Iterable[LoaderEntry], settings: LoaderSettings) -> Choice:
     """Return what boots; the line that bootd itself writes leaves it to the order of entries."""
-    found = choose(entries, settings)
-    is_own = found.setting is Setting.DEFAULT_LINE and found.value == DEFAULT_PATTERN
-    return Choice(found.name) if is_own else found
+    choice = choose(entries, settings)
+    is_own = choice.setting is Setting.DEFAULT_LINE and choice.value == DEFAULT_PATTERN
+    return Choice(choice.name) if is_own else choice
 
 
 def setting_files(sysroot: Sysroot) -> list[Path]:
@@ -116,11 +116,11 @@ def _read_settings(
     sysroot: Sysroot, configuration: bytes, entries: Iterable[LoaderEntry]
 ) -> LoaderSettings:
     lines = _lines(configuration)
-    found = {setting: lines.get(setting.value) for setting in _LINES}
-    found |= {setting: read_variable(sysroot, setting.value) for setting in _VARIABLES}
+    settings = {setting: lines.get(setting.value) for setting in _LINES}
+    settings |= {setting: read_variable(sysroot, setting.value) for setting in _VARIABLES}
     version = _VERSION.match(read_variable(sysroot, "LoaderInfo") or "")
     return LoaderSettings(
-        values={setting: value for setting, value in found.items() if value},
+        values={setting: value for setting, value in settings.items() if value},
         last_booted=read_variable(sysroot, "LoaderEntryLastBooted"),
         others=_others(sysroot, entries),
         version=None if version is None else int(version[1]),

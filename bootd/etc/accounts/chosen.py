@@ -124,13 +124,13 @@ def without_left_out(base: Databases, chosen: Chosen) -> dict[str, bytes]:
 
 def moved(mine: Databases, moves: Iterable[Move]) -> dict[str, bytes]:
     """Return databases in which names have the numbers of the image, and users follow groups."""
-    found = dict(mine)
+    files = dict(mine)
     for move in moves:
-        found[move.database] = _renumbered(move.database, found[move.database], ID, move)
+        files[move.database] = _renumbered(move.database, files[move.database], ID, move)
         if move.database == GROUP:
-            users = found[PASSWD]
-            found[PASSWD] = _renumbered(PASSWD, users, PRIMARY_GROUP, replace(move, name=b""))
-    return found
+            users = files[PASSWD]
+            files[PASSWD] = _renumbered(PASSWD, users, PRIMARY_GROUP, replace(move, name=b""))
+    return files
 
 
 def _renumbered(database: str, data: bytes, index: int, move: Move) -> bytes:

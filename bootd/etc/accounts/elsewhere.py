@@ -24,7 +24,7 @@ def clashes_elsewhere(
         before: passwd and group below ``/usr/lib`` of the image that it ran.
         after: those of the new image.
     """
-    found = []
+    clashes = []
     for database in (PASSWD, GROUP):
         here, old, new = (
             read_table(database, side.get(database, b"")).rows for side in (mine, before, after)
@@ -41,5 +41,5 @@ def clashes_elsewhere(
                     f"the id {int(row[ID])}, which belongs to {shown(other)} here; give "
                     f"{shown(other)} another one, with its files ({_CHANGES_ID[database]})"
                 )
-                found.append(Finding(database, text, conflict=True))
-    return found
+                clashes.append(Finding(database, text, conflict=True))
+    return clashes

@@ -47,10 +47,10 @@ def is_mended(database: str, text: str, here: Databases, image: Databases) -> bo
         here: the machine's databases.
         image: those of the image that the conflict is with.
     """
-    found = _ROW.fullmatch(text)
-    if found is None:
+    match = _ROW.fullmatch(text)
+    if match is None:
         return False
-    name, said = found.groups()
+    name, said = match.groups()
     if database in (SUBUID, SUBGID):
         return _has_ranges(database, said, name, here, image)
     held = _HELD.search(said)

@@ -100,7 +100,7 @@ def merge_accounts(
 
 def _taken_over(before: Databases, there: Databases) -> list[Finding]:
     """Return whose number somebody gets who comes: files that are here change hands by that."""
-    found = []
+    findings = []
     for database in (PASSWD, GROUP):
         old, new = (read_table(database, side[database]).rows for side in (before, there))
         free = {int(row[ID]): name for name, row in old.items() if name not in new}
@@ -109,8 +109,8 @@ def _taken_over(before: Databases, there: Databases) -> list[Finding]:
             number = int(row[ID])
             if name not in old and number in free.keys() - kept:
                 text = _taken_over_text(database, name, number, free[number])
-                found.append(Finding(database, text, conflict=True))
-    return found
+                findings.append(Finding(database, text, conflict=True))
+    return findings
 
 
 def _taken_over_text(database: str, name: bytes, number: int, other: bytes) -> str:

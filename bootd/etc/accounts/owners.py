@@ -70,11 +70,11 @@ def owners_of(image: Numbers, here: Numbers) -> Owners:
 
 
 def _numbers(database: str, sources: tuple[Databases, ...]) -> dict[bytes, int]:
-    found: dict[bytes, int] = {}
+    numbers: dict[bytes, int] = {}
     for source in sources:
         for name, row in read_table(database, source.get(database, b"")).rows.items():
-            found.setdefault(name, int(row[ID]))
-    return found
+            numbers.setdefault(name, int(row[ID]))
+    return numbers
 
 
 def _target(image: dict[bytes, int], here: dict[bytes, int]) -> Callable[[int], int | None]:

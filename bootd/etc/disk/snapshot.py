@@ -312,11 +312,11 @@ def _xattrs(where: bytes) -> dict[bytes, bytes]:
         if error.errno in _NO_XATTRS:
             return {}
         raise
-    found = {}
+    attributes = {}
     for name in names:
         try:
-            found[os.fsencode(name)] = os.getxattr(where, name, follow_symlinks=False)
+            attributes[os.fsencode(name)] = os.getxattr(where, name, follow_symlinks=False)
         except OSError as error:
             if error.errno not in _NO_XATTRS:
                 raise
-    return found
+    return attributes

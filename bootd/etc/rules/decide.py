@@ -165,13 +165,13 @@ class _Decision:
             node.entries if isinstance(node, Directory) else {} for node in versions
         )
         prefix = path + b"/" if path else b""
-        found = {}
+        outcomes = {}
         for name in sorted(base.keys() | mine.keys() | theirs.keys()):
             below = Versions(base.get(name), mine.get(name), theirs.get(name))
             outcome = self.at(prefix + name, below)
             if outcome is not None:
-                found[name] = outcome
-        return found
+                outcomes[name] = outcome
+        return outcomes
 
     def _take(self, path: bytes, versions: Versions, side: Side) -> Outcome | None:
         """Take a side as it is, which may be nothing."""

@@ -15,17 +15,17 @@ _QUOTE: Final = '"'
 
 def words(line: str) -> list[str]:
     """Return the words of a command line, each as it is written, quotes included."""
-    found: list[str] = []
+    parts: list[str] = []
     word = ""
     quoted = False
     for letter in line:
         if letter in _BLANKS and not quoted:
-            found += [word] if word else []
+            parts += [word] if word else []
             word = ""
             continue
         quoted ^= letter == _QUOTE
         word += letter
-    return [*found, word] if word else found
+    return [*parts, word] if word else parts
 
 
 def first_value(line: str, key: str) -> str | None:

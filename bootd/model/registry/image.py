@@ -143,9 +143,9 @@ class Descriptor(_Wire):
     @property
     def compression(self) -> Compression:
         """How a layer says to be packed; only for descriptors of a parsed manifest's layers."""
-        found = layer_compression(self.media_type)
-        assert found is not None
-        return found
+        told = layer_compression(self.media_type)
+        assert told is not None
+        return told
 
 
 class Manifest(_Wire):

@@ -142,8 +142,8 @@ class PartialFolder:
             if number >= _MAX_FILES or not _is_digest(path.name):
                 self._drop(path)
             elif path.name != blob.digest:
-                found = path.lstat()
-                others.append((found.st_mtime, found.st_size, path))
+                facts = path.lstat()
+                others.append((facts.st_mtime, facts.st_size, path))
         total = blob.size + sum(size for _, size, _ in others)
         for _, size, path in sorted(others):
             if total <= self._limit:

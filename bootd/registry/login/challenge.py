@@ -24,19 +24,19 @@ class Challenge:
 def parse_challenges(header: str) -> list[Challenge]:
     """Return the challenges of a header; reading stops at the first thing that is not one."""
     text = header[:_MAX_HEADER]
-    found: list[Challenge] = []
+    challenges: list[Challenge] = []
     place = 0
     while place < len(text):
         if match := _SEPARATORS.match(text, place):
             place = match.end()
-        elif found and (match := _PARAMETER.match(text, place)):
+        elif challenges and (match := _PARAMETER.match(text, place)):
             quoted = match[2]
             value = match[3] if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
-            found[-1].parameters[match[1].lower()] = value
+            challenges[-1].parameters[match[1].lower()] = value
             place = match.end()
         elif match := _SCHEME.match(text, place):
-            found.append(Challenge(match[1].lower(), {}))
+            challenges.append(Challenge(match[1].lower(), {}))
             place = match.end()
         else:
             break
-    return found
+    return challenges

@@ -146,18 +146,18 @@ def find_credentials(
     for helper in helpers:
         try:
             if helper.name == AUTH_FILES:
-                found = _find_in_files(repository, files, environment)
+                credentials = _find_in_files(repository, files, environment)
             else:
                 host = repository.partition("/")[0]
                 named_by = f"{helper.file} (credential-helpers)"
-                found = _from_helper(helper.name, host, named_by, environment)
+                credentials = _from_helper(helper.name, host, named_by, environment)
         except (InvalidConfigurationError, ProcessFailedError) as error:
             failures.append(error)
             continue
-        if found is not None and not found.missing:
-            _log.debug("credentials for %s from %s", repository, found.origin)
-            return found
-        nobody = found or nobody
+        if credentials is not None and not credentials.missing:
+            _log.debug("credentials for %s from %s", repository, credentials.origin)
+            return credentials
+        nobody = credentials or nobody
     if failures:
         raise failures[0]
     return nobody
@@ -169,10 +169,10 @@ def _find_in_files(
     nobody: Credentials | None = None
     for path in files:
         content = _read(path)
-        found = None if content is None else _find_in(path, content, repository, environment)
-        if found is not None and not found.missing:
-            return found
-        nobody = found or nobody
+        credentials = None if content is None else _find_in(path, content, repository, environment)
+        if credentials is not None and not credentials.missing:
+            return credentials
+        nobody = credentials or nobody
     return nobody
 
 
@@ -186,8 +186,8 @@ def _find_in(
             return _from_helper(content.cred_helpers[key], host, named_by, environment)
     entries = {_normalised(key): entry for key, entry in content.auths.items()}
     for key in _keys(repository):
-        if key in entries and (found := _from_entry(path, key, entries[key])):
-            return found
+        if key in entries and (credentials := _from_entry(path, key, entries[key])):
+            return credentials
     if content.creds_store:
         named_by = f"{path} (credsStore)"
         program = f"{PROGRAM_PREFIX}{content.creds_store}"

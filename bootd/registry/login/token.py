@@ -190,13 +190,13 @@ def _parse_token(data: bytes, where: str) -> tuple[str, float]:
     except (ValueError, RecursionError) as error:
         message = f"the token server {where} gave no JSON"
         raise TemporaryFailure(ServerFailedError(message)) from error
-    found = value if isinstance(value, dict) else {}
-    token = found.get("token") or found.get("access_token")
+    answer = value if isinstance(value, dict) else {}
+    token = answer.get("token") or answer.get("access_token")
     if not isinstance(token, str) or not token.isascii() or not token.isprintable():
         raise ServerFailedError(f"the token server {where} gave no token")
     if len(token) > _MAX_TOKEN:
         raise ServerFailedError(f"the token server {where} gave {len(token)} bytes as a token")
-    lifetime = found.get("expires_in")
+    lifetime = answer.get("expires_in")
     if not isinstance(lifetime, int | float) or lifetime <= 0:
         lifetime = _DEFAULT_LIFETIME
     return token, float(min(lifetime, _LONGEST_LIFETIME))

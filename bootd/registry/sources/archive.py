@@ -47,7 +47,7 @@ class ArchiveFiles:
         return io.BufferedReader(_Section(self._path, start, size), 1 << 16)
 
     def _scan(self) -> dict[str, tuple[int, int]]:
-        found: dict[str, tuple[int, int]] = {}
+        members: dict[str, tuple[int, int]] = {}
         try:
             # Uncompressed only: a compressed archive has no places to read from.
             with tarfile.open(self._path, "r:", tarinfo=_BoundedHeader) as archive:
@@ -58,7 +58,7 @@ class ArchiveFiles:
                         )
                     if member.isreg() and not member.issparse():
                         name = member.name.removeprefix("./")
-                        found[name] = (member.offset_data, member.size)
+                        members[name] = (member.offset_data, member.size)
                     # tarfile would keep every header it has seen.
                     archive.members = []  # type: ignore[attr-defined]
         except (tarfile.TarError, ValueError) as error:
@@ -66,7 +66,7 @@ class ArchiveFiles:
                 f"{self._path} is not a plain tar file: {error}",
                 hint="Write it with 'skopeo copy … oci-archive:FILE'; decompress it first.",
             ) from error
-        return found
+        return members
 
 
 class _BoundedHeader(tarfile.TarInfo):

@@ -87,8 +87,8 @@ class CopiedSource:
             and cached.top == Digest.of(manifest)
         ):
             return cached.digest, cached
-        found = self._resolve(manifest)
-        return found.digest, found.seen
+        resolved = self._resolve(manifest)
+        return resolved.digest, resolved.seen
 
     def blob(self, descriptor: Descriptor) -> BlobStream:
         """Read a blob of the copy; see `bootd.registry.sources.source.ImageSource.blob`."""
@@ -113,10 +113,10 @@ class CopiedSource:
     def _resolve(self, manifest: bytes) -> ResolvedImage:
         self._copy(manifest)
         top = Digest.of(manifest)
-        found = self._layout().resolve()
+        resolved = self._layout().resolve()
         reference = str(self._reference)
-        seen = found.seen.model_copy(update={"reference": reference, "top": top})
-        return replace(found, reference=reference, seen=seen)
+        seen = resolved.seen.model_copy(update={"reference": reference, "top": top})
+        return replace(resolved, reference=reference, seen=seen)
 
     def _layout(self) -> LayoutSource:
         layout = self._folder / _LAYOUT

@@ -122,15 +122,15 @@ class LayoutSource:
     def _top(self) -> Top:
         self._check_version()
         listed = self._read_index()
-        found = self._choose(listed.manifests)
-        if found.size > MAX_MANIFEST_SIZE:
+        chosen = self._choose(listed.manifests)
+        if chosen.size > MAX_MANIFEST_SIZE:
             raise ManifestTooLargeError(
-                f"{self._reference}: the manifest has {found.size} bytes; "
+                f"{self._reference}: the manifest has {chosen.size} bytes; "
                 f"{MAX_MANIFEST_SIZE} are allowed"
             )
-        data = self._read_document(found, found.size)
-        check_digest(data, found.digest, f"the manifest of {self._reference}")
-        return Top(str(self._reference), found, data)
+        data = self._read_document(chosen, chosen.size)
+        check_digest(data, chosen.digest, f"the manifest of {self._reference}")
+        return Top(str(self._reference), chosen, data)
 
     def _check_version(self) -> None:
         try:
@@ -156,19 +156,19 @@ class LayoutSource:
         images = [one for one in entries if one.media_type in MANIFEST_TYPES | INDEX_TYPES]
         tag, digest = self._reference.tag, self._reference.digest
         if digest is not None:
-            found = [one for one in images if one.digest == digest]
+            matching = [one for one in images if one.digest == digest]
         elif tag is not None:
-            found = [one for one in images if one.annotations.get(_REF_NAME) == tag]
+            matching = [one for one in images if one.annotations.get(_REF_NAME) == tag]
         else:
-            found = images
-        if len({one.digest for one in found}) == 1:
-            return found[0]
-        if found and all(one.platform for one in found):
-            return choose_platform(found, self._platform)
+            matching = images
+        if len({one.digest for one in matching}) == 1:
+            return matching[0]
+        if matching and all(one.platform for one in matching):
+            return choose_platform(matching, self._platform)
         tags = sorted({one.annotations.get(_REF_NAME, "") for one in images} - {""})
         shown = ", ".join(tag[:100] for tag in tags[:_SHOWN_TAGS]) or "none"
         raise ImageNotFoundError(
-            f"{self._reference} names {len(found)} images; its tags are: {shown}",
+            f"{self._reference} names {len(matching)} images; its tags are: {shown}",
             hint="Name one of the tags, as in oci:/path:tag.",
         )
 

@@ -26,11 +26,11 @@ def proxy_for(url: str, settings: RegistrySettings, environment: Mapping[str, st
     if settings.proxy is not None:
         return settings.proxy or None
     for name in (f"{parts.scheme}_proxy", "all_proxy"):
-        found = variable(name, environment)
-        if not found:
+        proxy = variable(name, environment)
+        if not proxy:
             continue
         try:
-            return checked_proxy(found)
+            return checked_proxy(proxy)
         except ValueError as error:
             raise InvalidConfigurationError(
                 f"the environment's {name.upper()} cannot be used: {error}",

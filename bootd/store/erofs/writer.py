@@ -104,10 +104,10 @@ def _algorithm(tree: NumberedTree) -> HashAlgorithm:
 
 def _metadata(tree: NumberedTree) -> tuple[list[Metadata], Time]:
     """Return all there is, each once, and the earliest mtime."""
-    found = {id(node.metadata): number for number, node in enumerate(tree.nodes)}
-    for number in found.values():
+    numbers = {id(node.metadata): number for number, node in enumerate(tree.nodes)}
+    for number in numbers.values():
         check_metadata(tree.names[number], tree.nodes[number].metadata)
-    metadata = [tree.nodes[number].metadata for number in found.values()]
+    metadata = [tree.nodes[number].metadata for number in numbers.values()]
     return metadata, min((one.mtime_seconds, one.mtime_nanoseconds) for one in metadata)
 
 

@@ -88,8 +88,8 @@ def to_host_layout(root: Directory, os_release: bytes = b"") -> HostLayout:
 
 def default_etc(root: Directory) -> Directory:
     """Return the pristine ``/etc`` in a host's root."""
-    found = (lookup(root, place) for place in DEFAULT_PLACES)
-    return next(node for node in found if isinstance(node, Directory))
+    places = (lookup(root, place) for place in DEFAULT_PLACES)
+    return next(node for node in places if isinstance(node, Directory))
 
 
 def layout_refusals(root: Directory, os_release: bytes = b"") -> Iterator[Refusal]:

@@ -110,8 +110,8 @@ class StoredImage:
             running.update(data)
             if running.hexdigest() != promised.hex:
                 raise DamagedRecordError(f"{path} is not {promised}")
-            found = json.loads(data)["rootfs"]["diff_ids"]
-            return [Digest(text) for text in found[:_DIFF_IDS_LIMIT]]
+            listed = json.loads(data)["rootfs"]["diff_ids"]
+            return [Digest(text) for text in listed[:_DIFF_IDS_LIMIT]]
         except (ValueError, LookupError, TypeError, RecursionError, InvalidDigestError) as error:
             raise DamagedRecordError(f"{path} lists no layers: {error!r}") from error
 
@@ -223,9 +223,9 @@ def open_image(sysroot: Sysroot, digest: Digest) -> StoredImage:
     image = StoredImage(digest, folder, record.erofs, StoreContents(sysroot))
     if not image.erofs.is_file():
         raise DamagedImageError(f"{image.erofs} is missing")
-    found = measure(image.erofs, sysroot.hash_algorithm()).hex()
-    if found != record.erofs:
-        raise DamagedImageError(f"{image.erofs} measures {found}, composed was {record.erofs}")
+    measured = measure(image.erofs, sysroot.hash_algorithm()).hex()
+    if measured != record.erofs:
+        raise DamagedImageError(f"{image.erofs} measures {measured}, composed was {record.erofs}")
     return image
 
 
@@ -268,8 +268,8 @@ def compose_host_layout(sysroot: Sysroot, diff_ids: list[Digest]) -> HostLayout:
 def _laid_out(sysroot: Sysroot, tree: GrowingTree) -> HostLayout:
     root, contents = tree.whole(), StoreContents(sysroot)
     apply_split_xattrs(root, contents.read)
-    found = os_release_file(root)
-    layout = to_host_layout(root, b"" if found is None else contents.read(found[1]))
+    release = os_release_file(root)
+    layout = to_host_layout(root, b"" if release is None else contents.read(release[1]))
     label_layout(layout, contents)
     return layout
 
@@ -317,9 +317,9 @@ def _read_record(path: Path) -> ImageRecord:
     data = _read(path, _RECORD_LIMIT)
     try:
         value = json.loads(data)
-        found = value.get("format") if isinstance(value, dict) else None
-        if isinstance(found, int) and found > _FORMAT:
-            raise UnknownFormatError(f"{path} has format {found}; this bootd knows {_FORMAT}")
+        number = value.get("format") if isinstance(value, dict) else None
+        if isinstance(number, int) and number > _FORMAT:
+            raise UnknownFormatError(f"{path} has format {number}; this bootd knows {_FORMAT}")
         return ImageRecord.model_validate(value)
     except (ValidationError, ValueError, RecursionError) as error:
         raise DamagedRecordError(f"{path} cannot be used: {error}") from error

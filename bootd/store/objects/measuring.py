@@ -45,22 +45,22 @@ def measure_all(paths: Iterable[str], algorithm: HashAlgorithm) -> Iterator[byte
 
 
 def _measure_some(paths: list[str], algorithm: HashAlgorithm) -> list[bytes | StorageError]:
-    found: list[bytes | StorageError] = []
+    measured: list[bytes | StorageError] = []
     small: dict[int, bytes] = {}
     for number, path in enumerate(paths):
-        found.append(b"")
+        measured.append(b"")
         try:
             with storage_errors("read", path), _opened(path) as stream:
                 if os.fstat(stream.fileno()).st_size < _SMALL:
                     small[number] = stream.readall()
                 else:
-                    found[number] = _digest_of(stream, algorithm)
+                    measured[number] = _digest_of(stream, algorithm)
         except StorageError as error:
-            found[number] = error
+            measured[number] = error
     digests = verity_digests(list(small.values()), algorithm)
     for number, digest in zip(small, digests, strict=True):
-        found[number] = digest
-    return found
+        measured[number] = digest
+    return measured
 
 
 def _digest_of(stream: FileIO, algorithm: HashAlgorithm) -> bytes:

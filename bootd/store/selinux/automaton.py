@@ -132,8 +132,8 @@ class Automaton:
 
     def _reach(self, place: int) -> tuple[int, ...]:
         """Return the places that read a byte, or are an end, and are reached without reading."""
-        found = self._reached.get(place)
-        if found is None:
+        known = self._reached.get(place)
+        if known is None:
             seen = {place}
             stack = [place]
             reading = []
@@ -147,8 +147,8 @@ class Automaton:
                         seen.add(following)
                         stack.append(following)
             self.spend(len(seen))
-            found = self._reached[place] = tuple(reading)
-        return found
+            known = self._reached[place] = tuple(reading)
+        return known
 
     def _build(self, expression: Expression, after: int) -> int:
         match expression:

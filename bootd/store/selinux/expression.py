@@ -119,10 +119,10 @@ class _Parser:
     def whole(self) -> Expression:
         if self._text.startswith(b"^"):
             self._at = 1
-        found = self._either()
+        expression = self._either()
         if self._at < len(self._text):
             self._fail("has a closing parenthesis too many")
-        return found
+        return expression
 
     def _fail(self, why: str) -> NoReturn:
         raise ExpressionError(why)
@@ -205,12 +205,12 @@ class _Parser:
             self._at += 2
         elif self._next() in (b"?", b"*"):
             self._fail("has a group of an unknown kind")
-        found = self._either()
+        expression = self._either()
         if self._next() != b")":
             self._fail("has an open parenthesis")
         self._at += 1
         self._depth -= 1
-        return found
+        return expression
 
     def _escape(self) -> int:
         """Return the set that stands behind a backslash."""
@@ -234,14 +234,14 @@ class _Parser:
         """Return the set between brackets."""
         negated = self._next() == b"^"
         self._at += negated
-        found, first = 0, True
+        members, first = 0, True
         while first or self._next() != b"]":
             if not self._next():
                 self._fail("has an open bracket")
             first = False
-            found |= self._range()
+            members |= self._range()
         self._at += 1
-        return ANY & ~found if negated else found
+        return ANY & ~members if negated else members
 
     def _range(self) -> int:
         """Return one part of what is between brackets: a range, a class or a character."""

@@ -112,28 +112,28 @@ class LabelIndex:
 
     def label(self, folder: Place, name: bytes, kind: int) -> bytes | None:
         """Return the label of what stands in a folder under a name; None: it has none."""
-        found = folder.tree[kind]
+        best = folder.tree[kind]
         below = folder.name.names.get(name)
         if below is not None:
             if below.exact[kind] >= 0:
                 return self._contexts[below.exact[kind]]
-            found = max(found, below.tree[kind])
+            best = max(best, below.tree[kind])
         state = folder.state
         if not state.is_steady:
             state = self._run(state, name)
-        found = max(found, state.best[kind])
+        best = max(best, state.best[kind])
         if folder.looking:
-            found = self._looked(folder.looking, folder.path + b"/" + name, kind, found)
-        return self._contexts[found] if found >= 0 else None
+            best = self._looked(folder.looking, folder.path + b"/" + name, kind, best)
+        return self._contexts[best] if best >= 0 else None
 
     def root_label(self, kind: int) -> bytes | None:
         """Return the label of the root itself."""
         top = self._root
         if top.exact[kind] >= 0:
             return self._contexts[top.exact[kind]]
-        found = max(top.tree[kind], self.root.state.best[kind])
-        found = self._looked(self.root.looking, b"/", kind, found)
-        return self._contexts[found] if found >= 0 else None
+        best = max(top.tree[kind], self.root.state.best[kind])
+        best = self._looked(self.root.looking, b"/", kind, best)
+        return self._contexts[best] if best >= 0 else None
 
     def enter(self, folder: Place, name: bytes) -> Place:
         """Return a folder that stands in another one."""
@@ -197,17 +197,17 @@ class LabelIndex:
         except WorkError:
             raise self._too_much() from None
 
-    def _looked(self, looking: tuple[LookAround, ...], path: bytes, kind: int, found: int) -> int:
+    def _looked(self, looking: tuple[LookAround, ...], path: bytes, kind: int, best: int) -> int:
         """Return the highest of a number and those of the expressions that match a path."""
         for one in looking:
-            if one.number > found and self._specifications[one.number].kind in (kind, ALL_KINDS):
+            if one.number > best and self._specifications[one.number].kind in (kind, ALL_KINDS):
                 try:
                     self._automaton.spend(one.work(path))
                 except WorkError:
                     raise self._too_much() from None
                 if one.matches(path):
-                    found = one.number
-        return found
+                    best = one.number
+        return best
 
     def _enter(self, shape: Shape, number: int, kind: int) -> None:
         name = self._root

@@ -65,13 +65,13 @@ class Labeller:
             dressed = self._dressed
             for name, node in folder.entries.items():
                 kind = _KINDS.get(type(node))
-                found = label(name, kind_of(node) if kind is None else kind)
+                text = label(name, kind_of(node) if kind is None else kind)
                 if id(node) in links:
-                    shared.append(((*where.split(b"/"), name), folder, node, found))
+                    shared.append(((*where.split(b"/"), name), folder, node, text))
                     continue
-                known = dressed.setdefault(found, {}).get(id(node.metadata))
+                known = dressed.setdefault(text, {}).get(id(node.metadata))
                 if known is None:
-                    self._dress(node, found)
+                    self._dress(node, text)
                 else:
                     node.metadata = known[1]
         self._label_shared(shared)

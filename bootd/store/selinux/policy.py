@@ -155,13 +155,13 @@ def read_policy(read: Reader, name: str) -> Policy:
     if _NAME.fullmatch(name) is None:
         raise SpecificationError(f"/etc/{CONFIG} names the policy {name[:100]!r}")
     folder = f"selinux/{name}/contexts/files"
-    found = {one: read(f"{folder}/{one}") for one in (*SPECIFICATIONS, *SUBSTITUTIONS)}
-    if found[SPECIFICATIONS[0]] is None:
+    files = {one: read(f"{folder}/{one}") for one in (*SPECIFICATIONS, *SUBSTITUTIONS)}
+    if files[SPECIFICATIONS[0]] is None:
         raise SpecificationError(f"there is no /etc/{folder}/{SPECIFICATIONS[0]}")
     specifications = [
-        one for file in SPECIFICATIONS for one in parse_specifications(file, found[file] or b"")
+        one for file in SPECIFICATIONS for one in parse_specifications(file, files[file] or b"")
     ]
     if not specifications:
         raise SpecificationError(f"/etc/{folder}/{SPECIFICATIONS[0]} specifies nothing")
-    substitutions = tuple(parse_substitutions(file, found[file] or b"") for file in SUBSTITUTIONS)
+    substitutions = tuple(parse_substitutions(file, files[file] or b"") for file in SUBSTITUTIONS)
     return Policy(LabelIndex(specifications), substitutions)

@@ -99,9 +99,9 @@ def parse_substitutions(name: str, data: bytes) -> list[tuple[bytes, bytes]]:
     Raises:
         SpecificationError: there are too many of them.
     """
-    found = [(fields[0], fields[1]) for _, fields in _lines(name, data) if len(fields) > 1]
+    pairs = [(fields[0], fields[1]) for _, fields in _lines(name, data) if len(fields) > 1]
     # libselinux looks at the last line first.
-    return found[::-1]
+    return pairs[::-1]
 
 
 def shape_of(expression: bytes) -> Shape | None:

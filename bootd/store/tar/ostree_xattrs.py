@@ -71,11 +71,11 @@ def _kept_in(node: Node, name: bytes, read: Callable[[RegularFile], bytes]) -> d
     if not isinstance(node, RegularFile) or node.size > _LIMIT:
         raise InvalidTreeError(f"{shown} in the image holds no extended attributes")
     try:
-        found = dict(_pair(element) for element in _elements(read(node)))
+        attributes = dict(_pair(element) for element in _elements(read(node)))
     except ValueError as error:
         raise InvalidTreeError(f"{shown} in the image is damaged: {error}") from error
-    found.pop(_LABEL, None)
-    return found
+    attributes.pop(_LABEL, None)
+    return attributes
 
 
 def _pair(element: bytes) -> tuple[bytes, bytes]:

@@ -126,12 +126,12 @@ class TarReader:
         Raises:
             InvalidLayerError: it stands for more or less than the content.
         """
-        found = self._stream.held()
-        if found is not None:
-            if found.size != self._unread or self._segments is not None:
+        content = self._stream.held()
+        if content is not None:
+            if content.size != self._unread or self._segments is not None:
                 raise InvalidLayerError("a layer's table does not fit its tar stream")
             self._unread = 0
-        return found
+        return content
 
     def read(self) -> bytes:
         """Return the whole content of the entry just returned; for those that fit in memory."""
@@ -275,8 +275,8 @@ class ByteStream:
         """Take the held content that comes next, if one does."""
         if self._at == len(self._piece):
             self._next_piece()
-        found, self._held = self._held, None
-        return found
+        content, self._held = self._held, None
+        return content
 
     def _next_piece(self) -> bool:
         self._before += len(self._piece)

@@ -121,13 +121,13 @@ def _hole(length: int) -> Iterator[bytes]:
 
 
 def _old_block(block: bytes, offsets: range) -> list[Segment]:
-    found = []
+    segments = []
     for at in offsets:
         first, second = block[at : at + _NUMBER], block[at + _NUMBER : at + 2 * _NUMBER]
         if not second[0]:
             break
-        found.append((parse_number(first), parse_number(second)))
-    return found
+        segments.append((parse_number(first), parse_number(second)))
+    return segments
 
 
 def _numbers_before_data(entry: TarEntry, take: Take) -> list[int]:
@@ -139,8 +139,8 @@ def _numbers_before_data(entry: TarEntry, take: Take) -> list[int]:
         if entry.stored < BLOCK:
             raise InvalidLayerError(f"entry {shown(entry.name)} has its sparse map cut off")
         entry.stored -= BLOCK
-        *found, text = (text + take(BLOCK)).split(b"\n")
-        lines += found
+        *numbers, text = (text + take(BLOCK)).split(b"\n")
+        lines += numbers
         if lines and wanted == 1:
             count = parse_decimal(lines[0])
             _check_count(entry, count)

@@ -58,7 +58,7 @@ def sweep(sysroot: Sysroot, kept: Collection[Digest], report: Callable[[], None]
     doomed_images = [digest for digest in images if digest not in kept]
     for digest in doomed_images:
         sysroot.disk.remove_tree(image_path(sysroot, digest))
-    doomed_layers = [found for found in all_layers(sysroot) if found not in needed_layers]
+    doomed_layers = [known for known in all_layers(sysroot) if known not in needed_layers]
     for diff_id in doomed_layers:
         sysroot.disk.remove_file(layer_path(sysroot, diff_id))
     for path in _unfinished_layers(sysroot):
@@ -92,9 +92,9 @@ def _drop_partial(sysroot: Sysroot) -> tuple[int, int]:
         with storage_errors("list", sysroot.partial):
             files = [path for path in sysroot.partial.iterdir() if path.is_file()]
         for path in files:
-            found = path.stat()
+            facts = path.stat()
             # One may begin with a hole (`bootd.registry.blobs.partial`).
-            size += min(found.st_size, found.st_blocks * _BLOCK)
+            size += min(facts.st_size, facts.st_blocks * _BLOCK)
             count += 1
             sysroot.disk.discard_file(path)
     return count, size

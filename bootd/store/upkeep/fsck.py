@@ -93,8 +93,8 @@ def _check_objects(
     with storage_errors("read", sysroot.objects):
         sizes = [os.stat(path).st_size for path in paths.values()]  # noqa: PTH116 - a Path each costs more than all else
     total = sum(sizes)
-    found = measure_all(paths.values(), sysroot.hash_algorithm())
-    for verity, size, measured in zip(paths, sizes, found, strict=True):
+    measured_ones = measure_all(paths.values(), sysroot.hash_algorithm())
+    for verity, size, measured in zip(paths, sizes, measured_ones, strict=True):
         problem = _problem_of(measured, verity)
         if problem is None:
             sound.add(verity)

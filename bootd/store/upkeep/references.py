@@ -39,12 +39,12 @@ def erofs_files(sysroot: Sysroot) -> list[Path]:
     folders = [image_path(sysroot, digest) for digest in all_images(sysroot)]
     if sysroot.deployments.is_dir():
         folders += sorted(sysroot.deployments.iterdir())
-    found: dict[int, Path] = {}
+    files: dict[int, Path] = {}
     for folder in folders:
         path = folder / EROFS_NAME
         if not folder.name.startswith(TEMPORARY_PREFIX) and path.is_file():
-            found.setdefault(path.stat().st_ino, path)
-    return list(found.values())
+            files.setdefault(path.stat().st_ino, path)
+    return list(files.values())
 
 
 def sweep_objects(

@@ -53,16 +53,16 @@ def check_space(path: Path, needed: Space) -> None:
         WriteFailedError: the file system cannot be asked.
     """
     with storage_errors("ask for the free space of", path):
-        found = os.statvfs(path)
-    free = found.f_bavail * found.f_frsize
+        room = os.statvfs(path)
+    free = room.f_bavail * room.f_frsize
     if free < needed.bytes:
         raise NoSpaceError(
             f"{path} has {_megabytes(free)} free, and the image may need {_megabytes(needed.bytes)}"
         )
     # File systems without a fixed number of inodes say that they have none at all.
-    if found.f_files and found.f_favail < needed.inodes:
+    if room.f_files and room.f_favail < needed.inodes:
         raise NoSpaceError(
-            f"{path} has {found.f_favail} inodes free, and the image may need {needed.inodes}"
+            f"{path} has {room.f_favail} inodes free, and the image may need {needed.inodes}"
         )
 
 
