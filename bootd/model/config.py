@@ -162,6 +162,17 @@ def _window(text: str) -> str:
     return text
 
 
+class Sessions(StrEnum):
+    """Whose sessions a restart waits for."""
+
+    IGNORE = "ignore"
+    """Nobody's."""
+    ACTIVE = "active"
+    """Those of people who work."""
+    ANY = "any"
+    """Those of all who are logged in."""
+
+
 class ApplySettings(BaseModel):
     """The table ``apply``."""
 
@@ -172,6 +183,16 @@ class ApplySettings(BaseModel):
     )
     """The times of the week in which the machine restarts by itself, if it does, such as ``Fri,Sat
     22:00 6h``; none: when an automatic run has ended."""
+    sessions: Sessions = Field(default=Sessions.ACTIVE, strict=False)
+    """Whether such a restart waits while people are logged in: ``active``, while one of them works;
+    ``any``, while there is one; ``ignore``, not at all."""
+    battery: int = Field(default=30, ge=0, le=100)
+    """How many percent a machine on battery has to have left for it; 0: that does not matter."""
+    load: float | None = Field(default=None, gt=0, le=1_000)
+    """The load average a processor, over five minutes, above which it waits; None: never."""
+    deadline_days: int | None = Field(default=None, ge=1, le=365)
+    """How many days an update waits for people and for load at the most, once it is staged; None:
+    without an end. A hold, an inhibitor, a window, the battery and scripts count after it, too."""
 
 
 class Configuration(BaseModel):

@@ -29,6 +29,6 @@ class GateVerdict(BaseModel):
     """Its name."""
     answer: Answer
     reason: Shown = ""
-    """Why not, in words; empty for yes."""
+    """Why not, in words; for yes, what no longer counts, or empty."""
     until: datetime | None = None
     """When it is worth another look; None: that is not known."""

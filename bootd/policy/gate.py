@@ -10,9 +10,11 @@ from __future__ import annotations
 import importlib
 import logging
 import pkgutil
+from asyncio import get_running_loop
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, tzinfo
+from datetime import datetime, timedelta, tzinfo
+from pathlib import Path
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from bootd.model.config import Configuration
@@ -48,6 +50,7 @@ class View:
         now: the time, UTC.
         zone: the machine's own time zone.
         ask: the bus; None: there is none.
+        root: where ``/usr`` and ``/etc`` are looked up.
     """
 
     status: StatusDocument
@@ -55,6 +58,22 @@ class View:
     now: datetime
     zone: tzinfo
     ask: AskBus | None = None
+    root: Path = Path("/")
+
+    async def in_thread(self, work: Callable[[], _Seen]) -> _Seen:
+        """Do something that takes a while, and return what comes of it."""
+        return await get_running_loop().run_in_executor(None, work)
+
+    @property
+    def overdue(self) -> bool:
+        """Whether what is staged, or boots next, has waited longer than the settings allow."""
+        days = self.configuration.apply.deadline_days
+        waiting = self.status.staged or self.status.queued
+        return days is not None and any(
+            one.created + timedelta(days=days) <= self.now
+            for one in self.status.deployments
+            if one.id == waiting
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +102,13 @@ class Gate(Generic[_Seen]):
         name: as ``why`` shows it.
         look: the eye.
         judge: the rule; it is given what the eye saw, and the time.
+        hard: it counts after the deadline as well.
     """
 
     name: str
     look: Callable[[View], Awaitable[_Seen]]
     judge: Callable[[_Seen, datetime], Verdict]
+    hard: bool = True
 
 
 def all_gates() -> list[Gate[Any]]:
@@ -128,6 +149,9 @@ async def _asked(gate: Gate[Any], view: View) -> GateVerdict:
     except Exception:  # noqa: BLE001 - a gate that is broken must not let anything pass
         _log.exception("the gate %s cannot answer", gate.name)
         verdict = Verdict(Answer.LATER, "it cannot answer, which is a fault; the journal says more")
+    if verdict.answer is Answer.LATER and not gate.hard and view.overdue:
+        days = view.configuration.apply.deadline_days
+        verdict = Verdict(Answer.YES, f"{verdict.reason}, for longer than {days} days")
     return GateVerdict(
         gate=gate.name, answer=verdict.answer, reason=verdict.reason, until=verdict.until
     )

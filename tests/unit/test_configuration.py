@@ -16,6 +16,7 @@ from bootd.model.config import (
     EtcSettings,
     Integrity,
     RegistriesSettings,
+    Sessions,
     TrustSettings,
 )
 from bootd.model.errors import InvalidConfigurationError
@@ -61,6 +62,10 @@ keep_partial_mib = 0
 trust_layer_tables = true
 [apply]
 windows = ["Fri,Sat 22:00 6h"]
+sessions = "any"
+battery = 50
+load = 2
+deadline_days = 14
 [trust]
 allow_downgrade = true
 bundles = true
@@ -104,7 +109,13 @@ command = []
         ignore_old_failures=False,
         keep_partial_mib=0,
         trust_layer_tables=True,
-        apply=ApplySettings(windows=["Fri,Sat 22:00 6h"]),
+        apply=ApplySettings(
+            windows=["Fri,Sat 22:00 6h"],
+            sessions=Sessions.ANY,
+            battery=50,
+            load=2.0,
+            deadline_days=14,
+        ),
         trust=TrustSettings(allow_downgrade=True, bundles=True),
         registries=RegistriesSettings(
             proxy="http://proxy.example:3128",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pkgutil
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -12,12 +13,22 @@ import pytest
 from support.documents import STATUS
 
 from bootd.daemon.machine import Machine
-from bootd.model.config import ApplySettings, Configuration
+from bootd.model.config import ApplySettings, Configuration, Sessions
+from bootd.model.errors import DaemonUnreachableError
 from bootd.model.gate import Answer, GateVerdict
 from bootd.model.state import DeploymentState
 from bootd.policy import gate
-from bootd.policy.gate import YES, Gate, View, all_gates, ask_gates, in_the_way
-from bootd.policy.gates import hold, inhibitors, window
+from bootd.policy.gate import (
+    YES,
+    AskBus,
+    Gate,
+    Verdict,
+    View,
+    all_gates,
+    ask_gates,
+    in_the_way,
+)
+from bootd.policy.gates import hold, inhibitors, load, power, scripts, sessions, window
 
 NOW = datetime(2026, 12, 1, 12, tzinfo=UTC)
 
@@ -25,7 +36,7 @@ NOW = datetime(2026, 12, 1, 12, tzinfo=UTC)
 @pytest.fixture
 def view(tmp_path: Path) -> View:
     """A machine with nothing in the way."""
-    return View(Machine(tmp_path).status, Configuration(), NOW, UTC)
+    return View(Machine(tmp_path).status, Configuration(), NOW, UTC, root=tmp_path)
 
 
 async def test_being_in_the_folder_is_all_it_takes(view: View):
@@ -72,6 +83,145 @@ async def test_what_blocks_a_shutdown_inhibits(view: View, what: str, mode: str,
     assert verdict.answer is answer
     if answer is Answer.LATER:
         assert verdict.reason == "something inhibits a reboot: backup (a nightly copy)"
+
+
+def session(**facts: Any) -> dict[str, Any]:
+    known = {"Name": "anna", "Class": "user", "State": "active", "TTY": "", "Remote": False}
+    return {**known, "IdleHint": False, **facts}
+
+
+def logind(*sessions: dict[str, Any]) -> AskBus:
+    """Answer as logind does; a session that has no facts has ended since it was listed."""
+    paths = {f"/session/{number}": one for number, one in enumerate(sessions)}
+
+    async def ask(_destination: str, path: str, member: str, *_: Any) -> list[Any]:
+        if member.endswith("ListSessions"):
+            return [[["1", 1_000, "anna", "seat0", one] for one in paths]]
+        if not paths[path]:
+            raise DaemonUnreachableError("no such session")
+        return [paths[path]]
+
+    return ask
+
+
+@pytest.mark.parametrize(
+    ("sessions_seen", "wanted", "reason"),
+    [
+        ([session()], Sessions.ACTIVE, "anna at the screen"),
+        ([session(TTY="tty2")], Sessions.ACTIVE, "anna on tty2"),
+        ([session(Remote=True, TTY="pts/0")], Sessions.ACTIVE, "anna from afar"),
+        ([session(IdleHint=True)], Sessions.ACTIVE, None),
+        ([session(IdleHint=True)], Sessions.ANY, "anna at the screen"),
+        ([session()], Sessions.IGNORE, None),
+        ([session(State="closing")], Sessions.ANY, None),
+        ([session(Class="greeter")], Sessions.ANY, None),
+        ([session(Class="manager")], Sessions.ANY, None),
+        ([session(Class="user-light")], Sessions.ANY, "anna at the screen"),
+        ([{}, session(Name="bert")], Sessions.ACTIVE, "bert at the screen"),
+        ([session()] * 7, Sessions.ANY, f"{', '.join(['anna at the screen'] * 5)} and 2 more"),
+        ([], Sessions.ANY, None),
+    ],
+)
+async def test_people_who_work_are_waited_for(
+    view: View, sessions_seen: list[dict[str, Any]], wanted: Sessions, reason: str | None
+):
+    settings = Configuration(apply=ApplySettings(sessions=wanted))
+    seen = replace(view, ask=logind(*sessions_seen), configuration=settings)
+    verdict = sessions.judge(await sessions.look(seen), NOW)
+    assert verdict.answer is (Answer.YES if reason is None else Answer.LATER)
+    assert verdict.reason == ("" if reason is None else f"somebody is logged in: {reason}")
+
+
+@pytest.mark.parametrize(
+    ("whole", "battery", "needed", "answer"),
+    [
+        ({"OnBattery": True}, {"IsPresent": True, "Type": 2, "Percentage": 29.0}, 30, Answer.LATER),
+        ({"OnBattery": True}, {"IsPresent": True, "Type": 2, "Percentage": 30.0}, 30, Answer.YES),
+        ({"OnBattery": True}, {"IsPresent": True, "Type": 3, "Percentage": 5.0}, 30, Answer.LATER),
+        ({"OnBattery": False}, {"IsPresent": True, "Type": 2, "Percentage": 1.0}, 30, Answer.YES),
+        ({"OnBattery": True}, {"IsPresent": False, "Type": 2}, 30, Answer.YES),
+        ({"OnBattery": True}, {"IsPresent": True, "Type": 8, "Percentage": 1.0}, 30, Answer.YES),
+        ({"OnBattery": True}, {"IsPresent": True, "Type": 2, "Percentage": 1.0}, 0, Answer.YES),
+        (None, {}, 30, Answer.YES),
+    ],
+)
+async def test_a_battery_has_to_have_enough_left(
+    view: View, whole: dict[str, Any] | None, battery: dict[str, Any], needed: int, answer: Answer
+):
+    async def ask(_destination: str, path: str, *_: Any) -> list[Any]:
+        if whole is None:
+            raise DaemonUnreachableError("there is no UPower")
+        return [battery if path.endswith("DisplayDevice") else whole]
+
+    settings = Configuration(apply=ApplySettings(battery=needed))
+    seen = await power.look(replace(view, ask=ask, configuration=settings))
+    assert power.judge(seen, NOW).answer is answer
+
+
+async def test_a_busy_machine_is_waited_for_if_the_settings_say_so(
+    view: View, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 3.0, 0.0))
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    assert load.judge(await load.look(view), NOW) == YES
+    for most, answer in ((1.5, Answer.YES), (1.4, Answer.LATER)):
+        settings = Configuration(apply=ApplySettings(load=most))
+        seen = await load.look(replace(view, configuration=settings))
+        assert load.judge(seen, NOW).answer is answer
+
+
+@pytest.mark.parametrize(
+    ("files", "answer", "reason"),
+    [
+        ({"usr/lib": {"10": "exit 0"}}, Answer.YES, ""),
+        ({"usr/lib": {"10": "echo the kiln burns; exit 75"}}, Answer.LATER, "10: the kiln burns"),
+        ({"usr/lib": {"10": "echo never >&2; exit 1"}}, Answer.NO, "10: never"),
+        ({"usr/lib": {"10": "exit 3"}}, Answer.NO, "10: it ended with status 3"),
+        ({"usr/lib": {"10": "exit 1"}, "etc": {"10": ""}}, Answer.YES, ""),
+        ({"usr/lib": {"10": "exit 1"}, "etc": {"10": "exit 0"}}, Answer.YES, ""),
+        ({"usr/lib": {"20": "exit 1"}, "etc": {"10": "exit 75"}}, Answer.LATER, "10: it ended"),
+    ],
+)
+async def test_scripts_are_asked(
+    view: View, files: dict[str, dict[str, str]], answer: Answer, reason: str
+):
+    for tree, scripts_there in files.items():
+        for name, text in scripts_there.items():
+            path = view.root / tree / scripts.FOLDER / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"#!/bin/sh\n{text}\n" if text else "")
+            path.chmod(0o755)
+    verdict = scripts.judge(await scripts.look(view), NOW)
+    assert (verdict.answer, verdict.reason[: len(reason)]) == (answer, reason)
+
+
+async def test_a_script_without_an_end_is_not_waited_for(
+    view: View, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(scripts, "_SECONDS", 0.2)
+    path = view.root / "etc" / scripts.FOLDER / "10"
+    path.parent.mkdir(parents=True)
+    path.write_text("#!/bin/sh\nsleep 600\n")
+    path.chmod(0o755)
+    verdict = scripts.judge(await scripts.look(view), NOW)
+    assert verdict == Verdict(Answer.LATER, "10 did not end within 0.2 s")
+
+
+@pytest.mark.parametrize(("days", "answer"), [(8, Answer.LATER), (7, Answer.YES), (1, Answer.YES)])
+async def test_after_the_deadline_people_are_no_longer_waited_for(
+    view: View, days: int, answer: Answer
+):
+    staged = STATUS.deployments[0].model_copy(update={"created": NOW - timedelta(days=7)})
+    status = view.status.model_copy(
+        update={"deployments": [staged], "staged": staged.id, "held_by": "exams"}
+    )
+    settings = Configuration(apply=ApplySettings(deadline_days=days))
+    seen = replace(view, status=status, ask=logind(session()), configuration=settings)
+    verdicts = {one.gate: one for one in await ask_gates(seen)}
+    assert verdicts["sessions"].answer is answer
+    assert verdicts["hold"].answer is Answer.NO
+    waited = f", for longer than {days} days" if answer is Answer.YES else ""
+    assert verdicts["sessions"].reason == f"somebody is logged in: anna at the screen{waited}"
 
 
 async def test_outside_of_the_windows_it_waits_for_the_next(view: View):

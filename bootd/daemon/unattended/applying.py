@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 from bootd.daemon.dbus import names
@@ -104,6 +105,7 @@ class Applier:
             now=host.clock.now(),
             zone=await asyncio.to_thread(machine_zone, self._machine.directory),
             ask=partial(self._connection.call, timeout=_ASK_SECONDS),
+            root=self._machine.directory or Path("/"),
         )
         return await ask_gates(view)
 

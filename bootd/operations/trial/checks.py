@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -99,11 +99,20 @@ def run_check(check: Check, clock: Clock) -> CheckResult:
     return result
 
 
-def _checks_in(root: Path, folder: CheckFolder) -> Iterator[Check]:
+def programs_in(folders: Sequence[Path]) -> list[Path]:
+    """Return the programs in some folders by their names; a later folder replaces and masks."""
+    return [path for _, path in sorted(_kept_in(folders).items()) if os.access(path, os.X_OK)]
+
+
+def _kept_in(folders: Iterable[Path]) -> dict[str, Path]:
     files: dict[str, Path] = {}
-    for tree in TREES:
-        files.update(_files_in(root / tree / folder.path))
-    kept = {name: path for name, path in files.items() if not _is_mask(path)}
+    for folder in folders:
+        files.update(_files_in(folder))
+    return {name: path for name, path in files.items() if not _is_mask(path)}
+
+
+def _checks_in(root: Path, folder: CheckFolder) -> Iterator[Check]:
+    kept = _kept_in(root / tree / folder.path for tree in TREES)
     for name in sorted(kept):
         command = _command(kept[name], folder)
         if command:
