@@ -23,12 +23,12 @@ from bootd.store.known_contents import ContentNotes, NotingWriter
 from bootd.store.layer import LayerEntries, Measured
 from bootd.store.layer_entry import held_entry
 from bootd.store.layer_index import LayerIndexWriter, WrittenLayer
-from bootd.store.table.annotations import Estargz, ZstdChunked, find_table
+from bootd.store.table.annotations import ZstdChunked, find_table
 from bootd.store.table.contents import FetchedContents
 from bootd.store.table.held import HeldRows
 from bootd.store.table.metadata import CHUNK, tar_entry
 from bootd.store.table.plan import REQUEST_BYTES, is_worthwhile, plan_spans
-from bootd.store.table.reading import Fetch, LayerTable, read_table
+from bootd.store.table.reading import Fetch, LayerTable
 from bootd.store.table.rebuild import RebuiltStream
 from bootd.store.table.rows import has_content
 from bootd.store.tar.decompress import UNPACKED_LIMIT
@@ -70,7 +70,7 @@ def import_partial_layer(
     place = find_table(layer)
     if place is None or not _may_pay(layer, place, trust_tables=trust_tables):
         return None
-    table = read_table(layer, place, fetch, limit)
+    table = LayerTable(place, fetch, limit)
     if table.tar_stream() is None and not trust_tables:
         return None
     held = HeldRows(sysroot, table.rows)
@@ -78,7 +78,7 @@ def import_partial_layer(
     if not is_worthwhile(spans, layer.size):
         _log.debug("layer %s: %d parts are no cheaper than all of it", diff_id, len(spans))
         return None
-    contents = FetchedContents(table.rows, table.compression, spans, fetch)
+    contents = FetchedContents(table.rows, spans, fetch)
     notes = ContentNotes(sysroot.hash_algorithm())
     with closing(contents), LayerIndexWriter(sysroot, diff_id) as index:
         entries = LayerEntries(index, NotingWriter(sysroot, notes), notes, limit)
@@ -92,13 +92,11 @@ def import_partial_layer(
     return found
 
 
-def _may_pay(layer: Descriptor, place: ZstdChunked | Estargz, *, trust_tables: bool) -> bool:
+def _may_pay(layer: Descriptor, place: ZstdChunked, *, trust_tables: bool) -> bool:
     """Return whether it is worth to fetch the table."""
-    tar_split = place.tar_split if isinstance(place, ZstdChunked) else None
-    if tar_split is None and not trust_tables:
+    if place.tar_split is None and not trust_tables:
         return False
-    tables = place.table.size if isinstance(place, ZstdChunked) else 0
-    tables += tar_split.size if tar_split else 0
+    tables = place.table.size + (place.tar_split.size if place.tar_split else 0)
     return tables + REQUEST_BYTES < layer.size
 
 
@@ -137,10 +135,6 @@ def _trust(job: _Job) -> int:
                 job.entries.add(held_entry(tar, value))
                 continue
             content = job.contents.content(row) if value is None else iter((value,))
-        job.entries.store(tar, _Content(content))
-    own = job.table.own_entry()
-    if own is not None:
-        tar, content = own
         job.entries.store(tar, _Content(content))
     return sum(rows.sizes)
 

@@ -1,6 +1,6 @@
 """Layers with a table of contents, written here by the formats' documents: zstd:chunked, eStargz.
 
-Each writer has a hook for those who want a table that lies.
+That of zstd:chunked has hooks for those who want a table that lies.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def zstd_chunked(
         edit: changes the table before it is written.
         edit_tar_split: changes the tar-split records before they are written.
     """
-    writer = _Writer(zstandard.compress, tells_ends=True)
+    writer = _Writer(zstandard.compress)
     records: list[dict[str, Any]] = []
     for header, member, content in _members(tar):
         writer.add(header, member, content)
@@ -91,18 +91,15 @@ def zstd_chunked(
     return PackedLayer(tar, bytes(blob), "zstd", annotations)
 
 
-def estargz(tar: bytes, *, edit: Edit | None = None) -> PackedLayer:
+def estargz(tar: bytes) -> PackedLayer:
     """The entries of a tar stream as eStargz; the table becomes one more entry."""
-    writer = _Writer(_gzip, tells_ends=False)
+    writer = _Writer(_gzip)
     for header, member, content in _members(tar):
         # The end of the archive comes after the table; only the last content's padding stays.
         padding = -len(writer.tar) % tarfile.BLOCKSIZE
         writer.add(header if member is not None else header[:padding], member, content)
     writer.flush()
-    table = {"version": 1, "entries": writer.entries}
-    if edit is not None:
-        edit(table)
-    text = _json(table)
+    text = _json({"version": 1, "entries": writer.entries})
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as archive:
         info = tarfile.TarInfo("stargz.index.json")
@@ -120,12 +117,11 @@ def estargz(tar: bytes, *, edit: Edit | None = None) -> PackedLayer:
 
 
 class _Writer:
-    def __init__(self, compress: Callable[[bytes], bytes], *, tells_ends: bool) -> None:
+    def __init__(self, compress: Callable[[bytes], bytes]) -> None:
         self.blob = bytearray()
         self.tar = bytearray()
         self.entries: list[dict[str, Any]] = []
         self._compress = compress
-        self._tells_ends = tells_ends
         self._pending = b""
 
     def add(self, header: bytes, member: tarfile.TarInfo | None, content: bytes) -> None:
@@ -148,8 +144,7 @@ class _Writer:
                 chunk.update(chunkOffset=place, chunkSize=len(piece), chunkDigest=_digest(piece))
                 self.entries.append(chunk)
             self.blob += self._compress(piece)
-        if self._tells_ends:
-            entry["endOffset"] = len(self.blob)
+        entry["endOffset"] = len(self.blob)
 
     def flush(self) -> None:
         """Write what stands between contents as a piece of its own."""

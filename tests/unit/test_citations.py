@@ -14,7 +14,6 @@ FOLDERS = ("bootd", "docs", "tests", "systemd", "dbus", "packaging")
 SUFFIXES = (".py", ".md", ".xml", ".catalog", ".service", ".timer", ".toml", ".conf")
 OF_OTHER_PROJECTS = {
     "docs/containers-storage-zstd-chunked.md",
-    "docs/estargz.md",
     "docs/oid-info.md",
 }
 """Pages of other projects, which are named beside them."""

@@ -2,7 +2,7 @@
 
 An image's manifest and configuration do not say what files it has. Layers in a local folder or
 archive are read for that, once more than they are read anyway. Of a registry's layers the tables
-are fetched, where each has one (zstd:chunked, eStargz). Of other images nothing is known until
+are fetched, where each has one (zstd:chunked). Of other images nothing is known until
 their layers are there.
 """
 
@@ -36,9 +36,9 @@ from bootd.store.layer_entry import tree_path
 from bootd.store.layer_index import ENTRIES_LIMIT
 from bootd.store.layer_reader import LayerReader, unpacked
 from bootd.store.layers import in_layer
-from bootd.store.table.annotations import Estargz, Span, ZstdChunked, find_table
+from bootd.store.table.annotations import Span, ZstdChunked, find_table
 from bootd.store.table.metadata import CHUNK, tar_entry
-from bootd.store.table.reading import read_table
+from bootd.store.table.reading import LayerTable
 from bootd.store.tar.decompress import UNPACKED_LIMIT
 from bootd.store.tar.header import HARD_LINK, TarEntry, shown
 
@@ -116,13 +116,11 @@ def promised_tree(source: ImageSource, resolved: ResolvedImage) -> Directory | N
     return root
 
 
-def _promised(
-    source: ImageSource, layer: Descriptor, place: ZstdChunked | Estargz
-) -> Iterator[TarEntry]:
+def _promised(source: ImageSource, layer: Descriptor, place: ZstdChunked) -> Iterator[TarEntry]:
     def fetch(span: Span) -> Generator[bytes, None, None]:
         return source.part(layer, span.start, span.end)
 
-    table = read_table(layer, place, fetch, UNPACKED_LIMIT)
+    table = LayerTable(place, fetch, UNPACKED_LIMIT)
     return (tar_entry(entry) for entry in table.entries() if entry.get("type") != CHUNK)
 
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from bootd.model.digest import Digest
 from bootd.model.errors import InvalidDigestError, InvalidLayerError
-from bootd.model.registry.image import Compression, Descriptor, layer_compression
+from bootd.model.registry.image import Descriptor
 
 TABLE_LIMIT: Final = 32 << 20
 """Most bytes of a table, or of tar-split data, as they are stored."""
@@ -18,7 +18,6 @@ _PREFIXES: Final = ("io.github.containers.zstd-chunked.", "io.containers.zstd-ch
 _CHECKSUM: Final = "manifest-checksum"
 _POSITION: Final = "manifest-position"
 _TAR_SPLIT: Final = "tarsplit-position"
-_ESTARGZ: Final = "containerd.io/snapshot/stargz/toc.digest"
 _NUMBERS: Final = re.compile(r"[0-9]{1,18}(?::[0-9]{1,18})+", re.ASCII)
 _POSITION_NUMBERS: Final = 4
 _TAR_SPLIT_NUMBERS: Final = 3
@@ -54,25 +53,12 @@ class ZstdChunked:
     tar_split: Span | None
 
 
-@dataclass(frozen=True, slots=True)
-class Estargz:
-    """An eStargz layer: a footer says where the table is.
-
-    Attributes:
-        digest: of the table as JSON text.
-    """
-
-    digest: Digest
-
-
 def has_table(layer: Descriptor) -> bool:
     """Return whether the annotations tell of a table, usable or not."""
-    return any(
-        key == _ESTARGZ or key.removesuffix(_POSITION) in _PREFIXES for key in layer.annotations
-    )
+    return any(prefix + _POSITION in layer.annotations for prefix in _PREFIXES)
 
 
-def find_table(layer: Descriptor) -> ZstdChunked | Estargz | None:
+def find_table(layer: Descriptor) -> ZstdChunked | None:
     """Return what the annotations say about the layer's table, None where they tell of none.
 
     Whether the blob is packed as the table says, its bytes tell; the media type may be wrong.
@@ -80,14 +66,10 @@ def find_table(layer: Descriptor) -> ZstdChunked | Estargz | None:
     Raises:
         InvalidLayerError: they cannot be used.
     """
-    notes = layer.annotations
     try:
         for prefix in _PREFIXES:
-            if prefix + _POSITION in notes:
+            if prefix + _POSITION in layer.annotations:
                 return _zstd_chunked(layer, prefix)
-        # What writes zstd:chunked layers writes this annotation beside its own.
-        if _ESTARGZ in notes and layer_compression(layer.media_type) is not Compression.ZSTD:
-            return Estargz(Digest(notes[_ESTARGZ]))
     except InvalidDigestError as error:
         raise InvalidLayerError(f"the digest of a layer's table is none: {error}") from error
     return None
@@ -101,20 +83,16 @@ def _zstd_chunked(layer: Descriptor, prefix: str) -> ZstdChunked:
     tar_split = None
     if prefix + _TAR_SPLIT in notes:
         at, size, _ = _numbers(notes[prefix + _TAR_SPLIT], _TAR_SPLIT_NUMBERS)
-        tar_split = checked_span(layer, at, at + size)
+        tar_split = _checked_span(layer, at, at + size)
     return ZstdChunked(
         Digest(notes.get(prefix + _CHECKSUM, "")),
-        checked_span(layer, start, start + length),
+        _checked_span(layer, start, start + length),
         tar_split,
     )
 
 
-def checked_span(layer: Descriptor, start: int, end: int) -> Span:
-    """Return the place of a table in the blob.
-
-    Raises:
-        InvalidLayerError: it is not inside the blob, or too large.
-    """
+def _checked_span(layer: Descriptor, start: int, end: int) -> Span:
+    """Return the place of a table in the blob; refuse one that is outside, or too large."""
     if not 0 < start < end <= layer.size:
         raise InvalidLayerError(
             f"a layer of {layer.size} bytes claims to have its table at {start} to {end}"

@@ -18,16 +18,12 @@ class FetchedContents:
 
     Args:
         rows: where the contents are.
-        compression: how they are packed.
         spans: the parts of the blob that hold the wanted ones, in order.
         fetch: asks for one of those parts; each is asked for when its first content is.
     """
 
-    def __init__(
-        self, rows: FileRows, compression: Compression, spans: list[Span], fetch: Fetch
-    ) -> None:
+    def __init__(self, rows: FileRows, spans: list[Span], fetch: Fetch) -> None:
         self._rows = rows
-        self._compression = compression
         self._bytes = _Parts(spans, fetch)
 
     def content(self, row: int) -> Iterator[bytes]:
@@ -41,7 +37,7 @@ class FetchedContents:
         packed = self._bytes.take(rows.starts[row], rows.ends[row])
         running = sha256()
         left = rows.sizes[row]
-        for piece in frames(packed, self._compression):
+        for piece in frames(packed, Compression.ZSTD):
             wanted = piece[:left]
             left -= len(wanted)
             running.update(wanted)

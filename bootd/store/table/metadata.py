@@ -1,7 +1,7 @@
 """What a table says of a file besides its content, as the tar header would have said it. Pure.
 
 Only for tables that are trusted. Source: containers/storage, pkg/chunked/internal/minimal,
-FileMetadata; containerd/stargz-snapshotter, docs/estargz.md, "TOC, TOCEntries and Footer".
+FileMetadata.
 """
 
 from __future__ import annotations

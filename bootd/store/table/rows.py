@@ -24,7 +24,7 @@ class FileRows:
 
     Attributes:
         starts: where each one's compressed content begins in the blob.
-        ends: where it ends; what follows it up to the next file may be counted in.
+        ends: where it ends.
         sizes: how many bytes it unpacks to.
     """
 
@@ -54,17 +54,13 @@ def has_content(entry: dict[str, Any]) -> bool:
     return entry.get("type") == "reg" and bool(entry.get("size"))
 
 
-def file_rows(
-    entries: Iterable[dict[str, Any]], data_end: int, unpacked_limit: int, *, ends_told: bool
-) -> FileRows:
+def file_rows(entries: Iterable[dict[str, Any]], data_end: int, unpacked_limit: int) -> FileRows:
     """Return the rows of a table.
 
     Args:
         entries: of the table.
         data_end: where in the blob the contents end; the table begins there at the earliest.
         unpacked_limit: most bytes all files may have together.
-        ends_told: whether the table tells where contents end (zstd:chunked), or only where they
-            begin, so that one ends where the next begins (eStargz).
 
     Raises:
         InvalidLayerError: the rows overlap, leave the blob, are not in order or are too many.
@@ -84,9 +80,7 @@ def file_rows(
         total += size
         if total > unpacked_limit:
             raise InvalidLayerError(f"a layer's table tells of more than {unpacked_limit} bytes")
-        if rows and not ends_told:
-            rows.ends[-1] = start
-        rows.add(start, number(entry, "endOffset") if ends_told else data_end, size, _sha256(entry))
+        rows.add(start, number(entry, "endOffset"), size, _sha256(entry))
     _check_order(rows, data_end)
     return rows
 
