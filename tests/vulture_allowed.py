@@ -38,14 +38,10 @@ BY_READERS_OF_DOCUMENTS = (used.bootd,)
 BY_JOBS = (used.preview, used.reset, used.restore)  # named in bootd/operations/__main__.py
 BY_TESTS_AND_DEMO = (
     used.Silent,
-    used.compressed_size,
-    used.compression,
-    used.dump_tree,
     used.get_property,
     used.has_image,
     used.merge,
     used.mounted_tree,
-    used.parse_tree,
     used.unique_name,
 )
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from support.dumped_tree import dump_tree
+
 from bootd.model.digest import Digest
 from bootd.store.erofs import encode_erofs
-from bootd.store.images.dumpfile import dump_tree
 from bootd.store.images.image import compose_host_layout, without_garbage_collection
 from bootd.sysroot import Sysroot
 

@@ -10,12 +10,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.dumped_tree import parse_tree
 from support.trees import crowded_tree, dump_of, image_of
 from support.verity import verity_digest
 
 from bootd.model.hash_algorithm import HASH_ALGORITHMS, HashAlgorithm
 from bootd.model.tree import Directory, Metadata, Node, RegularFile, SpecialFile, Symlink, walk
-from bootd.store.images.dumpfile import parse_tree
 from bootd.store.objects.verity import verity_digest as digest_by
 
 HERE = Path(__file__).parent.parent

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from support.composefs import VERSION, Composefs, composefs_tools
+from support.dumped_tree import parse_tree
 from support.golden import GOLDEN
 from support.trees import (
     EDGES,
@@ -25,7 +26,6 @@ from support.verity import verity_digest
 
 from bootd.model.tree import Directory, Metadata, RegularFile, SpecialFile, Symlink, walk
 from bootd.store.erofs import ErofsImage
-from bootd.store.images.dumpfile import parse_tree
 
 INODE_LIMIT_XATTRS = {b"user.%03d" % number: b"v" for number in range(140)}
 

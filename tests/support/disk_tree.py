@@ -16,7 +16,7 @@ from bootd.model.tree import (
     SpecialFile,
     Symlink,
 )
-from bootd.store.images.dumpfile import dump_tree
+from support.dumped_tree import dump_tree
 from support.verity import verity_digest
 
 _NANOSECONDS = 1_000_000_000

@@ -19,7 +19,7 @@ from bootd.model.tree import (
     walk,
 )
 from bootd.store.erofs import write_erofs
-from bootd.store.images.dumpfile import dump_tree
+from support.dumped_tree import dump_tree
 
 EDGES = (1, 63, 64, 65, 4095, 4096, 4097, 65536, (1 << 32) - 1, 1 << 32, (1 << 32) + 1, 1 << 52)
 TARGET_LENGTHS = (1, 59, 60, 2047, 2048, 3900, 3930, 3950, 3990, 4030, 4063, 4064, 4065, 4095)

@@ -7,6 +7,7 @@ import stat
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.dumped_tree import dump_tree, parse_tree
 from support.trees import deep_tree, dump_of, same_links, sample_tree, trees, verity_of
 
 from bootd.model.errors import DamagedRecordError, InvalidTreeError
@@ -14,11 +15,9 @@ from bootd.model.tree import Directory, Metadata, RegularFile, SpecialFile, Syml
 from bootd.store.images.dumpfile import (
     LINE_LIMIT,
     DumpEntry,
-    dump_tree,
     format_entry,
     parse_line,
     parse_lines,
-    parse_tree,
 )
 
 QUICK = settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.dumped_tree import parse_tree
 from support.golden import GOLDEN
 from support.trees import (
     crowded_tree,
@@ -36,7 +37,6 @@ from bootd.store.erofs.layout import (
 )
 from bootd.store.erofs.window import IMAGE_LIMIT, Window
 from bootd.store.erofs.xxh32 import xxh32
-from bootd.store.images.dumpfile import parse_tree
 
 QUICK = settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 MOST = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))

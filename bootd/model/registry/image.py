@@ -244,11 +244,6 @@ class ResolvedImage:
         """Each layer's descriptor and diff ID, lowest first."""
         return list(zip(self.manifest.layers, self.config.diff_ids, strict=True))
 
-    @property
-    def compressed_size(self) -> int:
-        """The bytes to fetch for all layers together; a layer that stands twice counts once."""
-        return sum({layer.digest: layer.size for layer in self.manifest.layers}.values())
-
 
 class CachedCheck(BaseModel):
     """What was last seen of a reference, kept so that the next poll costs one conditional request.
