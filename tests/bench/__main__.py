@@ -15,7 +15,7 @@ from pathlib import Path
 
 from support.registry import run_docker_registry
 
-from bench import etc_merge, partial_fetch
+from bench import crowd, etc_merge, partial_fetch
 from bench.big_image import big_image
 from bench.floors import floor_seconds, layers_of
 from bench.report import Results, machine_facts
@@ -50,7 +50,9 @@ def main() -> int:
         partial_fetch.run_partial_fetch(results)
     with results.part(etc_merge.ETC):
         etc_merge.run_etc_merge(results)
-    promises = (*PROMISES, *partial_fetch.PROMISES, *etc_merge.PROMISES)
+    with results.part(crowd.CROWD):
+        crowd.run_crowd(results)
+    promises = (*PROMISES, *partial_fetch.PROMISES, *etc_merge.PROMISES, *crowd.PROMISES)
     results.targets = [promise.judge(results) for promise in promises]
     results.write(folder, target.name)
     sys.stdout.write(f"{results.table()}\n{results.verdict()}\n")

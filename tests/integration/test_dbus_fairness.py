@@ -16,6 +16,8 @@ from support.bus import LIBRARIES, SYSTEM_PYTHON, Rig, as_user, polkit, rig
 
 from bootd.daemon.dbus.bus import Connection
 from bootd.daemon.dbus.callers import MAX_PENDING, MAX_QUESTIONS
+from bootd.daemon.dbus.server import ObjectServer
+from bootd.daemon.dbus.wire import IncomingCall
 from bootd.daemon.events.notify import ServiceManager
 from bootd.daemon.machine import Machine
 from bootd.daemon.service import Service
@@ -108,6 +110,39 @@ def test_calls_too_many_are_refused_as_such():
         done = made.run(sys.executable, "-P", "-c", script)
     assert "('BusyError', " in done.stdout
     assert "('str', " in done.stdout
+
+
+@pytest.mark.parametrize("how", ["asking", "leaving", "guessing"])
+async def test_while_root_is_answered_no_other_call_begins_to_be(
+    how: str, monkeypatch: pytest.MonkeyPatch
+):
+    """Two of a user's calls may be under way already, so root waits three times as long at most."""
+    others, meanwhile = 0, []
+    handle = ObjectServer._handle
+
+    async def counted(server: ObjectServer, call: IncomingCall) -> None:
+        nonlocal others
+        before = others = others + (call.sender != root.unique_name)
+        await handle(server, call)
+        if call.sender == root.unique_name:
+            meanwhile.append(others - before)
+
+    monkeypatch.setattr(ObjectServer, "_handle", counted)
+    with rig() as made:
+        connection, root = [await Connection.open(made.address) for _ in range(2)]
+        service = Service(connection, Machine(made.sysroot), ServiceManager())
+        await service.start()
+        with caller(made, "crowd.py", how, "1000", "4") as process:
+            assert await asyncio.to_thread(said, process, 1) == ["ready"]
+            for _ in range(30):
+                manager = "org.bootd1.Manager.GetStatus"
+                await root.call("org.bootd1", "/org/bootd1", manager, "a{sv}", {})
+            assert process.poll() is None
+        await service.stop()
+        await root.close()
+        await connection.close()
+    assert (others > 30) is (how != "guessing"), "a method that is not there is never begun"
+    assert meanwhile == [0] * 30
 
 
 async def test_a_question_has_an_end():

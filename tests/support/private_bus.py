@@ -27,6 +27,8 @@ _CONFIGURATION = """\
   <type>system</type>
   <listen>unix:path={folder}/bus</listen>
   <auth>EXTERNAL</auth>
+  <!-- Four times a system bus's: tests of fairness are to meet bootd. -->
+  <limit name="max_connections_per_user">1024</limit>
   <policy context="default">
     <allow user="*"/>
     <deny own="*"/>

@@ -21,8 +21,8 @@ from bootd.daemon.dbus import interfaces, names
 from bootd.daemon.dbus.bus import Connection
 from bootd.daemon.dbus.callers import TOO_MANY, Callers
 from bootd.daemon.dbus.interfaces import Emits, Interface
+from bootd.daemon.dbus.refusals import Refusals
 from bootd.daemon.dbus.wire import IncomingCall, ProtocolError, Variant
-from bootd.daemon.event_loop import asyncio
 from bootd.model.errors import BootdError, InternalError
 
 _log = logging.getLogger(__name__)
@@ -35,10 +35,6 @@ _LARGER: Final = {
     "ResetEtc": 256 << 10,
     "RestoreEtc": 256 << 10,
 }
-_REFUSAL_SECONDS: Final = 1.0
-"""A call too many is refused so much later: who asks again at once shall not keep us busy."""
-_MAX_REFUSALS: Final = 4_096
-"""Calls that wait for that; those beyond get no answer."""
 _MAX_NAME: Final = 200
 """Characters of a name that a caller made up, in an answer to it."""
 _MACHINE_ID: Final = Path("/etc/machine-id")
@@ -147,7 +143,7 @@ class ObjectServer:
         self._connection = connection
         self._callers = callers or Callers(connection)
         self._exports: dict[str, _Export] = {}
-        self._refusals = 0
+        self._refusals = Refusals(self._refuse)
         connection.admits = self.admits
         connection.on_call = self.handle
         connection.heeds = names.BUS_DAEMON.__eq__
@@ -211,7 +207,7 @@ class ObjectServer:
         try:
             self._check(call)
         except ProtocolError as error:
-            self._refuse(call, error)
+            self._refusals.add(call, error)
             return False
         return True
 
@@ -236,7 +232,7 @@ class ObjectServer:
             async with self._callers.turn(call.sender):
                 await self._handle(call)
         except ProtocolError as error:
-            self._refuse(call, error)
+            self._refusals.add(call, error)
         except BootdError as error:
             self._fail(call, error)
 
@@ -245,7 +241,7 @@ class ObjectServer:
             signature, values = await self._answer(call)
             self._connection.reply(call, signature, *values)
         except ProtocolError as error:
-            self._connection.reply_error(call, error.name, error.message)
+            self._refuse(call, error)
         except InternalError as error:
             _log.exception("%s failed", call.member)
             self._fail(call, InternalError(error.message))
@@ -256,16 +252,7 @@ class ObjectServer:
             self._fail(call, InternalError(f"{call.member} failed: {type(error).__name__}"))
 
     def _refuse(self, call: IncomingCall, error: ProtocolError) -> None:
-        """Answer a call that is not taken up, a little later."""
-        if self._refusals >= _MAX_REFUSALS:
-            return
-
-        def answer() -> None:
-            self._refusals -= 1
-            self._connection.reply_error(call, error.name, error.message)
-
-        self._refusals += 1
-        asyncio.get_running_loop().call_later(_REFUSAL_SECONDS, answer)
+        self._connection.reply_error(call, error.name, error.message)
 
     def _fail(self, call: IncomingCall, error: BootdError) -> None:
         self._connection.reply_error(call, error.bus_name(), error.message, error.hint)
