@@ -26,6 +26,7 @@ from pydantic import BaseModel, ValidationError
 from bootd.model.config import Configuration
 from bootd.model.errors import InvalidConfigurationError
 from bootd.model.registry.userinfo import without_userinfo
+from bootd.model.validation import first_error
 
 TREES: Final = ("usr/lib", "run", "etc")
 """From the weakest to the strongest."""
@@ -192,7 +193,7 @@ def _validate(values: dict[str, Any], origins: dict[str, str]) -> Configuration:
     try:
         return Configuration.model_validate(values)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        first = first_error(error)
         key, found = "", cast("Any", values)
         for part in first["loc"]:
             # Below a list there is no origin of its own, and what pydantic adds is no key.

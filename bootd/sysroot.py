@@ -11,15 +11,12 @@ and change.
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, TypeVar
-
-from pydantic import BaseModel
+from typing import Final
 
 from bootd.durable import TEMPORARY_PREFIX, Disk, storage_errors
 from bootd.file_lock import FileLock, exclusively_held, locked
@@ -46,12 +43,11 @@ from bootd.model.errors import (
     UnknownFormatError,
 )
 from bootd.model.hash_algorithm import SHA256, HashAlgorithm
-from bootd.model.record import parse_record
+from bootd.records import read_record, write_record
 
 LAYOUT_VERSION: Final = 1
 KERNEL_ARGUMENT: Final = "bootd"
 INTEGRITY_ARGUMENT: Final = "bootd.integrity"
-_MAX_RECORD: Final = 16 << 20
 _MAX_COMMAND_LINE: Final = 1 << 20
 _MAX_DEPLOYMENTS: Final = 1_000
 _BOOT_LOCK_SECONDS: Final = 60.0
@@ -71,8 +67,6 @@ _STORE_FOLDERS: Final = (
     "deployments",
     "var",
 )
-
-_Model = TypeVar("_Model", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +200,7 @@ class Sysroot:
                 installation=new,
                 composefs=NEW_COMPOSEFS,
             )
-            self._write(self._format_file, made)
+            write_record(self.disk, self._format_file, made)
         self.check_format()
 
     def installation(self) -> str | None:
@@ -215,7 +209,7 @@ class Sysroot:
         Raises:
             DamagedRecordError: ``format.json`` cannot be read.
         """
-        found = self._read(self._format_file, StoreFormat)
+        found = read_record(self._format_file, StoreFormat)
         return None if found is None else found.installation
 
     def composefs_version(self) -> int:
@@ -224,7 +218,7 @@ class Sysroot:
         Raises:
             DamagedRecordError: ``format.json`` cannot be read.
         """
-        found = self._read(self._format_file, StoreFormat)
+        found = read_record(self._format_file, StoreFormat)
         return 0 if found is None else found.composefs
 
     def hash_algorithm(self) -> HashAlgorithm:
@@ -233,7 +227,7 @@ class Sysroot:
         Raises:
             DamagedRecordError: ``format.json`` cannot be read.
         """
-        found = self._read(self._format_file, StoreFormat)
+        found = read_record(self._format_file, StoreFormat)
         return SHA256 if found is None else found.hash_algorithm
 
     def name_installation(self) -> None:
@@ -244,10 +238,10 @@ class Sysroot:
         Raises:
             DamagedRecordError: ``format.json`` cannot be read.
         """
-        found = self._read(self._format_file, StoreFormat)
+        found = read_record(self._format_file, StoreFormat)
         if found is not None and found.installation is None:
             named = found.model_copy(update={"installation": _new_installation()})
-            self._write(self._format_file, named)
+            write_record(self.disk, self._format_file, named)
 
     def check_format(self, *, for_writing: bool = True) -> None:
         """Refuse a store that this bootd does not understand.
@@ -257,7 +251,7 @@ class Sysroot:
             UnknownFormatError: a newer layout, or a feature this bootd does not know.
             DamagedRecordError: ``format.json`` cannot be read.
         """
-        found = self._read(self._format_file, StoreFormat)
+        found = read_record(self._format_file, StoreFormat)
         if found is None:
             raise NotASysrootError(f"{self.physical} has no bootd/format.json")
         unknown = [*found.unknown, *(found.read_only_compatible if for_writing else ())]
@@ -380,7 +374,7 @@ class Sysroot:
             DamagedRecordError, UnknownFormatError: its record cannot be used.
         """
         path = self.deployment(identifier) / "deployment.json"
-        record = self._read(path, DeploymentRecord)
+        record = read_record(path, DeploymentRecord)
         if record is None:
             if self.deployment(identifier).is_dir():
                 raise DamagedRecordError(f"{path} is missing")
@@ -391,15 +385,15 @@ class Sysroot:
 
     def write_deployment(self, folder: Path, record: DeploymentRecord) -> None:
         """Put a deployment's record into its folder, durably."""
-        self._write(folder / "deployment.json", record)
+        write_record(self.disk, folder / "deployment.json", record)
 
     def read_intent(self) -> Intent:
         """Return the intent; an empty one where none was ever written."""
-        return self._read(self.intent_file, Intent) or Intent()
+        return read_record(self.intent_file, Intent) or Intent()
 
     def write_intent(self, intent: Intent) -> None:
         """Replace the intent, durably, whatever others make of it: for who is alone with it."""
-        self._write(self.intent_file, intent)
+        write_record(self.disk, self.intent_file, intent)
 
     def change_intent(self, change: Callable[[Intent], Mapping[str, object]]) -> Intent:
         """Replace some keys of the intent, durably; return the whole of it.
@@ -426,36 +420,36 @@ class Sysroot:
 
     def read_denied(self) -> DeniedDigests:
         """Return the deny list; an empty one where none was ever written."""
-        return self._read(self.denied_file, DeniedDigests) or DeniedDigests()
+        return read_record(self.denied_file, DeniedDigests) or DeniedDigests()
 
     def write_denied(self, denied: DeniedDigests) -> None:
         """Replace the deny list, durably."""
-        self._write(self.denied_file, denied)
+        write_record(self.disk, self.denied_file, denied)
 
     def read_loader(self) -> LoaderRecord:
         """Return what is known of bootd's loader; nothing where none was ever written."""
-        return self._read(self.loader_file, LoaderRecord) or LoaderRecord()
+        return read_record(self.loader_file, LoaderRecord) or LoaderRecord()
 
     def write_loader(self, record: LoaderRecord) -> None:
         """Replace what is known of bootd's loader, durably."""
-        self._write(self.loader_file, record)
+        write_record(self.disk, self.loader_file, record)
 
     def read_noted_entries(self) -> NotedEntries:
         """Return the boot entries as they were seen last; none where none was ever noted."""
-        return self._read(self.noted_entries_file, NotedEntries) or NotedEntries()
+        return read_record(self.noted_entries_file, NotedEntries) or NotedEntries()
 
     def write_noted_entries(self, noted: NotedEntries) -> None:
         """Replace what is noted of the boot entries, durably."""
-        self._write(self.noted_entries_file, noted)
+        write_record(self.disk, self.noted_entries_file, noted)
 
     def read_staged(self) -> StagedMarker | None:
         """Return this boot's staged deployment, or None."""
-        return self._read(self.staged_file, StagedMarker)
+        return read_record(self.staged_file, StagedMarker)
 
     def write_staged(self, marker: StagedMarker) -> None:
         """Mark a deployment as staged in this boot."""
         self.disk.make_directory(self.run, 0o755)
-        self._write(self.staged_file, marker)
+        write_record(self.disk, self.staged_file, marker)
 
     def clear_staged(self) -> None:
         """Forget this boot's staged deployment."""
@@ -469,21 +463,6 @@ class Sysroot:
     @property
     def _format_file(self) -> Path:
         return self.store / "format.json"
-
-    def _write(self, path: Path, record: BaseModel) -> None:
-        text = json.dumps(record.model_dump(mode="json"), indent=2, sort_keys=True)
-        self.disk.replace_file(path, text.encode() + b"\n")
-
-    def _read(self, path: Path, model: type[_Model]) -> _Model | None:
-        try:
-            data = path.read_bytes()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise DamagedRecordError(f"{path} cannot be read: {error.strerror}") from error
-        if len(data) > _MAX_RECORD:
-            raise DamagedRecordError(f"{path} has {len(data)} bytes, more than any record has")
-        return parse_record(path, data, model)
 
 
 def _new_installation() -> str:

@@ -13,10 +13,9 @@ proved itself is installed after that, if nobody else holds the lock.
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -27,9 +26,9 @@ from bootd.model.errors import BootdError, NotBlessedYetError
 from bootd.model.health import Verdict
 from bootd.operations.boot.loader import keep_loader
 from bootd.operations.host import Host
-from bootd.operations.machine.record import read_record
 from bootd.operations.machine.survey import Survey, survey
 from bootd.operations.trial.health import this_boots_health
+from bootd.records import read_record, write_record
 from bootd.sysroot import Sysroot
 
 _log = logging.getLogger(__name__)
@@ -47,7 +46,6 @@ _LOADER_WAIT_SECONDS: Final = 10.0
 """Whoever holds the store's lock for longer looks after the boot loader, or the next start does."""
 
 _RECORD: Final = "blessed.json"
-_MAX_RECORD: Final = 4_096
 _MOST_BOOTS: Final = 9
 
 
@@ -56,7 +54,7 @@ class Blessing(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
-    format: int = 1
+    format: Literal[1] = 1
     deployment: DeploymentId
 
 
@@ -103,11 +101,10 @@ def remember_blessing(sysroot: Sysroot, deployment: DeploymentId) -> None:
 
     What cannot be written is logged: the entry may be changed all the same.
     """
-    text = json.dumps(Blessing(deployment=deployment).model_dump(mode="json"))
     try:
         sysroot.disk.make_directory(sysroot.run, 0o755)
         sysroot.disk.replace_file(sysroot.run / BLESSED_MARKER, b"")
-        sysroot.disk.replace_file(_record(sysroot), text.encode() + b"\n")
+        write_record(sysroot.disk, _record(sysroot), Blessing(deployment=deployment))
     except BootdError as error:
         _log.warning("that %s came up is not remembered: %s", deployment, error.message)
 
@@ -115,7 +112,7 @@ def remember_blessing(sysroot: Sysroot, deployment: DeploymentId) -> None:
 def read_blessing(sysroot: Sysroot) -> DeploymentId | None:
     """Return what was blessed last, or None; a record that cannot be read is as good as none."""
     try:
-        found = read_record(_record(sysroot), Blessing, _MAX_RECORD)
+        found = read_record(_record(sysroot), Blessing)
     except BootdError as error:
         _log.warning("%s", error.message)
         return None

@@ -14,7 +14,7 @@ from bootd.etc.disk.snapshot import scan_folder
 from bootd.model.deployment import DeploymentId
 from bootd.model.errors import InvalidArgumentError
 from bootd.model.etc.change import CopyReason, EtcChangeDocument, KeptCopy
-from bootd.model.etc.report import etc_path, unescape
+from bootd.model.etc.report import below_etc, etc_path
 from bootd.model.tree import Directory, Metadata, Node, lookup
 from bootd.operations.etc import undecided as etc_undecided
 from bootd.operations.etc.apply import (
@@ -104,7 +104,7 @@ def restore(
         current = current_deployment(host)
         folder = host.sysroot.deployment(current)
         with opened_archive(archive_path(host, copy), folder) as archive:
-            absent = {unescape(path).removeprefix(b"/etc/"): None for path in record.absent}
+            absent = {below_etc(path): None for path in record.absent}
             held: dict[bytes, Node | None] = {**archive.entries, **absent}
             chosen = _chosen(held, [relative(path) for path in paths])
             snapshot = scan_folder(folder / "etc")
@@ -127,7 +127,7 @@ def _ask_again(host: Host, current: DeploymentId, copy: KeptCopy, changed: set[b
     again = [
         one
         for one in copy.decided
-        if any(is_within(path, etc_undecided.relative(one.conflict)) for path in changed)
+        if any(is_within(path, below_etc(one.conflict.path)) for path in changed)
         and one not in known
     ]
     if again:

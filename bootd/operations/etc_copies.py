@@ -17,7 +17,7 @@ from typing import Final
 from bootd.etc.disk.archive import Packing
 from bootd.etc.disk.descriptors import opened_folder
 from bootd.model.deployment import DeploymentId
-from bootd.model.errors import DamagedRecordError, InvalidArgumentError
+from bootd.model.errors import InvalidArgumentError, StorageError
 from bootd.model.etc.change import (
     MAX_PATHS,
     CopyReason,
@@ -29,13 +29,12 @@ from bootd.model.etc.change import (
 from bootd.model.etc.report import etc_path
 from bootd.model.tree import Node
 from bootd.operations.host import Host
-from bootd.operations.machine.record import read_record
 from bootd.operations.machine.trusted_time import time_of_expiry, time_of_record
+from bootd.records import MAX_ETC_BYTES, read_record, write_record
 
 _ARCHIVE: Final = ".tar.gz"
 _RECORD: Final = ".json"
 _HINT: Final = "'bootctl-py etc copies' lists what is kept."
-_MAX_RECORD: Final = 64 << 20
 _NUMBER: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
 _log = logging.getLogger(__name__)
 
@@ -96,8 +95,7 @@ def keep_copy(
         absent=missing[:MAX_PATHS],
         decided=list(decided),
     )
-    data = record.model_dump_json(indent=1).encode() + b"\n"
-    host.sysroot.disk.replace_file(_record_path(host, name), data)
+    write_record(host.sysroot.disk, _record_path(host, name), record)
     expire(host, spared=name)
     return record
 
@@ -108,7 +106,7 @@ def copies(host: Host) -> EtcCopiesDocument:
     for name in _names(host, _RECORD):
         try:
             found.append(read_copy(host, name))
-        except (DamagedRecordError, InvalidArgumentError) as error:
+        except (StorageError, InvalidArgumentError) as error:
             _log.warning("%s", error.message)
     found.sort(key=lambda one: (one.created, _number(one.name)), reverse=True)
     return EtcCopiesDocument(copies=found, keep_days=host.configuration.etc.keep_days)
@@ -119,11 +117,11 @@ def read_copy(host: Host, name: str) -> KeptCopy:
 
     Raises:
         InvalidArgumentError: there is none of that name.
-        DamagedRecordError: it cannot be read.
+        DamagedRecordError, UnknownFormatError: its record cannot be used.
     """
     if not _is_name(name):
         raise InvalidArgumentError(f"there is no copy {name[:100]!r}", hint=_HINT)
-    found = read_record(_record_path(host, name), KeptCopy, _MAX_RECORD)
+    found = read_record(_record_path(host, name), KeptCopy, MAX_ETC_BYTES)
     if found is None:
         raise InvalidArgumentError(f"there is no copy {name}", hint=_HINT)
     return found

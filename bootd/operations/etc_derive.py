@@ -11,7 +11,6 @@ The store's lock is not taken: nobody else writes these files, and a download ma
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,11 +22,11 @@ from bootd.file_flags import FIXED, change_flags
 from bootd.model.deployment import DeploymentId
 from bootd.model.errors import BootdError, NoSuchDeploymentError, ProcessFailedError
 from bootd.model.etc.derived import DueRule, DueRules
-from bootd.model.etc.report import unescape
+from bootd.model.etc.report import below_etc
 from bootd.model.health import CheckResult, EtcDerivedDocument, Outcome, Severity
 from bootd.operations.host import Host
-from bootd.operations.machine.record import read_record
 from bootd.process import supervise
+from bootd.records import MAX_ETC_BYTES, read_record, write_record
 from bootd.sysroot import Sysroot
 
 _log = logging.getLogger(__name__)
@@ -41,7 +40,6 @@ MOST_SECONDS: Final = 900
 """How long all rules may take together."""
 UNIT: Final = "bootd-derive.service"
 _KEPT_OUTPUT: Final = 4_096
-_MAX_RECORD: Final = 64 << 20
 
 
 def write_due(sysroot: Sysroot, folder: Path, due: DueRules) -> None:
@@ -51,8 +49,7 @@ def write_due(sysroot: Sysroot, folder: Path, due: DueRules) -> None:
         NoSpaceError, WriteFailedError: it is not written.
     """
     if due.rules or due.immutable:
-        text = due.model_dump_json()
-        sysroot.disk.replace_file(folder / DUE_NAME, text.encode() + b"\n")
+        write_record(sysroot.disk, folder / DUE_NAME, due)
     else:
         # If it is back after a cut, all is done once more.
         sysroot.disk.discard_file(folder / DUE_NAME)
@@ -105,8 +102,7 @@ def derive(host: Host, *, starting: bool = False) -> EtcDerivedDocument:
     again = {one.name for one in results}
     kept = [one for one in earlier.results if one.name not in again]
     document = _document(host, booted, [*kept, *results])
-    text = json.dumps(document.model_dump(mode="json"), indent=1)
-    sysroot.disk.replace_file(folder / MADE_NAME, text.encode() + b"\n")
+    write_record(sysroot.disk, folder / MADE_NAME, document)
     left = [one for one in due.rules if _check_name(one) in failed]
     write_due(sysroot, folder, begun.model_copy(update={"rules": left, "immutable": {}}))
     return document
@@ -135,7 +131,7 @@ def _make_immutable(etc: Path, flags: Mapping[str, int]) -> None:
     """Set flags of chattr(1) on files and folders; what cannot have them is logged."""
     with opened_folder(etc) as root:
         for text, wanted in sorted(flags.items(), reverse=True):
-            path = unescape(text).removeprefix(b"/etc/")
+            path = below_etc(text)
             name = path.rpartition(b"/")[2]
             with (
                 closing(open_parent(root, path)) as parent,
@@ -207,9 +203,9 @@ def _document(
 
 def _read_due(sysroot: Sysroot, deployment: DeploymentId) -> DueRules:
     path = sysroot.deployment(deployment) / DUE_NAME
-    return read_record(path, DueRules, _MAX_RECORD) or DueRules()
+    return read_record(path, DueRules, MAX_ETC_BYTES) or DueRules()
 
 
 def _read_made(sysroot: Sysroot, deployment: DeploymentId) -> EtcDerivedDocument | None:
     path = sysroot.deployment(deployment) / MADE_NAME
-    return read_record(path, EtcDerivedDocument, _MAX_RECORD)
+    return read_record(path, EtcDerivedDocument, MAX_ETC_BYTES)

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Final
 
 from bootd.model.deployment import DeploymentId
 from bootd.model.etc.report import EtcCounts, EtcReport
 from bootd.operations.host import Host
-from bootd.operations.machine.record import read_record
 from bootd.operations.machine.survey import survey
+from bootd.records import MAX_ETC_BYTES, read_record, write_record
 from bootd.sysroot import Sysroot
 
 REPORT_NAME: Final = "etc-report.json"
-_MAX_REPORT: Final = 64 << 20
 
 
 def write_report(sysroot: Sysroot, folder: Path, report: EtcReport) -> None:
     """Keep a merge's report beside the deployment it is about, durably."""
-    text = json.dumps(report.model_dump(mode="json"), indent=1)
-    sysroot.disk.replace_file(folder / REPORT_NAME, text.encode() + b"\n")
+    write_record(sysroot.disk, folder / REPORT_NAME, report)
 
 
 def read_report(sysroot: Sysroot, deployment: DeploymentId) -> EtcReport | None:
@@ -29,7 +26,7 @@ def read_report(sysroot: Sysroot, deployment: DeploymentId) -> EtcReport | None:
     Raises:
         DamagedRecordError: it cannot be read.
     """
-    return read_record(sysroot.deployment(deployment) / REPORT_NAME, EtcReport, _MAX_REPORT)
+    return read_record(sysroot.deployment(deployment) / REPORT_NAME, EtcReport, MAX_ETC_BYTES)
 
 
 def merge_counts(host: Host) -> dict[DeploymentId, EtcCounts]:

@@ -14,7 +14,7 @@ from bootd.model.errors import (
     InvalidArgumentError,
 )
 from bootd.model.etc.change import EtcVersionsDocument, OpenConflict, Undecided
-from bootd.model.etc.report import ConflictKind, EtcConflict, EtcDiff, EtcReport
+from bootd.model.etc.report import ConflictKind, EtcConflict, EtcDiff, EtcReport, below_etc
 from bootd.model.tree import lookup
 from bootd.operations.etc.apply import current_deployment, current_of
 from bootd.operations.etc.merge import (
@@ -26,7 +26,6 @@ from bootd.operations.etc.undecided import (
     image_text,
     own_text,
     read_undecided,
-    relative,
     still_open,
     undecided_after,
     with_diffs,
@@ -87,8 +86,8 @@ def versions(host: Host, path: str) -> EtcVersionsDocument:
             )
         contents = StoreContents(host.sysroot)
         with defaults_in(folder / EROFS_NAME) as defaults:
-            mine = own_text(folder / "etc", relative(one.conflict))
-            theirs = image_text(lookup(defaults, relative(one.conflict)), contents)
+            mine = own_text(folder / "etc", below_etc(one.conflict.path))
+            theirs = image_text(lookup(defaults, below_etc(one.conflict.path)), contents)
         if one.base is None or mine is None or theirs is None:
             raise InvalidArgumentError(
                 f"{path} is no text on both sides, or a large one, so it cannot be edited",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 from bootd.boot.kernels.arguments import Contents, join_arguments, key_of, split_arguments
 from bootd.durable import Disk
@@ -15,7 +16,8 @@ from bootd.model.errors import (
     InvalidTreeError,
 )
 from bootd.model.hash_algorithm import HASH_ALGORITHMS, SHA256
-from bootd.model.tree import Directory, Metadata, Node, RegularFile, Symlink
+from bootd.model.links import steps
+from bootd.model.tree import Directory, Metadata, Node, RegularFile, lookup
 from bootd.registry.reference import parse_reference
 from bootd.store.images.host_layout import HostLayout
 from bootd.sysroot import KERNEL_ARGUMENT
@@ -28,7 +30,6 @@ _KEY: Final = re.compile(rb"(?:^|\s)(?:ssh|ecdsa|sk-ssh|sk-ecdsa)-[a-z0-9@.-]+\s
 IDENTITY: Final = ("hostname", "machine-id")
 """What of ``/etc`` says which machine it is."""
 _UNINITIALIZED: Final = b"uninitialized\n"
-_MAX_LINKS: Final = 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,29 +131,12 @@ def resolve(root: Directory, path: bytes) -> list[bytes]:
     Raises:
         InvalidTreeError: it leads through a file, out of the tree or in circles.
     """
-    left = path.split(b"/")
-    done: list[tuple[bytes, Node | None]] = []
-    links = 0
-    while left:
-        name = left.pop(0)
-        if name in {b"", b"."}:
-            continue
-        if name == b"..":
-            done = done[:-1]
-            continue
-        folder = done[-1][1] if done else root
-        if folder is not None and not isinstance(folder, Directory):
-            raise InvalidTreeError(f"{path.decode()} leads through a file in the image")
-        node = None if folder is None else folder.entries.get(name)
-        if not isinstance(node, Symlink):
-            done.append((name, node))
-            continue
-        links += 1
-        if links > _MAX_LINKS:
-            raise InvalidTreeError(f"/{path.decode()} leads in circles in the image")
-        done = [] if node.target.startswith(b"/") else done
-        left = [*node.target.split(b"/"), *left]
-    return [name for name, _ in done]
+    place, node = b"", cast("Node | None", root)
+    for below, child in steps(path, partial(lookup, root)):
+        if node is not None and not isinstance(node, Directory):
+            raise InvalidTreeError(f"/{path.decode()} leads through a file in the image")
+        place, node = below, child
+    return place.split(b"/")
 
 
 def write_identity(disk: Disk, etc: Path, hostname: str | None) -> None:

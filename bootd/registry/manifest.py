@@ -35,6 +35,7 @@ from bootd.model.registry.image import (
     layer_compression,
     plain_type,
 )
+from bootd.model.validation import in_words
 
 MAX_MANIFEST_SIZE: Final = 4 << 20
 """The least that registries must take, so more is rare (distribution-spec, "Pushing Manifests")."""
@@ -245,6 +246,4 @@ def _validate(model: type[_Model], value: dict[str, Any], what: str) -> _Model:
 
 
 def _invalid(what: str, error: ValidationError) -> InvalidManifestError:
-    first = error.errors(include_url=False, include_input=False)[0]
-    where = ".".join(str(part)[:100] for part in first["loc"])
-    return InvalidManifestError(f"{what}: {where}: {first['msg']}")
+    return InvalidManifestError(f"{what}: {in_words(error)}")

@@ -34,6 +34,7 @@ from bootd.model.errors import (
     RegistryBlockedError,
 )
 from bootd.model.registry.userinfo import shown_reference, without_userinfo
+from bootd.model.validation import in_words
 from bootd.registry.reference import RegistryReference, parse_reference
 
 _MAX_FILE: Final = 1 << 20
@@ -224,9 +225,7 @@ def _table(path: Path, entry: Any) -> _Registry:
     try:
         table = _Registry.model_validate(_snake_keys(entry))
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in ("registry", *first["loc"]))
-        raise InvalidConfigurationError(f"{path}: {where}: {first['msg']}") from error
+        raise InvalidConfigurationError(f"{path}: {in_words(error, 'registry')}") from error
     table.prefix = (table.prefix or table.location).rstrip("/").removesuffix(":")
     table.location = table.location.rstrip("/")
     where = f"{path}: the table for {without_userinfo(table.prefix)[:200]!r}"

@@ -8,17 +8,19 @@ that is down.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict
 
 from bootd.clock import Clock
 from bootd.durable import Disk
 from bootd.model.errors import BootdError, StorageError, TimedOutError, TransportError
+from bootd.records import read_cache, write_record
 from bootd.registry.endpoint import Endpoint
 from bootd.registry.uses import Uses
 from bootd.registry.wire.http_errors import never_connected
@@ -26,10 +28,18 @@ from bootd.registry.wire.http_errors import never_connected
 _log = logging.getLogger(__name__)
 
 _REMEMBERED_SECONDS: Final = 1_800.0
-_MAX_FILE: Final = 64 << 10
 _MAX_PLACES: Final = 100
-_FORMAT: Final = 1
 _DOWN: Final = "it could not be reached a short while ago"
+
+
+class _Down(BaseModel):
+    """The places that could not be reached, and until when that is remembered."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
+
+    format: Literal[1] = 1
+    down: dict[str, float]
+    """By place, the time of `Clock.monotonic`, in seconds."""
 
 
 class Turns:
@@ -202,10 +212,9 @@ class DownPlaces:
             return
         self._is_new = False
         newest = sorted(self._until.items(), key=lambda one: one[1])[-_MAX_PLACES:]
-        text = json.dumps({"format": _FORMAT, "down": dict(newest)})
         try:
             self._disk.make_directory(self._path.parent, 0o755)
-            self._disk.replace_file(self._path, text.encode())
+            write_record(self._disk, self._path, _Down(down=dict(newest)))
         except StorageError as error:
             _log.debug("what is down is not noted: %s", error)
 
@@ -213,13 +222,10 @@ class DownPlaces:
         if self._path is None:
             return {}
         now = self._clock.monotonic()
-        with suppress(OSError, ValueError, RecursionError, TypeError, LookupError, AttributeError):
-            with self._path.open("rb") as stream:
-                noted: Any = json.loads(stream.read(_MAX_FILE))
-            return {
-                str(place): float(until)
-                for place, until in noted["down"].items()
-                # Another boot's note would be of another time.
-                if now < float(until) <= now + _REMEMBERED_SECONDS
-            }
-        return {}
+        noted = read_cache(self._path, _Down)
+        return {
+            place: until
+            for place, until in ({} if noted is None else noted.down).items()
+            # Another boot's note would be of another time.
+            if now < until <= now + _REMEMBERED_SECONDS
+        }

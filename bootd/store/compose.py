@@ -20,6 +20,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from bootd.model.errors import InvalidLayerError
+from bootd.model.links import MAX_LINKS
 from bootd.model.tree import Directory, Metadata, Node, Symlink
 from bootd.store.images.dumpfile import DumpEntry
 from bootd.store.tar.header import shown
@@ -33,8 +34,6 @@ _META: Final = b".wh..wh."
 _RECORDS: Final = b"/" + _META
 """Where AUFS has its own: files with several names among them, to which hard links lead."""
 _ROOT_OPAQUE: Final = b"/" + OPAQUE
-_LINKS_LIMIT: Final = 40
-"""Symbolic links followed for one name, as in Linux."""
 _NAMES_LIMIT: Final = 8_192
 """Names that those links may have together."""
 _FOLLOWED_LIMIT: Final = 100_000
@@ -134,7 +133,7 @@ def _through(path: bytes, links: dict[bytes, bytes]) -> tuple[bytes, int]:
         The path that they lead to, as text, and how many were followed.
     """
     followed = 0
-    while links and followed < _LINKS_LIMIT:
+    while links and followed < MAX_LINKS:
         at = path.find(b"/", 1)
         while at > 0 and path[:at] not in links:
             at = path.find(b"/", at + 1)
@@ -315,10 +314,10 @@ class _Resolver:
     def _count_link(self, link: Symlink, name: bytes) -> None:
         self.links += 1
         self._names += link.target.count(b"/")
-        if self.links > _LINKS_LIMIT or self._names > _NAMES_LIMIT:
+        if self.links > MAX_LINKS or self._names > _NAMES_LIMIT:
             raise InvalidLayerError(
                 f"entry {shown(self._entry)} goes through the symbolic link {shown(name)} and too "
-                f"many others: {_LINKS_LIMIT} are followed, with {_NAMES_LIMIT} names"
+                f"many others: {MAX_LINKS} are followed, with {_NAMES_LIMIT} names"
             )
 
 

@@ -12,21 +12,31 @@ whole for all who read it through the same page cache, and the next index's sync
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
-from bootd.model.errors import DamagedRecordError
+from pydantic import BaseModel, ConfigDict
+
+from bootd.model.errors import DamagedRecordError, UnknownFormatError
+from bootd.records import read_record, write_record
 from bootd.store.upkeep.references import referenced_objects, sweep_objects
 from bootd.sysroot import Sysroot
 
 _log = logging.getLogger(__name__)
 
 MARK_NAME: Final = "importing.json"
-_LIMIT: Final = 4096
+
+
+class _Mark(BaseModel):
+    """``importing.json``: the boot whose import has not ended."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
+
+    format: Literal[1] = 1
+    boot_id: str
 
 
 @contextmanager
@@ -46,8 +56,7 @@ def importing(sysroot: Sysroot) -> Iterator[None]:
     if marked not in (None, boot_id):
         count, size = sweep_objects(sysroot, referenced_objects(sysroot))
         _log.debug("removed %d objects (%d bytes) of an import before this boot", count, size)
-    text = json.dumps({"format": 1, "boot_id": boot_id})
-    sysroot.disk.replace_file(mark, text.encode() + b"\n")
+    write_record(sysroot.disk, mark, _Mark(boot_id=boot_id))
     yield
     sysroot.disk.remove_file(mark)
 
@@ -55,13 +64,9 @@ def importing(sysroot: Sysroot) -> Iterator[None]:
 def _marked_boot(mark: Path) -> str | None:
     """Return the boot of the last import that did not end, None when all did."""
     try:
-        with mark.open("rb") as stream:
-            value = json.loads(stream.read(_LIMIT))
-        return str(value["boot_id"])
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise DamagedRecordError(f"{mark} cannot be read: {error.strerror}") from error
-    except (ValueError, LookupError, TypeError):
+        found = read_record(mark, _Mark)
+    except (DamagedRecordError, UnknownFormatError) as error:
         # Which boot it was is lost, so it was another.
+        _log.debug("%s", error.message)
         return ""
+    return None if found is None else found.boot_id

@@ -19,6 +19,7 @@ from bootd.etc.rules.patterns import compiled, matches
 from bootd.model.errors import InvalidConfigurationError
 from bootd.model.etc.policy import OWN_PATHS, SECURITY_PATHS, EtcPolicy, EtcRules
 from bootd.model.etc.report import etc_path
+from bootd.model.validation import in_words
 
 _WILDCARD: Final = re.compile(r"[*?[]")
 
@@ -88,9 +89,7 @@ def parse_rules(data: bytes) -> EtcRules:
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise InvalidConfigurationError(f"it is not TOML: {error}") from error
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InvalidConfigurationError(f"{where}: {first['msg']}") from error
+        raise InvalidConfigurationError(in_words(error)) from error
 
 
 def _ranked(policy: Mapping[str, EtcPolicy]) -> tuple[tuple[re.Pattern[str], EtcPolicy], ...]:

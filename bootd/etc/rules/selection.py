@@ -8,7 +8,7 @@ from typing import Final
 
 from bootd.etc.rules.patterns import compiled
 from bootd.model.errors import InvalidArgumentError
-from bootd.model.etc.report import unescape
+from bootd.model.etc.report import asked_below_etc
 
 _MOST_STARS: Final = 4
 """Stars in one pattern; with more, a path could take long to be compared."""
@@ -30,13 +30,7 @@ class Selection:
 
     def __post_init__(self) -> None:
         named = self.named.rstrip("/")
-        names = named.split("/")
-        unescape(named)
-        if names[:2] != ["", "etc"] or any(name in ("", ".", "..") for name in names[2:]):
-            raise InvalidArgumentError(
-                f"{self.named[:200]!r} is no path below /etc",
-                hint="Write it from the root and without '..', such as /etc/ssh/sshd_config.",
-            )
+        asked_below_etc(self.named)
         object.__setattr__(self, "named", named)
         object.__setattr__(self, "_pattern", _compiled(named))
 

@@ -68,6 +68,33 @@ def path_below(folder: str, relative: bytes) -> str:
     return f"{folder}/{escape(relative)}" if relative else folder
 
 
+def below_etc(path: str) -> bytes:
+    """Return the path, relative to ``/etc``, that reports name so; the reverse of `etc_path`.
+
+    Raises:
+        InvalidArgumentError: it is not a path as bootd prints it.
+    """
+    return unescape(path).removeprefix(b"/etc").removeprefix(b"/")
+
+
+def asked_below_etc(path: str) -> bytes:
+    """Return the path, relative to ``/etc``, that somebody wrote; empty is ``/etc`` itself.
+
+    Args:
+        path: from the root, as reports print it; slashes at its end do not count.
+
+    Raises:
+        InvalidArgumentError: it is not below ``/etc``, or not written as bootd prints paths.
+    """
+    names = unescape(path).rstrip(b"/").split(b"/")
+    if names[:2] != [b"", b"etc"] or any(name in (b"", b".", b"..") for name in names[2:]):
+        raise InvalidArgumentError(
+            f"{path[:200]!r} is no path below /etc",
+            hint="Write it from the root and without '..', such as /etc/ssh/sshd_config.",
+        )
+    return b"/".join(names[2:])
+
+
 class ConflictKind(StrEnum):
     """How both sides disagree; the machine's own stands in every case."""
 

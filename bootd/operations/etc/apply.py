@@ -19,7 +19,7 @@ from bootd.etc.disk.snapshot import Snapshot
 from bootd.model.deployment import DeploymentId
 from bootd.model.errors import InvalidArgumentError, NoSuchDeploymentError
 from bootd.model.etc.change import MAX_PATHS, CopyReason, EtcChangeDocument, Undecided
-from bootd.model.etc.report import etc_path, unescape
+from bootd.model.etc.report import asked_below_etc, etc_path
 from bootd.model.tree import Directory, Metadata, Node, Symlink, lookup, walk
 from bootd.operations.etc_copies import keep_copy
 from bootd.operations.host import Host
@@ -116,14 +116,7 @@ def relative(path: str) -> bytes:
     Raises:
         InvalidArgumentError: it is not below ``/etc``, or is ``/etc``, or a user database.
     """
-    found = unescape(path).rstrip(b"/")
-    names = found.split(b"/")
-    if names[:2] != [b"", b"etc"] or any(name in (b"", b".", b"..") for name in names[2:]):
-        raise InvalidArgumentError(
-            f"{path[:200]!r} is no path below /etc",
-            hint="Write it from the root and without '..', such as /etc/ssh/sshd_config.",
-        )
-    below = b"/".join(names[2:])
+    below = asked_below_etc(path)
     if not below:
         raise InvalidArgumentError("all of /etc at once is too much; name what is in it")
     if below in ACCOUNTS:

@@ -26,7 +26,7 @@ from bootd.etc.rules.decide import NEVER_CARRIED
 from bootd.etc.rules.settle import Elsewhere
 from bootd.model.deployment import DeploymentId
 from bootd.model.etc.change import CopyReason
-from bootd.model.etc.report import EtcReport, etc_path, unescape
+from bootd.model.etc.report import EtcReport, below_etc, etc_path
 from bootd.model.tree import Directory, Node, lookup, walk
 from bootd.operations.etc.merge import Sides, accounts_elsewhere, as_due, defaults_in
 from bootd.operations.etc.moment import Edits, fingerprint, read_edits
@@ -128,7 +128,7 @@ def _began_with(
     began = defaults
     store = StoreContents(host.sysroot)
     for path, digest in sorted((edits or Edits()).edits.items()):
-        place = unescape(path).removeprefix(b"/etc").removeprefix(b"/")
+        place = below_etc(path)
         node = lookup(theirs, place)
         if fingerprint(describe(node, place, waiting, store)) == digest:
             began = _with_node(began, place.split(b"/"), node)

@@ -27,7 +27,7 @@ from bootd.etc.rules.patterns import compiled, matches
 from bootd.etc.rules.policy import EtcPolicies
 from bootd.model.errors import NoSuchDeploymentError
 from bootd.model.etc.policy import EtcPolicy
-from bootd.model.etc.report import EtcChange, EtcSide, unescape
+from bootd.model.etc.report import EtcChange, EtcSide, below_etc
 from bootd.model.tree import Directory, lookup
 from bootd.operations.etc.merge import defaults_in
 from bootd.operations.etc.rules import policies_going_back
@@ -80,7 +80,7 @@ class _Drift:
     def facts(self) -> Iterator[tuple[str, ...]]:
         """Yield what is another than its default, a path with what differs about it."""
         for change in diff(self._defaults, self._etc, self._contents).changes:
-            path = unescape(change.path).removeprefix(b"/etc").removeprefix(b"/")
+            path = below_etc(change.path)
             if not matches(self._ignored, path):
                 yield from self._of(change, path)
 

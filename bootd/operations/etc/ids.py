@@ -30,14 +30,13 @@ from bootd.model.errors import WriteFailedError
 from bootd.model.etc.report import escape, unescape
 from bootd.model.tree import Directory, Node, lookup, walk
 from bootd.operations.host import PHYSICAL_ROOT, Host
-from bootd.operations.machine.record import read_record
+from bootd.records import read_record, write_record
 from bootd.sysroot import Sysroot
 
 CHOSEN_NAME: Final = "etc-ids.json"
 MAX_LOOKED_AT: Final = 200_000
 """Most files of ``/var`` that are looked at; with more, no number changes."""
 _MAX_NAMES: Final = 10_000
-_MAX_RECORD: Final = 16 << 20
 _ACLS: Final = (b"system.posix_acl_access", b"system.posix_acl_default")
 _ACL_HEADER: Final = 4
 _ACL_ENTRY: Final = Struct("<HHI")
@@ -74,7 +73,7 @@ def read_chosen(sysroot: Sysroot, deployment: DeploymentId) -> Chosen:
         DamagedRecordError: it cannot be read.
     """
     path = sysroot.deployment(deployment) / CHOSEN_NAME
-    found = read_record(path, ChosenRecord, _MAX_RECORD) or ChosenRecord()
+    found = read_record(path, ChosenRecord) or ChosenRecord()
     numbers = {PASSWD: found.users, GROUP: found.groups}
     left_out = {PASSWD: found.users_left_out, GROUP: found.groups_left_out}
     return Chosen(
@@ -104,7 +103,7 @@ def write_chosen(sysroot: Sysroot, folder: Path, chosen: Chosen) -> None:
         record = ChosenRecord(
             users=users, groups=groups, users_left_out=no_users, groups_left_out=no_groups
         )
-        sysroot.disk.replace_file(path, record.model_dump_json().encode() + b"\n")
+        write_record(sysroot.disk, path, record)
     elif path.exists():
         sysroot.disk.remove_file(path)
 

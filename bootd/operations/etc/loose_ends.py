@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Final
 
 from bootd.etc.rules.compare import same_content
+from bootd.model.errors import InvalidTreeError
 from bootd.model.etc.report import MAX_NOTES, EtcNote, NoteKind, escape, etc_path
+from bootd.model.links import steps
 from bootd.model.tree import (
     Directory,
     Metadata,
@@ -31,7 +33,6 @@ from bootd.operations.etc.undecided import own_text
 from bootd.store.contents import StoreContents
 from bootd.store.erofs.reader import ErofsImage
 
-_MOST_LINKS: Final = 40
 _OF_THE_IMAGE: Final = re.compile(rb"usr|bin|sbin|lib[0-9a-z]*")
 """Folders right below ``/`` of which an image holds all there is."""
 _ELSEWHERE: Final = SpecialFile(Metadata(), 0)
@@ -86,32 +87,14 @@ def follow(path: bytes, look: Callable[[bytes], Node | None]) -> Node | None:
         path: from the root.
         look: returns what stands at a path, links not followed.
     """
-    parts = path.split(b"/")[::-1]
-    place: list[bytes] = []
     node: Node | None = Directory(Metadata())
-    links = 0
-    while parts:
-        part = parts.pop()
-        if part in (b"", b"."):
-            continue
-        if part == b"..":
-            place = place[:-1]
-            continue
-        where = [*place, part]
-        node = look(b"/".join(where))
-        match node:
-            case Symlink():
-                links += 1
-                if links > _MOST_LINKS:
-                    return None
-                place = [] if node.target.startswith(b"/") else place
-                parts += node.target.split(b"/")[::-1]
-            case Directory():
-                place = where
-            case SpecialFile():
-                return node
-            case _:
-                return None if parts else node
+    try:
+        for _, below in steps(path, look):
+            if not isinstance(node, Directory):
+                return node if isinstance(node, SpecialFile) else None
+            node = below
+    except InvalidTreeError:
+        return None
     return node
 
 

@@ -30,7 +30,7 @@ from bootd.model.deployment import DeploymentId
 from bootd.model.errors import BootdError, DamagedImageError
 from bootd.model.etc.change import Undecided
 from bootd.model.etc.derived import MAX_IMMUTABLE, DueRule, DueRules
-from bootd.model.etc.report import EtcNote, EtcReport, etc_path
+from bootd.model.etc.report import EtcNote, EtcReport, below_etc, etc_path
 from bootd.model.tree import Directory, Metadata, RegularFile
 from bootd.operations.etc.ids import moves_to, read_chosen
 from bootd.operations.etc.labels import policy_labels
@@ -39,7 +39,6 @@ from bootd.operations.etc.moment import Edits, edits_in, late_edits, read_edits
 from bootd.operations.etc.rules import policies_with
 from bootd.operations.etc.undecided import (
     read_undecided,
-    relative,
     still_open,
     undecided_after,
 )
@@ -294,7 +293,7 @@ def as_due(trees: MergedTrees) -> DueRules:
 
 def _needs_no_answer(undecided: Undecided, policies: EtcPolicies, made: Sequence[Derived]) -> bool:
     """Tell whether an older conflict is at a path that has none any more."""
-    path = relative(undecided.conflict)
+    path = below_etc(undecided.conflict.path)
     return policies.is_own(path) or any(matches(one.outputs, path) for one in made)
 
 

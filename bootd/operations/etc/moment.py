@@ -26,11 +26,10 @@ from bootd.model.etc.report import (
     etc_path,
 )
 from bootd.model.tree import Directory
-from bootd.operations.machine.record import read_record
+from bootd.records import MAX_ETC_BYTES, read_record, write_record
 from bootd.sysroot import Sysroot
 
 EDITS_NAME: Final = "etc-edits.json"
-_MAX_RECORD: Final = 64 << 20
 
 
 class Edits(BaseModel):
@@ -84,9 +83,9 @@ def read_edits(sysroot: Sysroot, deployment: DeploymentId) -> Edits | None:
     Raises:
         DamagedRecordError: it cannot be read.
     """
-    return read_record(sysroot.deployment(deployment) / EDITS_NAME, Edits, _MAX_RECORD)
+    return read_record(sysroot.deployment(deployment) / EDITS_NAME, Edits, MAX_ETC_BYTES)
 
 
 def write_edits(sysroot: Sysroot, folder: Path, edits: Edits) -> None:
     """Put the record into a deployment's folder, durably."""
-    sysroot.disk.replace_file(folder / EDITS_NAME, edits.model_dump_json().encode() + b"\n")
+    write_record(sysroot.disk, folder / EDITS_NAME, edits)

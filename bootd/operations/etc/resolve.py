@@ -25,11 +25,11 @@ from bootd.model.etc.change import (
     EtcChangeDocument,
     Undecided,
 )
-from bootd.model.etc.report import ConflictKind, etc_path
+from bootd.model.etc.report import ConflictKind, below_etc, etc_path
 from bootd.model.tree import Directory, Metadata, Node, RegularFile, SpecialFile, Symlink, lookup
 from bootd.operations.etc.apply import Wanted, completed, current_deployment, make_change
 from bootd.operations.etc.merge import defaults_in
-from bootd.operations.etc.undecided import read_undecided, relative, write_undecided
+from bootd.operations.etc.undecided import read_undecided, write_undecided
 from bootd.operations.host import Host
 from bootd.operations.machine.message_of_the_day import show_undecided
 from bootd.operations.progress import Phase, Progress
@@ -153,7 +153,7 @@ class _Deciding:
         self, questions: Sequence[Undecided], live: Directory, defaults: Directory
     ) -> Iterator[Change]:
         """Yield what changes at one path, and beside it."""
-        path = relative(questions[0].conflict)
+        path = below_etc(questions[0].conflict.path)
         there, default = lookup(live, path), lookup(defaults, path)
         if self.choice is not Choice.MINE:
             kinds = {one.conflict.kind for one in questions}

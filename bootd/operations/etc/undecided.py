@@ -28,10 +28,10 @@ from bootd.model.etc.report import (
     ConflictKind,
     EtcConflict,
     EtcReport,
-    unescape,
+    below_etc,
 )
 from bootd.model.tree import Directory, Node, RegularFile, lookup
-from bootd.operations.machine.record import read_record
+from bootd.records import MAX_ETC_BYTES, read_record, write_record
 from bootd.sysroot import Sysroot
 
 UNDECIDED_NAME: Final = "etc-undecided.json"
@@ -41,7 +41,6 @@ MAX_BASES: Final = 8 << 20
 """Most bytes of base texts that are kept for one deployment."""
 MAX_DIFF: Final = 64 << 10
 """Longest diff, in characters, that is shown of one side."""
-_MAX_RECORD: Final = 64 << 20
 
 
 def read_undecided(sysroot: Sysroot, deployment: DeploymentId) -> UndecidedConflicts:
@@ -51,13 +50,13 @@ def read_undecided(sysroot: Sysroot, deployment: DeploymentId) -> UndecidedConfl
         DamagedRecordError: it cannot be read.
     """
     path = sysroot.deployment(deployment) / UNDECIDED_NAME
-    return read_record(path, UndecidedConflicts, _MAX_RECORD) or UndecidedConflicts()
+    return read_record(path, UndecidedConflicts, MAX_ETC_BYTES) or UndecidedConflicts()
 
 
 def write_undecided(sysroot: Sysroot, folder: Path, undecided: Sequence[Undecided]) -> None:
     """Put what is undecided into a deployment's folder, durably."""
     record = UndecidedConflicts(conflicts=list(undecided[:MAX_CONFLICTS]))
-    sysroot.disk.replace_file(folder / UNDECIDED_NAME, record.model_dump_json().encode() + b"\n")
+    write_record(sysroot.disk, folder / UNDECIDED_NAME, record)
 
 
 def undecided_after(
@@ -135,7 +134,7 @@ def still_open(
         here, image = databases_of(folder), databases_in(defaults, contents)
 
     def is_answered(conflict: EtcConflict) -> bool:
-        path = relative(conflict)
+        path = below_etc(conflict.path)
         if conflict.kind is ConflictKind.ACCOUNT:
             return is_mended(os.fsdecode(path), conflict.detail, here, image)
         return _is_answered(conflict.kind, lookup(live, path), lookup(defaults, path))
@@ -160,7 +159,7 @@ def with_diffs(
         contents: where the image's contents come from.
     """
     for one in undecided:
-        path = relative(one.conflict)
+        path = below_etc(one.conflict.path)
         base = None if one.base is None else base64.b64decode(one.base)
         if one.conflict.kind is not ConflictKind.CONTENT:
             base = None
@@ -172,11 +171,6 @@ def with_diffs(
                 base, image_text(lookup(theirs, path), contents), one.conflict.path, "image"
             ),
         )
-
-
-def relative(conflict: EtcConflict) -> bytes:
-    """Return a conflict's path below ``/etc``."""
-    return unescape(conflict.path).removeprefix(b"/etc").removeprefix(b"/")
 
 
 def own_text(etc: Path, path: bytes) -> bytes | None:
@@ -205,7 +199,7 @@ def image_text(node: Node | None, contents: Contents) -> bytes | None:
 def _base_text(conflict: EtcConflict, base: Directory, contents: Contents, room: int) -> str | None:
     if conflict.kind is not ConflictKind.CONTENT:
         return None
-    node = lookup(base, relative(conflict))
+    node = lookup(base, below_etc(conflict.path))
     data = b"" if node is None else image_text(node, contents)
     if data is None:
         return None

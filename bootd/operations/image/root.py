@@ -7,6 +7,7 @@ outside of the folder is read.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
+from bootd.model.errors import InvalidTreeError
+from bootd.model.links import steps
 from bootd.model.tree import (
     INLINE_LIMIT,
     Directory,
@@ -25,7 +28,6 @@ from bootd.model.tree import (
 )
 from bootd.store.images.host_layout import os_release_file
 
-_MOST_LINKS: Final = 40
 _MOST_ENTRIES: Final = 5_000_000
 _MAX_TEXT: Final = 4 << 20
 _ANY_OBJECT: Final = bytes(32)
@@ -60,24 +62,22 @@ class ImageRoot:
         return frozenset(point.removeprefix(prefix) for point in points if point.startswith(prefix))
 
     def path(self, name: str) -> Path:
-        """Return where a path of the image really is; it need not exist."""
-        parts = [part for part in name.split("/") if part][::-1]
-        found: list[str] = []
-        links = 0
-        while parts:
-            part = parts.pop()
-            if part == "..":
-                found = found[:-1]
-                continue
-            here = self.folder.joinpath(*found, part)
-            if part == "." or not here.is_symlink() or links == _MOST_LINKS:
-                found += [] if part == "." else [part]
-                continue
-            links += 1
-            target = str(here.readlink())
-            found = [] if target.startswith("/") else found
-            parts += [word for word in target.split("/") if word][::-1]
-        return self.folder.joinpath(*found)
+        """Return where a path of the image really is; it need not exist.
+
+        Raises:
+            OSError: its links lead in circles (ELOOP), so that it is nowhere in the image.
+        """
+        place = b""
+        try:
+            for place, _ in steps(os.fsencode(name), self._link_at):  # noqa: B007 - the last counts
+                pass
+        except InvalidTreeError as error:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), name) from error
+        return self.folder / os.fsdecode(place)
+
+    def _link_at(self, place: bytes) -> Node | None:
+        path = self.folder / os.fsdecode(place)
+        return Symlink(Metadata(), os.fsencode(path.readlink())) if path.is_symlink() else None
 
     def is_mounted(self, name: str) -> bool:
         """Tell whether something is mounted there, so that it is not the image's."""
@@ -103,6 +103,13 @@ class ImageRoot:
         if stat.S_ISREG(mode):
             return "file"
         return "symlink" if stat.S_ISLNK(mode) else "other"
+
+    def leads_to_file(self, name: str) -> bool:
+        """Tell whether a path leads to a file, links followed."""
+        try:
+            return self.path(name).is_file()
+        except OSError:
+            return False
 
     def read(self, name: str) -> bytes:
         """Return the beginning of a file, 4 MiB at most; nothing if there is none."""

@@ -9,17 +9,17 @@ as good as none, and the images are found unfit once more.
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from bootd import __version__
 from bootd.model.deployment import Denial
 from bootd.model.digest import Digest
 from bootd.model.errors import ContentError
 from bootd.model.registry.image import Descriptor, ResolvedImage
+from bootd.records import read_cache, write_record
 from bootd.sysroot import Sysroot
 
 UNFIT: Final = "unfit-image"
@@ -27,7 +27,6 @@ UNFIT: Final = "unfit-image"
 
 _FILE_NAME: Final = "unfit.json"
 _MOST: Final = 100
-_MAX_BYTES: Final = 8 << 20
 _MAX_EVIDENCE: Final = 4_096
 _MAX_KEY: Final = 300
 
@@ -78,12 +77,8 @@ class _UnfitImages(BaseModel):
 
 def unfit_images(sysroot: Sysroot) -> list[UnfitImage]:
     """Return the images that are known to be unfit, the oldest first."""
-    try:
-        with (sysroot.store / _FILE_NAME).open("rb") as stream:
-            found = _UnfitImages.model_validate_json(stream.read(_MAX_BYTES))
-    except (OSError, ValidationError):
-        return []
-    return found.images if found.bootd == __version__ else []
+    record = read_cache(sysroot.store / _FILE_NAME, _UnfitImages)
+    return [] if record is None or record.bootd != __version__ else record.images
 
 
 def find_unfit(sysroot: Sysroot, digest: Digest) -> UnfitImage | None:
@@ -144,5 +139,4 @@ def _layers_key(resolved: ResolvedImage) -> str:
 
 def _write(sysroot: Sysroot, images: list[UnfitImage]) -> None:
     record = _UnfitImages(bootd=__version__, images=images)
-    text = json.dumps(record.model_dump(mode="json"), indent=2, sort_keys=True)
-    sysroot.disk.replace_file(sysroot.store / _FILE_NAME, text.encode() + b"\n")
+    write_record(sysroot.disk, sysroot.store / _FILE_NAME, record)

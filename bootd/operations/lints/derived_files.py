@@ -55,7 +55,7 @@ def _look(image: ImageRoot) -> Iterator[Found]:
 def _has_program(image: ImageRoot, name: str, rule: DerivedRule) -> bool:
     program = program_of(name, rule)
     paths = [program] if "/" in program else [f"{one}/{program}" for one in PROGRAM_FOLDERS]
-    return any(image.path(path).is_file() for path in paths)
+    return any(image.leads_to_file(path) for path in paths)
 
 
 LINT = Lint(

@@ -9,8 +9,6 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-from pydantic import ValidationError
-
 from bootd.model.attempts import DONE, Attempt, Attempts
 from bootd.model.config import Automatic
 from bootd.model.digest import Digest
@@ -18,6 +16,7 @@ from bootd.model.documents import HistoryDocument
 from bootd.model.errors import BootdError, DeniedDigestError, HeldError, StagedByHandError
 from bootd.operations.host import Host
 from bootd.operations.machine.message_of_the_day import show_failing
+from bootd.records import read_record, write_record
 from bootd.sysroot import Sysroot
 
 _log = logging.getLogger(__name__)
@@ -25,7 +24,6 @@ _log = logging.getLogger(__name__)
 DECIDED: Final = (HeldError, DeniedDigestError, StagedByHandError)
 """What ends an automatic run because somebody decided so; it is no failure."""
 _FILE_NAME: Final = "attempts.json"
-_MAX_BYTES: Final = 1 << 20
 _TOLD_FROM: Final = 3
 """So many failures in a row are worth a line at login."""
 
@@ -34,12 +32,9 @@ def read_attempts(sysroot: Sysroot) -> Attempts:
     """Return what is remembered; nothing where there is nothing that can be read."""
     path = sysroot.store / _FILE_NAME
     try:
-        with path.open("rb") as stream:
-            return Attempts.model_validate_json(stream.read(_MAX_BYTES))
-    except (FileNotFoundError, NotADirectoryError):
-        return Attempts()
-    except (OSError, ValidationError) as error:
-        _log.warning("what became of earlier attempts cannot be read: %s", error)
+        return read_record(path, Attempts) or Attempts()
+    except BootdError as error:
+        _log.warning("what became of earlier attempts is not known: %s", error.message)
         return Attempts()
 
 
@@ -100,8 +95,7 @@ def note_attempt(
     if known.in_a_row and not after.in_a_row:
         _log.info("a %s did not fail, after %d that did", operation, known.in_a_row)
     if host.sysroot.store.is_dir():
-        text = after.model_dump_json(indent=2).encode() + b"\n"
-        host.sysroot.disk.replace_file(host.sysroot.store / _FILE_NAME, text)
+        write_record(host.sysroot.disk, host.sysroot.store / _FILE_NAME, after)
         enough = after.in_a_row >= _TOLD_FROM
         show_failing(host.sysroot, after.failing if enough else None)
     return update is not None and update != known.announced

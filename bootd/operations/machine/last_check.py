@@ -5,21 +5,20 @@ A check writes it, and so does a stage of the followed reference, which learnt a
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from bootd.model.digest import Digest
 from bootd.model.documents import AvailableImage
 from bootd.model.errors import BootPartitionFullError
 from bootd.model.registry.image import MAX_LAYERS, CachedCheck, ResolvedImage
+from bootd.records import read_cache, write_record
 from bootd.store.layers import has_layer
 from bootd.sysroot import Sysroot
 
 _FILE_NAME: Final = "check.json"
-_MAX_BYTES: Final = 1 << 20
 _MAX_TEXT: Final = 4_096
 
 
@@ -74,11 +73,7 @@ class LastCheck(BaseModel):
 
 def read_last_check(sysroot: Sysroot) -> LastCheck | None:
     """Return what was kept, or None; the next check then asks in full."""
-    try:
-        with (sysroot.store / _FILE_NAME).open("rb") as stream:
-            return LastCheck.model_validate_json(stream.read(_MAX_BYTES))
-    except (FileNotFoundError, ValidationError):
-        return None
+    return read_cache(sysroot.store / _FILE_NAME, LastCheck)
 
 
 def without_room(last: LastCheck, error: BootPartitionFullError) -> LastCheck:
@@ -88,5 +83,4 @@ def without_room(last: LastCheck, error: BootPartitionFullError) -> LastCheck:
 
 def write_last_check(sysroot: Sysroot, last: LastCheck) -> None:
     """Keep an answer."""
-    text = json.dumps(last.model_dump(mode="json"), indent=2, sort_keys=True)
-    sysroot.disk.replace_file(sysroot.store / _FILE_NAME, text.encode() + b"\n")
+    write_record(sysroot.disk, sysroot.store / _FILE_NAME, last)

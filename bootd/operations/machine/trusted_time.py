@@ -8,23 +8,20 @@ of it by more than machines are usually switched off is believed when it says so
 
 from __future__ import annotations
 
-import json
 import logging
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from bootd.model.errors import BootdError
 from bootd.operations.host import Host
-from bootd.operations.machine.record import read_record
+from bootd.records import read_record, write_record
 from bootd.sysroot import Sysroot
 
 _log = logging.getLogger(__name__)
 
 _RECORD: Final = "clock.json"
-_MAX_RECORD: Final = 4_096
 _MOST_TEXT: Final = 100
 _LEAP: Final = timedelta(days=45)
 _WORTH_A_WRITE: Final = timedelta(hours=1)
@@ -44,7 +41,7 @@ class _Believed(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
-    format: int = 1
+    format: Literal[1] = 1
     newest: AwareDatetime
     doubt: _Doubt | None = None
 
@@ -102,17 +99,15 @@ def _newest_deployment(sysroot: Sysroot) -> datetime | None:
 
 def _read(sysroot: Sysroot) -> _Believed | None:
     try:
-        return read_record(sysroot.store / _RECORD, _Believed, _MAX_RECORD)
+        return read_record(sysroot.store / _RECORD, _Believed)
     except BootdError as error:
         _log.warning("%s", error.message)
         return None
 
 
 def _write(sysroot: Sysroot, believed: _Believed) -> None:
-    path: Path = sysroot.store / _RECORD
-    text = json.dumps(believed.model_dump(mode="json"), indent=2, sort_keys=True)
     try:
-        sysroot.disk.replace_file(path, text.encode() + b"\n")
+        write_record(sysroot.disk, sysroot.store / _RECORD, believed)
     except BootdError as error:
         _log.warning("the time is not kept: %s", error.message)
 

@@ -23,6 +23,7 @@ from pydantic import ValidationError
 from bootd.clock import Clock
 from bootd.model.errors import ProcessFailedError
 from bootd.model.health import CheckResult, CheckSettings, Outcome, Severity
+from bootd.model.validation import in_words
 from bootd.process import Ended, supervise
 
 SETTINGS_SUFFIX: Final = ".toml"
@@ -158,9 +159,7 @@ def _settings(path: Path | None) -> tuple[CheckSettings, str]:
             text = stream.read(_MAX_SETTINGS).decode()
         return CheckSettings.model_validate(tomllib.loads(text)), ""
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        return CheckSettings(), f"{path}: {where}: {first['msg']}"
+        return CheckSettings(), f"{path}: {in_words(error)}"
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         return CheckSettings(), f"{path} cannot be read: {error}"
 

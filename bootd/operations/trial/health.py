@@ -11,12 +11,9 @@ replaced in one step, and one that cannot be written is a problem to report and 
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 from typing import Final
-
-from pydantic import ValidationError
 
 from bootd.boot.loader.next_boot import loader_counted
 from bootd.model.deployment import DeploymentId
@@ -26,12 +23,12 @@ from bootd.operations.etc_derive import derived_checks
 from bootd.operations.host import Host
 from bootd.operations.machine.survey import Survey
 from bootd.operations.trial.checks import find_checks, run_check
+from bootd.records import read_cache, write_record
 from bootd.sysroot import Sysroot
 
 _log = logging.getLogger(__name__)
 
 FILE_NAME: Final = "health.json"
-_MAX_BYTES: Final = 16 << 20
 
 
 def run_health(host: Host, root: Path, found: Survey) -> HealthDocument:
@@ -101,12 +98,14 @@ def last_health(host: Host) -> HealthDocument:
 
 def this_boots_health(sysroot: Sysroot) -> HealthDocument | None:
     """Return what the checks found when they ran last in this boot, or None."""
-    return _read(sysroot.run / FILE_NAME)
+    return read_cache(sysroot.run / FILE_NAME, HealthDocument)
 
 
 def read_health(sysroot: Sysroot, deployment: DeploymentId | None) -> HealthDocument | None:
     """Return the last result of a deployment, or None; what cannot be read is as good as none."""
-    return None if deployment is None else _read(_file_of(sysroot, deployment))
+    if deployment is None:
+        return None
+    return read_cache(_file_of(sysroot, deployment), HealthDocument)
 
 
 def forget_health(sysroot: Sysroot, kept: set[DeploymentId]) -> None:
@@ -119,22 +118,13 @@ def forget_health(sysroot: Sysroot, kept: set[DeploymentId]) -> None:
 
 
 def _remember(sysroot: Sysroot, document: HealthDocument) -> None:
-    text = json.dumps(document.model_dump(mode="json"), indent=2, sort_keys=True) + "\n"
     sysroot.disk.make_directory(sysroot.run, 0o755)
-    sysroot.disk.replace_file(sysroot.run / FILE_NAME, text.encode(), 0o644)
+    write_record(sysroot.disk, sysroot.run / FILE_NAME, document, 0o644)
     if document.deployment is not None:
         sysroot.check_format()
         sysroot.disk.make_directory(sysroot.health)
-        sysroot.disk.replace_file(_file_of(sysroot, document.deployment), text.encode())
+        write_record(sysroot.disk, _file_of(sysroot, document.deployment), document)
 
 
 def _file_of(sysroot: Sysroot, deployment: DeploymentId) -> Path:
     return sysroot.health / f"{deployment}.json"
-
-
-def _read(path: Path) -> HealthDocument | None:
-    try:
-        with path.open("rb") as stream:
-            return HealthDocument.model_validate_json(stream.read(_MAX_BYTES))
-    except (OSError, ValidationError):
-        return None

@@ -30,6 +30,7 @@ from typing import Annotated, Final
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from bootd.model.errors import BootdError, InvalidConfigurationError, ProcessFailedError
+from bootd.model.validation import in_words
 from bootd.registry.login.credential_helper import PROGRAM_PREFIX, ask_helper
 from bootd.registry.registries_conf import AUTH_FILES, NamedHelper, load_registries
 
@@ -261,9 +262,7 @@ def _read(path: Path) -> _AuthFile | None:
     try:
         return _AuthFile.model_validate(json.loads(data) if data.strip() else {})
     except ValidationError as error:
-        # Not the values: they are secrets.
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InvalidConfigurationError(f"{path}: {where}: {first['msg']}") from None
+        # The values are secrets: neither these words nor a traceback shows them.
+        raise InvalidConfigurationError(f"{path}: {in_words(error)}") from None
     except (ValueError, RecursionError):
         raise InvalidConfigurationError(f"{path} is not JSON") from None

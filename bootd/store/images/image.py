@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from bootd.durable import TEMPORARY_PREFIX, storage_errors, temporary_name
 from bootd.model.digest import Digest
@@ -29,6 +29,7 @@ from bootd.model.errors import (
 from bootd.model.hash_algorithm import VERITY_HEX
 from bootd.model.registry.image import ResolvedImage
 from bootd.model.tree import Directory, Metadata, Node
+from bootd.records import encoded, read_record
 from bootd.store.contents import StoreContents
 from bootd.store.erofs import ErofsImage, encode_erofs
 from bootd.store.images.growing_tree import GrowingTree
@@ -45,8 +46,6 @@ MANIFEST_NAME: Final = "manifest.json"
 CONFIG_NAME: Final = "config.json"
 RECORD_NAME: Final = "image.json"
 
-_FORMAT: Final = 1
-_RECORD_LIMIT: Final = 64 << 10
 _CONFIG_LIMIT: Final = 16 << 20
 _DIFF_IDS_LIMIT: Final = 10_000
 
@@ -56,7 +55,7 @@ class ImageRecord(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
-    format: Literal[1] = _FORMAT
+    format: Literal[1] = 1
     digest: Digest
     erofs: str = Field(pattern=VERITY_HEX)
     """fs-verity digest of ``root.erofs``."""
@@ -217,7 +216,9 @@ def open_image(sysroot: Sysroot, digest: Digest) -> StoredImage:
         WriteFailedError: that cannot be read.
     """
     folder = image_path(sysroot, digest)
-    record = _read_record(folder / RECORD_NAME)
+    record = read_record(folder / RECORD_NAME, ImageRecord)
+    if record is None:
+        raise DamagedRecordError(f"{folder / RECORD_NAME} is missing")
     if record.digest != digest:
         raise DamagedRecordError(f"{folder / RECORD_NAME} is the record of {record.digest}")
     image = StoredImage(digest, folder, record.erofs, StoreContents(sysroot))
@@ -289,7 +290,7 @@ def _write(
     record = ImageRecord(digest=resolved.digest, erofs=verity)
     disk.add_file(building / MANIFEST_NAME, resolved.manifest_bytes)
     disk.add_file(building / CONFIG_NAME, resolved.config_bytes)
-    disk.add_file(building / RECORD_NAME, record.model_dump_json().encode() + b"\n")
+    disk.add_file(building / RECORD_NAME, encoded(record))
     enable_verity(building / EROFS_NAME, algorithm)
     stored = StoredImage(resolved.digest, target, verity, StoreContents(sysroot))
     return ComposedImage(sysroot, stored, building, layout)
@@ -311,18 +312,6 @@ def without_garbage_collection() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
-
-
-def _read_record(path: Path) -> ImageRecord:
-    data = _read(path, _RECORD_LIMIT)
-    try:
-        value = json.loads(data)
-        number = value.get("format") if isinstance(value, dict) else None
-        if isinstance(number, int) and number > _FORMAT:
-            raise UnknownFormatError(f"{path} has format {number}; this bootd knows {_FORMAT}")
-        return ImageRecord.model_validate(value)
-    except (ValidationError, ValueError, RecursionError) as error:
-        raise DamagedRecordError(f"{path} cannot be used: {error}") from error
 
 
 def _read(path: Path, limit: int) -> bytes:
