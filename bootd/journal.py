@@ -14,6 +14,10 @@ from importlib.util import find_spec
 from typing import Any, Final
 
 from bootd.model.text import LINE_LIMIT, lines, one_line
+from bootd.startup import later
+
+with later():
+    import systemd.journal as library
 
 _OURS: Final = "bootd"
 """The logger above all of bootd's. The libraries' own debug lines stay away: they have the queries
@@ -105,10 +109,8 @@ class _JournalHandler(logging.Handler):
     """Loads the library when there is something to say; most jobs end without a word."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        from systemd.journal import send  # noqa: PLC0415 - see above
-
         try:
-            send(self.format(record), **journal_fields(record))
+            library.send(self.format(record), **journal_fields(record))
         except OSError:
             self.handleError(record)
 

@@ -9,6 +9,11 @@ from typing import Any, Final
 from bootd.cli.daemon import add_no_wait, run_job_or_none
 from bootd.cli.etc_paths import add_without_daemon
 from bootd.cli.output import Output
+from bootd.startup import later
+
+with later():
+    from bootd.cli import offline
+    from bootd.operations import etc_change
 
 _OPERATIONS: Final = {"ResetEtc": "reset", "RestoreEtc": "restore", "ResolveEtc": "resolve"}
 
@@ -50,11 +55,8 @@ def change(
         options["dry_run"] = True
     document = run_job_or_none(arguments, output, member, *given.values(), **options)
     if document is None:
-        from bootd.cli.offline import do  # noqa: PLC0415 - not always wanted
-        from bootd.operations import etc_change  # noqa: PLC0415 - likewise
-
         operation = getattr(etc_change, _OPERATIONS[member])
-        document = do(arguments, output, operation, **given, **options)
+        document = offline.do(arguments, output, operation, **given, **options)
     output.show(document)
     if document.get("kept_as"):
         output.note(f"'bootctl-py etc restore {document['kept_as']}' takes it back.")

@@ -6,6 +6,12 @@ import json
 from argparse import ArgumentParser, Namespace
 from typing import Any
 
+from bootd.startup import later
+
+with later():
+    # The bus costs as much time as all the rest.
+    from bootd.cli import daemon, offline
+
 
 def add_offline(parser: ArgumentParser) -> None:
     """Declare ``--offline``."""
@@ -23,17 +29,11 @@ def look(arguments: Namespace, member: str, *given: Any, **options: Any) -> dict
         given: its arguments but for the options.
         options: these.
 
-    Each side is imported when it is wanted: the bus costs as much time as all the rest.
-
     Raises:
         BootdError: there is no answer.
     """
     if arguments.offline or arguments.sysroot is not None:
-        from bootd.cli.offline import answer  # noqa: PLC0415
-
-        return answer(arguments, member, *given, **options)
-    from bootd.cli.daemon import ask  # noqa: PLC0415
-
-    document = json.loads(ask(arguments, member, *given, **options))
+        return offline.answer(arguments, member, *given, **options)
+    document = json.loads(daemon.ask(arguments, member, *given, **options))
     assert isinstance(document, dict)
     return document

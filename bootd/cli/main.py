@@ -20,6 +20,14 @@ from bootd.cli.verbs import Verb, find
 from bootd.daemon.dbus.names import ADDRESS_VARIABLE
 from bootd.model.errors import BootdError, InternalError, InvalidArgumentError, WriteFailedError
 from bootd.model.text import printable
+from bootd.startup import later
+
+with later():
+    # Logging is a tenth of what ``status`` takes, and pydantic is slow to load.
+    import logging
+
+    from bootd.cli import remote
+    from bootd.model import documents
 
 INTERRUPTED: Final = 130
 """128 and SIGINT, as a shell reports it."""
@@ -75,14 +83,10 @@ def _drop_output() -> None:
 
 def _log_from(level: str) -> None:
     """Log what is at a level or above it; without this, Python prints warnings and errors alone."""
-    import logging  # noqa: PLC0415 - a tenth of what ``status`` takes
-
     logging.basicConfig(level=level, format="%(name)s: %(message)s")
 
 
 def _log_fault(error: Exception) -> None:
-    import logging  # noqa: PLC0415 - see `_log_from`
-
     logging.getLogger(__name__).debug("unexpected", exc_info=error)
 
 
@@ -108,12 +112,10 @@ def _may_ask_another_bus(arguments: Namespace) -> bool:
 
 
 def _run_elsewhere(words: Sequence[str]) -> None:
-    from bootd.cli.remote import run_on  # noqa: PLC0415 - shlex is of no use to others
-
     found = early(words)
     if found.host is None:
         raise InvalidArgumentError("-H must stand by itself", hint="Write it as -H HOST.")
-    run_on(found.host, found.rest)
+    remote.run_on(found.host, found.rest)
 
 
 def _output(arguments: Namespace, verb: Verb) -> Output:
@@ -143,9 +145,7 @@ def _report(error: BootdError, words: Sequence[str]) -> int:
     if output.json == "off":
         _say(error)
     else:
-        from bootd.model.documents import ErrorDocument  # noqa: PLC0415 - pydantic is slow to load
-
-        document = ErrorDocument(
+        document = documents.ErrorDocument(
             code=error.code,
             message=error.message,
             hint=error.hint,

@@ -14,9 +14,15 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TextIO
 from bootd.cli.screen.terminal import has_all, in_charset, rows, size
 from bootd.cli.style import Style, wants_colour
 from bootd.model.errors import WriteFailedError
+from bootd.startup import later
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
+
+with later():
+    # JSON needs no pydantic, and few have anything to page.
+    from bootd.cli.render import by_kind
+    from bootd.cli.screen import pager
 
 JsonMode = Literal["off", "short", "pretty"]
 
@@ -66,10 +72,8 @@ class Output(NamedTuple):
         if self.json != "off":
             self.value(value)
             return
-        from bootd.cli.render.by_kind import render  # noqa: PLC0415 - JSON needs no pydantic
-
         whole = not self.stdout.isatty() if full is None else full
-        self.text(render(value, self.style._replace(full=whole)))
+        self.text(by_kind.render(value, self.style._replace(full=whole)))
 
     def value(self, value: Any) -> None:
         """Print a JSON value on stdout."""
@@ -87,9 +91,8 @@ class Output(NamedTuple):
             return
         shown = in_charset(text, self.stdout)
         if self.pager and self._overflows(shown):
-            from bootd.cli.screen.pager import page  # noqa: PLC0415 - few have anything to page
-
-            if page(shown.encode(self.stdout.encoding, "replace"), self.environment):
+            page = shown.encode(self.stdout.encoding, "replace")
+            if pager.page(page, self.environment):
                 return
         self._write(shown)
 

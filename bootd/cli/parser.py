@@ -19,6 +19,10 @@ from bootd import __version__
 from bootd.cli.screen.terminal import size
 from bootd.cli.verbs import GROUPS, VERBS, Verb
 from bootd.model.errors import InvalidArgumentError
+from bootd.startup import later
+
+with later():
+    import difflib  # those who know the verbs need no advice
 
 PROGRAM: Final = "bootctl-py"
 DEFAULT_VERB: Final = "status"
@@ -56,8 +60,6 @@ class Parser(argparse.ArgumentParser):
         hint = f"'{self.prog} --help' shows what can be written."
         wrong = _NO_SUCH_VERB.match(message)
         if wrong is not None:
-            import difflib  # noqa: PLC0415 - those who know the verbs need no advice
-
             message = f"there is no verb '{wrong[1]}'"
             near = difflib.get_close_matches(wrong[1], _words_after(self.prog), n=1)
             hint = f"Did you mean '{near[0]}'? {hint}" if near else hint

@@ -11,8 +11,9 @@ from typing import Final
 
 from bootd import __version__, journal
 from bootd.daemon.dbus.names import ADDRESS_VARIABLE
-from bootd.daemon.event_loop import asyncio, hidden
+from bootd.daemon.event_loop import asyncio
 from bootd.model.errors import BootdError
+from bootd.startup import hidden
 
 with hidden("_hashlib"):
     # OpenSSL would be 4 MB of the daemon's memory, and it hashes next to nothing: jobs do.

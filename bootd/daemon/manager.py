@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from types import ModuleType
 from typing import Any, Final
 
 from pydantic import BaseModel
@@ -48,6 +47,12 @@ from bootd.operations.machine import staged
 from bootd.operations.machine.attempts import history
 from bootd.operations.status import with_drift
 from bootd.operations.trial import deny
+from bootd.startup import later
+
+with later():
+    # The merge of /etc, archives, and what cleans up: two megabytes that few daemons ever need.
+    from bootd.operations import etc_copies, etc_views
+    from bootd.operations.boot import usage as boot_usage
 
 _STATE_OF_PHASE: Final = {
     "resolving": UpgradeState.CHECKING,
@@ -285,7 +290,7 @@ class ManagerObject:
     async def _get_boot_usage(self, call: IncomingCall, options: _Options) -> str:
         take_options(options)
         await self._authority.require(call, Action.INSPECT)
-        document = await asyncio.to_thread(self._machine.look_at_boot, _boot_usage().boot_usage)
+        document = await asyncio.to_thread(self._machine.look_at_boot, boot_usage.boot_usage)
         return document.model_dump_json()
 
     async def _change_kernel_arguments(
@@ -309,16 +314,16 @@ class ManagerObject:
         return self._start("preview", arguments, await self._authority.require(call, action))
 
     async def _etc_conflicts(self, call: IncomingCall, options: _Options) -> str:
-        return await self._look_at(call, options, _views().conflicts)
+        return await self._look_at(call, options, etc_views.conflicts)
 
     async def _etc_diff(self, call: IncomingCall, options: _Options) -> str:
-        return await self._look_at(call, options, _views().diff)
+        return await self._look_at(call, options, etc_views.diff)
 
     async def _get_etc_versions(self, call: IncomingCall, path: str, options: _Options) -> str:
-        return await self._look(call, options, _views().versions, checked(path, "path"))
+        return await self._look(call, options, etc_views.versions, checked(path, "path"))
 
     async def _list_etc_copies(self, call: IncomingCall, options: _Options) -> str:
-        return await self._look(call, options, _copies().copies)
+        return await self._look(call, options, etc_copies.copies)
 
     async def _resolve_etc(
         self, call: IncomingCall, path: str, choice: str, options: _Options
@@ -469,27 +474,6 @@ async def _never_due(_user: int) -> None:
 
 def _path_of(job: Job) -> str:
     return f"{names.JOBS}{job.id}"
-
-
-def _views() -> ModuleType:
-    # It brings the merge of /etc along, two megabytes that few daemons ever need.
-    from bootd.operations import etc_views  # noqa: PLC0415
-
-    return etc_views
-
-
-def _boot_usage() -> ModuleType:
-    # Like `_views`: what cleans up.
-    from bootd.operations.boot import usage as boot_usage  # noqa: PLC0415
-
-    return boot_usage
-
-
-def _copies() -> ModuleType:
-    # Like `_views`: archives.
-    from bootd.operations import etc_copies  # noqa: PLC0415
-
-    return etc_copies
 
 
 def _compact(document: Mapping[str, Any]) -> str:

@@ -13,8 +13,8 @@ from bootd.daemon.event_loop import asyncio
 from bootd.daemon.events.notify import ServiceManager, watchdog_interval
 from bootd.daemon.folder_watch import FolderWatch
 from bootd.daemon.machine import Machine
-from bootd.daemon.memory import give_back, settle
 from bootd.daemon.service import Service
+from bootd.startup import freeze_modules, give_memory_back
 
 _log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ async def serve(sysroot: Path | None, address: str | None) -> bool:
         service = Service(connection, machine, service_manager)
         loop = _Loop(service, service_manager)
         await service.start()
-        settle()
+        freeze_modules(collect=True)
         service_manager.ready()
         lost = await loop.run(connection)
         service_manager.stopping()
@@ -108,7 +108,7 @@ class _Loop:
                 # Watched first: what comes after the look is heard of.
                 folders.watch(self._service.folders())
                 await self._service.refresh()
-                give_back()
+                give_memory_back()
                 await folders.wait(_LOOK_SECONDS)
                 await asyncio.sleep(_SETTLE_SECONDS)
 

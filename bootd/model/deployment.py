@@ -19,6 +19,10 @@ from bootd.model.digest import Digest
 from bootd.model.errors import InvalidArgumentError
 from bootd.model.hash_algorithm import HASH_ALGORITHMS, SHA256, VERITY_HEX, HashAlgorithm
 from bootd.model.readers import Guarded, GuardedLines, Shown
+from bootd.startup import later
+
+with later():
+    from pydantic_core import core_schema  # only where pydantic already is
 
 RECORD_FORMAT: Final = 1
 _MAX_TEXT: Final = 4_096
@@ -59,8 +63,6 @@ class DeploymentId(str):
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
-        from pydantic_core import core_schema  # noqa: PLC0415 - only where pydantic already is
-
         return core_schema.no_info_after_validator_function(
             cls, core_schema.str_schema(max_length=_MAX_TEXT)
         )

@@ -10,12 +10,16 @@ import re
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from bootd.model.errors import InvalidDigestError
+from bootd.startup import later
 
 if TYPE_CHECKING:
     from hashlib import _Hash as Hash
 
     from pydantic import GetCoreSchemaHandler
     from pydantic_core import CoreSchema
+
+with later():
+    from pydantic_core import core_schema  # only where pydantic already is
 
 _HEX_LENGTH: Final = {"sha256": 64, "sha512": 128}
 _PATTERN: Final = re.compile(r"(sha256|sha512):([0-9a-f]+)", re.ASCII)
@@ -64,8 +68,6 @@ class Digest(str):
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        from pydantic_core import core_schema  # noqa: PLC0415 - only where pydantic already is
-
         return core_schema.no_info_after_validator_function(
             cls, core_schema.str_schema(max_length=200)
         )

@@ -10,7 +10,6 @@ It logs where the daemon does, or to standard error where somebody else started 
 from __future__ import annotations
 
 import fcntl
-import gc
 import json
 import logging
 import os
@@ -30,6 +29,7 @@ from bootd.clock import SYSTEM_CLOCK
 from bootd.model.errors import BootdError, CancelledError, InternalError, InvalidArgumentError
 from bootd.operations.host import opened_host
 from bootd.operations.progress import Phase, Progress, overall
+from bootd.startup import end_at_once, freeze_modules
 
 _log = logging.getLogger("bootd.operations")
 
@@ -60,8 +60,7 @@ def _operation(name: str) -> Callable[..., BaseModel]:
         raise InvalidArgumentError(f"there is no operation {name!r}")
     module, function = _OPERATIONS[name]
     found: Callable[..., BaseModel] = getattr(import_module(f"bootd.operations.{module}"), function)
-    # Modules stay to the end, so there is no garbage to be found among them.
-    gc.freeze()
+    freeze_modules(collect=False)
     return found
 
 
@@ -169,5 +168,4 @@ def _fail(reporter: _Reporter, error: BootdError) -> int:
 
 
 if __name__ == "__main__":
-    # Python would take apart, one object after the other, what the kernel drops at once.
-    os._exit(main())
+    end_at_once(main())

@@ -15,8 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from importlib import import_module
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from bootd.boot.proof import require_boot
 from bootd.boot.writable import check_writable
@@ -56,26 +55,26 @@ from bootd.operations.trial.fallback import settle_fallbacks
 from bootd.operations.upgrade.arguments import not_taken, settings_differ
 from bootd.operations.upgrade.by_hand import refuse_if_held, refuse_if_queued, staged_by_hand
 from bootd.registry.sources.copied import copies_discarded
-from bootd.store.images.growing_tree import GrowingTree
+from bootd.startup import keep_to_the_end, later, load, without_garbage_collection
 from bootd.store.images.host_layout import HostLayout
 from bootd.store.images.image import (
     EROFS_NAME,
     StoredImage,
     compose_image,
     has_image,
-    without_garbage_collection,
 )
 from bootd.store.upkeep.space import check_space, needed_space
 from bootd.trust.accept import AcceptedImage
 
-if TYPE_CHECKING:
-    from bootd.operations.upgrade.restage import Restaged
+with later():
+    # A run that finds nothing new does without; `_load_what_follows` loads some during a pull.
+    from bootd.operations import check, collect
+    from bootd.operations.boot import forecast, room
+    from bootd.operations.upgrade import deploy, restage
 
 _log = logging.getLogger(__name__)
 
 LOCK_WAIT_SECONDS: Final = 2.0
-_composed: list[GrowingTree] = []
-"""The last tree. A job ends soon; to take it apart before would take a quarter of a second."""
 
 
 def stage(
@@ -205,15 +204,12 @@ def _stage_resolved(
         return _stay(host, found, asked, fetched, change)
     pulled, image = fetched
     progress.report(Phase.STAGING)
-    from bootd.operations.collect import clean_up  # noqa: PLC0415 - see _load_what_follows
-    from bootd.operations.upgrade.deploy import deploy  # noqa: PLC0415 - the same
-
     with _keeping_refusal(host, asked):
-        record, report = deploy(host, found, asked.name, image, change)
+        record, report = deploy.deploy(host, found, asked.name, image, change)
     now = host.clock.now() if asked.automatic else None
     mark_staged(host.sysroot, record.id, asked.follow, unless_held_at=now, replaced=replaced)
     _keep_answer(host, asked)
-    clean_up(host)
+    collect.clean_up(host)
     document = _with_not_taken(host, _document(asked.name, record.id, pulled, report))
     return _tell_what_goes(host, document, record)
 
@@ -251,20 +247,16 @@ def _obey_hold(host: Host, found: Survey, progress: Progress, records: FileLock)
     try:
         refuse_if_held(found, host.clock.now())
     except HeldError:
-        from bootd.operations.check import check  # noqa: PLC0415 - a rare case
-
         with records.left():
-            check(host, progress)
+            check.check(host, progress)
         raise
 
 
 def _tell_what_goes(host: Host, document: StageDocument, record: DeploymentRecord) -> StageDocument:
     """Add what the shutdown will give up on ``$BOOT``, which is known after the cleanup."""
-    from bootd.operations.boot.room import check_room  # noqa: PLC0415 - see _load_what_follows
-
     with suppress(BootPartitionFullError):
         # It did fit; if somebody took the room since, the shutdown tells of that.
-        gives_up = check_room(host, survey(host.sysroot), record.kernel)
+        gives_up = room.check_room(host, survey(host.sysroot), record.kernel)
         return document.model_copy(update={"gives_up": gives_up})
     return document
 
@@ -282,7 +274,7 @@ def _pull_and_compose(host: Host, asked: _Asked, progress: Progress) -> tuple[Pu
     check_promises(resolved)
     with without_garbage_collection():
         with pull(host, resolved, progress, _load_what_follows) as pulled:
-            _composed[:] = [pulled.tree]
+            keep_to_the_end(pulled.tree)
             if not has_image(host.sysroot, resolved.digest):
                 progress.report(Phase.COMPOSING)
                 check_tree(host, pulled.tree.whole())
@@ -319,9 +311,8 @@ def _noting_unfit(host: Host, asked: _Asked, *, is_new: bool) -> Iterator[None]:
 
 
 def _load_what_follows() -> None:
-    """Load what follows a pull meanwhile; a run that finds nothing new does without."""
-    for name in ("upgrade.deploy", "collect"):
-        import_module(f"bootd.operations.{name}")
+    """Load what follows a pull meanwhile."""
+    load(deploy, collect)
 
 
 def _keep_answer(host: Host, asked: _Asked, error: BootPartitionFullError | None = None) -> None:
@@ -374,9 +365,7 @@ def _try_boot(host: Host, found: Survey) -> Survey:
     try:
         check_writable(host.sysroot)
     except BootPartitionFullError:
-        from bootd.operations.collect import collect_locked  # noqa: PLC0415 - as above
-
-        collect_locked(host)
+        collect.collect_locked(host)
         found = survey(host.sysroot)
         check_writable(host.sysroot)
     return found
@@ -389,9 +378,7 @@ def _make_room(host: Host, found: Survey, resolved: ResolvedImage, *, is_new: bo
     try:
         _check_room(host, found, resolved)
     except NoSpaceError:
-        from bootd.operations.collect import collect_locked  # noqa: PLC0415 - as above
-
-        collect_locked(host)
+        collect.collect_locked(host)
         found = survey(host.sysroot)
         _check_room(host, found, resolved)
 
@@ -400,9 +387,7 @@ def _check_room(host: Host, found: Survey, resolved: ResolvedImage) -> None:
     layers = missing_layers(host, resolved)
     check_space(host.sysroot.store, needed_space([descriptor for descriptor, _ in layers]))
     if layers:
-        from bootd.operations.boot.forecast import check_coming_kernel  # noqa: PLC0415 - as above
-
-        check_coming_kernel(host, found, resolved)
+        forecast.check_coming_kernel(host, found, resolved)
 
 
 def _take_up_arguments(
@@ -411,13 +396,11 @@ def _take_up_arguments(
     asked: _Asked,
     image: StoredImage,
     change: ArgumentChange | None,
-) -> Restaged | None:
+) -> restage.Restaged | None:
     """Stage the image that is there already if its kernel arguments are to change."""
     if not settings_differ(host, found) and (change is None or found.staged is not None):
         return None
-    from bootd.operations.upgrade.restage import take_up  # noqa: PLC0415 - see _load_what_follows
-
-    return take_up(host, found, asked.name, image, change, automatic=asked.automatic)
+    return restage.take_up(host, found, asked.name, image, change, automatic=asked.automatic)
 
 
 def _with_not_taken(host: Host, document: StageDocument) -> StageDocument:
@@ -436,7 +419,7 @@ def _document(
     deployment: DeploymentId | None,
     pulled: Pulled,
     report: EtcReport | None,
-    restaged: Restaged | None = None,
+    restaged: restage.Restaged | None = None,
 ) -> StageDocument:
     cause = None if report is None else StageCause.IMAGE
     if restaged is not None:

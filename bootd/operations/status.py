@@ -29,6 +29,10 @@ from bootd.operations.machine.trust_status import trust_status
 from bootd.operations.trial.deny import ROLLED_BACK
 from bootd.operations.upgrade.arguments import arguments_of, origins_of
 from bootd.sandbox.confinement import unconfined
+from bootd.startup import later
+
+with later():
+    from bootd.operations.etc import drift  # merges are 2 MB of modules
 
 
 def status(host: Host) -> StatusDocument:
@@ -148,10 +152,8 @@ def with_drift(host: Host, document: StatusDocument) -> StatusDocument:
     if not any(one.booted or one.next_boot for one in document.deployments):
         # Until one of them has been made bootable, there are no defaults to differ from.
         return document
-    from bootd.operations.etc.drift import drift  # noqa: PLC0415 - merges are 2 MB of modules
-
     try:
-        return document.model_copy(update={"etc_drift": drift(host)})
+        return document.model_copy(update={"etc_drift": drift.drift(host)})
     except BootdError as error:
         problems = [*document.problems, f"the drift of /etc is not known: {error.message}"]
         return document.model_copy(update={"problems": problems})

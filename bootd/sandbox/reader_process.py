@@ -10,7 +10,6 @@ held: it reads, computes, writes and ends.
 
 from __future__ import annotations
 
-import gc
 import json
 import logging
 import os
@@ -35,6 +34,7 @@ from bootd.process import how_it_ended
 from bootd.sandbox import kernel
 from bootd.sandbox.confinement import confine_reader
 from bootd.sandbox.ring import Ring, RingError
+from bootd.startup import collect_garbage
 
 _log = logging.getLogger(__name__)
 
@@ -243,7 +243,7 @@ def _read(parent: int, given: Ring, answer: Ring, words: int, work: Work) -> NoR
     status = 1
     last_words = b""
     try:
-        gc.disable()
+        collect_garbage(on=False)
         _take_over(parent, given, answer, words)
         confine_reader(_MEMORY)
         work(_pieces(given), lambda data: _write(answer, data))

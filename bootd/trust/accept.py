@@ -19,6 +19,7 @@ from bootd.model.registry.image import ResolvedImage
 from bootd.registry.reference import CopiedReference, Reference, parse_reference
 from bootd.registry.settings import RegistrySettings
 from bootd.registry.sources.source import ImageSource
+from bootd.startup import later
 from bootd.trust.in_force import load_policy, without_links
 from bootd.trust.policy import (
     InsecureAcceptAnything,
@@ -32,6 +33,11 @@ from bootd.trust.scopes import docker_reference, scopes_of
 
 if TYPE_CHECKING:
     from bootd.trust.judge import Judge
+
+with later():
+    # Cryptography takes long to load; a policy that asks for no signature does not need it.
+    from bootd.trust import judge, signatures
+    from bootd.trust.simple import payload
 
 _log = logging.getLogger(__name__)
 
@@ -147,11 +153,6 @@ def _judge(
     *,
     bundles: bool,
 ) -> Judge:
-    # Cryptography takes long to load; a policy that asks for no signature does not need it.
-    from bootd.trust.judge import Judge  # noqa: PLC0415
-    from bootd.trust.signatures import SignatureReader  # noqa: PLC0415 - the same
-    from bootd.trust.simple.payload import Subject  # noqa: PLC0415 - the same
-
-    subject = Subject(resolved.manifest_bytes, docker_reference(reference))
-    reader = SignatureReader(source, reference, resolved.digest, settings, clock)
-    return Judge(subject, reader, settings.root, clock.now(), bundles=bundles)
+    subject = payload.Subject(resolved.manifest_bytes, docker_reference(reference))
+    reader = signatures.SignatureReader(source, reference, resolved.digest, settings, clock)
+    return judge.Judge(subject, reader, settings.root, clock.now(), bundles=bundles)

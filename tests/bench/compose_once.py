@@ -13,8 +13,9 @@ from pathlib import Path
 from support.dumped_tree import dump_tree
 
 from bootd.model.digest import Digest
+from bootd.startup import without_garbage_collection
 from bootd.store.erofs import encode_erofs
-from bootd.store.images.image import compose_host_layout, without_garbage_collection
+from bootd.store.images.image import compose_host_layout
 from bootd.sysroot import Sysroot
 
 

@@ -183,13 +183,3 @@ def test_lines_where_the_journal_library_is_absent(
             [sys.executable, "-P", "-c", script], check=True, stderr=stream, env=environment
         )
     assert (tmp_path / "log").read_bytes() == expected
-
-
-def test_daemon_process_does_not_load_http():
-    script = (
-        "import bootd.daemon.main, sys; print('requests' in sys.modules, 'rich' in sys.modules)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", script], check=True, capture_output=True, text=True
-    )
-    assert done.stdout.split() == ["False", "False"]

@@ -8,6 +8,10 @@ from dataclasses import dataclass
 from typing import Final, Protocol, TextIO
 
 from bootd.cli.output import Output
+from bootd.startup import later
+
+with later():
+    from bootd.cli.screen import bar  # rich is optional and slow to load
 
 _LINES: Final = 10
 """How many lines a job gets besides one a phase."""
@@ -77,9 +81,9 @@ def displayed(output: Output) -> Iterator[Display]:
 @contextmanager
 def _bar(stream: TextIO) -> Iterator[Display]:
     try:
-        from bootd.cli.screen.bar import BarDisplay  # noqa: PLC0415 - rich is optional and slow to load
+        made = bar.BarDisplay(stream)
     except ImportError:
         yield LineDisplay(stream)
         return
-    with BarDisplay(stream) as display:
+    with made as display:
         yield display

@@ -13,6 +13,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final, TextIO
 
+from bootd.startup import later
+
+with later():
+    import unicodedata  # a megabyte, and most lines are ASCII
+
 _HANDLER: Final = "bootd.terminal"
 _SUBSTITUTES: Final = {
     "●": "*",
@@ -94,8 +99,6 @@ def _charset(stream: TextIO) -> str:
 def _width(line: str) -> int:
     if line.isascii():
         return len(line)
-    import unicodedata  # noqa: PLC0415 - a megabyte, and most lines are ASCII
-
     return sum(
         0 if unicodedata.combining(letter) else 1 + (unicodedata.east_asian_width(letter) in _WIDE)
         for letter in line

@@ -8,7 +8,11 @@ from typing import Any
 from bootd.cli.daemon import add_no_wait, run_job
 from bootd.cli.look import add_offline, look
 from bootd.cli.output import Output
-from bootd.cli.screen.progress import displayed
+from bootd.startup import later
+
+with later():
+    from bootd.cli import offline
+    from bootd.operations import collect
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -35,9 +39,4 @@ def run(arguments: Namespace, output: Output) -> int:
 
 
 def _do(arguments: Namespace, output: Output) -> dict[str, Any]:
-    from bootd.cli.offline import OperationProgress, mounted  # noqa: PLC0415 - not always wanted
-    from bootd.operations.collect import collect  # noqa: PLC0415 - likewise
-
-    with displayed(output) as display, mounted(arguments) as machine:
-        document = collect(machine, OperationProgress(display))
-    return document.model_dump(mode="json")
+    return offline.do(arguments, output, collect.collect)

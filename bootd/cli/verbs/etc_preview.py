@@ -8,6 +8,11 @@ from typing import Any
 from bootd.cli.daemon import add_no_wait, run_job_or_none
 from bootd.cli.etc_paths import add_full, add_without_daemon
 from bootd.cli.output import Output
+from bootd.startup import later
+
+with later():
+    from bootd.cli import offline
+    from bootd.operations import etc_preview
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -33,7 +38,4 @@ def run(arguments: Namespace, output: Output) -> int:
 
 
 def _do(arguments: Namespace, output: Output, options: dict[str, Any]) -> dict[str, Any]:
-    from bootd.cli.offline import do  # noqa: PLC0415 - not always wanted
-    from bootd.operations.etc_preview import preview  # noqa: PLC0415 - likewise
-
-    return do(arguments, output, preview, **options)
+    return offline.do(arguments, output, etc_preview.preview, **options)

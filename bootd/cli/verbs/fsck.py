@@ -9,6 +9,12 @@ from bootd.cli.look import add_offline
 from bootd.cli.output import Output
 from bootd.cli.screen.progress import displayed
 from bootd.model.errors import FAILED, DaemonUnreachableError
+from bootd.startup import later
+
+with later():
+    # A machine that is being started has no bus.
+    from bootd.cli import daemon, offline
+    from bootd.operations import fsck
 
 _FETCHED: Final = frozenset({"object", "layer", "image"})
 """What an upgrade fetches again once fsck has taken it away."""
@@ -46,26 +52,19 @@ def run(arguments: Namespace, output: Output) -> int:
 
 
 def _start(arguments: Namespace) -> int:
-    from bootd.cli.offline import host  # noqa: PLC0415 - the daemon does the rest
-    from bootd.operations.fsck import prepare_boot  # noqa: PLC0415
-
-    prepare_boot(host(arguments))
+    fsck.prepare_boot(offline.host(arguments))
     return 0
 
 
 def _check(arguments: Namespace, output: Output) -> dict[str, Any]:
     if not (arguments.offline or arguments.sysroot):
-        from bootd.cli.daemon import run_job  # noqa: PLC0415 - the bus is not always wanted
-
         arguments.wait = True
         try:
-            return run_job(arguments, output, "Fsck", repair=arguments.repair)
+            return daemon.run_job(arguments, output, "Fsck", repair=arguments.repair)
         except DaemonUnreachableError as error:
             output.note(f"{error.message}; checking without it")
-    from bootd.cli.offline import OperationProgress, mounted, tell_of  # noqa: PLC0415
-    from bootd.operations.fsck import fsck  # noqa: PLC0415
-
-    with displayed(output) as display, mounted(arguments) as machine:
-        document = fsck(machine, OperationProgress(display), repair=arguments.repair)
-    tell_of("fsck", document)
+    with displayed(output) as display, offline.mounted(arguments) as machine:
+        progress = offline.OperationProgress(display)
+        document = fsck.fsck(machine, progress, repair=arguments.repair)
+    offline.tell_of("fsck", document)
     return document.model_dump(mode="json")

@@ -8,6 +8,11 @@ from typing import Any
 from bootd.cli.daemon import add_no_wait, run_job_or_none
 from bootd.cli.output import Output
 from bootd.cli.screen.progress import displayed
+from bootd.startup import later
+
+with later():
+    from bootd.cli import offline
+    from bootd.operations import kernel_arguments
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -49,21 +54,13 @@ def run(arguments: Namespace, output: Output) -> int:
 def _change(
     arguments: Namespace, output: Output, verb: str, options: dict[str, Any]
 ) -> dict[str, Any]:
-    from bootd.cli.offline import (  # noqa: PLC0415 - not always wanted
-        OperationProgress,
-        arm_finalization,
-        mounted,
-        tell_of,
-        tell_of_reboot,
-    )
-    from bootd.operations.kernel_arguments import change_arguments  # noqa: PLC0415 - likewise
-
-    with displayed(output) as display, mounted(arguments) as machine:
-        document = change_arguments(
-            machine, OperationProgress(display), verb=verb, words=arguments.words, **options
+    with displayed(output) as display, offline.mounted(arguments) as machine:
+        progress = offline.OperationProgress(display)
+        document = kernel_arguments.change_arguments(
+            machine, progress, verb=verb, words=arguments.words, **options
         )
-        tell_of_reboot(machine)
-    tell_of("change-kernel-arguments", document)
+        offline.tell_of_reboot(machine)
+    offline.tell_of("change-kernel-arguments", document)
     if document.changed:
-        arm_finalization(arguments)
+        offline.arm_finalization(arguments)
     return document.model_dump(mode="json")

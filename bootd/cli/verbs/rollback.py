@@ -10,6 +10,11 @@ from bootd.cli.daemon import add_no_wait, ask, run_job_or_none
 from bootd.cli.output import Output
 from bootd.cli.screen.progress import displayed
 from bootd.model.errors import NotTheRunningMachineError
+from bootd.startup import later
+
+with later():
+    from bootd.cli import offline
+    from bootd.operations import rollback
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -40,11 +45,10 @@ def run(arguments: Namespace, output: Output) -> int:
         raise NotTheRunningMachineError(
             f"{arguments.sysroot} is a folder, so there is nothing to restart"
         )
-    document = _ask(arguments, output)
-    offline = document is None
-    document = document or _do(arguments, output)
+    answer = _ask(arguments, output)
+    document = answer or _do(arguments, output)
     output.show(document)
-    if arguments.apply and offline:
+    if arguments.apply and answer is None:
         process.run(["systemctl", "reboot"])
     elif arguments.apply:
         ask(arguments, "Apply")
@@ -66,16 +70,13 @@ def _ask(arguments: Namespace, output: Output) -> dict[str, Any] | None:
 
 
 def _do(arguments: Namespace, output: Output) -> dict[str, Any]:
-    from bootd.cli.offline import OperationProgress, mounted, tell_of, tell_of_reboot  # noqa: PLC0415 - not always wanted
-    from bootd.operations.rollback import rollback  # noqa: PLC0415 - likewise
-
-    with displayed(output) as display, mounted(arguments) as machine:
-        document = rollback(
+    with displayed(output) as display, offline.mounted(arguments) as machine:
+        document = rollback.rollback(
             machine,
-            OperationProgress(display),
+            offline.OperationProgress(display),
             target=arguments.deployment,
             carry_etc=arguments.carry_etc,
         )
-        tell_of_reboot(machine)
-    tell_of("rollback", document)
+        offline.tell_of_reboot(machine)
+    offline.tell_of("rollback", document)
     return document.model_dump(mode="json")

@@ -11,6 +11,10 @@ from bootd import __version__
 from bootd.cli.look import add_offline, look
 from bootd.cli.output import Output
 from bootd.daemon.events.status_file import read_status
+from bootd.startup import later
+
+with later():
+    from bootd.cli.render import status  # JSON needs no text
 
 _RUN: Final = Path("/run/bootd")
 _BUS_ADDRESS: Final = "DBUS_SYSTEM_BUS_ADDRESS"
@@ -30,9 +34,7 @@ def run(arguments: Namespace, output: Output) -> int:
     written = None if elsewhere or os.geteuid() == 0 else read_status(_RUN)
     document = look(arguments, "GetStatus") if written is None else written
     if output.json == "off" and document.get("bootd") == __version__:
-        from bootd.cli.render.status import render_plainly  # noqa: PLC0415 - JSON needs no text
-
-        output.text(render_plainly(document, output.style))
+        output.text(status.render_plainly(document, output.style))
     else:
         output.show(document)
     return 0

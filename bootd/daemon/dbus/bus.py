@@ -30,7 +30,7 @@ from bootd.daemon.dbus import names
 from bootd.daemon.dbus.framing import Header, Kind
 from bootd.daemon.dbus.transport import Transport
 from bootd.daemon.dbus.wire import ERROR_PREFIX, IncomingCall, IncomingSignal, RemoteError, Variant
-from bootd.daemon.event_loop import asyncio, hidden
+from bootd.daemon.event_loop import asyncio
 from bootd.model.errors import (
     BootdError,
     BusyError,
@@ -38,6 +38,7 @@ from bootd.model.errors import (
     InternalError,
     NotAuthorizedError,
 )
+from bootd.startup import hidden
 
 _log = logging.getLogger(__name__)
 

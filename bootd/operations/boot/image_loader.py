@@ -12,6 +12,10 @@ from bootd.model.deployment import DeploymentRecord
 from bootd.model.errors import BootdError, DamagedObjectError, NoBootLoaderError
 from bootd.operations.host import Host
 from bootd.operations.machine.survey import Survey
+from bootd.startup import later
+
+with later():
+    from bootd.store.images import image  # a status does without
 
 _log = logging.getLogger(__name__)
 
@@ -26,16 +30,14 @@ def image_loader(host: Host, record: DeploymentRecord) -> bytes | None:
         DamagedObjectError: its object is damaged.
         DamagedImageError, DamagedRecordError: the image is.
     """
-    from bootd.store.images.image import open_image  # noqa: PLC0415 - a status does without
-
-    image = open_image(host.sysroot, record.digest)
-    tree = image.tree(LOADER_FOLDER.strip("/").encode(), levels=_LEVELS)
+    stored = image.open_image(host.sysroot, record.digest)
+    tree = stored.tree(LOADER_FOLDER.strip("/").encode(), levels=_LEVELS)
     try:
         node = find_loader(tree, platform.machine())
     except NoBootLoaderError:
         return None
-    data = image.contents.read(node)
-    if node.verity is not None and image.contents.measure([data]) != node.verity:
+    data = stored.contents.read(node)
+    if node.verity is not None and stored.contents.measure([data]) != node.verity:
         raise DamagedObjectError(f"the object {node.verity.hex()} of the boot loader is damaged")
     return data
 

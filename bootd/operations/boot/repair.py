@@ -37,7 +37,11 @@ from bootd.operations.boot.next_entry import next_entry
 from bootd.operations.boot.noted_entries import read_noted, try_to_note
 from bootd.operations.host import Host
 from bootd.operations.machine.survey import Survey, survey
+from bootd.startup import later
 from bootd.sysroot import Sysroot
+
+with later():
+    from bootd.store.objects import files, measuring  # a status does without
 
 
 def repair_boot(host: Host, found: Survey, *, thorough: bool, repair: bool) -> list[Damage]:
@@ -229,22 +233,17 @@ class _Repair:
 
 def _wrong_content(record: DeploymentRecord, folder: Path) -> str | None:
     """Measure a kernel's files themselves: the store's copy may be the damaged one."""
-    from bootd.store.objects.measuring import measure  # noqa: PLC0415 - a status does without
-
     for copy, verity in kernel_copies(record.kernel, folder):
-        if measure(copy, BY_DIGEST_SIZE[len(verity) // 2]).hex() != verity:
+        if measuring.measure(copy, BY_DIGEST_SIZE[len(verity) // 2]).hex() != verity:
             return f"{copy} is not what the image has"
     return None
 
 
 def _check_objects(sysroot: Sysroot, record: DeploymentRecord) -> None:
     """Refuse to put a kernel on ``$BOOT`` that is damaged in the store, too."""
-    from bootd.store.objects.files import object_path  # noqa: PLC0415 - as above
-    from bootd.store.objects.measuring import measure  # noqa: PLC0415 - as above
-
     for _, verity in kernel_copies(record.kernel, Path()):
-        path = object_path(sysroot, bytes.fromhex(verity))
-        if not path.is_file() or measure(path, sysroot.hash_algorithm()).hex() != verity:
+        path = files.object_path(sysroot, bytes.fromhex(verity))
+        if not path.is_file() or measuring.measure(path, sysroot.hash_algorithm()).hex() != verity:
             raise DamagedObjectError(f"its object in the store is missing or damaged: {path}")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from bootd.model.acceptance import POLICY_FILE, TrustStatus
 from bootd.model.attempts import Attempt, Attempts
@@ -14,9 +14,13 @@ from bootd.model.errors import (
     OlderReleaseError,
 )
 from bootd.operations.host import Host
+from bootd.startup import later
 
-if TYPE_CHECKING:
-    from bootd.trust.policy import Policy
+with later():
+    # Only a status asks.
+    from bootd.registry import reference as references
+    from bootd.trust import in_force, scopes
+    from bootd.trust import policy as policies
 
 _REFUSALS: Final = frozenset(
     error.code for error in (NotTrustedError, InvalidTrustPolicyError, OlderReleaseError)
@@ -30,8 +34,6 @@ def trust_status(host: Host, attempts: Attempts) -> TrustStatus:
         host: the machine.
         attempts: what became of its last attempts.
     """
-    from bootd.trust.in_force import load_policy  # noqa: PLC0415 - only a status asks
-
     asked = TrustStatus(
         bundles=host.configuration.trust.bundles,
         allow_downgrade=host.configuration.trust.allow_downgrade,
@@ -39,7 +41,7 @@ def trust_status(host: Host, attempts: Attempts) -> TrustStatus:
     )
     path = host.registry.root / POLICY_FILE
     try:
-        policy = load_policy(host.registry.root)
+        policy = in_force.load_policy(host.registry.root)
         if policy is None:
             return asked
         return asked.model_copy(update={"policy": str(path), **_deciding(host, policy)})
@@ -47,22 +49,17 @@ def trust_status(host: Host, attempts: Attempts) -> TrustStatus:
         return asked.model_copy(update={"policy": str(path), "problem": error.message})
 
 
-def _deciding(host: Host, policy: Policy) -> dict[str, object]:
+def _deciding(host: Host, policy: policies.Policy) -> dict[str, object]:
     """Return what decides on the followed image."""
-    from bootd.registry.reference import CopiedReference, parse_reference  # noqa: PLC0415 - as above
-    from bootd.trust.in_force import without_links  # noqa: PLC0415 - as above
-    from bootd.trust.policy import kind_of  # noqa: PLC0415 - as above
-    from bootd.trust.scopes import scopes_of  # noqa: PLC0415 - as above
-
     try:
-        reference = parse_reference(host.followed_image())
+        reference = references.parse_reference(host.followed_image())
     except NoImageConfiguredError:
         return {}
-    if isinstance(reference, CopiedReference):
+    if isinstance(reference, references.CopiedReference):
         # The program that copies it obeys the policy, with the scopes of that transport.
         return {"scope": f"{reference.transport}:"}
-    scope, requirements = policy.requirements(scopes_of(without_links(reference)))
-    return {"scope": scope, "requires": [kind_of(requirement) for requirement in requirements]}
+    scope, requirements = policy.requirements(scopes.scopes_of(in_force.without_links(reference)))
+    return {"scope": scope, "requires": [policies.kind_of(one) for one in requirements]}
 
 
 def _refused(attempts: Attempts) -> Attempt | None:

@@ -13,7 +13,6 @@ Invariants:
 from __future__ import annotations
 
 import ctypes
-import gc
 import logging
 import math
 import multiprocessing
@@ -34,6 +33,7 @@ from bootd.clock import SYSTEM_CLOCK
 from bootd.model.errors import CancelledError, ProcessFailedError
 from bootd.operations.pulling.channel import Channel
 from bootd.process import how_it_ended
+from bootd.startup import collect_garbage
 from bootd.sysroot import Sysroot
 
 _log = logging.getLogger(__name__)
@@ -293,7 +293,7 @@ def _become_a_child(begin: _Begin) -> None:
     _LIBC.prctl(_PR_SET_PDEATHSIG, begin.orphaned)
     if os.getppid() != begin.parent:
         sys.exit(1)
-    gc.enable()
+    collect_garbage(on=True)
     if not journal.is_set_up():
         journal.set_up()
     journal.log_as_job(begin.logged_job)

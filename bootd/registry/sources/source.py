@@ -19,6 +19,11 @@ from bootd.model.registry.source_use import SourceUse
 from bootd.registry.blobs.blob import BlobStream
 from bootd.registry.reference import CopiedReference, RegistryReference, parse_reference
 from bootd.registry.settings import RegistrySettings
+from bootd.startup import later
+
+with later():
+    # requests takes a tenth of a second to load.
+    from bootd.registry.sources import archive, copied, layout, remote
 
 _T = TypeVar("_T")
 
@@ -118,21 +123,11 @@ def open_source(
     """
     parsed = parse_reference(reference)
     if isinstance(parsed, RegistryReference):
-        # requests takes a tenth of a second to load.
-        from bootd.registry.sources.remote import RegistrySource  # noqa: PLC0415
-
-        return RegistrySource(parsed, settings, partial, disk, clock)
+        return remote.RegistrySource(parsed, settings, partial, disk, clock)
     if isinstance(parsed, CopiedReference):
-        from bootd.registry.sources.copied import CopiedSource  # noqa: PLC0415
-
-        return CopiedSource(parsed, settings, partial, disk)
-    from bootd.registry.sources.layout import FolderFiles, LayoutSource  # noqa: PLC0415
-
-    if parsed.archive:
-        from bootd.registry.sources.archive import ArchiveFiles  # noqa: PLC0415
-
-        return LayoutSource(parsed, settings, ArchiveFiles(parsed.path))
-    return LayoutSource(parsed, settings, FolderFiles(parsed.path))
+        return copied.CopiedSource(parsed, settings, partial, disk)
+    files = (archive.ArchiveFiles if parsed.archive else layout.FolderFiles)(parsed.path)
+    return layout.LayoutSource(parsed, settings, files)
 
 
 def consume_blob(

@@ -7,10 +7,8 @@ folder appears whole and durable, after every object it needs.
 
 from __future__ import annotations
 
-import gc
 import json
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -30,6 +28,7 @@ from bootd.model.hash_algorithm import VERITY_HEX
 from bootd.model.registry.image import ResolvedImage
 from bootd.model.tree import Directory, Metadata, Node
 from bootd.records import encoded, read_record
+from bootd.startup import without_garbage_collection
 from bootd.store.contents import StoreContents
 from bootd.store.erofs import ErofsImage, encode_erofs
 from bootd.store.images.growing_tree import GrowingTree
@@ -300,18 +299,6 @@ def _measured(pieces: Iterable[bytes], running: VerityHash) -> Iterator[bytes]:
     for piece in pieces:
         running.update(piece)
         yield piece
-
-
-@contextmanager
-def without_garbage_collection() -> Iterator[None]:
-    """Do without the search for cycles while a tree grows: it has none, and is half the time."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def _read(path: Path, limit: int) -> bytes:
