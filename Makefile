@@ -25,9 +25,17 @@ set-up:
 lint: ## ruff, mypy, import-linter, vulture, codespell; part of the unit tests too
 	@$(PYTEST) tests/unit/test_linters.py
 
+.PHONY: check
+check: ## what T=PATH names, a test or a module: ruff, mypy, its unit tests; in seconds
+	@$(ENVIRONMENT) packaging/development/check $(T)
+
 .PHONY: unit
-unit: ## tests without network and root
-	@$(PYTEST) tests/unit
+unit: ## tests without network and root; with COVERAGE=1 it fails below the floor
+	@$(PYTEST) $(if $(COVERAGE),--cov --cov-report=term:skip-covered) tests/unit
+
+.PHONY: mutate
+mutate: ## small faults in three pure modules: does a test notice each? Half an hour
+	@PYTHONPATH=tests $(ENVIRONMENT) python -m support.mutate
 
 .PHONY: integration
 integration: as-root ## tests with real registries, buses, tools and mounts; as root
@@ -50,7 +58,8 @@ packages: ## the Debian packages, beside the Containerfile that takes them
 	@$(ENVIRONMENT) packaging/build-debian-packages packaging/container/packages
 
 .PHONY: test-full
-test-full: as-root ## properties of /etc and of odd layers tried forty times as often; as root
+test-full: as-root ## heavy properties, those of /etc and of odd layers, forty times as often; as root
+	@BOOTD_TEST_FULL=1 $(PYTEST) --timeout 3600 -m heavy tests/unit
 	@BOOTD_TEST_FULL=1 $(PYTEST) --timeout 3600 tests/unit/test_etc_*.py tests/integration/test_account_tools.py \
 	  tests/integration/test_etc_*.py tests/integration/test_odd_layers.py tests/crash/test_etc_cuts.py
 

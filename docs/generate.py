@@ -14,6 +14,7 @@ import re
 import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -41,10 +42,14 @@ def with_parts(page: str, parts: dict[str, Callable[[], str]]) -> str:
     for name, make in parts.items():
         marks = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
         text = make()
-        page, found = marks.subn(lambda match, text=text: f"{match[1]}\n{text}\n{match[2]}", page)
+        page, found = marks.subn(partial(_filled, text), page)
         if found != 1:
             raise SystemExit(f"the mark '<!-- {name} -->' is there {found} times")
     return page
+
+
+def _filled(text: str, match: re.Match[str]) -> str:
+    return f"{match[1]}\n{text}\n{match[2]}"
 
 
 def common_options() -> str:
