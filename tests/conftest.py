@@ -98,7 +98,9 @@ def _close_spare_loop() -> None:
     if pytest_asyncio.__version__.startswith("0."):
         with warnings.catch_warnings(), suppress(RuntimeError):
             warnings.simplefilter("ignore", DeprecationWarning)
-            asyncio.get_event_loop_policy().get_event_loop().close()
+            # Of Pythons before 3.14 alone, as is that version of pytest-asyncio.
+            policy = asyncio.get_event_loop_policy()  # type: ignore[deprecated]
+            policy.get_event_loop().close()
 
 
 @pytest.fixture(autouse=True)

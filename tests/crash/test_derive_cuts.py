@@ -35,7 +35,7 @@ def _prepared(folder: Path) -> Machine:
         "etc/list.d/a": b"from the image\n",
     }
     for version in ("v1", "v2"):
-        publish(machine.image, version, **{**files, "etc/list": f"{version}\n".encode()})
+        publish(machine.image, version, bytes, **{**files, "etc/list": f"{version}\n".encode()})
         machine.upgrade()
         etc = machine.etc(machine.reboot())
         if version == "v1":

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from support.machine import Machine, installed, publish
-from support.power import LOSSES, CutDisk, Loss, PowerCut
+from support.power import LOSSES, CutDisk, Loss, PowerCut, cut_disk
 
 from bootd.durable import TEMPORARY_PREFIX, Disk
 from bootd.etc.disk.archive import opened_archive
@@ -120,7 +120,7 @@ def test_every_cut_keeps_every_edit(name: str, loss: Loss, tmp_path: Path) -> No
     machine = operation.prepare(tmp_path / "prepared")
     whole = machine.copy(tmp_path / "whole/root", CutDisk(tmp_path / "whole/limbo"))
     operation.act(whole)
-    steps = list(whole.disk.steps)
+    steps = list(cut_disk(whole).steps)
     assert steps
     whole.power_on()
     expected = _outcome(whole)
@@ -130,7 +130,7 @@ def test_every_cut_keeps_every_edit(name: str, loss: Loss, tmp_path: Path) -> No
         doomed = machine.copy(folder / "root", CutDisk(folder / "limbo", cut))
         with pytest.raises(PowerCut):
             operation.act(doomed)
-        doomed.disk.lose(loss)
+        cut_disk(doomed).lose(loss)
         survivor = Machine(doomed.folder, machine.image, Disk(), machine.configuration)
         survivor.power_on()
         _check_edits(survivor, operation.edits, scene)

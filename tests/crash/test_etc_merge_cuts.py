@@ -14,7 +14,7 @@ from support.effort import examples
 from support.etc_strategies import CONTENTS, TREES
 from support.etc_trees import flatten, lay_out, read_back
 from support.machine import Machine, installed
-from support.power import LOSSES, CutDisk, Loss, PowerCut
+from support.power import LOSSES, CutDisk, Loss, PowerCut, cut_disk
 
 from bootd.durable import Disk
 from bootd.model.deployment import DeploymentId
@@ -45,11 +45,11 @@ def test_a_merge_that_was_cut_and_repeated_gives_the_same(
         whole = copied(staged, place / "whole", tree)
         finalize(whole.host, Silent())
         expected = result(whole)
-        cut = data.draw(st.integers(0, len(whole.disk.steps) - 1))
+        cut = data.draw(st.integers(0, len(cut_disk(whole).steps) - 1))
         doomed = copied(staged, place / "cut", tree, cut)
         with pytest.raises(PowerCut):
             finalize(doomed.host, Silent())
-        doomed.disk.lose(loss)
+        cut_disk(doomed).lose(loss)
         survivor = Machine(doomed.folder, staged.image, Disk(), staged.configuration)
         survivor.power_on()
         finalize(survivor.host, Silent())

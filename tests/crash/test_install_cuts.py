@@ -17,8 +17,9 @@ from bootd.model.config import Configuration
 from bootd.model.hash_algorithm import SHA256, SHA512
 from bootd.operations.fsck import fsck
 from bootd.operations.host import Host
-from bootd.operations.install import MARK_NAME, RootFileSystem, install
+from bootd.operations.install import MARK_NAME, install
 from bootd.operations.install_settings import Settings
+from bootd.operations.installing.target import RootFileSystem
 from bootd.operations.progress import Silent
 from bootd.operations.recover import recover
 from bootd.registry.settings import RegistrySettings

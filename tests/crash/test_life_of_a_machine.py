@@ -129,7 +129,9 @@ class LifeOfAMachine(RuleBasedStateMachine):
     @rule()
     def bless(self) -> None:
         bless(self.machine.host)
-        assert self.found.state_of(self.found.booted) is DeploymentState.GOOD
+        booted = self.found.booted
+        assert booted is not None
+        assert self.found.state_of(booted) is DeploymentState.GOOD
 
     @rule()
     def roll_back(self) -> None:

@@ -19,7 +19,7 @@ from support.boot_tree import deployment_id
 from support.chunked import zstd_chunked
 from support.loader import boot
 from support.machine import Machine, installed, publish
-from support.power import LOSSES, CutDisk, Loss, PowerCut
+from support.power import LOSSES, CutDisk, Loss, PowerCut, cut_disk
 from support.small_boot import limit_boot, release
 
 from bootd.boot.kernels.kernel import kernel_damage
@@ -224,12 +224,13 @@ def _forget(machine: Machine) -> object:
 
 def _deny_next(machine: Machine) -> object:
     record = next(iter(survey(machine.sysroot).records.values()))
-    return deny(machine.host, record.digest, "test")
+    deny(machine.host, record.digest, "test")
+    return None
 
 
 def _with_an_unfit_image(folder: Path) -> Machine:
     machine = installed(folder)
-    publish(machine.image, "v2", **{"usr/etc/app.conf": b"another default\n" * 9})
+    publish(machine.image, "v2", bytes, **{"usr/etc/app.conf": b"another default\n" * 9})
     return machine
 
 
@@ -293,7 +294,7 @@ def test_every_cut_leaves_a_machine_that_boots(
     machine = operation.prepare(tmp_path / "prepared")
     whole = _copy(machine, tmp_path / "whole")
     operation.act(whole)
-    steps = list(whole.disk.steps)
+    steps = list(cut_disk(whole).steps)
     assert steps, "the operation writes nothing, so nothing can be cut"
     whole.power_on()
     expected = _outcome(whole)
@@ -322,7 +323,7 @@ def _cut(machine: Machine, operation: Operation, folder: Path, cut: int, loss: L
     doomed = _copy(machine, folder, cut)
     with pytest.raises(PowerCut):
         operation.act(doomed)
-    doomed.disk.lose(loss)
+    cut_disk(doomed).lose(loss)
     return Machine(doomed.folder, machine.image, Disk(), machine.configuration)
 
 

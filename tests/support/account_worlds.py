@@ -261,7 +261,8 @@ def world(folder: Path, seed: int) -> Iterator[World]:
 
 def _number(random: Random, taken: Ids) -> int:
     free = [number for number in NUMBERS if number not in taken.values()]
-    return random.choice(free if random.random() < 0.95 else NUMBERS)
+    number: int = random.choice(free if random.random() < 0.95 else NUMBERS)
+    return number
 
 
 def _list(mode: int, number: int) -> bytes:

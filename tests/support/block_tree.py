@@ -80,7 +80,7 @@ class BlockTree:
     def listing(self, *columns: str) -> bytes:
         """What lsblk prints."""
         output = ",".join(columns or COLUMNS)
-        command = ["lsblk", "--sysroot", self._folder, "--json", "--output", output]
+        command = ["lsblk", "--sysroot", str(self._folder), "--json", "--output", output]
         return subprocess.run(command, check=True, capture_output=True).stdout
 
     def _add(self, name: str, folder: Path, number: str) -> None:

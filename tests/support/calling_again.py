@@ -6,6 +6,7 @@ and prints ``ready`` once the first is answered.
 
 import os
 import sys
+from typing import Any
 
 from gi.repository import Gio, GLib
 
@@ -14,10 +15,10 @@ FLAGS = (
 )
 ADDRESS = os.environ["DBUS_SYSTEM_BUS_ADDRESS"]
 BUS = Gio.DBusConnection.new_for_address_sync(ADDRESS, FLAGS, None, None)
-ANSWERS = []
+ANSWERS: list[int] = []
 
 
-def call(*answer):
+def call(*answer: Any) -> None:
     if answer and not ANSWERS:
         ANSWERS.append(1)
         print("ready", flush=True)

@@ -82,8 +82,8 @@ def _build(folder: Path, base: Path, packages: str, clock: str) -> None:
     _buildah(storage, "add", "--quiet", container, str(base))
     _buildah(storage, "commit", "--quiet", "--rm", container, _BASE)
     arguments = (f"KERNEL={kernel_package()}", f"PACKAGES={packages}", f"CLOCK={clock}")
-    options = ("--isolation=chroot", "--pull=never", f"--tag={OS}")
-    options += tuple(f"--build-arg={argument}" for argument in arguments)
+    options = ["--isolation=chroot", "--pull=never", f"--tag={OS}"]
+    options += [f"--build-arg={argument}" for argument in arguments]
     _buildah(storage, "build", *options, f"--file={context / 'Containerfile'}", str(context))
     _buildah(storage, "push", "--quiet", OS, f"oci:{folder / 'layout'}:{OS}")
     shutil.rmtree(storage)

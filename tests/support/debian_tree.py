@@ -58,7 +58,8 @@ def run_in_debian(
         ProcessFailedError: the tree could not be made, or the command took too long.
     """
     tree = cached_folder("debian-tree", digest_of(SUITE, architecture(), _packages()), _bootstrap)
-    script = ["sh", "-euc", _SCRIPT, "sh", tree / "root", debian_packages(), work, *command]
+    places = map(str, (tree / "root", debian_packages(), work))
+    script = ["sh", "-euc", _SCRIPT, "sh", *places, *map(str, command)]
     apart = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
     return run([*apart, *script], stdin=_tests(), timeout=timeout, expected=range(256))
 

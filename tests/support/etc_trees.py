@@ -9,6 +9,7 @@ import os
 import stat
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from bootd.model.hash_algorithm import SHA256
 from bootd.model.tree import (
@@ -48,7 +49,7 @@ class MemoryContents:
         os.lseek(descriptor, 0, os.SEEK_SET)
         return descriptor
 
-    def file(self, content: bytes | str, mode: int = 0o644, **more: object) -> RegularFile:
+    def file(self, content: bytes | str, mode: int = 0o644, **more: Any) -> RegularFile:
         data = content.encode() if isinstance(content, str) else content
         node = RegularFile(metadata(mode, **more), len(data))
         if len(data) <= INLINE_LIMIT:
@@ -76,20 +77,20 @@ def metadata(
     return Metadata(mode, uid, gid, time, time % 1000 * 1_000_003 % 1_000_000_000, xattrs or {})
 
 
-def folder(entries: dict[str, Node] | None = None, mode: int = 0o755, **more: object) -> Directory:
+def folder(entries: dict[str, Node] | None = None, mode: int = 0o755, **more: Any) -> Directory:
     named = {os.fsencode(name): node for name, node in (entries or {}).items()}
     return Directory(metadata(mode, **more), named)
 
 
-def link(target: str, **more: object) -> Symlink:
+def link(target: str, **more: Any) -> Symlink:
     return Symlink(metadata(0o777, **more), target.encode())
 
 
-def fifo(mode: int = 0o644, **more: object) -> SpecialFile:
+def fifo(mode: int = 0o644, **more: Any) -> SpecialFile:
     return SpecialFile(metadata(mode, **more), stat.S_IFIFO)
 
 
-def socket(mode: int = 0o644, **more: object) -> SpecialFile:
+def socket(mode: int = 0o644, **more: Any) -> SpecialFile:
     return SpecialFile(metadata(mode, **more), stat.S_IFSOCK)
 
 
@@ -180,6 +181,7 @@ def _flatten(
     node: Node, relative: bytes, contents: MemoryContents, found: Flat, *, times: bool
 ) -> None:
     content: object = None
+    kind = 0
     match node:
         case Directory():
             kind = stat.S_IFDIR

@@ -7,6 +7,7 @@ its end, and prints what it saw as one JSON line. Cached properties are read wit
 
 import json
 import sys
+from typing import Any
 
 from gi.repository import Gio, GLib
 
@@ -14,7 +15,7 @@ BUS_NAME = "org.bootd1"
 _OF_THE_MACHINE = ("State", "Staged", "RebootRequired")
 
 
-def proxy(path, interface):
+def proxy(path: str, interface: str) -> Any:
     return Gio.DBusProxy.new_for_bus_sync(
         Gio.BusType.SYSTEM,
         Gio.DBusProxyFlags.GET_INVALIDATED_PROPERTIES,
@@ -26,15 +27,15 @@ def proxy(path, interface):
     )
 
 
-def cached(found, name):
+def cached(found: Any, name: str) -> Any:
     value = found.get_cached_property(name)
     return None if value is None else value.unpack()
 
 
-def main():
+def main() -> None:
     loop = GLib.MainLoop()
     manager = proxy("/org/bootd1", "org.bootd1.Manager")
-    seen = {
+    seen: dict[str, Any] = {
         "before": cached(manager, "State"),
         "states": [],
         "staged": [],
@@ -42,20 +43,20 @@ def main():
         "signals": [],
     }
 
-    def on_manager(_proxy, changed, _invalidated):
+    def on_manager(_proxy: Any, changed: Any, _invalidated: Any) -> None:
         changes = changed.unpack()
         seen["states"] += [changes["State"]] if "State" in changes else []
         seen["staged"] += [changes["Staged"]] if "Staged" in changes else []
 
-    def on_signal(_proxy, _sender, name, arguments):
+    def on_signal(_proxy: Any, _sender: str, name: str, arguments: Any) -> None:
         seen["signals"].append([name, *arguments.unpack()])
         look()
 
     manager.connect("g-properties-changed", on_manager)
     manager.connect("g-signal", on_signal)
-    job = None
+    job: Any = None
 
-    def look(*_):
+    def look(*_: Any) -> None:
         if job is None:
             return
         seen["progress"].append(cached(job, "Progress"))

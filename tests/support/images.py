@@ -215,7 +215,7 @@ def write_oci_layout(directory: Path, image: BuiltImage, tag: str | None = "late
     if tag is not None:
         found["annotations"] = {"org.opencontainers.image.ref.name": tag}
     path = directory / "index.json"
-    index = (
+    index: dict[str, Any] = (
         json.loads(path.read_bytes()) if path.exists() else {"schemaVersion": 2, "manifests": []}
     )
     kept = [one for one in index["manifests"] if one.get("annotations") != found.get("annotations")]

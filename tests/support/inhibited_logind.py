@@ -6,6 +6,7 @@ Every restart that is asked for is printed as ``restart`` or ``refused``.
 """
 
 import sys
+from typing import Any, TextIO
 
 from gi.repository import Gio, GLib
 
@@ -18,14 +19,15 @@ XML = f"""
   <property name="BlockInhibited" type="s" access="read"/>
 </interface></node>
 """
-inhibitors = []
+inhibitors: list[tuple[str, str, str, str, int, int]] = []
 
 
-def blocked():
+def blocked() -> bool:
     return any(mode == "block" for _, _, _, mode, _, _ in inhibitors)
 
 
-def on_call(_bus, _sender, _path, _interface, member, _arguments, invocation):
+def on_call(*call: Any) -> None:
+    member, invocation = call[4], call[6]
     if member == "ListInhibitors":
         invocation.return_value(GLib.Variant("(a(ssssuu))", (inhibitors,)))
     elif blocked():
@@ -37,11 +39,11 @@ def on_call(_bus, _sender, _path, _interface, member, _arguments, invocation):
         invocation.return_value(None)
 
 
-def on_get(*_):
+def on_get(*_: Any) -> Any:
     return GLib.Variant("s", "shutdown" if blocked() else "")
 
 
-def on_input(stream, _condition, bus):
+def on_input(stream: TextIO, _condition: Any, bus: Any) -> bool:
     line = stream.readline()
     if not line:
         return False
@@ -56,7 +58,7 @@ def on_input(stream, _condition, bus):
     return True
 
 
-def main():
+def main() -> None:
     bus = Gio.bus_get_sync(Gio.BusType.SYSTEM)
     [interface] = Gio.DBusNodeInfo.new_for_xml(XML).interfaces
     bus.register_object(PATH, interface, on_call, on_get, None)

@@ -73,6 +73,8 @@ class Mirror:
                 if state != arguments[2]:
                     self.faults.append(f"{arguments[1]} was removed while {state}")
                 self.told.append((arguments[1], "removed"))
+            case _:
+                pass
         self.told.append((signal.path, signal.member))
         self._heard.set()
 

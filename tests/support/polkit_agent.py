@@ -6,6 +6,7 @@ and, once the agent is asked, closes the caller's connection. It prints what pol
 
 import os
 from pathlib import Path
+from typing import Any
 
 from gi.repository import Gio, GLib
 
@@ -22,7 +23,7 @@ AGENT = """
 POLKIT = "org.freedesktop.PolicyKit1"
 
 
-def connect():
+def connect() -> Any:
     flags = (
         Gio.DBusConnectionFlags.AUTHENTICATION_CLIENT
         | Gio.DBusConnectionFlags.MESSAGE_BUS_CONNECTION
@@ -31,15 +32,16 @@ def connect():
     return Gio.DBusConnection.new_for_address_sync(address, flags, None, None)
 
 
-def start_time():
+def start_time() -> int:
     return int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
 
 
-def main():
+def main() -> None:
     loop = GLib.MainLoop()
     agent, caller = connect(), connect()
 
-    def on_agent_call(_bus, _sender, _path, _interface, member, arguments, invocation):
+    def on_agent_call(*call: Any) -> None:
+        member, arguments, invocation = call[4:]
         print(member, arguments.unpack()[0], flush=True)
         if member == "BeginAuthentication":
             caller.close_sync(None)  # and the agent's answer never comes

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Literal
 
 from bootd.durable import TEMPORARY_PREFIX, Disk
+from support.machine import Machine
 
 Loss = Literal["killed", "torn", "lost", "boot lost", "store lost"]
 LOSSES: tuple[Loss, ...] = ("killed", "torn", "lost", "boot lost", "store lost")
@@ -41,7 +42,7 @@ class _Change:
     """One change of names that is not durable yet, and how to take it back."""
 
     folder: Path
-    undo: Callable[[], None]
+    undo: Callable[[], object]
 
 
 class CutDisk(Disk):
@@ -130,7 +131,9 @@ class CutDisk(Disk):
         for path in paths:
             self.discard_file(Path(path))
 
-    def _write(self, path: Path, chunks: Iterable[bytes], mode: int, *, sync: bool) -> None:
+    def _write(
+        self, path: Path, chunks: Iterable[bytes | memoryview], mode: int, *, sync: bool
+    ) -> None:
         try:
             self._step("write", path)
         except PowerCut:
@@ -240,3 +243,9 @@ def _removing(path: Path) -> Callable[[], None]:
             path.unlink(missing_ok=True)
 
     return undo
+
+
+def cut_disk(machine: Machine) -> CutDisk:
+    """The disk of a machine that was copied onto one."""
+    assert isinstance(machine.disk, CutDisk)
+    return machine.disk

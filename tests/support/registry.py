@@ -447,7 +447,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.send_header(key, value)
         if fault.drip_head is not None:
             head = b"".join(self._headers_buffer)
-            self._headers_buffer = []
+            self._headers_buffer: list[bytes] = []
             self._drip(head, fault.drip_head)
         self.end_headers()
 

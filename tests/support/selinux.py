@@ -34,7 +34,9 @@ CONTEXTS = r"""
 """
 
 
-def policy_files(mode: str = "enforcing", contexts: str | None = CONTEXTS, **more: str):
+def policy_files(
+    mode: str = "enforcing", contexts: str | None = CONTEXTS, **more: str
+) -> dict[str, bytes]:
     """The files of a policy, for `image_files`; `more` by the last part of their names."""
     files = {"etc/selinux/config": f"SELINUX={mode}\nSELINUXTYPE=test\n".encode()}
     if contexts is not None:

@@ -8,6 +8,7 @@ question is taken back, and for each answer to a call: its error.
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from gi.repository import Gio, GLib
 
@@ -24,7 +25,7 @@ AGENT = """
 POLKIT = "org.freedesktop.PolicyKit1"
 
 
-def connect():
+def connect() -> Any:
     flags = (
         Gio.DBusConnectionFlags.AUTHENTICATION_CLIENT
         | Gio.DBusConnectionFlags.MESSAGE_BUS_CONNECTION
@@ -33,11 +34,11 @@ def connect():
     return Gio.DBusConnection.new_for_address_sync(address, flags, None, None)
 
 
-def start_time():
+def start_time() -> int:
     return int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
 
 
-def answered(caller, result):
+def answered(caller: Any, result: Any) -> None:
     try:
         caller.call_finish(result)
         print("allowed", flush=True)
@@ -45,10 +46,11 @@ def answered(caller, result):
         print("refused", error.message.splitlines()[0], flush=True)
 
 
-def main():
+def main() -> None:
     agent, caller = connect(), connect()
 
-    def on_agent_call(_bus, _sender, _path, _interface, member, _arguments, invocation):
+    def on_agent_call(*call: Any) -> None:
+        member, invocation = call[4], call[6]
         print(member, flush=True)
         if member != "BeginAuthentication":
             invocation.return_value(None)

@@ -6,6 +6,7 @@ JSON line and answered with the error, if one is named; the timer is active, or 
 
 import json
 import sys
+from typing import Any
 
 from gi.repository import Gio, GLib
 
@@ -37,7 +38,8 @@ PATHS = {
 ANSWERS = {"StartUnit": GLib.Variant("(o)", ("/org/freedesktop/systemd1/job/1",))}
 
 
-def on_call(_bus, _sender, _path, _interface, member, arguments, invocation):
+def on_call(*call: Any) -> None:
+    member, arguments, invocation = call[4:]
     print(json.dumps([member, *arguments.unpack()]), flush=True)
     if len(sys.argv) > 2 and sys.argv[2]:
         invocation.return_dbus_error(sys.argv[2], "because the test says so")
@@ -45,7 +47,7 @@ def on_call(_bus, _sender, _path, _interface, member, arguments, invocation):
         invocation.return_value(ANSWERS.get(member))
 
 
-def on_get(_bus, _sender, _path, _interface, name):
+def on_get(_bus: Any, _sender: str, _path: str, _interface: str, name: str) -> Any:
     return {
         "TimersCalendar": GLib.Variant(
             "a(sst)", [("OnCalendar", "*-*-* 02:00:00", 1_800_000_000_000_000)]
@@ -55,7 +57,7 @@ def on_get(_bus, _sender, _path, _interface, name):
     }[name]
 
 
-def main():
+def main() -> None:
     bus = Gio.bus_get_sync(Gio.BusType.SYSTEM)
     for interface in Gio.DBusNodeInfo.new_for_xml(INTERFACES).interfaces:
         bus.register_object(PATHS[interface.name], interface, on_call, on_get, None)

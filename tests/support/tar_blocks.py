@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 END = bytes(1024)
 
 
@@ -51,7 +53,8 @@ def padded(data: bytes) -> bytes:
 
 def member(name: bytes, content: bytes = b"", **fields: bytes | int) -> bytes:
     """A regular file."""
-    return header(name, **{"size": len(content), **fields}) + padded(content)
+    known: dict[str, Any] = {"size": len(content), **fields}
+    return header(name, **known) + padded(content)
 
 
 def record(key: bytes, value: bytes) -> bytes:

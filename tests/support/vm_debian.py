@@ -16,10 +16,11 @@ from bootd.durable import Disk
 from bootd.model.config import Configuration
 from bootd.operations.finalize import finalize
 from bootd.operations.host import Host
-from bootd.operations.install import RootFileSystem, install
+from bootd.operations.install import install
 from bootd.operations.install_settings import Settings
 from bootd.operations.installing import disk_device as devices
 from bootd.operations.installing.disk_layout import ESP_NUMBER, ROOT_NUMBER
+from bootd.operations.installing.target import RootFileSystem
 from bootd.operations.progress import Silent
 from bootd.operations.stage import stage
 from bootd.process import run

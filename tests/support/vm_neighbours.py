@@ -13,10 +13,11 @@ from pathlib import Path
 
 from bootd.model.config import Configuration
 from bootd.operations.host import Host
-from bootd.operations.install import RootFileSystem, install
+from bootd.operations.install import install
 from bootd.operations.install_settings import Settings
 from bootd.operations.installing import disk_device as devices
 from bootd.operations.installing.disk_layout import ESP_BYTES, ESP_NUMBER, ROOT_TYPES
+from bootd.operations.installing.target import RootFileSystem
 from bootd.operations.progress import Silent
 from bootd.process import run
 from bootd.registry.settings import RegistrySettings

@@ -10,8 +10,9 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+from bootd.boot.devices.block_device import ESP_TYPE
 from bootd.operations.installing import disk_device as devices
-from bootd.operations.installing.disk_layout import ESP_BYTES, ESP_NUMBER, ESP_TYPE
+from bootd.operations.installing.disk_layout import ESP_BYTES, ESP_NUMBER
 from bootd.process import run
 from support.cache import cached_folder, digest_of
 from support.vm import Saved

@@ -194,7 +194,7 @@ def _lose_root(tree: Tree) -> None:
     initramfs = f"{tree.modules}/initramfs.img"
     tree.remember(tree.rootfs / initramfs)
     version = Path(tree.modules).name
-    arguments = (tree.rootfs, version, f"/{initramfs}")
+    arguments = (str(tree.rootfs), version, f"/{initramfs}")
     command = ["unshare", "--mount", "sh", "-euc", _DRACUT, "dracut", *arguments]
     run(command, timeout=_BUILD_SECONDS)
 

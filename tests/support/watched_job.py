@@ -27,7 +27,7 @@ def watched_job(
         "arguments": {"reference": reference},
         "sysroot": str(sysroot),
     }
-    watch = ["strace", "-ff", "--seccomp-bpf", "-y", "-qq", "-ttt", "-T", "-o", traces / "of"]
+    watch = ["strace", "-ff", "--seccomp-bpf", "-y", "-qq", "-ttt", "-T", "-o", str(traces / "of")]
     words = [word for expression in expressions for word in ("-e", expression)]
     with subprocess.Popen(
         [*watch, *words, sys.executable, "-m", "bootd.operations"],
