@@ -18,12 +18,12 @@ PATH, INTERFACE, MEMBER, REPLY, DESTINATION, SIGNATURE = 1, 2, 3, 5, 6, 8
 CALL, ANSWERS = 1, (2, 3)
 
 
-def field(code, kind, value):
+def field(code: int, kind: bytes, value: bytes) -> bytes:
     size = struct.pack("<B" if kind == b"g" else "<I", len(value))
     return bytes([code, 1]) + kind + b"\0" + size + value + b"\0"
 
 
-def message(serial, *fields, body=b""):
+def message(serial: int, *fields: bytes, body: bytes = b"") -> bytes:
     """Return a call in little endian (D-Bus specification, "Message Format")."""
     listed = b""
     for one in fields:
@@ -32,7 +32,7 @@ def message(serial, *fields, body=b""):
     return head + listed + bytes(-len(listed) % 8) + body
 
 
-def hello():
+def hello() -> bytes:
     bus = b"org.freedesktop.DBus"
     named = (field(INTERFACE, b"s", bus), field(MEMBER, b"s", b"Hello"))
     return message(
@@ -40,7 +40,7 @@ def hello():
     )
 
 
-def call(serial, member):
+def call(serial: int, member: str) -> bytes:
     return message(
         serial,
         field(PATH, b"o", b"/org/bootd1"),
@@ -55,7 +55,7 @@ def call(serial, member):
 class Caller:
     """One connection."""
 
-    def __init__(self, path, member, calls):
+    def __init__(self, path: str, member: str, calls: int) -> None:
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.connect(path)
         identity = str(os.getuid()).encode().hex().encode()
@@ -67,11 +67,11 @@ class Caller:
         for _ in range(calls):
             self.ask()
 
-    def ask(self):
+    def ask(self) -> None:
         self.serial += 1
         self.socket.sendall(call(self.serial, self.member))
 
-    def heard(self):
+    def heard(self) -> int:
         """Return how many calls were answered by what arrived."""
         data = self.socket.recv(65536)
         if not data:
@@ -90,12 +90,13 @@ class Caller:
         return answers
 
 
-def main():
+def main() -> None:
     how, number, calls = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     path = os.environ["DBUS_SYSTEM_BUS_ADDRESS"].partition("path=")[2].partition(",")[0]
-    waiting, callers = select.epoll(), {}
+    waiting = select.epoll()
+    callers: dict[int, Caller] = {}
 
-    def come():
+    def come() -> None:
         caller = Caller(path, METHODS[how], calls)
         callers[caller.socket.fileno()] = caller
         waiting.register(caller.socket, select.EPOLLIN)
