@@ -8,8 +8,6 @@ Deployments and their ``/etc`` are never touched.
 
 from __future__ import annotations
 
-from typing import Final
-
 from bootd.boot.proof import boot_problems
 from bootd.model.documents import Damage, FsckDocument
 from bootd.operations.boot.loader import keep_loader
@@ -19,10 +17,7 @@ from bootd.operations.boot.repair import repair_boot
 from bootd.operations.host import Host, with_boot
 from bootd.operations.machine.survey import Survey, survey
 from bootd.operations.progress import Phase, Progress
-from bootd.process import run
 from bootd.store.upkeep.fsck import check_store
-
-_SETTLE_SECONDS: Final = 30
 
 
 def fsck(host: Host, progress: Progress, *, repair: bool = True) -> FsckDocument:
@@ -70,8 +65,6 @@ def prepare_boot(host: Host) -> None:
     Raises:
         BootdError: the machine's disks cannot be looked at.
     """
-    # The disks that the machine has are there only when udev has been through them.
-    run(["udevadm", "settle", f"--timeout={_SETTLE_SECONDS}"], expected=(0, 1))
     # To mount it is to make the halves of an array alike (bootd.boot.devices.arrays).
     with with_boot(host):
         pass

@@ -54,7 +54,7 @@ def root(tmp_path: Path) -> Path:
     shutil.copytree("/usr/lib/systemd/system", units, symlinks=True)
     for name in _UNITS:
         shutil.copy(_SYSTEMD / name, units)
-    for program in ("bin/bootctl-py", "libexec/bootd", "bin/mkdir", "bin/touch"):
+    for program in ("bin/bootctl-py", "libexec/bootd", "bin/mkdir", "bin/touch", "bin/sh"):
         stub = tmp_path / "usr" / program
         stub.parent.mkdir(parents=True, exist_ok=True)
         stub.write_text("#!/bin/sh\n")

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Final
 
 from bootd.boot.devices.block_devices import BlockDevice, BlockDevices
+from bootd.boot.devices.fat import places_of_loaders
 from bootd.file_lock import locked
 from bootd.model.errors import WriteFailedError
 from bootd.sysroot import Sysroot
@@ -34,10 +35,12 @@ _log = logging.getLogger(__name__)
 _SECTOR: Final = 512
 """What sysfs counts in, whatever the sectors of the disk are."""
 _CHUNK: Final = 1 << 20
+_BLOCK: Final = 4_096
+"""What places and lengths are whole numbers of, past the page cache, on any disk."""
 _MAX_BYTES: Final = 16 << 30
-"""More than a boot partition has; each boot reads all of it, twice."""
+"""More than a boot partition has; one that is no FAT is read wholly."""
 _LOCK_SECONDS: Final = 300.0
-_BLOCK: Final = Path("sys/class/block")
+_DEVICES: Final = Path("sys/class/block")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +92,8 @@ def array_of(
     if len(arrays) != 1:
         return None
     [array] = arrays
-    control = root / _BLOCK / array.name / "md"
-    start = 0 if device is array else _number(root / _BLOCK / device.name / "start")
+    control = root / _DEVICES / array.name / "md"
+    start = 0 if device is array else _number(root / _DEVICES / device.name / "start")
     version = _text(control / "metadata_version")
     if start is None or not version or version.startswith("external"):
         return None
@@ -182,16 +185,48 @@ def _differences(
         size: the file system's, in bytes.
     """
     # Memory of whole pages, as reading past the page cache wants it: that may be older than a half.
-    buffers = [mmap.mmap(-1, _CHUNK) for _ in range(1 + len(others))]
-    for place in range(0, size, _CHUNK):
-        count = min(_CHUNK, size - place)
-        for (descriptor, offset), buffer in zip((source, *others), buffers, strict=True):
-            with memoryview(buffer)[:count] as view:
-                if os.preadv(descriptor, [view], offset + place) != count:
-                    raise OSError(errno.EIO, os.strerror(errno.EIO))
-        wanted = buffers[0][:count]
-        if any(buffer[:count] != wanted for buffer in buffers[1:]):
-            yield place, memoryview(buffers[0])[:count]
+    own, *buffers = [mmap.mmap(-1, _CHUNK) for _ in range(1 + len(others))]
+    for place, count in _pieces(_to_compare(source, own, size), size):
+        _read_into(own, source, place, count)
+        for half, buffer in zip(others, buffers, strict=True):
+            _read_into(buffer, half, place, count)
+        wanted = own[:count]
+        if any(buffer[:count] != wanted for buffer in buffers):
+            yield place, memoryview(own)[:count]
+
+
+def _to_compare(source: tuple[int, int], buffer: mmap.mmap, size: int) -> list[tuple[int, int]]:
+    """Return where the loader may have written; everywhere, on a file system that is no FAT."""
+
+    def read(place: int, count: int) -> bytes:
+        data = b""
+        for begin, length in _pieces([(place, count)], size):
+            _read_into(buffer, source, begin, length)
+            data += buffer[:length]
+        return data[place % _BLOCK :][:count]
+
+    try:
+        return places_of_loaders(read)
+    except ValueError as error:
+        _log.info("all of %d bytes are compared: %s", size, error)
+        return [(0, size)]
+
+
+def _pieces(places: Sequence[tuple[int, int]], size: int) -> Iterator[tuple[int, int]]:
+    """Yield places and lengths in whole blocks, each once, none longer than a chunk."""
+    at = 0
+    for place, length in places:
+        begin = max(at, place // _BLOCK * _BLOCK)
+        at = max(at, min(size, -(-(place + length) // _BLOCK) * _BLOCK))
+        for one in range(begin, at, _CHUNK):
+            yield one, min(_CHUNK, at - one)
+
+
+def _read_into(buffer: mmap.mmap, half: tuple[int, int], place: int, count: int) -> None:
+    descriptor, offset = half
+    with memoryview(buffer)[:count] as view:
+        if os.preadv(descriptor, [view], offset + place) != count:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
 @contextmanager
