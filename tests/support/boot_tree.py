@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import cmp_to_key
 from pathlib import Path
 
@@ -64,7 +65,7 @@ def store_kernel(sysroot: Sysroot, kernel: bytes, initramfs: bytes, digest: str)
     )
 
 
-def tree_of(files: dict[str, Node]) -> Directory:
+def tree_of(files: Mapping[str, Node]) -> Directory:
     """Return a root folder with nodes at some paths, and the folders they need."""
     root = Directory(Metadata())
     for path, node in files.items():

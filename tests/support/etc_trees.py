@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,7 @@ def metadata(
     return Metadata(mode, uid, gid, time, time % 1000 * 1_000_003 % 1_000_000_000, xattrs or {})
 
 
-def folder(entries: dict[str, Node] | None = None, mode: int = 0o755, **more: Any) -> Directory:
+def folder(entries: Mapping[str, Node] | None = None, mode: int = 0o755, **more: Any) -> Directory:
     named = {os.fsencode(name): node for name, node in (entries or {}).items()}
     return Directory(metadata(mode, **more), named)
 

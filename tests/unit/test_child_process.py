@@ -126,6 +126,7 @@ def test_child_of_a_process_with_threads_holds_the_lock(locked: Sysroot) -> None
     others = multiprocessing.active_children()
     with a_thread(), LayerPublisher(locked) as publisher:
         [child] = [one for one in multiprocessing.active_children() if one not in others]
+        assert child.pid is not None
         assert holds_the_lock(child.pid, locked)
         publisher.add(written)
     assert all_layers(locked) == [written.diff_id]

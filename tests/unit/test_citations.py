@@ -75,6 +75,8 @@ def names_in(module: Path) -> set[str]:
                 names.add(ast.unparse(target))
             case ast.ImportFrom(names=imported):
                 names |= {one.asname or one.name for one in imported}
+            case _:
+                pass
     return names
 
 

@@ -48,13 +48,15 @@ def silent(stack: ExitStack) -> Place:
         waiting.setblocking(False)
         with suppress(BlockingIOError):
             waiting.connect(full.getsockname())
-    return full.getsockname()
+    place: Place = full.getsockname()
+    return place
 
 
 def closed() -> Place:
     with socket.socket() as made:
         made.bind(("127.0.0.1", 0))
-        return made.getsockname()
+        place: Place = made.getsockname()
+        return place
 
 
 def test_families_take_turns() -> None:

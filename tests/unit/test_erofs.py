@@ -6,6 +6,7 @@ import hashlib
 import stat
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -46,7 +47,7 @@ def read(image: bytes) -> Directory:
     return ErofsImage.from_bytes(image).root()
 
 
-def file_of(content: bytes = b"x", **fields: int) -> RegularFile:
+def file_of(content: bytes = b"x", **fields: Any) -> RegularFile:
     return RegularFile(Metadata(**fields), len(content), content)
 
 

@@ -136,7 +136,7 @@ def test_a_file_of_the_image_belongs_to_a_name_that_the_image_gave_it(three: Thr
         here, there = rows(merged, database), rows(theirs, database)
         for number in {0, 5, 999, *(int(row[2]) for row in there.values())} - {0}:
             names = {name for name, row in there.items() if int(row[2]) == number}
-            held = {int(here[name][2]) for name in names if name in here}
+            held: set[int | None] = {int(here[name][2]) for name in names if name in here}
             taken = {int(row[2]) for row in here.values()}
             wanted = held or {None} if names or number in taken else {number}
             assert target(number) in wanted, (database, number, names)

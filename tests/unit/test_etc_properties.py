@@ -41,7 +41,7 @@ def merged(
 def test_an_untouched_machine_gets_the_new_defaults(base: Directory, theirs: Directory) -> None:
     with merged(base, base, theirs) as (_, found, report):
         assert found == flatten(theirs, CONTENTS)
-        assert report.conflicts == report.notes == []
+        assert (report.conflicts, report.notes) == ([], [])
 
 
 @EXAMPLES
@@ -65,7 +65,7 @@ def test_unchanged_defaults_leave_a_machine_as_it_is(base: Directory, mine: Dire
 def test_defaults_equal_to_the_machine_change_nothing(base: Directory, mine: Directory) -> None:
     with merged(base, mine, mine) as (_, found, report):
         assert found == flatten(mine, CONTENTS)
-        assert report.conflicts == report.notes == []
+        assert (report.conflicts, report.notes) == ([], [])
 
 
 @EXAMPLES

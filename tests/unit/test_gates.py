@@ -17,7 +17,7 @@ from bootd.model.config import ApplySettings, Configuration, Sessions
 from bootd.model.errors import DaemonUnreachableError
 from bootd.model.gate import Answer, GateVerdict
 from bootd.model.state import DeploymentState
-from bootd.policy import gate
+from bootd.policy import gate, gates
 from bootd.policy.gate import (
     YES,
     AskBus,
@@ -40,7 +40,7 @@ def view(tmp_path: Path) -> View:
 
 
 async def test_being_in_the_folder_is_all_it_takes(view: View):
-    modules = {module.name for module in pkgutil.iter_modules(gate.gates.__path__)}
+    modules = {module.name for module in pkgutil.iter_modules(gates.__path__)}
     verdicts = await ask_gates(view)
     assert {one.gate for one in verdicts} == modules
     assert {one.answer for one in verdicts} == {Answer.YES}

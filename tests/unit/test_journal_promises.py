@@ -129,9 +129,11 @@ def texts() -> Iterator[tuple[Path, str]]:
         tree = ast.parse(path.read_text())
         statements = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
         for node in ast.walk(tree):
-            is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
-            if is_text and id(node) not in statements:
-                yield path, plain(str(node.value))
+            match node:
+                case ast.Constant(value=str() as text) if id(node) not in statements:
+                    yield path, plain(text)
+                case _:
+                    pass
 
 
 @pytest.fixture

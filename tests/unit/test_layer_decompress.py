@@ -186,7 +186,7 @@ def test_a_bomb_comes_in_small_steps_and_meets_the_bound(read, compress):
 
 @pytest.mark.parametrize(("suffix", "pack"), [("+gzip", gzip.compress), ("+zstd", zstd_compress)])
 def test_the_callers_bound(suffix, pack):
-    sizes = []
+    sizes: list[int] = []
     pieces = unpack([pack(bytes(64 << 20))], OCI + suffix, limit=1_000_000)
     with pytest.raises(InvalidLayerError, match="more than 1000000 bytes"):
         sizes.extend(len(piece) for piece in pieces)

@@ -485,8 +485,7 @@ def test_ends(end):
 
 def test_content_that_nobody_reads_is_passed_over():
     reader = TarReader([member(b"a", b"x" * 2000) + member(b"b", b"y") + END])
-    assert reader.next().name == b"a"
-    assert reader.next().name == b"b"
+    assert [entry.name for entry in (reader.next(), reader.next()) if entry] == [b"a", b"b"]
     assert reader.read() == b"y"
 
 

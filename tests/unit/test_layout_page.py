@@ -41,7 +41,7 @@ def documented() -> list[str]:
     [block] = re.findall(r"^## On disk\n+```\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
     first, *lines = block.splitlines()
     assert first.startswith("/sysroot/bootd/ ")
-    return [re.match(r"(?:[├└]── )?(.*?)(?:  |$)", line)[1].rstrip() for line in lines]
+    return [re.sub(r"^[├└]── ", "", line).partition("  ")[0].rstrip() for line in lines]
 
 
 def pattern(path: str) -> re.Pattern[str]:

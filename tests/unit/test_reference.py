@@ -8,6 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from bootd.model.digest import Digest
 from bootd.model.errors import InvalidReferenceError
 from bootd.registry.reference import (
     CopiedReference,
@@ -39,7 +40,7 @@ SHA512 = "sha512:" + "0b" * 64
     ],
 )
 def test_registry_references(
-    text: str, domain: str, path: str, tag: str | None, digest: str | None
+    text: str, domain: str, path: str, tag: str | None, digest: Digest | None
 ) -> None:
     found = parse_reference(text)
     assert isinstance(found, RegistryReference)
@@ -57,7 +58,7 @@ def test_registry_references(
     ],
 )
 def test_layout_references(
-    text: str, archive: bool, path: str, tag: str | None, digest: str | None
+    text: str, archive: bool, path: str, tag: str | None, digest: Digest | None
 ) -> None:
     found = parse_reference(text)
     assert found == LayoutReference(Path(path), archive, tag, digest)

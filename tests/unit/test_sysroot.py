@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -100,13 +101,13 @@ def test_a_damaged_record_is_never_taken_for_none(
     sysroot: Sysroot, name: str, damage: bytes
 ) -> None:
     (sysroot.store / name).write_bytes(damage)
-    read = {
+    readers: dict[str, Callable[[], object]] = {
         "intent.json": sysroot.read_intent,
         "denied.json": sysroot.read_denied,
         "format.json": sysroot.check_format,
-    }[name]
+    }
     with pytest.raises(DamagedRecordError, match=name):
-        read()
+        readers[name]()
 
 
 def test_a_damaged_deployment_record_names_its_file(sysroot: Sysroot) -> None:
