@@ -1,8 +1,9 @@
 """Layers to a tree: the rules one by one, and random layers against a slow model."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.effort import heavy
 
 from bootd.model.errors import InvalidLayerError, InvalidTreeError
 from bootd.model.tree import Directory, Metadata, RegularFile, SpecialFile, Symlink, lookup, walk
@@ -448,7 +449,7 @@ def extract(tree, entry, hidden):
         tree[entry.path] = Directory(node.metadata) if isinstance(node, Directory) else node
 
 
-@settings(max_examples=300, deadline=None)
+@heavy(50, full=5_000)
 @given(st.lists(layer(), max_size=4))
 def test_random_layers_agree_with_the_model(layers):
     try:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.dumped_tree import dump_tree, parse_tree
+from support.effort import heavy
 from support.trees import deep_tree, dump_of, same_links, sample_tree, trees, verity_of
 
 from bootd.model.errors import DamagedRecordError, InvalidTreeError
@@ -28,7 +29,7 @@ OBJECT = b"ab/" + DIGITS[2:]
 
 
 @given(root=trees())
-@QUICK
+@heavy(12, full=2_000)
 def test_what_is_dumped_is_parsed_back(root: Directory) -> None:
     lines = list(dump_tree(root))
     back = parse_tree(lines)
@@ -79,7 +80,7 @@ def test_lines(entry: DumpEntry, line: bytes) -> None:
 
 
 @given(root=trees())
-@QUICK
+@heavy(12, full=2_000)
 def test_many_lines_are_parsed_as_each_by_itself(root: Directory) -> None:
     lines = list(dump_tree(root))
     assert repr(parse_lines(b"".join(lines))) == repr([parse_line(line) for line in lines])

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.dumped_tree import parse_tree
+from support.effort import heavy
 from support.golden import GOLDEN
 from support.trees import (
     crowded_tree,
@@ -40,7 +41,6 @@ from bootd.store.erofs.window import IMAGE_LIMIT, Window
 from bootd.store.erofs.xxh32 import xxh32
 
 QUICK = settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
-MOST = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def read(image: bytes) -> Directory:
@@ -97,7 +97,7 @@ def test_xxh32_gives_published_values(data: bytes, seed: int, expected: int) -> 
 
 
 @given(root=trees())
-@QUICK
+@heavy(12, full=2_000)
 def test_what_is_written_is_read_back(root: Directory) -> None:
     before = dump_of(root)
     back = read(image_of(root))
@@ -253,7 +253,7 @@ SAMPLE = image_of(sample_tree())
         st.tuples(st.integers(0, len(SAMPLE) - 1), st.integers(0, 255)), min_size=1, max_size=12
     )
 )
-@MOST
+@heavy(60, full=5_000)
 def test_a_changed_image_is_read_or_refused(changes: list[tuple[int, int]]) -> None:
     content = bytearray(SAMPLE)
     for offset, byte in changes:
@@ -265,7 +265,7 @@ def test_a_changed_image_is_read_or_refused(changes: list[tuple[int, int]]) -> N
     offset=st.integers(0, len(SAMPLE) // 2 - 1).map(lambda word: 2 * word),
     value=st.sampled_from([0, 1, 0x7F, 0xFF, 0xFFF, 0x1000, 0xFFFF]) | st.integers(0, 0xFFFF),
 )
-@MOST
+@heavy(60, full=5_000)
 def test_a_changed_number_is_read_or_refused(offset: int, value: int) -> None:
     _read_or_refuse(SAMPLE[:offset] + value.to_bytes(2, "little") + SAMPLE[offset + 2 :])
 

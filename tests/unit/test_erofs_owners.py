@@ -6,8 +6,9 @@ import struct
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.effort import heavy
 from support.trees import (
     crowded_tree,
     dump_of,
@@ -23,7 +24,7 @@ from bootd.model.tree import Directory, Metadata, Node, RegularFile, walk
 from bootd.store.erofs import ErofsImage
 from bootd.store.erofs.owners import MappedOwners, map_owners
 
-MANY = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+MANY = heavy(10, full=5_000)
 USER, GROUP, MASK = 0x02, 0x08, 0x10
 NUMBERS = (1000, 65_535, 65_536, (1 << 32) - 1)
 

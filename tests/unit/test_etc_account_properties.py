@@ -6,12 +6,12 @@ from itertools import combinations
 
 from hypothesis import given
 from support.account_databases import Databases, three_databases
-from support.effort import examples
+from support.effort import heavy
 
 from bootd.etc.accounts.merge import MergedAccounts, merge_accounts
 from bootd.etc.accounts.owners import Numbers, owners_of
 
-EXAMPLES = examples(200)
+EXAMPLES = heavy(25, full=8_000)
 Three = tuple[Databases, Databases, Databases]
 THREE = three_databases()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
-from support.effort import examples
+from support.effort import heavy
 from support.etc_oracle import SPECIAL, expected_merge
 from support.etc_strategies import CONTENTS, TREES
 from support.etc_trees import Flat, flatten, lay_out, read_back
@@ -18,7 +18,7 @@ from bootd.etc.merge import first_etc, merge
 from bootd.model.etc.report import EtcReport, escape, unescape
 from bootd.model.tree import Directory
 
-EXAMPLES = examples(60)
+EXAMPLES = heavy(15, full=2_400)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.chunked import OLD_PREFIX, PREFIX, zstd_chunked
+from support.effort import heavy
 from support.images import entry, tar_layer
 
 from bootd.model.digest import Digest
@@ -124,7 +125,7 @@ VALUES = st.recursive(
 
 
 @given(st.data())
-@UNHURRIED
+@heavy(15, full=2_000)
 def test_entries_come_out_as_they_went_in(data):
     entries = data.draw(st.lists(st.dictionaries(st.text(), VALUES)))
     others = data.draw(st.dictionaries(st.text().filter(lambda key: key != "entries"), VALUES))
@@ -320,7 +321,7 @@ SPLIT_RECORDS = st.lists(st.binary(min_size=1) | st.integers(1, 1 << 40))
 
 
 @given(SPLIT_RECORDS, st.data())
-@UNHURRIED
+@heavy(25, full=2_000)
 def test_tar_split_comes_out_as_it_went_in(records, data):
     lines = [
         {"type": 1, "name": "n", "size": record, "payload": "AAAA", "position": place}

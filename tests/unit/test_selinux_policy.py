@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.effort import heavy
 
 from bootd.model.tree import Directory, Metadata, RegularFile, SpecialFile, Symlink
 from bootd.store.selinux.automaton import Automaton
@@ -136,7 +137,7 @@ _lines = st.tuples(st.sampled_from(["/", "/a", "/a/", ""]), _expressions)
     st.lists(_lines, min_size=1, max_size=5),
     st.lists(st.text(ALPHABET, max_size=8), min_size=1, max_size=8),
 )
-@settings(max_examples=400, deadline=None)
+@heavy(60, full=5_000)
 def test_expressions_mean_what_they_mean_to_another_engine(
     expressions: list[tuple[str, str]], texts: list[str]
 ) -> None:
