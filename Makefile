@@ -34,7 +34,7 @@ unit: ## tests without network and root; with COVERAGE=1 it fails below the floo
 	@$(PYTEST) $(if $(COVERAGE),--cov --cov-report=term:skip-covered) tests/unit
 
 .PHONY: mutate
-mutate: ## small faults in three pure modules: does a test notice each? Half an hour
+mutate: ## small faults in three pure modules: does a test notice each? Ten minutes
 	@PYTHONPATH=tests $(ENVIRONMENT) python -m support.mutate
 
 .PHONY: integration

@@ -54,7 +54,8 @@ async def taking(found: Callers, sender: str, begun: list[str], end: asyncio.Eve
 
 async def test_a_connection_nobody_knows_has_few_calls() -> None:
     users = Users()
-    found, begun, end = known(users), [], asyncio.Event()
+    begun: list[str] = []
+    found, end = known(users), asyncio.Event()
     async with asyncio.TaskGroup() as group:
         for _ in range(MAX_UNKNOWN):
             assert found.has_room(NOBODY)
@@ -70,7 +71,8 @@ async def test_a_connection_nobody_knows_has_few_calls() -> None:
 async def test_others_begin_when_root_is_answered() -> None:
     users = Users()
     users.may_answer.set()
-    found, begun = known(users), []
+    begun: list[str] = []
+    found = known(users)
     end, other = asyncio.Event(), asyncio.Event()
     async with asyncio.TaskGroup() as group:
         for sender in (ROOT, NOBODY, ROOT):
@@ -87,7 +89,8 @@ async def test_others_do_not_wait_long_for_root(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(callers, "_BEHIND_ROOT_SECONDS", 0)
     users = Users()
     users.may_answer.set()
-    found, begun, end = known(users), [], asyncio.Event()
+    begun: list[str] = []
+    found, end = known(users), asyncio.Event()
     async with asyncio.TaskGroup() as group:
         for sender in (ROOT, NOBODY):
             group.create_task(taking(found, sender, begun, end))

@@ -54,7 +54,9 @@ def due(found: MergedTrees) -> dict[str, list[bytes]]:
 
 def test_a_derived_file_is_no_conflict_and_is_made_anew(tmp_path: Path) -> None:
     mine = tree("s1", "made of s1 and mine")
-    mine.entries[b"source"].entries[b"local"] = text("mine")
+    source = mine.entries[b"source"]
+    assert isinstance(source, Directory)
+    source.entries[b"local"] = text("mine")
     files, found = merged(tmp_path, (tree("s1", "made of s1"), mine, tree("s2", "made of s2")))
     assert files[b"store/out"] == b"made of s2"
     assert files[b"source/in"] == b"s2"

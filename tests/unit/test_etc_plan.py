@@ -11,7 +11,7 @@ from bootd.etc.disk.write import Source, empty_folder, write_tree
 from bootd.etc.rules.decide import decide
 from bootd.etc.rules.plan import Plan, Tally
 from bootd.model.etc.report import ConflictKind, NoteKind
-from bootd.model.tree import RegularFile, SpecialFile, lookup
+from bootd.model.tree import Node, RegularFile, SpecialFile, lookup
 
 CONTENTS = MemoryContents()
 text = CONTENTS.file
@@ -43,7 +43,9 @@ def test_a_path_with_two_conflicts_is_kept_until_both_are_answered() -> None:
     [({}, {Tally.REMOVED: 4}), ({"d": link("x")}, {Tally.REMOVED: 3, Tally.TAKEN: 1})],
     ids=["nothing", "a link"],
 )
-def test_with_a_folder_of_mine_goes_all_that_is_in_it(theirs: dict, tallies: dict) -> None:
+def test_with_a_folder_of_mine_goes_all_that_is_in_it(
+    theirs: dict[str, Node], tallies: dict[Tally, int]
+) -> None:
     base = folder({"d": folder({"old": text("1"), "below": folder({"x": text("2")})})})
     mine = folder({"d": folder({"new": text("3"), "below": folder({"x": text("2")})})})
     plan = decide(base, mine, folder(theirs))
@@ -76,7 +78,9 @@ def test_a_dismissed_conflict_leaves_mine_and_its_count() -> None:
     plan = of_file(text("base"), text("mine"), text("theirs"))
     plan.dismiss(plan.conflicts[0])
     assert (plan.tallies, plan.conflicts) == ({Tally.KEPT: 1}, [])
-    assert lookup(plan.tree(), b"f").content == b"mine"
+    kept = lookup(plan.tree(), b"f")
+    assert isinstance(kept, RegularFile)
+    assert kept.content == b"mine"
 
 
 def test_notes_of_the_writer_are_below_the_place_it_writes(

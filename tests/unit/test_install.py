@@ -7,6 +7,7 @@ import sys
 from argparse import ArgumentParser
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.machine import Machine, publish
@@ -28,7 +29,6 @@ from bootd.model.errors import (
     NoSpaceError,
 )
 from bootd.model.tree import Directory, Metadata, Node, RegularFile, Symlink, lookup
-from bootd.operations.install import RootFileSystem
 from bootd.operations.install_settings import (
     MAX_KEYS,
     Settings,
@@ -49,6 +49,7 @@ from bootd.operations.installing.disk_layout import (
     table_script,
     users_in,
 )
+from bootd.operations.installing.target import RootFileSystem
 from bootd.operations.progress import Silent
 from bootd.operations.stage import stage
 from bootd.store.images.host_layout import HostLayout
@@ -89,7 +90,7 @@ class Inline:
         {"hostname": "Web-1.example.org"},
     ],
 )
-def test_settings_that_can_be_meant(changes: dict[str, object]) -> None:
+def test_settings_that_can_be_meant(changes: dict[str, Any]) -> None:
     replace(GOOD, **changes).check()
 
 
@@ -115,9 +116,7 @@ def test_settings_that_can_be_meant(changes: dict[str, object]) -> None:
         ({"hostname": "a." * 32 + "b"}, InvalidArgumentError, "no host name"),
     ],
 )
-def test_settings_that_cannot(
-    changes: dict[str, object], error: type[BootdError], text: str
-) -> None:
+def test_settings_that_cannot(changes: dict[str, Any], error: type[BootdError], text: str) -> None:
     with pytest.raises(error, match=text):
         replace(GOOD, **changes).check()
 
@@ -195,7 +194,9 @@ def test_keys_are_added_to_those_the_image_has() -> None:
     add_root_keys(layout, OTHER, Inline(), 8)
     ssh = home.entries[b".ssh"]
     keys = lookup(layout.var, b"roothome/.ssh/authorized_keys")
-    assert layout.root.entries[b"var"].entries == {}
+    var = layout.root.entries[b"var"]
+    assert isinstance(var, Directory)
+    assert var.entries == {}
     assert isinstance(keys, RegularFile)
     assert keys.content == KEY + OTHER + b"\n"
     assert keys.size == len(keys.content)

@@ -409,7 +409,7 @@ async def test_worker_that_is_not_there():
 async def test_failing_settlement_does_not_keep_a_job_from_ending(
     caplog: pytest.LogCaptureFixture,
 ):
-    async def fail(job: Job) -> None:
+    async def fail(job: Job, _outcome: object) -> None:
         raise RuntimeError(f"no status after {job.kind}")
 
     listener = Listener()

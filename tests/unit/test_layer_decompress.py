@@ -7,6 +7,7 @@ import importlib
 import lzma
 import struct
 import zlib
+from collections.abc import Callable
 
 import pytest
 import zstandard
@@ -80,7 +81,11 @@ def test_a_plain_layer_passes_through():
 
 
 TAR = member(b"usr/file", b"x" * 100_000) + END
-PACKED = {"none": bytes, "gzip": gzip.compress, "zstd": zstd_compress}
+PACKED: dict[str, Callable[[bytes], bytes]] = {
+    "none": bytes,
+    "gzip": gzip.compress,
+    "zstd": zstd_compress,
+}
 
 
 @pytest.mark.parametrize("said", ["", "+gzip", "+zstd", ".gzip", "+gzip; charset=utf-8"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -93,7 +94,7 @@ def test_a_name_of_an_annotation_is_told_harmlessly() -> None:
 
 
 def test_a_version_is_a_short_line() -> None:
-    manifest = parse_manifest(
+    manifest: Any = parse_manifest(
         b'{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json",'
         b'"config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"sha256:'
         + b"0" * 64

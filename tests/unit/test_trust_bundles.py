@@ -93,7 +93,7 @@ def test_damage_to_a_bundle_is_refused() -> None:
     damaged: list[Any] = [b"", b"{", b"[]", b"null", b'"' + b"x" * 100]
     damaged += [{key: value for key, value in whole.items() if key != one} for one in whole]
     damaged += [{**whole, key: None} for key in whole if key != "verificationMaterial"]
-    envelope = whole["dsseEnvelope"]
+    envelope: dict[str, Any] = whole["dsseEnvelope"]
     damaged += [
         {**whole, "dsseEnvelope": {**envelope, key: value}}
         for key in envelope
