@@ -23,6 +23,7 @@ from typing import Any, Final
 
 from bootd.daemon.event_loop import asyncio
 from bootd.model.errors import BootdError, CancelledError, InternalError, registered_errors
+from bootd.process import how_it_ended
 
 _log = logging.getLogger(__name__)
 
@@ -135,7 +136,7 @@ class Worker:
                 ) from error
             if not line.endswith(b"\n"):
                 raise InternalError(
-                    f"the worker {_how_it_ended(await _status(child))} without a result"
+                    f"the worker {how_it_ended(await _status(child))} without a result"
                 )
             event = _parse(line)
             match event.get("event"):
@@ -253,7 +254,3 @@ def _error(event: Mapping[str, Any]) -> BootdError:
     except (KeyError, TypeError, ValueError, OverflowError):
         error.not_before = None
     return error
-
-
-def _how_it_ended(status: int) -> str:
-    return f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"

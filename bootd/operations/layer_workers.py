@@ -7,10 +7,9 @@ keep the store's lock.
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import os
 from collections.abc import Iterator
-from multiprocessing.connection import Connection
+from contextlib import closing
 from pathlib import Path
 from struct import Struct
 from typing import Final, Self
@@ -54,14 +53,16 @@ class LayerWorkers:
         turns = _turns(len(self._tasks))
         try:
             for _ in range(self._workers):
-                child = ChildProcess(sysroot, _WHO, _HINT, _import_layers, turns, self._tasks)
+                child = ChildProcess(
+                    sysroot, _WHO, _HINT, _import_layers, turns, self._tasks, files=[turns]
+                )
                 child.start()
                 self._children.append(child)
         except BaseException:
             self._end(kill=True)
             raise
         finally:
-            turns.close()
+            os.close(turns)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -123,22 +124,22 @@ class LayerWorkers:
             child.end()
 
 
-def _turns(count: int) -> Connection:
-    """Return what gives each of the numbers below `count` once, to whichever process asks next.
+def _turns(count: int) -> int:
+    """Return an open file that gives each of the numbers below `count` to one process that reads.
 
     The kernel hands them out (pipe(7)), so that nobody holds a lock that could die with them.
     """
-    turns, giver = multiprocessing.Pipe(duplex=False)
-    with giver:
-        os.write(giver.fileno(), b"".join(_TURN.pack(number) for number in range(count)))
+    turns, giver = os.pipe2(os.O_CLOEXEC)
+    with closing(os.fdopen(giver, "wb", buffering=0)) as stream:
+        stream.write(b"".join(_TURN.pack(number) for number in range(count)))
     return turns
 
 
-def _import_layers(channel: Channel, turns: Connection, tasks: list[LayerTask]) -> None:
+def _import_layers(channel: Channel, turns: int, tasks: list[LayerTask]) -> None:
     """Import one layer after the other, until none is left or one cannot be had."""
     _give_up_power(tasks[0].sysroot)
     worker = _Worker(channel)
-    while turn := os.read(turns.fileno(), _TURN.size):
+    while turn := os.read(turns, _TURN.size):
         [number] = _TURN.unpack(turn)
         try:
             layer = worker.import_layer(tasks[number])

@@ -12,7 +12,6 @@ from typing import Final
 
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 
-_PR_SET_PDEATHSIG: Final = 1
 _PR_CAPBSET_DROP: Final = 24
 _PR_SET_NO_NEW_PRIVS: Final = 38
 _PR_CAP_AMBIENT: Final = 47
@@ -29,11 +28,6 @@ _LANDLOCK_RESTRICT_SELF: Final = 446
 """The same on all architectures."""
 _LANDLOCK_VERSION: Final = 1
 _LANDLOCK_PATH_BENEATH: Final = 1
-
-
-def set_parent_death_signal(number: int) -> None:
-    """Have this process sent a signal when its parent ends."""
-    _checked(_LIBC.prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0))
 
 
 def forbid_new_privileges() -> None:

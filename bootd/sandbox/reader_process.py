@@ -5,7 +5,7 @@ ends of two rings (`bootd.sandbox.ring`), one for what it reads and one for what
 pipe for its last words. Whoever started it takes the answer for as hostile as what went in.
 
 A fork of a process with threads is safe here, since it takes no lock that another thread may have
-held: it reads, computes, writes and ends.
+held: it reads, computes, writes and ends. Each reader ends with its parent.
 """
 
 from __future__ import annotations
@@ -14,14 +14,12 @@ import json
 import logging
 import os
 import select
-import signal
 import sys
-import threading
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any, Final, NoReturn, Self
+from typing import Any, Final, Self
 
+from bootd.child import DEATH_SECONDS, Child
 from bootd.clock import SYSTEM_CLOCK
 from bootd.model.errors import (
     BootdError,
@@ -30,8 +28,6 @@ from bootd.model.errors import (
     registered_errors,
 )
 from bootd.model.text import one_line
-from bootd.process import how_it_ended
-from bootd.sandbox import kernel
 from bootd.sandbox.confinement import confine_reader
 from bootd.sandbox.ring import Ring, RingError
 from bootd.startup import collect_garbage
@@ -45,12 +41,8 @@ _MEMORY: Final = 768 << 20
 """What a Zstandard frame with the largest window takes, or a map of a million sparse segments."""
 _WORDS_LIMIT: Final = 16 << 10
 _LOOK_MILLISECONDS: Final = 1_000
-_STOPPED_SECONDS: Final = 30.0
-"""How long it may be stopped, by SIGSTOP or a debugger, before it is given up."""
 _SILENT_SECONDS: Final = 600.0
 """How long it may take neither input nor give output while it is waited for."""
-_END_MILLISECONDS: Final = 10_000
-_PUT_OFF: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGIO)
 
 
 class ReaderProcess:
@@ -64,19 +56,15 @@ class ReaderProcess:
 
     def __init__(self, who: str, hint: str, work: Work) -> None:
         self._who = who
-        self._hint = hint
-        self._pid = 0
+        self._child = Child(who, hint)
         self._has_ended = False
         self._input, self._answer = Ring(), Ring()
         self._words, theirs = os.pipe2(os.O_CLOEXEC)
         try:
-            self._pid = _forked(self._input, self._answer, theirs, work)
-        except OSError as error:
+            self._child.fork(lambda: _read(self._input, self._answer, theirs, work))
+        except BaseException:
             self.__exit__()
-            raise ProcessFailedError(
-                f"{who} could not be started: {error.strerror}",
-                hint="Try again when less goes on; a lower parallel_layers takes fewer processes.",
-            ) from error
+            raise
         finally:
             os.close(theirs)
         self._input.keep_sending_end()
@@ -97,10 +85,7 @@ class ReaderProcess:
         if self._words >= 0:
             os.close(self._words)
             self._words = -1
-        if self._pid:
-            os.kill(self._pid, signal.SIGKILL)
-            os.waitpid(self._pid, 0)
-            self._pid = 0
+        self._child.end(kill=True)
 
     def exchange(self, data: memoryview, *, left_out: bool = False) -> tuple[int, bytes]:
         """Give it the beginning of data, or take a piece of its answer, whatever is possible first.
@@ -138,7 +123,7 @@ class ReaderProcess:
             # It will say why.
             return 0, self.receive()
         except RingError as error:
-            raise self._failed(f"told of what cannot be: {error}") from error
+            raise self._child.failed(f"told of what cannot be: {error}") from error
 
     def finish(self) -> None:
         """Tell it that no more data comes."""
@@ -166,49 +151,37 @@ class ReaderProcess:
         try:
             data = self._answer.receive()
         except RingError as error:
-            raise self._failed(f"told of what cannot be: {error}") from error
+            raise self._child.failed(f"told of what cannot be: {error}") from error
         if data == b"":
             self._has_ended = True
             self._see_how_it_ended()
         return data or b""
 
-    def _failed(self, how: str) -> ProcessFailedError:
-        return ProcessFailedError(f"{self._who} {how}", hint=self._hint)
-
     def _wait(self) -> set[int]:
         """Return which of its pipes are ready."""
         began = SYSTEM_CLOCK.monotonic()
         while not (ready := self._poll.poll(_LOOK_MILLISECONDS)):
-            now = SYSTEM_CLOCK.monotonic()
-            how = os.WSTOPPED | os.WNOHANG | os.WNOWAIT
-            is_stopped = os.waitid(os.P_PID, self._pid, how) is not None
-            limit = _STOPPED_SECONDS if is_stopped else _SILENT_SECONDS
-            if now - began > limit:
-                what = "was stopped" if is_stopped else "did nothing"
-                raise self._failed(f"{what} for {limit:.0f} s and was given up")
+            self._child.look()
+            if SYSTEM_CLOCK.monotonic() - began > _SILENT_SECONDS:
+                raise self._child.failed(
+                    f"did nothing for {_SILENT_SECONDS:.0f} s and was given up"
+                )
         return {descriptor for descriptor, _ in ready}
 
     def _see_how_it_ended(self) -> None:
-        ended = os.pidfd_open(self._pid)
-        try:
-            waiting = select.poll()
-            waiting.register(ended, select.POLLIN)
-            if not waiting.poll(_END_MILLISECONDS):
-                raise self._failed("does not end")
-        finally:
-            os.close(ended)
-        _, status = os.waitpid(self._pid, 0)
-        self._pid = 0
+        if not self._child.wait(DEATH_SECONDS):
+            raise self._child.failed("does not end")
         words = b""
         with suppress(BlockingIOError):
             words = os.read(self._words, _WORDS_LIMIT)
         if refusal := _refusal(words):
             raise refusal
-        code = os.waitstatus_to_exitcode(status)
-        if code != 0:
+        try:
+            self._child.look()
+        except ProcessFailedError:
             if words:
                 _log.warning("%s said: %s", self._who, one_line(words.decode(errors="replace")))
-            raise self._failed(how_it_ended(code))
+            raise
 
 
 def _refusal(words: bytes) -> ContentError | None:
@@ -222,29 +195,13 @@ def _refusal(words: bytes) -> ContentError | None:
     return kind(message, hint=hint) if issubclass(kind, ContentError) else None
 
 
-def _forked(given: Ring, answer: Ring, words: int, work: Work) -> int:
-    parent = os.getpid()
-    # What a handler raises in the middle of a fork would be lost.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _PUT_OFF)
-    try:
-        with warnings.catch_warnings():
-            if threading.active_count() > 1:
-                warnings.simplefilter("ignore", DeprecationWarning)
-            pid = os.fork()
-        if pid == 0:
-            _read(parent, given, answer, words, work)
-        return pid
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _read(parent: int, given: Ring, answer: Ring, words: int, work: Work) -> NoReturn:
+def _read(given: Ring, answer: Ring, words: int, work: Work) -> int:
     """Be the child: have nothing but the rings, do the work, say how it ended."""
     status = 1
     last_words = b""
     try:
         collect_garbage(on=False)
-        _take_over(parent, given, answer, words)
+        _take_over(given, answer, words)
         confine_reader(_MEMORY)
         work(_pieces(given), lambda data: _write(answer, data))
         status = 0
@@ -258,21 +215,12 @@ def _read(parent: int, given: Ring, answer: Ring, words: int, work: Work) -> NoR
         status = 0
     except BaseException as error:  # noqa: BLE001 - the last frame of a process
         last_words = f"{type(error).__name__}: {error}".encode(errors="replace")
-    finally:
-        try:
-            os.write(words, last_words[:_WORDS_LIMIT])
-        finally:
-            os._exit(status)
+    os.write(words, last_words[:_WORDS_LIMIT])
+    return status
 
 
-def _take_over(parent: int, given: Ring, answer: Ring, words: int) -> None:
-    """Be told of the parent's end, and take over nothing that is the parent's."""
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGIO, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _PUT_OFF)
-    kernel.set_parent_death_signal(signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
+def _take_over(given: Ring, answer: Ring, words: int) -> None:
+    """Keep no open file that is the parent's."""
     given.keep_receiving_end()
     answer.keep_sending_end()
     kept = {*given.filled, *given.freed, *answer.filled, *answer.freed, words}

@@ -21,7 +21,6 @@ from support.installing import (
     disk_image,
     installable_image,
     loop_device,
-    make_heap,
     mounted_device,
     partition_device,
     partition_options,
@@ -55,11 +54,6 @@ from bootd.operations.install_settings import Settings
 from bootd.operations.progress import Silent
 
 FOLLOWED = "registry.example/os:stable"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def heap_of_multiprocessing() -> None:
-    make_heap()
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from support.installing import (
     disk_image,
     installable_image,
     loop_device,
-    make_heap,
     mounted_device,
     partition_device,
     tool,
@@ -39,11 +38,6 @@ UNREACHABLE = Settings(image="127.0.0.1:1/os:stable")
 EXT4 = ("mkfs.ext4", "-q", "-b", "4096")
 OTHER_TYPE = "0fc63daf-8483-4772-8e79-3d69d8477de4"
 SIZE = 512 << 20
-
-
-@pytest.fixture(scope="module", autouse=True)
-def heap_of_multiprocessing() -> None:
-    make_heap()
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -54,11 +53,6 @@ def installable_image(folder: Path, version: str = "v1", **more: bytes | str | N
         labels={"org.opencontainers.image.version": version},
     )
     return f"oci:{folder}:latest"
-
-
-def make_heap() -> None:
-    """Let multiprocessing make its heap, which stays open for good, before a test looks."""
-    multiprocessing.get_context("spawn").Value("q", 0)
 
 
 def tool(*command: str | Path) -> str:

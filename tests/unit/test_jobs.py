@@ -310,7 +310,7 @@ async def test_ended_jobs_are_bounded_in_time():
         ),
         ("say(event='error', code='of-the-future', message='?')", "internal", "?"),
         ("sys.exit(3)", "internal", "ended with status 3 without a result"),
-        ("os.kill(os.getpid(), 9)", "internal", "ended by signal 9 without a result"),
+        ("os.kill(os.getpid(), 9)", "internal", "was killed by SIGKILL without a result"),
         ("print('Hello', flush=True)", "internal", "wrote b'Hello"),
         ("print('[1]', flush=True)", "internal", "wrote"),
         ("print('[' * 100000, flush=True)", "internal", "wrote"),

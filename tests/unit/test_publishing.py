@@ -1,14 +1,16 @@
 """Layers get their names after a sync, during which the image is composed; and none if it fails."""
 
-import multiprocessing
+import os
+import signal
+from pathlib import Path
 
 import pytest
 from support.held_disk import HeldDisk
 from support.images import OCI_LAYER, tar_layer
 
+from bootd import child
 from bootd.model.digest import Digest
 from bootd.model.errors import BusyError, CancelledError, ProcessFailedError, WriteFailedError
-from bootd.operations.pulling import child_process
 from bootd.operations.pulling.publisher import LayerPublisher
 from bootd.store.erofs import encode_erofs
 from bootd.store.images.growing_tree import GrowingTree
@@ -129,7 +131,7 @@ def publish_and_be_cancelled(sysroot, disk, layer):
 
 def test_a_job_that_is_cancelled_leaves_the_sync_to_the_process(disk, tmp_path, monkeypatch):
     """It keeps the store locked until the layer is published."""
-    monkeypatch.setattr(child_process, "_LEAVE_SECONDS", 0.1)
+    monkeypatch.setattr(child, "LEAVE_SECONDS", 0.1)
     sysroot = Sysroot.at(tmp_path / "root", disk)
     sysroot.initialise()
     [layer] = write(sysroot, 1)
@@ -140,17 +142,15 @@ def test_a_job_that_is_cancelled_leaves_the_sync_to_the_process(disk, tmp_path, 
     disk.let(1)
     with sysroot.lock(exclusive=True, wait_seconds=60):
         assert all_layers(sysroot) == [A]
-    for process in multiprocessing.active_children():
-        process.join()
+    os.waitpid(-1, 0)
 
 
 def publish_and_be_killed(sysroot, disk, layer):
-    others = multiprocessing.active_children()
     with LayerPublisher(sysroot) as publisher:
         publisher.add(layer)
         disk.await_sync(1)
-        [process] = [one for one in multiprocessing.active_children() if one not in others]
-        process.kill()
+        [process] = Path("/proc/thread-self/children").read_text().split()
+        os.kill(int(process), signal.SIGKILL)
 
 
 def test_that_the_process_was_killed_is_told(sysroot, disk):

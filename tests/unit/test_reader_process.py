@@ -16,6 +16,7 @@ from bootd.sandbox import reader_process
 from bootd.sandbox.reader_process import ReaderProcess, Work
 
 Write = Callable[[bytes], None]
+_SILENT = "bootd.sandbox.reader_process._SILENT_SECONDS"
 
 
 def upper(pieces: Iterator[bytes], write: Write) -> None:
@@ -101,16 +102,17 @@ def test_one_that_is_killed_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("limit", "told"), [("_STOPPED_SECONDS", "was stopped"), ("_SILENT_SECONDS", "did nothing")]
+    ("limit", "told"),
+    [("bootd.child.STOPPED_SECONDS", "was stopped"), (_SILENT, "did nothing")],
 )
 def test_one_that_goes_on_no_more_is_given_up(
     monkeypatch: pytest.MonkeyPatch, limit: str, told: str
 ) -> None:
     monkeypatch.setattr(reader_process, "_LOOK_MILLISECONDS", 10)
-    monkeypatch.setattr(reader_process, limit, 0.0)
+    monkeypatch.setattr(limit, 0.0)
     with ReaderProcess("the reader", "", only_read) as process:
         pid = pid_of(process)
-        if limit == "_STOPPED_SECONDS":
+        if limit != _SILENT:
             os.kill(pid, signal.SIGSTOP)
         with pytest.raises(ProcessFailedError, match=f"the reader {told} for 0 s"):
             process.receive()
