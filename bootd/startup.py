@@ -66,8 +66,8 @@ def later() -> Iterator[None]:
     def stand_in(name: str, *given: Any, **named: Any) -> Any:
         if get_ident() != thread:
             return real(name, *given, **named)
-        wanted = given[2] if len(given) > 2 else named.get("fromlist")  # noqa: PLR2004
-        if wanted:
+        fromlist = given[2] if len(given) > 2 else named.get("fromlist")  # noqa: PLR2004
+        if fromlist:
             return _Package(name)
         first, dot, _ = name.partition(".")
         return _Package(first) if dot else _Later(name)
