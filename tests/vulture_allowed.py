@@ -40,7 +40,6 @@ BY_TESTS_AND_DEMO = (
     used.Silent,
     used.get_property,
     used.has_image,
-    used.merge,
     used.mounted_tree,
     used.unique_name,
 )

@@ -61,7 +61,7 @@ def preview_merge(
     *,
     elsewhere: Elsewhere | None = None,
 ) -> Preview:
-    """Say what `merge` would do now, writing nothing.
+    """Say what `merge_trees` would do now, writing nothing.
 
     Args:
         base: ``/usr/etc`` of the running deployment's image.
@@ -82,39 +82,6 @@ def preview_merge(
     notes = planned.notes + _fixed(snapshot, planned.merged)[1] + remarks
     report = make_report(planned.plan, mine, contents, notes, policies)
     return Preview(report, snapshot.root, planned.merged)
-
-
-def planned_tree(
-    base: Directory,
-    mine: Path,
-    theirs: Directory,
-    contents: Contents,
-    policies: EtcPolicies = NO_POLICIES,
-) -> Directory:
-    """Return the tree that `merge` would make now, writing nothing; arguments as there.
-
-    Raises:
-        EtcTooLargeError, WriteFailedError: see `merge`.
-    """
-    with opened_folder(mine) as source, account_lock(source):
-        snapshot = scan_folder(mine, contents, (base, theirs))
-        return _plan((base, snapshot.root, theirs), source, contents, policies).merged
-
-
-def merge(
-    base: Directory,
-    mine: Path,
-    theirs: Directory,
-    contents: Contents,
-    target: Path,
-    *,
-    policies: EtcPolicies = NO_POLICIES,
-) -> EtcReport:
-    """Build the merged ``/etc`` in `target`, a new or empty folder; it is not yet durable.
-
-    See `merge_trees`, of which this is the report.
-    """
-    return merge_trees(base, mine, theirs, contents, target, policies=policies).report
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +202,7 @@ def first_etc(theirs: Directory, contents: Contents, target: Path) -> EtcReport:
     """Build the ``/etc`` of a machine that had none yet: the image's defaults.
 
     Raises:
-        NoSpaceError, WriteFailedError, DamagedObjectError: see `merge`.
+        NoSpaceError, WriteFailedError, DamagedObjectError: see `merge_trees`.
     """
     nothing = Directory(theirs.metadata)
     plan = decide(nothing, nothing, theirs)
@@ -251,7 +218,7 @@ def first_var(tree: Directory, contents: Contents, target: Path) -> list[EtcNote
         What could not be carried faithfully, with paths below ``/var``.
 
     Raises:
-        NoSpaceError, WriteFailedError, DamagedObjectError: see `merge`.
+        NoSpaceError, WriteFailedError, DamagedObjectError: see `merge_trees`.
         InvalidTreeError: it has folders too deep in each other to be written.
     """
     depth = max((path.count(b"/") for path, _ in walk(tree)), default=0)

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.etc_merge import merge
 from support.etc_trees import MemoryContents, flatten, folder, lay_out, link, metadata, read_back
 
 from bootd.durable import Disk
-from bootd.etc.merge import first_etc, merge
+from bootd.etc.merge import first_etc
 from bootd.model.errors import NoSpaceError
 from bootd.model.etc.report import NoteKind
 from bootd.model.tree import Directory, SpecialFile

@@ -10,11 +10,12 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+from support.etc_merge import merge
 from support.etc_trees import MemoryContents, folder, lay_out
 
 from bootd.etc.disk.account_lock import account_lock
 from bootd.etc.disk.descriptors import opened_folder
-from bootd.etc.merge import merge, preview_merge
+from bootd.etc.merge import preview_merge
 from bootd.model.etc.report import EtcNote, NoteKind
 
 CONTENTS = MemoryContents()

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.etc_merge import merge
 from support.etc_trees import MemoryContents, folder, lay_out
 
 from bootd.etc.accounts.elsewhere import clashes_elsewhere
 from bootd.etc.accounts.merge import merge_accounts
-from bootd.etc.merge import merge, preview_merge
+from bootd.etc.merge import preview_merge
 
 BASE = {
     "passwd": b"root:x:0:0:root:/root:/bin/bash\nold:x:9:9:old:/:/bin/sh\n",

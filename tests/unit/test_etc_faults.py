@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from support.etc_merge import merge
 from support.etc_trees import Flat, MemoryContents, flatten, folder, lay_out, link, read_back
 
 from bootd.etc.diff import diff
-from bootd.etc.merge import merge
 from bootd.model.etc.report import ConflictKind, EtcReport, NoteKind
 from bootd.model.tree import Directory
 

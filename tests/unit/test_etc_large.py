@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from support.etc_merge import merge
 from support.etc_trees import MemoryContents, folder, lay_out
 
-from bootd.etc.merge import merge
 from bootd.model.tree import Directory
 
 CONTENTS = MemoryContents()

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
+from support.etc_merge import merge
 from support.etc_trees import MemoryContents, fifo, flatten, folder, lay_out, link, read_back
 
 from bootd.etc.diff import diff
 from bootd.etc.disk.snapshot import MAX_DEPTH, scan_folder
-from bootd.etc.merge import MAX_ATTEMPTS, VAR_DEPTH, first_etc, first_var, merge, preview_merge
+from bootd.etc.merge import MAX_ATTEMPTS, VAR_DEPTH, first_etc, first_var, preview_merge
 from bootd.model.errors import (
     DamagedObjectError,
     EtcTooLargeError,

@@ -7,10 +7,10 @@ from itertools import product
 from pathlib import Path
 
 import pytest
+from support.etc_merge import merge
 from support.etc_oracle import expected_merge
 from support.etc_trees import MemoryContents, fifo, flatten, folder, lay_out, link, read_back
 
-from bootd.etc.merge import merge
 from bootd.model.etc.report import EtcReport
 from bootd.model.tree import Directory, Node
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from support.etc_merge import merge
 from support.etc_trees import MemoryContents, folder, lay_out, link, read_back
 
 from bootd import process
-from bootd.etc.merge import merge, preview_merge
+from bootd.etc.merge import preview_merge
 from bootd.etc.rules.policy import EtcPolicies, parse_rules
 from bootd.model.errors import InvalidConfigurationError
 from bootd.model.etc.policy import EtcPolicy, EtcRules

@@ -10,11 +10,12 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 from support.effort import heavy
+from support.etc_merge import merge
 from support.etc_oracle import SPECIAL, expected_merge
 from support.etc_strategies import CONTENTS, TREES
 from support.etc_trees import Flat, flatten, lay_out, read_back
 
-from bootd.etc.merge import first_etc, merge
+from bootd.etc.merge import first_etc
 from bootd.model.etc.report import EtcReport, escape, unescape
 from bootd.model.tree import Directory
 

@@ -10,9 +10,9 @@ from threading import Event, Thread
 
 import pytest
 from support.effort import FULL
+from support.etc_merge import merge
 from support.etc_trees import MemoryContents, folder, lay_out
 
-from bootd.etc.merge import merge
 from bootd.model.errors import WriteFailedError
 
 CONTENTS = MemoryContents()

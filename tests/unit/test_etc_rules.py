@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 import pytest
+from support.etc_merge import merge
 from support.etc_trees import (
     MemoryContents,
     fifo,
@@ -21,7 +22,7 @@ from support.etc_trees import (
     socket,
 )
 
-from bootd.etc.merge import merge, preview_merge
+from bootd.etc.merge import preview_merge
 from bootd.etc.rules.compare import same_content, same_metadata
 from bootd.model.tree import Node, RegularFile
 

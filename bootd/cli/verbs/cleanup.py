@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from typing import Any
 
 from bootd.cli.daemon import add_no_wait, run_job
 from bootd.cli.look import add_offline, look
@@ -31,12 +30,8 @@ def run(arguments: Namespace, output: Output) -> int:
     if arguments.boot:
         document = look(arguments, "GetBootUsage")
     elif arguments.offline or arguments.sysroot is not None:
-        document = _do(arguments, output)
+        document = offline.do(arguments, output, collect.collect)
     else:
         document = run_job(arguments, output, "Cleanup")
     output.show(document)
     return 0
-
-
-def _do(arguments: Namespace, output: Output) -> dict[str, Any]:
-    return offline.do(arguments, output, collect.collect)

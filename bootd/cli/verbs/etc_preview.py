@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from typing import Any
 
 from bootd.cli.daemon import add_no_wait, run_job_or_none
 from bootd.cli.etc_paths import add_full, add_without_daemon
@@ -33,9 +32,6 @@ def run(arguments: Namespace, output: Output) -> int:
     """Merge /etc on trial."""
     options = {"digest": arguments.digest} if arguments.digest else {}
     document = run_job_or_none(arguments, output, "PreviewEtc", **options)
-    output.show(document or _do(arguments, output, options), full=arguments.full or None)
+    document = document or offline.do(arguments, output, etc_preview.preview, **options)
+    output.show(document, full=arguments.full or None)
     return 0
-
-
-def _do(arguments: Namespace, output: Output, options: dict[str, Any]) -> dict[str, Any]:
-    return offline.do(arguments, output, etc_preview.preview, **options)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from typing import Any
 
 from bootd.cli.daemon import add_no_wait, run_job
 from bootd.cli.look import add_offline
@@ -27,12 +26,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(arguments: Namespace, output: Output) -> int:
     """Drop a deployment."""
     if arguments.offline or arguments.sysroot is not None:
-        document = _do(arguments, output)
+        document = offline.do(arguments, output, forget.forget, deployment=arguments.deployment)
     else:
         document = run_job(arguments, output, "Forget", arguments.deployment)
     output.show(document)
     return 0
-
-
-def _do(arguments: Namespace, output: Output) -> dict[str, Any]:
-    return offline.do(arguments, output, forget.forget, deployment=arguments.deployment)

@@ -20,7 +20,7 @@ from bootd.durable import temporary_name
 from bootd.etc.disk.change import changes_to
 from bootd.etc.disk.folder_contents import FolderContents
 from bootd.etc.disk.snapshot import scan_folder
-from bootd.etc.merge import merge_trees, planned_tree
+from bootd.etc.merge import merge_trees, preview_merge
 from bootd.etc.report import describe
 from bootd.etc.rules.decide import NEVER_CARRIED
 from bootd.etc.rules.settle import Elsewhere
@@ -160,7 +160,8 @@ def _with_node(folder: Directory, names: Sequence[bytes], node: Node | None) -> 
 
 def _replaced(three: Sides) -> list[tuple[bytes, Node | None]]:
     """Return what stands in the target at each path that the merge changes, a folder's whole."""
-    planned = planned_tree(three.base, three.mine, three.theirs, three.contents, three.policies)
+    sides = three.base, three.mine, three.theirs
+    planned = preview_merge(*sides, three.contents, three.policies).merged
     found: list[tuple[bytes, Node | None]] = []
     for change in changes_to(b"", three.theirs, planned):
         found.append((change.path, change.live))
