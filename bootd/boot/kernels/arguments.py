@@ -164,6 +164,12 @@ def parse_argument_files(
     number = sum(map(len, by_file.values()))
     if number > MAX_ARGUMENTS:
         raise InvalidKernelArgumentsError(f"{ARGUMENT_FOLDER} asks for {number} arguments")
+    size = sum(len(argument) + 1 for arguments in by_file.values() for argument in arguments)
+    if size > MAX_COMMAND_LINE:
+        raise InvalidKernelArgumentsError(
+            f"{ARGUMENT_FOLDER} asks for arguments of {size} bytes; a kernel takes "
+            f"{MAX_COMMAND_LINE}"
+        )
     return {path: _without_the_machines(arguments) for path, arguments in by_file.items()}
 
 
