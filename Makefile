@@ -87,6 +87,10 @@ bench-plot: ## docs/performance.png and docs/scale.png of the newest results
 bench-parts: as-root ## what an upgrade costs whose layers have tables; as root
 	@PYTHONPATH=tests $(ENVIRONMENT) python -m bench.partial_fetch
 
+.PHONY: fuzz
+fuzz: ## each reader of bytes from outside for two minutes, or FUZZ_SECONDS
+	@PYTHONPATH=tests BOOTD_EXTRA=fuzz $(ENVIRONMENT) python -m fuzz
+
 .PHONY: clean-cache
 clean-cache: ## remove images and virtual environments that were kept
 	rm -rf -- "$(CACHE)"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from collections import Counter
 from collections.abc import Collection
 from typing import Any, Final
 
@@ -97,7 +98,7 @@ def from_base64(value: Any, what: str) -> bytes:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        twice = next(key for i, (key, _) in enumerate(pairs) if key in dict(pairs[:i]))
+        twice, _ = Counter(key for key, _ in pairs).most_common(1)[0]
         raise InvalidJsonError(f"the key {twice[:100]!r} stands twice")
     return value
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -163,7 +164,7 @@ def layer_above(tar: bytes, *, pack: Callable[[bytes], bytes] | None = None) -> 
     return build_image([tar_layer(image_files("v2")), packed])
 
 
-def changed_manifest(change: Callable[[dict], object]) -> BuiltImage:
+def changed_manifest(change: Callable[[dict[str, Any]], object]) -> BuiltImage:
     """A good image but for its manifest."""
     good = image("v2")
     manifest = json.loads(good.manifest)
@@ -171,7 +172,7 @@ def changed_manifest(change: Callable[[dict], object]) -> BuiltImage:
     return replace(good, manifest=encode(manifest))
 
 
-def changed_config(change: Callable[[dict], object]) -> BuiltImage:
+def changed_config(change: Callable[[dict[str, Any]], object]) -> BuiltImage:
     """A good image but for its configuration, of which the manifest has the digest."""
     config = image("v2").config
     change(config)

@@ -75,3 +75,13 @@ def long_name(name: bytes, kind: bytes = b"L") -> bytes:
     """GNU's way to write a name of more than a hundred bytes."""
     data = name + b"\0"
     return header(b"././@LongLink", kind, size=len(data)) + padded(data)
+
+
+def checksummed(stream: bytes) -> bytes:
+    """Give every block that names the format the checksum of a header, wherever it stands."""
+    mended = bytearray(stream)
+    for at in range(0, len(mended) - 511, 512):
+        if mended[at + 257 : at + 262] == b"ustar":
+            mended[at + 148 : at + 156] = b" " * 8
+            mended[at + 148 : at + 156] = b"%06o\0 " % sum(mended[at : at + 512])
+    return bytes(mended)

@@ -89,12 +89,12 @@ def read_table(database: str, data: bytes) -> Table:
 
 def read_ranges(database: str, data: bytes) -> dict[bytes, tuple[Row, ...]]:
     """Return each owner's rows of subuid or subgid."""
-    ranges: dict[bytes, tuple[Row, ...]] = {}
+    ranges: dict[bytes, list[Row]] = {}
     for text in data.split(b"\n"):
         row = _row(database, text)
         if row is not None:
-            ranges[row[0]] = (*ranges.get(row[0], ()), row)
-    return ranges
+            ranges.setdefault(row[0], []).append(row)
+    return {name: tuple(rows) for name, rows in ranges.items()}
 
 
 def write_lines(lines: Sequence[bytes], mine: bytes) -> bytes:

@@ -197,7 +197,7 @@ def _parse_token(data: bytes, where: str) -> tuple[str, float]:
     if len(token) > _MAX_TOKEN:
         raise ServerFailedError(f"the token server {where} gave {len(token)} bytes as a token")
     lifetime = answer.get("expires_in")
-    if not isinstance(lifetime, int | float) or lifetime <= 0:
+    if not isinstance(lifetime, int | float) or not lifetime > 0:  # nor NaN
         lifetime = _DEFAULT_LIFETIME
     return token, float(min(lifetime, _LONGEST_LIFETIME))
 
