@@ -2,9 +2,10 @@
 """Keeps the documentation in step with the code: ``python docs/generate.py [--check]``.
 
 Parts between ``<!-- NAME -->`` and ``<!-- end -->`` are made from the parser, the errors and the
-D-Bus interfaces, and so are the JSON schemas; all the rest is written by hand. With ``--check``
-nothing is written, and what is out of date is named. That a page says what bootd does is shown by
-other tests than those that compare it with what is made here.
+D-Bus interfaces, and so are the JSON schemas. The interfaces list the kinds and the phases of jobs,
+which are made from the table of jobs; all the rest is written by hand. With ``--check`` nothing is
+written, and what is out of date is named. That a page says what bootd does is shown by other tests
+than those that compare it with what is made here.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from bootd.cli.schemas import schemas
 from bootd.cli.verbs import VERBS
 from bootd.model import errors as errors_package
 from bootd.model.errors import BootdError, registered_errors
+from bootd.operations.jobs.table import JOBS
+from bootd.operations.progress import Phase
 
 DOCS: Final = Path(__file__).resolve().parent
 INTERFACES: Final = DOCS.parent / "dbus"
@@ -32,6 +35,7 @@ DOC_STRING: Final = "org.gtk.GDBus.DocString"
 def generated() -> dict[Path, str]:
     """Return what every file that is made, wholly or in parts, should hold."""
     files = {DOCS / "schemas" / name: text for name, text in schemas().items()}
+    files |= {INTERFACES / f"{name}.xml": interface_text(name) for name in _LISTS}
     for name, parts in PARTS.items():
         files[DOCS / name] = with_parts((DOCS / name).read_text(), parts)
     return files
@@ -97,7 +101,7 @@ def interface(name: str) -> Callable[[], str]:
     """Return what makes the description of a D-Bus interface."""
 
     def make() -> str:
-        root = ET.parse(INTERFACES / f"{name}.xml").getroot()  # noqa: S314 - our own file
+        root = ET.fromstring(interface_text(name))  # noqa: S314 - our own file
         found = root.find("interface")
         assert found is not None
         lines = [_documentation(found), ""]
@@ -107,6 +111,36 @@ def interface(name: str) -> Callable[[], str]:
         return "\n".join(lines)
 
     return make
+
+
+def interface_text(name: str) -> str:
+    """Return the text of a D-Bus interface, with the lists in it made anew."""
+    text = (INTERFACES / f"{name}.xml").read_text()
+    for member, make in _LISTS.get(name, {}).items():
+        value = re.compile(
+            rf'(<property name="{member}"(?:(?!</property>).)*?{DOC_STRING}" value=")[^"]*',
+            re.DOTALL,
+        )
+        place = value.search(text)
+        if place is None:
+            raise SystemExit(f"{name} has no property {member} with a description")
+        text = text[: place.end(1)] + make() + text[place.end() :]
+    return text
+
+
+def _kinds() -> str:
+    return f"{_listed(JOBS)}."
+
+
+def _phases() -> str:
+    used = {phase for kind in JOBS.values() for phase in kind.phases}
+    listed = _listed(phase for phase in Phase if phase in used)
+    return f"What it is busy with: {listed}; empty before the first."
+
+
+def _listed(words: Iterable[str]) -> str:
+    *others, last = words
+    return f"{', '.join(others)} or {last}"
 
 
 def _method(member: ET.Element) -> list[str]:
@@ -132,6 +166,8 @@ def _signal(member: ET.Element) -> list[str]:
     return [head, f":   {_documentation(member)}", ""]
 
 
+_LISTS: Final = {"org.bootd1.Job": {"Kind": _kinds, "Phase": _phases}}
+"""By interface and property, what makes the description."""
 _MEMBERS: Final = {"method": _method, "property": _property, "signal": _signal}
 _UNDERSTOOD: Final = ("job", "document")
 _NO_OPTIONS: Final = "None are defined yet."
@@ -213,7 +249,9 @@ def main() -> int:
     stale = [path for path, text in files.items() if not path.exists() or path.read_text() != text]
     stale += [path for path in (DOCS / "schemas").glob("*") if path not in files and checking]
     for path in stale:
-        sys.stdout.write(f"{'out of date' if checking else 'writing'}: {path.relative_to(DOCS)}\n")
+        sys.stdout.write(
+            f"{'out of date' if checking else 'writing'}: {path.relative_to(DOCS.parent)}\n"
+        )
         if not checking:
             path.write_text(files[path])
     return int(checking and bool(stale))

@@ -35,7 +35,7 @@ BY_FILES_FROM_OUTSIDE = (
     used.NOTHING,
 )
 BY_READERS_OF_DOCUMENTS = (used.bootd,)
-BY_JOBS = (used.preview, used.reset, used.restore)  # named in bootd/operations/__main__.py
+BY_DOCUMENTATION = (used.phases,)
 BY_TESTS_AND_DEMO = (
     used.Silent,
     used.get_property,
@@ -50,7 +50,7 @@ for names in (
     BY_REQUESTS_AND_URLLIB3,
     BY_FILES_FROM_OUTSIDE,
     BY_READERS_OF_DOCUMENTS,
-    BY_JOBS,
+    BY_DOCUMENTATION,
     BY_TESTS_AND_DEMO,
 ):
     assert all(names)

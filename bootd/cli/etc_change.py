@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from bootd.cli.daemon import add_no_wait, run_job_or_none
 from bootd.cli.etc_paths import add_without_daemon
@@ -13,9 +13,7 @@ from bootd.startup import later
 
 with later():
     from bootd.cli import offline
-    from bootd.operations import etc_change
-
-_OPERATIONS: Final = {"ResetEtc": "reset", "RestoreEtc": "restore", "ResolveEtc": "resolve"}
+    from bootd.operations.jobs import table
 
 
 def add_change(parser: ArgumentParser) -> None:
@@ -55,7 +53,7 @@ def change(
         options["dry_run"] = True
     document = run_job_or_none(arguments, output, member, *given.values(), **options)
     if document is None:
-        operation = getattr(etc_change, _OPERATIONS[member])
+        operation = table.started_by(member).load()
         document = offline.do(arguments, output, operation, **given, **options)
     output.show(document)
     if document.get("kept_as"):

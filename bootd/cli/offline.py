@@ -8,7 +8,7 @@ from argparse import Namespace
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -17,42 +17,19 @@ from bootd.cli.managed import require_managed
 from bootd.cli.output import Output
 from bootd.cli.screen.progress import Display, Step, displayed
 from bootd.daemon.events import news
-from bootd.daemon.explain import explain
 from bootd.daemon.live import FINALIZE_UNIT
 from bootd.model.errors import BootdError, ProcessFailedError
-from bootd.operations import etc_copies, etc_views, status
-from bootd.operations.boot import usage as boot_usage
+from bootd.operations import status
 from bootd.operations.host import Host, open_host, opened_host, with_boot
-from bootd.operations.machine import attempts
+from bootd.operations.jobs.kind import JobKind
+from bootd.operations.jobs.looks import LOOKS
+from bootd.operations.jobs.request import make_request
 from bootd.operations.machine.reboot_required import show_reboot_required
 from bootd.operations.machine.survey import Survey, blind_survey, survey
 from bootd.operations.progress import Phase, overall
-from bootd.operations.trial import deny
 from bootd.process import run
 
 _log = logging.getLogger(__name__)
-
-
-def _explain(machine: Host) -> BaseModel:
-    found = status.status(machine)
-    digest = None if found.available is None else found.available.digest
-    denied = deny.denied(machine).denied
-    denial = next((one for one in denied if one.digest == digest), None)
-    return explain(found, denial, machine.configuration.automatic)
-
-
-ANSWERS: Final[dict[str, Callable[..., BaseModel]]] = {
-    "GetStatus": status.status_with_drift,
-    "ListDenied": deny.denied,
-    "GetHistory": attempts.history,
-    "EtcConflicts": etc_views.conflicts,
-    "EtcDiff": etc_views.diff,
-    "GetEtcVersions": etc_views.versions,
-    "ListEtcCopies": etc_copies.copies,
-    "Explain": _explain,
-    "GetBootUsage": boot_usage.boot_usage,
-}
-"""The methods of the Manager that only look, by name; their arguments and options are the same."""
 
 
 class OperationProgress:
@@ -72,8 +49,12 @@ def answer(arguments: Namespace, member: str, *given: Any, **options: Any) -> di
     Raises:
         BootdError: the disk does not hold what is needed.
     """
+    look = LOOKS[member]
+    fields = [name for name, field in look.request.model_fields.items() if field.is_required()]
+    request = make_request(look.request, {**dict(zip(fields, given, strict=True)), **options})
+    view = look.load()
     with with_boot(host(arguments)) if os.geteuid() == 0 else nullcontext(host(arguments)) as found:
-        return ANSWERS[member](found, *given, **options).model_dump(mode="json")
+        return view(found, **request.arguments()).model_dump(mode="json")
 
 
 def do(
@@ -100,7 +81,7 @@ def mounted(arguments: Namespace) -> AbstractContextManager[Host]:
     return opened_host(arguments.sysroot)
 
 
-def tell_of(kind: str, document: BaseModel) -> None:
+def tell_of(kind: JobKind[Any], document: BaseModel) -> None:
     """Tell the journal what an operation in this process did, as the daemon tells of its jobs.
 
     Args:

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from bootd.daemon.dbus.options import take_options
-from bootd.daemon.dbus.polkit import Action, Authority
+from bootd.daemon.dbus.polkit import Authority
 from bootd.daemon.dbus.server import Handler
 from bootd.daemon.dbus.wire import IncomingCall
 from bootd.daemon.jobs import Job, JobRunner
 from bootd.daemon.unattended.times import microseconds
+from bootd.model.action import Action
 from bootd.model.errors import BusyError
 
 _ROOT: Final = 0
@@ -42,7 +43,7 @@ class JobObject:
             told = [error.code, *((error.message, error.hint) if may_read else (_WITHHELD, ""))]
         return {
             "Id": job.id,
-            "Kind": job.kind,
+            "Kind": job.kind.name,
             "Requester": job.requester,
             "Started": microseconds(job.started),
             "State": job.state.value,
@@ -60,5 +61,5 @@ class JobObject:
             raise BusyError("somebody else wants this job, too")
         # Who asked for a job may stop it; others need polkit's leave.
         if await self._authority.user(call) != self._job.requester:
-            await self._authority.require(call, Action.CANCEL, {"job": self._job.kind})
+            await self._authority.require(call, Action.CANCEL, {"job": self._job.kind.name})
         self._runner.cancel(self._job)

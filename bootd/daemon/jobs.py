@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -30,6 +30,8 @@ from bootd.model.errors import (
     InternalError,
     NoProgressError,
 )
+from bootd.operations.jobs.kind import JobKind
+from bootd.operations.jobs.request import Request, RequestT
 
 _log = logging.getLogger(__name__)
 
@@ -70,8 +72,8 @@ class Job:
     """One job; what it is does not change, how it fares does."""
 
     id: int
-    kind: str
-    arguments: Mapping[str, Any]
+    kind: JobKind[Any]
+    request: Request
     requester: int
     """The user ID that asked first."""
     started: datetime
@@ -94,7 +96,7 @@ class Job:
     @property
     def is_automatic(self) -> bool:
         """Nobody asked for it."""
-        return bool(self.arguments.get("automatic"))
+        return self.request.is_automatic
 
     @property
     def is_unasked(self) -> bool:
@@ -104,11 +106,11 @@ class Job:
     @property
     def gives_way(self) -> bool:
         """It is waited for, and waits for others, where those of people refuse each other."""
-        return self.is_automatic or self.kind == "check"
+        return self.is_automatic or self.kind.gives_way
 
-    def is_for(self, kind: str, arguments: Mapping[str, Any]) -> bool:
+    def is_for(self, kind: JobKind[Any], request: Request) -> bool:
         """Return whether it is for the very same."""
-        return (self.kind, self.arguments) == (kind, arguments)
+        return (self.kind, self.request) == (kind, request)
 
     def advance(self, step: Step) -> None:
         """Take up progress; the whole never goes back and is not complete before the end."""
@@ -174,8 +176,8 @@ class JobRunner:
 
     def start(
         self,
-        kind: str,
-        arguments: Mapping[str, Any],
+        kind: JobKind[RequestT],
+        request: RequestT,
         requester: int,
         *,
         for_the_timer: bool = False,
@@ -187,10 +189,10 @@ class JobRunner:
         """
         ahead = [job for job in self._jobs.values() if job.state not in _ENDED]
         for job in ahead:
-            if job.is_for(kind, arguments):
+            if job.is_for(kind, request):
                 job.for_the_timer &= for_the_timer
                 return job
-        job = Job(self._last_id + 1, kind, dict(arguments), requester, self._clock.now())
+        job = Job(self._last_id + 1, kind, request, requester, self._clock.now())
         job.for_the_timer = for_the_timer
         in_the_way = [] if job.gives_way else [one for one in ahead if not one.gives_way]
         # Of automatic ones there is no more than one, so that it always finds a place.
@@ -258,8 +260,8 @@ class JobRunner:
         except BootdError as error:
             outcome = error
         except Exception as error:  # noqa: BLE001 - a job must end, whatever befell it
-            _log.exception("job %d (%s) failed", job.id, job.kind)
-            outcome = InternalError(f"{job.kind} failed: {type(error).__name__}")
+            _log.exception("job %d (%s) failed", job.id, job.kind.name)
+            outcome = InternalError(f"{job.kind.name} failed: {type(error).__name__}")
         await self._end(job, outcome)
 
     async def _guarded(self, job: Job) -> dict[str, Any]:
@@ -282,7 +284,7 @@ class JobRunner:
 
         try:
             async with watch:
-                return await self._worker.run(job.kind, job.arguments, advance, job.id)
+                return await self._worker.run(job.kind.name, job.request.as_json(), advance, job.id)
         except (TimeoutError, CancelledError) as error:
             if not watch.expired():
                 raise
@@ -292,7 +294,7 @@ class JobRunner:
         try:
             await self._settle(job, outcome)
         except Exception:  # noqa: BLE001 - a job must end, whatever befell it
-            _log.exception("what job %d (%s) changed could not be taken up", job.id, job.kind)
+            _log.exception("what job %d (%s) changed could not be taken up", job.id, job.kind.name)
         self._finish(job, outcome)
         self._begin_next()
 
@@ -325,11 +327,13 @@ def _no_progress(job: Job, limits: Limits, *, over: bool) -> NoProgressError:
     phase = job.step.phase or "starting"
     hours = (limits.total_seconds if over else limits.quiet_seconds) / _HOUR
     how = "was not done" if over else "came no further"
-    return NoProgressError(f"{job.kind} {how} within {hours:.1f} hours and was ended while {phase}")
+    return NoProgressError(
+        f"{job.kind.name} {how} within {hours:.1f} hours and was ended while {phase}"
+    )
 
 
 def _busy(job: Job) -> BusyError:
     return BusyError(
-        f"job {job.id} ({job.kind}) is {job.state}",
+        f"job {job.id} ({job.kind.name}) is {job.state}",
         hint=f"Wait for it ('bootctl-py jobs') or cancel it ('bootctl-py cancel {job.id}').",
     )

@@ -6,27 +6,24 @@ and `JobRunner` know, so reading them never waits.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
-
-from pydantic import BaseModel
+from typing import Any
 
 from bootd import __version__
 from bootd.daemon.dbus import names
 from bootd.daemon.dbus.options import take_options
-from bootd.daemon.dbus.polkit import Action, Authority
+from bootd.daemon.dbus.polkit import Authority
 from bootd.daemon.dbus.privacy import for_anybody
 from bootd.daemon.dbus.property_values import available_value, fallback_value, last_check_value
 from bootd.daemon.dbus.server import Handler
 from bootd.daemon.dbus.wire import IncomingCall
 from bootd.daemon.event_loop import asyncio
-from bootd.daemon.explain import explain
 from bootd.daemon.jobs import Job, JobRunner
 from bootd.daemon.machine import Machine
+from bootd.daemon.requests import Requests, compact, path_of
 from bootd.daemon.unattended.applying import Applier
-from bootd.daemon.unattended.checked import checked, checked_list, checked_reference, checked_words
 from bootd.daemon.unattended.times import from_microseconds, microseconds
+from bootd.model.action import Action
 from bootd.model.attempts import NextRun
 from bootd.model.config import Automatic
 from bootd.model.deployment import DeploymentId
@@ -43,24 +40,14 @@ from bootd.model.errors import (
 )
 from bootd.model.state import UpgradeState
 from bootd.operations import hold, pin
+from bootd.operations.explain import explain_status
+from bootd.operations.jobs.request import NoArguments, checked, make_request
+from bootd.operations.jobs.table import CHECK, FINALIZE, STAGE, FinalizeRequest, StageRequest
 from bootd.operations.machine import staged
 from bootd.operations.machine.attempts import history
+from bootd.operations.progress import STATES
 from bootd.operations.status import with_drift
 from bootd.operations.trial import deny
-from bootd.startup import later
-
-with later():
-    # The merge of /etc, archives, and what cleans up: two megabytes that few daemons ever need.
-    from bootd.operations import etc_copies, etc_views
-    from bootd.operations.boot import usage as boot_usage
-
-_STATE_OF_PHASE: Final = {
-    "resolving": UpgradeState.CHECKING,
-    "pulling": UpgradeState.PULLING,
-    "composing": UpgradeState.COMPOSING,
-    "staging": UpgradeState.COMPOSING,
-    "finalizing": UpgradeState.FINALIZING,
-}
 
 _Options = Mapping[str, Any]
 
@@ -97,6 +84,7 @@ class ManagerObject:
         self._refresh = refresh
         self._reboot = reboot
         self._applier = applier
+        self._requests = Requests(machine, runner, authority)
         self._changing = asyncio.Lock()
         self.next_run: NextRun | None = None
         self.require_due: Callable[[int], Awaitable[None]] = _never_due
@@ -122,32 +110,17 @@ class ManagerObject:
         }
 
     def methods(self) -> Mapping[str, Handler]:
-        """Return the handlers."""
+        """Return the handlers: of the tables of jobs and looks, and those that need more."""
         return {
-            "Check": self._check,
+            **self._requests.methods(),
             "Upgrade": self._upgrade,
             "Switch": self._switch,
             "Stage": self._stage,
             "Unstage": self._unstage,
             "Finalize": self._finalize,
-            "Rollback": self._rollback,
             "Apply": self._apply,
             "Pin": self._pin,
             "Unpin": self._unpin,
-            "Cleanup": self._cleanup,
-            "Forget": self._forget,
-            "GetBootUsage": self._get_boot_usage,
-            "ChangeKernelArguments": self._change_kernel_arguments,
-            "Fsck": self._fsck,
-            "PreviewEtc": self._preview_etc,
-            "EtcConflicts": self._etc_conflicts,
-            "EtcDiff": self._etc_diff,
-            "GetEtcVersions": self._get_etc_versions,
-            "ResolveEtc": self._resolve_etc,
-            "ResetEtc": self._reset_etc,
-            "ListEtcCopies": self._list_etc_copies,
-            "RestoreEtc": self._restore_etc,
-            "ListDenied": self._list_denied,
             "Allow": self._allow,
             "Hold": self._hold,
             "Release": self._release,
@@ -155,10 +128,6 @@ class ManagerObject:
             "GetHistory": self._get_history,
             "GetStatus": self._get_status,
         }
-
-    async def _check(self, call: IncomingCall, options: _Options) -> str:
-        take_options(options)
-        return self._start("check", {}, await self._authority.require(call, Action.CHECK))
 
     async def _upgrade(self, call: IncomingCall, options: _Options) -> str:
         given = take_options(
@@ -171,22 +140,18 @@ class ManagerObject:
         if taken_from is not None:
             if given.get("automatic", False):
                 raise InvalidArgumentError("the options automatic and from exclude each other")
-            details = {"image": checked_reference(taken_from)}
-            user = await self._authority.require(call, Action.SWITCH, details)
-            return self._start("stage", {"taken_from": taken_from}, user)
-        if given.get("allow_downgrade", False):
-            # An old release may have holes that are known since; not everybody may bring it back.
-            details = {"image": self._machine.status.image or ""}
-            user = await self._authority.require(call, Action.SWITCH, details)
-        else:
-            user = await self._authority.require(call, Action.STAGE)
-        if not given.get("automatic", False):
-            return self._start("stage", given, user)
+            request = make_request(StageRequest, {"taken_from": taken_from})
+            return await self._requests.start(call, STAGE, request)
+        request = make_request(StageRequest, given)
+        followed = {"image": self._machine.status.image or ""} if request.allow_downgrade else {}
+        user = await self._requests.require(call, STAGE, request, followed)
+        if not request.automatic:
+            return path_of(self._runner.start(STAGE, request, user))
         if when_due:
             await self.require_due(user)
-        return _path_of(self.start_automatic(user, given))
+        return path_of(self.start_automatic(user, request))
 
-    def start_automatic(self, user: int, given: _Options | None = None) -> Job:
+    def start_automatic(self, user: int, request: StageRequest | None = None) -> Job:
         """Start what the timer is there for, as far as the configuration lets it go.
 
         Raises:
@@ -200,20 +165,18 @@ class ManagerObject:
                 hint="Set automatic in bootd.toml, or run 'bootctl-py upgrade' by hand.",
             )
         if policy is Automatic.CHECK:
-            return self._runner.start("check", {}, user, for_the_timer=True)
-        return self._runner.start("stage", given or {"automatic": True}, user)
+            return self._runner.start(CHECK, NoArguments(), user, for_the_timer=True)
+        return self._runner.start(STAGE, request or StageRequest(automatic=True), user)
 
     async def _switch(self, call: IncomingCall, reference: str, options: _Options) -> str:
         take_options(options)
-        details = {"image": checked_reference(reference)}
-        user = await self._authority.require(call, Action.SWITCH, details)
-        return self._start("stage", {"reference": reference, "remember": True}, user)
+        request = make_request(StageRequest, {"reference": reference, "remember": True})
+        return await self._requests.start(call, STAGE, request)
 
     async def _stage(self, call: IncomingCall, reference: str, options: _Options) -> str:
         take_options(options)
-        details = {"image": checked_reference(reference)}
-        user = await self._authority.require(call, Action.SWITCH, details)
-        return self._start("stage", {"reference": reference}, user)
+        request = make_request(StageRequest, {"reference": reference})
+        return await self._requests.start(call, STAGE, request)
 
     async def _unstage(self, call: IncomingCall, options: _Options) -> None:
         take_options(options)
@@ -222,15 +185,7 @@ class ManagerObject:
 
     async def _finalize(self, call: IncomingCall, options: _Options) -> str:
         take_options(options)
-        user = await self._authority.require(call, Action.APPLY)
-        return self._start("finalize", {"asked": True}, user)
-
-    async def _rollback(self, call: IncomingCall, options: _Options) -> str:
-        given = take_options(options, deployment=str, carry_etc=bool)
-        target = given.pop("deployment", None)
-        arguments = given if target is None else {**given, "target": DeploymentId(target)}
-        user = await self._authority.require(call, Action.ROLLBACK, {"deployment": target or ""})
-        return self._start("rollback", arguments, user)
+        return await self._requests.start(call, FINALIZE, FinalizeRequest(asked=True))
 
     async def _apply(self, call: IncomingCall, options: _Options) -> None:
         take_options(options)
@@ -260,7 +215,7 @@ class ManagerObject:
         """Refuse to restart while something is done that a person asked for."""
         running = self._runner.running
         if running is not None and not running.gives_way:
-            raise BusyError(f"job {running.id} ({running.kind}) is running")
+            raise BusyError(f"job {running.id} ({running.kind.name}) is running")
 
     async def _pin(self, call: IncomingCall, deployment: str, options: _Options) -> None:
         await self._set_pinned(call, deployment, options, pinned=True)
@@ -275,113 +230,6 @@ class ManagerObject:
         identifier = DeploymentId(deployment)
         await self._authority.require(call, Action.PIN, {"deployment": identifier})
         await self._change(pin.pin, identifier, pinned=pinned)
-
-    async def _cleanup(self, call: IncomingCall, options: _Options) -> str:
-        take_options(options)
-        return self._start("collect", {}, await self._authority.require(call, Action.CLEANUP))
-
-    async def _forget(self, call: IncomingCall, deployment: str, options: _Options) -> str:
-        take_options(options)
-        arguments = {"deployment": DeploymentId(deployment)}
-        return self._start(
-            "forget", arguments, await self._authority.require(call, Action.FORGET, arguments)
-        )
-
-    async def _get_boot_usage(self, call: IncomingCall, options: _Options) -> str:
-        take_options(options)
-        await self._authority.require(call, Action.INSPECT)
-        document = await asyncio.to_thread(self._machine.look_at_boot, boot_usage.boot_usage)
-        return document.model_dump_json()
-
-    async def _change_kernel_arguments(
-        self, call: IncomingCall, verb: str, words: list[str], options: _Options
-    ) -> str:
-        given = take_options(options, source=str)
-        arguments = {"verb": checked(verb, "verb"), "words": checked_words(words), **given}
-        details = {"source": given.get("source", "")}
-        user = await self._authority.require(call, Action.CHANGE_KERNEL_ARGUMENTS, details)
-        return self._start("change-kernel-arguments", arguments, user)
-
-    async def _fsck(self, call: IncomingCall, options: _Options) -> str:
-        arguments = take_options(options, repair=bool)
-        return self._start("fsck", arguments, await self._authority.require(call, Action.FSCK))
-
-    async def _preview_etc(self, call: IncomingCall, options: _Options) -> str:
-        digest = take_options(options, digest=str).get("digest")
-        arguments = {} if digest is None else {"digest": Digest(digest)}
-        # What is not there yet is fetched, which takes room.
-        action = Action.INSPECT if digest is None else Action.STAGE
-        return self._start("preview", arguments, await self._authority.require(call, action))
-
-    async def _etc_conflicts(self, call: IncomingCall, options: _Options) -> str:
-        return await self._look_at(call, options, etc_views.conflicts)
-
-    async def _etc_diff(self, call: IncomingCall, options: _Options) -> str:
-        return await self._look_at(call, options, etc_views.diff)
-
-    async def _get_etc_versions(self, call: IncomingCall, path: str, options: _Options) -> str:
-        return await self._look(call, options, etc_views.versions, checked(path, "path"))
-
-    async def _list_etc_copies(self, call: IncomingCall, options: _Options) -> str:
-        return await self._look(call, options, etc_copies.copies)
-
-    async def _resolve_etc(
-        self, call: IncomingCall, path: str, choice: str, options: _Options
-    ) -> str:
-        given = take_options(options, content=str, also=list, dry_run=bool)
-        details = {"path": checked(path, "path")}
-        if "also" in given:
-            given["also"] = checked_list(given["also"])
-        user = await self._may_change_etc(call, given, details)
-        arguments = {"path": path, "choice": checked(choice, "choice"), **given}
-        return self._start("etc-resolve", arguments, user)
-
-    async def _reset_etc(self, call: IncomingCall, paths: list[str], options: _Options) -> str:
-        given = take_options(options, dry_run=bool)
-        details = {"path": checked_list(paths)[0]}
-        user = await self._may_change_etc(call, given, details)
-        return self._start("etc-reset", {"paths": paths, **given}, user)
-
-    async def _restore_etc(
-        self, call: IncomingCall, copy: str, paths: list[str], options: _Options
-    ) -> str:
-        given = take_options(options, dry_run=bool)
-        details = {"copy": checked(copy, "copy")}
-        user = await self._may_change_etc(call, given, details)
-        arguments = {"copy": copy, "paths": checked_list(paths) if paths else [], **given}
-        return self._start("etc-restore", arguments, user)
-
-    async def _may_change_etc(
-        self, call: IncomingCall, given: Mapping[str, Any], details: Mapping[str, str]
-    ) -> int:
-        """Return the caller's user ID; who only wants to know what would happen looks."""
-        action = Action.INSPECT if given.get("dry_run") else Action.CHANGE_ETC
-        return await self._authority.require(call, action, details)
-
-    async def _look_at(
-        self, call: IncomingCall, options: _Options, view: Callable[..., BaseModel]
-    ) -> str:
-        """Answer a view that may be of some paths alone."""
-        given = take_options(options, paths=list)
-        paths = checked_list(given["paths"]) if given.get("paths") else []
-        return await self._look(call, {}, view, paths)
-
-    async def _look(
-        self,
-        call: IncomingCall,
-        options: _Options,
-        view: Callable[..., BaseModel],
-        *arguments: str | list[str],
-    ) -> str:
-        take_options(options)
-        await self._authority.require(call, Action.INSPECT)
-        document = await asyncio.to_thread(view, self._machine.host, *arguments)
-        return document.model_dump_json()
-
-    async def _list_denied(self, call: IncomingCall, options: _Options) -> str:
-        take_options(options)
-        document = await asyncio.to_thread(deny.denied, self._machine.host)
-        return await self._readable(call, document)
 
     async def _allow(self, call: IncomingCall, digest: str, options: _Options) -> None:
         take_options(options)
@@ -404,22 +252,21 @@ class ManagerObject:
     async def _explain(self, call: IncomingCall, options: _Options) -> str:
         take_options(options)
         await self._refresh()
-        status, host = self._status(), self._machine.host
-        denied = (await asyncio.to_thread(deny.denied, host)).denied
-        digest = None if status.available is None else status.available.digest
-        denial = next((found for found in denied if found.digest == digest), None)
-        document = explain(status, denial, host.configuration.automatic)
+        status = self._status()
+        document = await asyncio.to_thread(explain_status, self._machine.host, status)
         put_off = self._applier.put_off
         changes: dict[str, Any] = {"gates": await self._applier.verdicts()}
         if put_off is not None:
             changes["put_off"] = put_off.reason
         document = document.model_copy(update=changes)
-        return await self._readable(call, document)
+        return await self._requests.readable(call, document)
 
     async def _get_history(self, call: IncomingCall, options: _Options) -> str:
         take_options(options)
         document = await asyncio.to_thread(history, self._machine.host)
-        return await self._readable(call, document.model_copy(update={"next_run": self.next_run}))
+        return await self._requests.readable(
+            call, document.model_copy(update={"next_run": self.next_run})
+        )
 
     async def _get_status(self, call: IncomingCall, options: _Options) -> str:
         take_options(options)
@@ -427,26 +274,15 @@ class ManagerObject:
         status = self._status()
         if await self._authority.user(call) == 0:
             status = await asyncio.to_thread(with_drift, self._machine.host, status)
-        return await self._readable(call, status)
-
-    async def _readable(self, call: IncomingCall, document: BaseModel) -> str:
-        """Return a document as its caller may read it; nobody is asked for a password for more."""
-        whole = document.model_dump(mode="json")
-        public = for_anybody(whole)
-        if public != whole and await self._authority.allows(call, Action.INSPECT):
-            return _compact(whole)
-        return _compact(public)
+        return await self._requests.readable(call, status)
 
     def status_json(self) -> str:
         """Return the status as any user may know it, with what a running job makes of it."""
-        return _compact(for_anybody(self._status().model_dump(mode="json")))
+        return compact(for_anybody(self._status().model_dump(mode="json")))
 
     def _status(self) -> StatusDocument:
         news = {"state": UpgradeState(self._state()), "next_run": self.next_run}
         return self._machine.status.model_copy(update=news)
-
-    def _start(self, kind: str, arguments: Mapping[str, Any], user: int) -> str:
-        return _path_of(self._runner.start(kind, arguments, user))
 
     async def _change(
         self, operation: Callable[..., object], *arguments: object, **more: object
@@ -461,7 +297,7 @@ class ManagerObject:
     def _state(self) -> str:
         running = self._runner.running
         phase = "" if running is None else running.step.phase
-        return _STATE_OF_PHASE.get(phase, self._machine.status.state).value
+        return STATES.get(phase, self._machine.status.state).value
 
     def _path(self, identifier: DeploymentId | None) -> str:
         known = {deployment.id for deployment in self._machine.status.deployments}
@@ -470,11 +306,3 @@ class ManagerObject:
 
 async def _never_due(_user: int) -> None:
     raise NotDueError("no run is planned")
-
-
-def _path_of(job: Job) -> str:
-    return f"{names.JOBS}{job.id}"
-
-
-def _compact(document: Mapping[str, Any]) -> str:
-    return json.dumps(document, separators=(",", ":"))

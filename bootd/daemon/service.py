@@ -23,6 +23,7 @@ from bootd.daemon.job import JobObject
 from bootd.daemon.jobs import Job, JobRunner, JobState
 from bootd.daemon.machine import Machine
 from bootd.daemon.manager import ManagerObject
+from bootd.daemon.requests import path_of
 from bootd.daemon.unattended.applying import Applier
 from bootd.daemon.unattended.scheduler import Scheduler
 from bootd.daemon.unattended.timetable import Timetable
@@ -30,6 +31,7 @@ from bootd.daemon.worker import Worker
 from bootd.model.attempts import NextRun
 from bootd.model.digest import Digest
 from bootd.model.errors import BootdError, BusyError, CancelledError, StorageError
+from bootd.operations.jobs.table import STAGE
 from bootd.operations.machine.attempts import note_attempt
 from bootd.operations.machine.reboot_required import show_reboot_required
 
@@ -39,8 +41,6 @@ PUBLISH_SECONDS: Final = 0.25
 """Progress is told at most four times a second."""
 
 _ROOT: Final = 0
-_ATTEMPTS: Final = frozenset({"check", "stage"})
-"""Jobs that look for an update."""
 
 
 class Service:
@@ -150,7 +150,7 @@ class Service:
 
     def job_new(self, job: Job) -> None:
         """Put a job on the bus."""
-        path = _path(job)
+        path = path_of(job)
         self._server.export(path, names.JOB, JobObject(job, self._runner, self._authority))
         self._server.emit(names.ROOT, "JobNew", job.id, path)
         self._scheduler.limit(job)
@@ -168,7 +168,7 @@ class Service:
         self._publish_progress(job)
         tell_of_job(job)
         self._scheduler.poke()
-        self._server.emit(names.ROOT, "JobRemoved", job.id, _path(job), job.state.value)
+        self._server.emit(names.ROOT, "JobRemoved", job.id, path_of(job), job.state.value)
         if job.is_automatic and job.state is not JobState.CANCELLED:
             self._applier.run_ended()
         else:
@@ -176,7 +176,7 @@ class Service:
 
     def job_forgotten(self, job: Job) -> None:
         """Take a job off the bus."""
-        self._server.withdraw(_path(job))
+        self._server.withdraw(path_of(job))
 
     def _publish_progress(self, job: Job) -> None:
         self._pending = None
@@ -184,13 +184,13 @@ class Service:
         self._server.publish(names.ROOT)
         self._tell_status()
         # Last: who sees that a job has ended stops to listen.
-        self._server.publish(_path(job))
+        self._server.publish(path_of(job))
 
     async def _settle(self, job: Job, outcome: dict[str, Any] | BootdError) -> None:
         failing = self._machine.status.failing
         await self._note(job, outcome)
         await self._machine.read()
-        if job.kind in _ATTEMPTS:
+        if job.kind.looks_for_update:
             if isinstance(outcome, BootdError):
                 # What a person asked for is told each time.
                 is_known = failing is not None and failing.last.outcome == outcome.code
@@ -199,12 +199,12 @@ class Service:
                 job.recovered_from = failing
         self._show()
         # Whatever the job was for: a change of kernel arguments stages a deployment, too.
-        if job.kind == "stage" or self._machine.status.staged is not None:
+        if job.kind is STAGE or self._machine.status.staged is not None:
             await self._ask_systemd()
 
     async def _note(self, job: Job, outcome: dict[str, Any] | BootdError) -> None:
         """Remember what became of looking for an update."""
-        if job.kind not in _ATTEMPTS:
+        if not job.kind.looks_for_update:
             return
         if isinstance(outcome, CancelledError) and not job.is_unasked:
             return
@@ -214,11 +214,11 @@ class Service:
             job.is_news = await asyncio.to_thread(
                 note_attempt,
                 self._machine.host,
-                job.kind,
+                job.kind.name,
                 None if isinstance(outcome, dict) else outcome,
                 automatic=job.is_unasked,
                 user=job.requester,
-                of_followed=job.arguments.keys().isdisjoint(("reference", "taken_from")),
+                of_followed=job.request.is_of_followed,
                 update=Digest(found["digest"]) if is_update else None,
             )
         except BootdError as error:
@@ -289,9 +289,5 @@ class Service:
         if job is None:
             text = f"{self._machine.status.state.value}: {self._machine.status.image or 'no image'}"
         else:
-            text = f"{job.kind}: {job.step.phase or 'starting'}, {job.step.overall:.0%}"
+            text = f"{job.kind.name}: {job.step.phase or 'starting'}, {job.step.overall:.0%}"
         self._service_manager.status(text)
-
-
-def _path(job: Job) -> str:
-    return f"{names.JOBS}{job.id}"

@@ -13,6 +13,8 @@ from bootd.model.readers import Guarded, Shown
 
 MAX_ATTEMPTS: Final = 50
 """How many attempts are remembered."""
+STAGING: Final = "stage"
+"""The operation of an attempt to stage an image; any other is a check."""
 
 
 DONE: Final = "done"
@@ -98,7 +100,7 @@ class Attempts(BaseModel):
     @property
     def run(self) -> Attempt | None:
         """What the next run is planned from; None: there was none."""
-        of_older = (one for one in self.recent if one.automatic or one.operation == "stage")
+        of_older = (one for one in self.recent if one.automatic or one.operation == STAGING)
         return self.last_run or next(of_older, None)
 
     @property

@@ -16,18 +16,20 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Callable, Mapping
-from importlib import import_module
 from pathlib import Path
 from types import FrameType
 from typing import Any, BinaryIO, Final
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from bootd import journal
 from bootd.clock import SYSTEM_CLOCK
 from bootd.model.errors import BootdError, CancelledError, InternalError, InvalidArgumentError
+from bootd.model.validation import in_words
 from bootd.operations.host import opened_host
+from bootd.operations.jobs.kind import JobKind
+from bootd.operations.jobs.request import Request
+from bootd.operations.jobs.table import JOBS
 from bootd.operations.progress import Phase, Progress, overall
 from bootd.startup import end_at_once, freeze_modules
 
@@ -38,30 +40,19 @@ _REPORT_SECONDS: Final = 0.1
 _CANCELLED: Final = "the job was cancelled"
 
 
-_OPERATIONS: Final[Mapping[str, tuple[str, str]]] = {
-    "check": ("check", "check"),
-    "stage": ("stage", "stage"),
-    "finalize": ("finalize", "finalize"),
-    "rollback": ("rollback", "rollback"),
-    "collect": ("collect", "collect"),
-    "forget": ("forget", "forget"),
-    "change-kernel-arguments": ("kernel_arguments", "change_arguments"),
-    "fsck": ("fsck", "fsck"),
-    "preview": ("etc_preview", "preview"),
-    "etc-reset": ("etc_change", "reset"),
-    "etc-restore": ("etc_change", "restore"),
-    "etc-resolve": ("etc_change", "resolve"),
-}
-"""Module and function of each; a job imports its own alone."""
-
-
-def _operation(name: str) -> Callable[..., BaseModel]:
-    if name not in _OPERATIONS:
+def _kind(name: str) -> JobKind[Any]:
+    if name not in JOBS:
         raise InvalidArgumentError(f"there is no operation {name!r}")
-    module, function = _OPERATIONS[name]
-    found: Callable[..., BaseModel] = getattr(import_module(f"bootd.operations.{module}"), function)
-    freeze_modules(collect=False)
-    return found
+    return JOBS[name]
+
+
+def _request(kind: JobKind[Any], arguments: dict[str, Any]) -> Request:
+    try:
+        request: Request = kind.request.model_validate(arguments)
+    except ValidationError as error:
+        # The daemon sends none of these: it made the request itself.
+        raise TypeError(f"{kind.name}: {in_words(error)}") from error
+    return request
 
 
 class _Reporter:
@@ -148,11 +139,14 @@ def _end_with_the_daemon(reporter: _Reporter) -> None:
 
 def _run(request: dict[str, Any], progress: Progress) -> BaseModel:
     journal.log_as_job(str(request.get("job") or ""))
-    operation = _operation(request["operation"])
-    _log.debug("%s begins", request["operation"])
+    kind = _kind(request["operation"])
+    asked = _request(kind, request.get("arguments", {}))
+    operation = kind.load()
+    freeze_modules(collect=False)
+    _log.debug("%s begins", kind.name)
     folder = request.get("sysroot")
     with opened_host(None if folder is None else Path(folder)) as host:
-        return operation(host, progress, **request.get("arguments", {}))
+        return operation(host, progress, **asked.arguments())
 
 
 def _fail(reporter: _Reporter, error: BootdError) -> int:

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from support.machine import Machine, publish
 
-from bootd.daemon.explain import explain
 from bootd.model.attempts import MAX_ATTEMPTS
 from bootd.model.config import Automatic
 from bootd.model.digest import Digest
@@ -20,6 +19,7 @@ from bootd.model.errors import (
     NotTrustedError,
     UnauthorizedError,
 )
+from bootd.operations.explain import explain
 from bootd.operations.machine.attempts import note_attempt, read_attempts
 from bootd.operations.machine.message_of_the_day import FAILING_NAME, message_file
 from bootd.operations.progress import Silent

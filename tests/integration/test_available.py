@@ -11,11 +11,11 @@ from bootd.cli.render.explanation import render_explanation
 from bootd.cli.render.status import next_steps, render_plainly, render_status
 from bootd.cli.style import Style
 from bootd.daemon.dbus.property_values import available_value, last_check_value
-from bootd.daemon.explain import explain
 from bootd.model.config import Automatic
 from bootd.model.documents import Standing
 from bootd.model.errors import ContentError
 from bootd.operations.check import check
+from bootd.operations.explain import explain
 from bootd.operations.finalize import finalize
 from bootd.operations.image.unfit_list import find_unfit
 from bootd.operations.machine.staged import unstage

@@ -11,11 +11,11 @@ from support.loader import set_variable
 from support.machine import Machine, installed, publish
 
 from bootd.boot.entry import render_entry
-from bootd.daemon.explain import explain
 from bootd.model.config import Automatic
 from bootd.model.deployment import DeploymentId
 from bootd.model.documents import Reason, StatusDocument
 from bootd.operations.collect import collect
+from bootd.operations.explain import explain
 from bootd.operations.finalize import finalize
 from bootd.operations.fsck import fsck
 from bootd.operations.machine.survey import survey

@@ -14,7 +14,7 @@ from support.bus import Rig, rig
 from support.loader import boot, plain, set_variable, use_up_tries
 from support.machine import Machine, publish
 
-from bootd.daemon.events.journal import FIELDS, Event
+from bootd.model.event import FIELDS, Event
 from bootd.operations.finalize import finalize
 from bootd.operations.machine.survey import survey
 from bootd.operations.progress import Silent

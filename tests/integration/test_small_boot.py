@@ -14,7 +14,6 @@ from support.registry import DockerRegistry, docker_registry
 from support.small_boot import MIB, release, small_boot
 
 from bootd.boot.kernels.kernel import kernel_damage
-from bootd.daemon.explain import explain
 from bootd.durable import Disk
 from bootd.model.config import Automatic
 from bootd.model.deployment import DeploymentId
@@ -24,6 +23,7 @@ from bootd.model.state import DeploymentState
 from bootd.operations.bless import bless
 from bootd.operations.check import check
 from bootd.operations.collect import collect
+from bootd.operations.explain import explain
 from bootd.operations.finalize import finalize
 from bootd.operations.fsck import fsck
 from bootd.operations.machine.survey import survey

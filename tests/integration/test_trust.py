@@ -18,11 +18,11 @@ from support.registry import DockerRegistry, run_docker_registry
 from support.signed_images import VECTORS
 
 from bootd.cli.main import main
-from bootd.daemon.explain import explain
 from bootd.model.config import Automatic, TrustSettings
 from bootd.model.digest import Digest
 from bootd.model.documents import Reason
 from bootd.model.errors import REFUSED, ContentError, InvalidTrustPolicyError, NotTrustedError
+from bootd.operations.explain import explain
 from bootd.operations.host import Host
 from bootd.operations.image.fetch import fetched_image
 from bootd.operations.image.resolve import resolve

@@ -24,7 +24,6 @@ from support.machine import Machine, image_files, publish
 from support.registry import FaultyRegistry, faulty_registry
 
 from bootd.clock import SYSTEM_CLOCK, Clock
-from bootd.daemon.explain import explain
 from bootd.durable import Disk
 from bootd.model.config import Automatic
 from bootd.model.digest import Digest
@@ -43,6 +42,7 @@ from bootd.model.errors import (
 from bootd.operations import stage as staging
 from bootd.operations.check import check
 from bootd.operations.etc_preview import preview
+from bootd.operations.explain import explain
 from bootd.operations.host import Host
 from bootd.operations.image import unfit_list
 from bootd.operations.image.unfit_list import UNFIT

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from bootd.cli.main import INTERRUPTED
-from bootd.daemon.events.journal import Event
 from bootd.daemon.unattended.scheduler import LIMIT_SECONDS
 from bootd.daemon.unattended.timetable import SHIPPED
 from bootd.model.errors import HeldError, NotBlessedYetError, UnhealthyError
+from bootd.model.event import Event
 from bootd.operations.bless import BLESSED_MARKER, FAILURE_MARKER
 
 _SYSTEMD = Path(__file__).parents[2] / "systemd"

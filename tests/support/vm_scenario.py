@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bootd.daemon.events.journal import Event
+from bootd.model.event import Event
 from support.registry import DockerRegistry
 from support.vm import BOOT_SECONDS, Saved, VirtualMachine
 from support.vm_disk import await_kept

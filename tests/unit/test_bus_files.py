@@ -9,12 +9,12 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from bootd.daemon.dbus import interfaces, names
-from bootd.daemon.dbus.polkit import Action
-from bootd.daemon.events.journal import FIELDS, Event
 from bootd.daemon.jobs import JobState
+from bootd.model.action import Action
+from bootd.model.event import FIELDS, Event
 from bootd.model.state import DeploymentState, UpgradeState
-from bootd.operations.__main__ import _OPERATIONS
-from bootd.operations.progress import Phase
+from bootd.operations.jobs.looks import LOOKS
+from bootd.operations.jobs.table import JOBS
 
 _CHECKOUT = Path(__file__).parents[2]
 _DBUS = _CHECKOUT / "dbus"
@@ -60,12 +60,26 @@ def _documented(interface: str, member: str) -> set[str]:
 
 
 def test_every_word_that_clients_may_meet_is_documented():
-    installing = {Phase.FORMATTING, Phase.INSTALLING}
-    assert _documented(names.JOB, "Kind") == _OPERATIONS.keys()
+    assert _documented(names.JOB, "Kind") == JOBS.keys()
     assert _documented(names.JOB, "State") == set(JobState)
-    assert _documented(names.JOB, "Phase") == set(Phase) - installing
+    assert _documented(names.JOB, "Phase") == {
+        phase for kind in JOBS.values() for phase in kind.phases
+    }
     assert _documented(names.MANAGER, "State") == set(UpgradeState)
     assert _documented(names.DEPLOYMENT, "State") == set(DeploymentState)
+
+
+def test_methods_of_the_tables_take_what_is_asked_for():
+    methods = interfaces.load(names.MANAGER).methods
+    rows = {kind.method: kind.request for kind in JOBS.values() if kind.method}
+    rows |= {look.method: look.request for look in LOOKS.values()}
+    for name, request in rows.items():
+        fields = {field.alias or key for key, field in request.model_fields.items()}
+        required = {
+            field.alias or key for key, field in request.model_fields.items() if field.is_required()
+        }
+        assert required <= set(methods[name].arguments) <= fields, name
+        assert methods[name].gives == ("s" if name in LOOKS else "o")
 
 
 def test_every_manager_method_ends_with_options():

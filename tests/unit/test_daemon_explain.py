@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from bootd.daemon.explain import explain
 from bootd.daemon.machine import Machine
 from bootd.model.config import Automatic
 from bootd.model.deployment import Denial
 from bootd.model.digest import Digest
 from bootd.model.documents import StatusDocument
+from bootd.operations.explain import explain
 from bootd.sysroot import Sysroot
 
 _NOW = datetime(2026, 1, 2, tzinfo=UTC)

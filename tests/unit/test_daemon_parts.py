@@ -14,11 +14,12 @@ import pytest
 
 from bootd.daemon.dbus.options import take_options
 from bootd.daemon.dbus.wire import Variant, options
-from bootd.daemon.events.journal import Event, announce
+from bootd.daemon.events.journal import announce
 from bootd.daemon.events.notify import ServiceManager, watchdog_interval
 from bootd.daemon.unattended.times import microseconds
 from bootd.journal import journal_fields
 from bootd.model.errors import InvalidArgumentError
+from bootd.model.event import Event
 
 
 @pytest.mark.parametrize("given", [{}, {"automatic": True}, {"deployment": "x"}])

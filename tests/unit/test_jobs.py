@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,21 @@ from bootd.model.errors import (
     InternalError,
     NoProgressError,
 )
+from bootd.operations.jobs.kind import JobKind
+from bootd.operations.jobs.request import NoArguments, make_request
+from bootd.operations.jobs.table import CHECK, COLLECT, ROLLBACK, STAGE
 
-_AUTOMATIC: tuple[str, dict[str, bool]] = ("stage", {"automatic": True})
+
+class Numbered(NoArguments):
+    """A request of which there are many."""
+
+    of: int
+
+
+_Asked = tuple[JobKind[Any], dict[str, Any]]
+
+_AUTOMATIC: _Asked = (STAGE, {"automatic": True})
+_NUMBERED = replace(CHECK, request=Numbered)
 _WAITS = "progress(0.1)\nsys.stdin.read()\nsay(event='error', code='cancelled', message='so be it')"
 
 
@@ -69,15 +83,18 @@ class Bench:
     async def _settle(self, job: Job, _outcome: dict[str, Any] | BootdError) -> None:
         self.settled.append((job.state, job.result, job.error))
 
-    async def finish(self, kind: str = "check", **arguments: object) -> Job:
-        job = self.runner.start(kind, arguments, 0)
+    def ask(self, kind: JobKind[Any], arguments: dict[str, Any], requester: int) -> Job:
+        return self.runner.start(kind, make_request(kind.request, arguments), requester)
+
+    async def finish(self, kind: JobKind[Any] = CHECK, **arguments: object) -> Job:
+        job = self.ask(kind, arguments, 0)
         await self.listener.until("ended", job.id)
         return job
 
 
 async def test_job_tells_its_life_and_leaves_a_result():
     bench = Bench("progress(0.25)\nprogress(0.5, done=2)\n" + done(answer=42))
-    job = await bench.finish("stage", reference="x")
+    job = await bench.finish(STAGE, reference="registry.example/image")
     assert job.state is JobState.DONE
     assert json.loads(job.result) == {"answer": 42}
     assert job.step.overall == 1.0
@@ -89,10 +106,10 @@ async def test_job_tells_its_life_and_leaves_a_result():
 
 async def test_child_gets_the_request():
     bench = Bench("say(event='result', document=request)")
-    job = await bench.finish("stage", reference="r", remember=True)
+    job = await bench.finish(STAGE, reference="registry.example/image", remember=True)
     assert json.loads(job.result) == {
         "operation": "stage",
-        "arguments": {"reference": "r", "remember": True},
+        "arguments": {"reference": "registry.example/image", "remember": True},
         "sysroot": None,
         "job": 1,
     }
@@ -106,36 +123,34 @@ async def test_progress_never_goes_back_nor_over_the_end():
 
 async def test_same_request_joins_and_another_of_people_is_refused():
     bench = Bench(_WAITS)
-    first = bench.runner.start("stage", {"reference": "a"}, 0)
-    assert bench.runner.start("stage", {"reference": "a"}, 1000) is first
+    first = bench.ask(STAGE, {"reference": "registry.example/image:a"}, 0)
+    assert bench.ask(STAGE, {"reference": "registry.example/image:a"}, 1000) is first
     assert first.requester == 0
-    for kind, arguments in (("stage", {"reference": "b"}), ("collect", {})):
+    for kind, arguments in ((STAGE, {"reference": "registry.example/image:b"}), (COLLECT, {})):
         with pytest.raises(BusyError, match=r"job 1 \(stage\) is running"):
-            bench.runner.start(kind, arguments, 0)
+            bench.ask(kind, arguments, 0)
     await bench.runner.stop()
 
 
 @pytest.mark.parametrize(
     ("first", "second"),
     [
-        (("check", {}), _AUTOMATIC),
-        (("stage", {}), _AUTOMATIC),
-        (("collect", {}), _AUTOMATIC),
-        (_AUTOMATIC, ("stage", {})),
-        (_AUTOMATIC, ("rollback", {})),
-        (("check", {}), ("rollback", {})),
-        (("stage", {}), ("check", {})),
-        (_AUTOMATIC, ("check", {})),
+        ((CHECK, {}), _AUTOMATIC),
+        ((STAGE, {}), _AUTOMATIC),
+        ((COLLECT, {}), _AUTOMATIC),
+        (_AUTOMATIC, (STAGE, {})),
+        (_AUTOMATIC, (ROLLBACK, {})),
+        ((CHECK, {}), (ROLLBACK, {})),
+        ((STAGE, {}), (CHECK, {})),
+        (_AUTOMATIC, (CHECK, {})),
     ],
 )
-async def test_who_gives_way_waits_and_has_its_turn(
-    first: tuple[str, dict[str, bool]], second: tuple[str, dict[str, bool]]
-):
+async def test_who_gives_way_waits_and_has_its_turn(first: _Asked, second: _Asked):
     bench = Bench(_WAITS)
-    ahead = bench.runner.start(*first, 1000)
-    waiting = bench.runner.start(*second, 0)
+    ahead = bench.ask(*first, 1000)
+    waiting = bench.ask(*second, 0)
     assert (waiting.state, bench.runner.running) == (JobState.WAITING, ahead)
-    assert bench.runner.start(*second, 7) is waiting
+    assert bench.ask(*second, 7) is waiting
     bench.runner.cancel(ahead)
     await bench.listener.until("ended", ahead.id)
     assert (waiting.state, bench.runner.running) == (JobState.RUNNING, waiting)
@@ -144,11 +159,11 @@ async def test_who_gives_way_waits_and_has_its_turn(
 
 async def test_a_person_comes_before_the_timer_and_not_before_another():
     bench = Bench(_WAITS)
-    check = bench.runner.start("check", {}, 1000)
-    timer = bench.runner.start(*_AUTOMATIC, 0)
-    person = bench.runner.start("rollback", {}, 0)
+    check = bench.ask(CHECK, {}, 1000)
+    timer = bench.ask(*_AUTOMATIC, 0)
+    person = bench.ask(ROLLBACK, {}, 0)
     with pytest.raises(BusyError, match=r"job 3 \(rollback\) is waiting"):
-        bench.runner.start("collect", {}, 0)
+        bench.ask(COLLECT, {}, 0)
     bench.runner.cancel(check)
     await bench.listener.until("ended", check.id)
     assert (person.state, timer.state) == (JobState.RUNNING, JobState.WAITING)
@@ -157,23 +172,23 @@ async def test_a_person_comes_before_the_timer_and_not_before_another():
 
 async def test_those_that_wait_are_bounded_but_for_the_timer():
     bench = Bench(_WAITS)
-    bench.runner.start(*_AUTOMATIC, 0)
+    bench.ask(*_AUTOMATIC, 0)
     for number in range(MAX_WAITING):
-        bench.runner.start("check", {"of": number}, 1000)
+        bench.ask(_NUMBERED, {"of": number}, 1000)
     with pytest.raises(BusyError, match=r"job 1 \(stage\)"):
-        bench.runner.start("check", {"of": MAX_WAITING}, 1000)
+        bench.ask(_NUMBERED, {"of": MAX_WAITING}, 1000)
     await bench.runner.stop()
     bench = Bench(_WAITS)
     for number in range(MAX_WAITING + 1):
-        bench.runner.start("check", {"of": number}, 1000)
-    assert bench.runner.start(*_AUTOMATIC, 0).state is JobState.WAITING
+        bench.ask(_NUMBERED, {"of": number}, 1000)
+    assert bench.ask(*_AUTOMATIC, 0).state is JobState.WAITING
     await bench.runner.stop()
 
 
 async def test_what_waits_can_be_cancelled_and_stops_with_the_daemon():
     bench = Bench(_WAITS)
-    bench.runner.start("check", {}, 0)
-    waiting = [bench.runner.start("check", {"of": number}, 0) for number in range(2)]
+    bench.ask(CHECK, {}, 0)
+    waiting = [bench.ask(_NUMBERED, {"of": number}, 0) for number in range(2)]
     bench.runner.cancel(waiting[0])
     assert waiting[0].state is JobState.CANCELLED
     assert ("ended", 2) in bench.listener.told
@@ -184,14 +199,14 @@ async def test_what_waits_can_be_cancelled_and_stops_with_the_daemon():
 
 async def test_what_nobody_asked_for_ends_with_the_reason():
     bench = Bench(_WAITS)
-    running = bench.runner.start(*_AUTOMATIC, 0)
+    running = bench.ask(*_AUTOMATIC, 0)
     await bench.listener.until("advanced")
-    person = bench.runner.start("collect", {}, 0)
+    person = bench.ask(COLLECT, {}, 0)
     bench.runner.cancel_automatic(HeldError("updates are held: exams"))
     await bench.listener.until("ended", running.id)
     assert isinstance(running.error, HeldError)
     assert person.state is JobState.RUNNING
-    waiting = bench.runner.start(*_AUTOMATIC, 0)
+    waiting = bench.ask(*_AUTOMATIC, 0)
     bench.runner.cancel_automatic(HeldError("updates are held: exams"))
     assert isinstance(waiting.error, HeldError)
     assert person.state is JobState.RUNNING
@@ -218,8 +233,8 @@ while True:
 )
 async def test_a_job_that_does_not_end_is_ended(body: str, limits: Limits, told: str):
     bench = Bench(body, limits=lambda: limits)
-    job = bench.runner.start("stage", {}, 0)
-    waiting = bench.runner.start("check", {}, 0)
+    job = bench.ask(STAGE, {}, 0)
+    waiting = bench.ask(CHECK, {}, 0)
     await bench.listener.until("ended", job.id)
     assert job.state is JobState.FAILED
     assert isinstance(job.error, NoProgressError)
@@ -231,7 +246,7 @@ async def test_a_job_that_does_not_end_is_ended(body: str, limits: Limits, told:
 async def test_what_goes_on_without_counting_is_not_ended():
     silent = "[(progress(0.1, total=0), time.sleep(0.2)) for _ in range(30)]\n"
     bench = Bench(silent + done(answer=42), limits=lambda: Limits(4.0, 600))
-    job = await bench.finish("collect")
+    job = await bench.finish(COLLECT)
     assert job.state is JobState.DONE
 
 
@@ -240,7 +255,7 @@ async def test_cancel_is_polite_and_the_next_job_runs():
         "signal.signal(signal.SIGTERM, lambda *_: (say(event='error', code='cancelled',"
         " message='stopped in good order', hint='h'), sys.exit(1)))\n" + _WAITS
     )
-    job = bench.runner.start("stage", {}, 0)
+    job = bench.ask(STAGE, {}, 0)
     await bench.listener.until("advanced")
     bench.runner.cancel(job)
     bench.runner.cancel(job)
@@ -250,7 +265,7 @@ async def test_cancel_is_polite_and_the_next_job_runs():
     assert job.error.message == "stopped in good order"
     bench.runner.cancel(job)
     assert job.state is JobState.CANCELLED
-    assert bench.runner.start("collect", {}, 0).id == 2
+    assert bench.ask(COLLECT, {}, 0).id == 2
     await bench.runner.stop()
 
 
@@ -259,7 +274,7 @@ async def test_child_that_finishes_although_cancelled_is_done():
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nprogress(0.9)\n"
         "sys.stdin.read(0)\ntime.sleep(0.2)\n" + done(committed=True)
     )
-    job = bench.runner.start("rollback", {}, 0)
+    job = bench.ask(ROLLBACK, {}, 0)
     await bench.listener.until("advanced")
     bench.runner.cancel(job)
     await bench.listener.until("ended")
@@ -271,7 +286,7 @@ async def test_child_that_will_not_stop_is_killed():
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nprogress(0.5)\ntime.sleep(600)",
         kill_after=0.1,
     )
-    job = bench.runner.start("stage", {}, 0)
+    job = bench.ask(STAGE, {}, 0)
     await bench.listener.until("advanced")
     bench.runner.cancel(job)
     await bench.listener.until("ended")
@@ -280,7 +295,7 @@ async def test_child_that_will_not_stop_is_killed():
 
 async def test_stop_cancels_what_runs():
     bench = Bench(_WAITS)
-    job = bench.runner.start("stage", {}, 0)
+    job = bench.ask(STAGE, {}, 0)
     await bench.runner.stop()
     assert job.state is JobState.CANCELLED
     await bench.runner.stop()
@@ -349,7 +364,7 @@ _HEIR = (
 async def test_child_that_leaves_somebody_with_its_output(body: str, state: JobState):
     before = _open_files()
     bench = Bench(body)
-    job = bench.runner.start("check", {}, 0)
+    job = bench.ask(CHECK, {}, 0)
     await bench.listener.until("advanced")
     if state is JobState.CANCELLED:
         bench.runner.cancel(job)
@@ -374,7 +389,7 @@ progress(0.5, done=heir, total=heir)
 @pytest.mark.parametrize("end", ["os.kill(os.getpid(), 9)", done(answer=42)])
 async def test_what_a_child_left_stopped_goes_on(end: str):
     bench = Bench(_STOPPED + end)
-    job = bench.runner.start("check", {}, 0)
+    job = bench.ask(CHECK, {}, 0)
     await bench.listener.until("ended")
     assert bench.listener.progress
     async with asyncio.timeout(30):
@@ -410,11 +425,11 @@ async def test_failing_settlement_does_not_keep_a_job_from_ending(
     caplog: pytest.LogCaptureFixture,
 ):
     async def fail(job: Job, _outcome: object) -> None:
-        raise RuntimeError(f"no status after {job.kind}")
+        raise RuntimeError(f"no status after {job.kind.name}")
 
     listener = Listener()
     runner = JobRunner(Worker(None, worker(done())), listener, fail)
-    job = runner.start("check", {}, 0)
+    job = runner.start(CHECK, NoArguments(), 0)
     await listener.until("ended")
     assert job.state is JobState.DONE
     assert "could not be taken up" in caplog.text

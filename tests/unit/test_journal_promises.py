@@ -14,12 +14,14 @@ import pytest
 from support.machine import Machine, installed, publish
 
 from bootd import journal
-from bootd.daemon.events.journal import Event, announce
+from bootd.daemon.events.journal import announce
 from bootd.daemon.events.news import tell_of_job
 from bootd.daemon.jobs import Job, JobState, Limits, _no_progress
 from bootd.daemon.worker import Step, Worker
 from bootd.model.errors import InternalError, NotTrustedError, ProcessFailedError
+from bootd.model.event import Event
 from bootd.operations.host import open_host
+from bootd.operations.jobs.table import STAGE, StageRequest
 from bootd.operations.progress import Silent
 from bootd.operations.pulling.channel import Channel
 from bootd.operations.pulling.child_process import ChildProcess
@@ -164,7 +166,8 @@ def test_each_promise_is_tried_by_a_test_that_is_there() -> None:
 def test_a_job_that_came_no_further_is_told_with_its_phase(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    job = Job(7, "stage", {}, 0, datetime.now(UTC), JobState.FAILED, Step("pulling", 1, 9, 0.1))
+    step = Step("pulling", 1, 9, 0.1)
+    job = Job(7, STAGE, StageRequest(), 0, datetime.now(UTC), JobState.FAILED, step)
     job.error = _no_progress(job, Limits(), over=False)
     tell_of_job(job)
     assert "the journal says what it was busy with" in job.error.hint

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from importlib import import_module
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -14,7 +13,7 @@ from pydantic import BaseModel
 from bootd.daemon.dbus.privacy import PUBLISHED, for_anybody
 from bootd.model.documents import Document
 from bootd.model.readers import WITHHELD, Reader
-from bootd.operations.__main__ import _OPERATIONS
+from bootd.operations.jobs.table import JOBS
 
 HOSTILE = "a\0b\nc\x1b[31md\u202ee\u2028f"
 HARMLESS = "a\\x00b\\nc\\x1b[31md\\u202ee\\u2028f"
@@ -69,9 +68,8 @@ def test_every_text_has_a_rule(model: type[BaseModel]) -> None:
 
 def test_what_jobs_answer_and_what_anybody_may_ask_for_is_published() -> None:
     answers = set()
-    for module, function in _OPERATIONS.values():
-        found = getattr(import_module(f"bootd.operations.{module}"), function)
-        answers.add(get_type_hints(found)["return"])
+    for kind in JOBS.values():
+        answers.add(get_type_hints(kind.load())["return"])
     assert answers <= set(PUBLISHED.values())
     assert all(issubclass(one, Document) or "kind" in one.model_fields for one in answers)
 

@@ -20,6 +20,7 @@ from bootd.daemon.unattended.timetable import SHIPPED, Timetable
 from bootd.model.attempts import Attempt, Attempts
 from bootd.model.config import Automatic, Configuration
 from bootd.model.errors import BusyError, NotDueError, UnauthorizedError
+from bootd.operations.jobs.table import STAGE, StageRequest
 from bootd.schedule.plan import Plan, Why
 from bootd.sysroot import Sysroot
 
@@ -78,7 +79,7 @@ class Bench:
         return self.job()
 
     def job(self, **arguments: bool) -> Job:
-        return Job(1, "stage", arguments or RUN, 0, self.clock.now())
+        return Job(1, STAGE, StageRequest(**(arguments or RUN)), 0, self.clock.now())
 
     def remember(self, outcome: str = "done", ago: timedelta = timedelta()) -> None:
         attempt = Attempt(when=self.clock.now() - ago, operation="stage", outcome=outcome)

@@ -47,7 +47,7 @@ COSTS: dict[str, tuple[str, set[str], int]] = {
     "a status from the disk": (
         "bootd.cli.main, bootd.cli.offline",
         HTTP | DISPLAY | SIGNATURES,
-        300,
+        200,
     ),
     "the daemon": ("bootd.daemon.main", HTTP | OPENSSL | DISPLAY | SIGNATURES, 235),
     "a check": (

@@ -8,13 +8,12 @@ import pytest
 from support.loader import boot, use_up_tries
 from support.machine import Machine, installed
 
-from bootd.daemon.manager import _STATE_OF_PHASE
 from bootd.model.deployment import DeploymentId
 from bootd.model.state import DeploymentState, UpgradeState
 from bootd.operations.bless import bless
 from bootd.operations.finalize import finalize
 from bootd.operations.machine.survey import survey
-from bootd.operations.progress import Phase
+from bootd.operations.progress import STATES, Phase
 from bootd.operations.recover import recover
 from bootd.operations.rollback import rollback
 from bootd.operations.stage import stage
@@ -34,7 +33,7 @@ class Watched:
     def report(self, phase: Phase, done: int = 0, total: int = 0) -> None:
         """Take down what the bus says while a job is in a phase."""
         assert 0 <= done <= total or not total
-        self._see(_STATE_OF_PHASE.get(phase, self.state))
+        self._see(STATES.get(phase, self.state))
 
     def see(self) -> None:
         """Take down what the disk says."""

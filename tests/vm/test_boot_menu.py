@@ -7,7 +7,7 @@ import json
 from support.vm_disk import await_kept
 from support.vm_scenario import ESP, Scenario
 
-from bootd.daemon.events.journal import Event
+from bootd.model.event import Event
 
 _MENU = "Reboot Into Firmware Interface"
 """The last line of a menu that is shown whole (systemd-boot(7))."""

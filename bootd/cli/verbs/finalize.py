@@ -11,6 +11,7 @@ from bootd.cli.screen.progress import displayed
 from bootd.daemon.events.news import tell_of_failed_finalize
 from bootd.model.errors import BootdError
 from bootd.operations.finalize import finalize
+from bootd.operations.jobs.table import FINALIZE
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -27,6 +28,6 @@ def run(arguments: Namespace, output: Output) -> int:
                 journal.set_up_events()
                 tell_of_failed_finalize(error.message)
             raise
-    tell_of("finalize", document)
+    tell_of(FINALIZE, document)
     output.show(document)
     return 0

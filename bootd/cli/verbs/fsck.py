@@ -15,6 +15,7 @@ with later():
     # A machine that is being started has no bus.
     from bootd.cli import daemon, offline
     from bootd.operations import fsck
+    from bootd.operations.jobs import table
 
 _FETCHED: Final = frozenset({"object", "layer", "image"})
 """What an upgrade fetches again once fsck has taken it away."""
@@ -66,5 +67,5 @@ def _check(arguments: Namespace, output: Output) -> dict[str, Any]:
     with displayed(output) as display, offline.mounted(arguments) as machine:
         progress = offline.OperationProgress(display)
         document = fsck.fsck(machine, progress, repair=arguments.repair)
-    offline.tell_of("fsck", document)
+    offline.tell_of(table.FSCK, document)
     return document.model_dump(mode="json")

@@ -13,6 +13,7 @@ from bootd.startup import later
 with later():
     from bootd.cli import offline
     from bootd.operations import kernel_arguments
+    from bootd.operations.jobs import table
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -60,7 +61,7 @@ def _change(
             machine, progress, verb=verb, words=arguments.words, **options
         )
         offline.tell_of_reboot(machine)
-    offline.tell_of("change-kernel-arguments", document)
+    offline.tell_of(table.CHANGE_KERNEL_ARGUMENTS, document)
     if document.changed:
         offline.arm_finalization(arguments)
     return document.model_dump(mode="json")

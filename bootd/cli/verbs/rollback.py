@@ -15,6 +15,7 @@ from bootd.startup import later
 with later():
     from bootd.cli import offline
     from bootd.operations import rollback
+    from bootd.operations.jobs import table
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -78,5 +79,5 @@ def _do(arguments: Namespace, output: Output) -> dict[str, Any]:
             carry_etc=arguments.carry_etc,
         )
         offline.tell_of_reboot(machine)
-    offline.tell_of("rollback", document)
+    offline.tell_of(table.ROLLBACK, document)
     return document.model_dump(mode="json")

@@ -26,11 +26,16 @@ class Emits(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A method's signatures."""
+    """A method's signatures.
+
+    Attributes:
+        arguments: what it takes, by name, but for the options that come last.
+    """
 
     name: str
     takes: str
     gives: str
+    arguments: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +71,10 @@ def load(name: str) -> Interface:
         name=name,
         methods={
             method.get("name", ""): Method(
-                method.get("name", ""), _signature(method, "in"), _signature(method, "out")
+                method.get("name", ""),
+                _signature(method, "in"),
+                _signature(method, "out"),
+                _arguments(method),
             )
             for method in element.iter("method")
         },
@@ -90,6 +98,15 @@ def _signature(method: ET.Element, direction: str) -> str:
         for argument in method.iter("arg")
         if argument.get("direction") == direction
     )
+
+
+def _arguments(method: ET.Element) -> tuple[str, ...]:
+    names = [
+        argument.get("name", "")
+        for argument in method.iter("arg")
+        if argument.get("direction") == "in"
+    ]
+    return tuple(names[:-1])
 
 
 def _emits(element: ET.Element) -> Emits:

@@ -11,7 +11,6 @@ import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
-from enum import StrEnum
 from itertools import count
 from typing import Any, Final
 
@@ -27,6 +26,7 @@ from bootd.daemon.dbus.wire import (
     Variant,
 )
 from bootd.daemon.event_loop import asyncio
+from bootd.model.action import Action
 from bootd.model.errors import CancelledError, NotAuthorizedError
 
 _log = logging.getLogger(__name__)
@@ -42,26 +42,6 @@ _QUIET_SECONDS: Final = 5.0
 _ABSENT: Final = frozenset(
     ERROR_PREFIX + name for name in ("ServiceUnknown", "NameHasNoOwner", "Spawn.ServiceNotFound")
 )
-
-
-class Action(StrEnum):
-    """The polkit actions of ``dbus/org.bootd1.policy``."""
-
-    CHECK = "org.bootd1.check"
-    STAGE = "org.bootd1.stage"
-    SWITCH = "org.bootd1.switch"
-    APPLY = "org.bootd1.apply"
-    ROLLBACK = "org.bootd1.rollback"
-    CLEANUP = "org.bootd1.cleanup"
-    FORGET = "org.bootd1.forget"
-    PIN = "org.bootd1.pin"
-    HOLD = "org.bootd1.hold"
-    ALLOW = "org.bootd1.allow"
-    CHANGE_KERNEL_ARGUMENTS = "org.bootd1.change-kernel-arguments"
-    CHANGE_ETC = "org.bootd1.change-etc"
-    INSPECT = "org.bootd1.inspect"
-    FSCK = "org.bootd1.fsck"
-    CANCEL = "org.bootd1.cancel"
 
 
 class Authority:

@@ -12,38 +12,14 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from bootd.model import readers
-from bootd.model.documents import (
-    CheckDocument,
-    CollectDocument,
-    DeniedDocument,
-    ExplanationDocument,
-    FinalizeDocument,
-    FsckDocument,
-    HistoryDocument,
-    KernelArgumentsChangeDocument,
-    RollbackDocument,
-    StageDocument,
-    StatusDocument,
-)
-from bootd.model.etc.change import EtcChangeDocument
-from bootd.model.etc.report import EtcReport
+from bootd.operations.jobs.looks import LOOKS
+from bootd.operations.jobs.table import JOBS
 
 PUBLISHED: Final[Mapping[str, type[BaseModel]]] = {
     str(model.model_fields["kind"].default): model
     for model in (
-        CheckDocument,
-        CollectDocument,
-        DeniedDocument,
-        EtcChangeDocument,
-        EtcReport,
-        ExplanationDocument,
-        FinalizeDocument,
-        FsckDocument,
-        HistoryDocument,
-        KernelArgumentsChangeDocument,
-        RollbackDocument,
-        StageDocument,
-        StatusDocument,
+        *(kind.document for kind in JOBS.values()),
+        *(look.document for look in LOOKS.values() if look.is_for_anybody),
     )
 }
 """The documents that go to anybody, by their kind."""

@@ -9,10 +9,13 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from bootd.daemon.events.journal import Event, announce
+from bootd.daemon.events.journal import announce
 from bootd.model.errors import CancelledError
+from bootd.model.event import Event
+from bootd.operations.jobs.kind import JobKind
+from bootd.operations.jobs.table import CHECK
 from bootd.operations.machine.attempts import DECIDED
 
 if TYPE_CHECKING:
@@ -62,18 +65,18 @@ def tell_of_job(job: Job) -> None:
     """Tell how a job ended."""
     if isinstance(job.error, CancelledError):
         return
-    if job.arguments.get("automatic") and isinstance(job.error, DECIDED):
-        _log.info("job %d (%s) does nothing: %s", job.id, job.kind, job.error.message)
+    if job.is_automatic and isinstance(job.error, DECIDED):
+        _log.info("job %d (%s) does nothing: %s", job.id, job.kind.name, job.error.message)
         return
     if job.error is not None and not job.is_news:
-        _log.info("job %d (%s) failed again: %s", job.id, job.kind, job.error.message)
+        _log.info("job %d (%s) failed again: %s", job.id, job.kind.name, job.error.message)
         return
     if job.error is not None:
         announce(
             Event.JOB_FAILED,
-            f"job {job.id} ({job.kind}) failed: {job.error.message}",
+            f"job {job.id} ({job.kind.name}) failed: {job.error.message}",
             str(job.id),
-            job.kind,
+            job.kind.name,
             job.error.code,
             job.error.hint,
         )
@@ -86,20 +89,19 @@ def tell_of_job(job: Job) -> None:
             str(failed.in_a_row),
             f"{failed.since:%Y-%m-%d %H:%M} UTC",
         )
-    if job.kind != "check" or job.is_news:
+    if job.kind is not CHECK or job.is_news:
         tell_of_result(job.kind, json.loads(job.result))
 
 
-def tell_of_result(kind: str, document: Mapping[str, Any]) -> None:
+def tell_of_result(kind: JobKind[Any], document: Mapping[str, Any]) -> None:
     """Tell what an operation did.
 
     Args:
-        kind: the job's kind, or the one that a job of this operation would have.
+        kind: the job's, or the kind of job that the operation would be.
         document: what it returned.
     """
-    teller = _TELLERS.get(kind)
-    if teller is not None:
-        teller(document)
+    if kind.event is not None:
+        _TELLERS[kind.event](document)
 
 
 def tell_of_blessing(deployment: DeploymentId) -> None:
@@ -178,11 +180,11 @@ def _tell_of_fsck(checked: Mapping[str, Any]) -> None:
         announce(Event.DAMAGE_FOUND, f"{len(damages)} damages, such as {named}", str(len(damages)))
 
 
-_TELLERS = {
-    "check": _tell_of_check,
-    "stage": _tell_of_stage,
-    "finalize": _tell_of_finalize,
-    "rollback": _tell_of_rollback,
-    "change-kernel-arguments": _tell_of_kernel_arguments,
-    "fsck": _tell_of_fsck,
+_TELLERS: Final = {
+    Event.UPDATE_AVAILABLE: _tell_of_check,
+    Event.STAGED: _tell_of_stage,
+    Event.FINALIZED: _tell_of_finalize,
+    Event.ROLLED_BACK: _tell_of_rollback,
+    Event.KERNEL_ARGUMENTS_CHANGED: _tell_of_kernel_arguments,
+    Event.DAMAGE_FOUND: _tell_of_fsck,
 }

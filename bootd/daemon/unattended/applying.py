@@ -20,12 +20,13 @@ from bootd.daemon.dbus import names
 from bootd.daemon.dbus.bus import Connection
 from bootd.daemon.dbus.wire import IncomingSignal, RemoteError
 from bootd.daemon.event_loop import asyncio
-from bootd.daemon.events.journal import Event, announce
+from bootd.daemon.events.journal import announce
 from bootd.daemon.jobs import JobRunner
 from bootd.daemon.machine import Machine
 from bootd.daemon.unattended.wake_timer import WakeTimer
 from bootd.model.config import Automatic
 from bootd.model.errors import BootdError, BusyError
+from bootd.model.event import Event
 from bootd.model.gate import Answer, GateVerdict
 from bootd.policy.gate import View, ask_gates, in_the_way
 from bootd.policy.zone import machine_zone

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-from bootd.model.attempts import DONE, Attempt, Attempts
+from bootd.model.attempts import DONE, STAGING, Attempt, Attempts
 from bootd.model.config import Automatic
 from bootd.model.digest import Digest
 from bootd.model.documents import HistoryDocument
@@ -63,7 +63,7 @@ def note_attempt(
 
     Args:
         host: the machine; where it has no store nothing is remembered.
-        operation: ``check`` or ``stage``.
+        operation: the name of a kind of job that looks for an update.
         error: why it failed; None: it did not.
         automatic: the timer asked for it.
         user: the user ID that asked for it.
@@ -88,7 +88,7 @@ def note_attempt(
         not_before=None if error is None else error.not_before,
     )
     only_checks = host.configuration.automatic is Automatic.CHECK
-    is_run = of_followed and (automatic or only_checks or operation == "stage")
+    is_run = of_followed and (automatic or only_checks or operation == STAGING)
     after = known.with_attempt(attempt, is_run=is_run)
     if update is not None:
         after = after.model_copy(update={"announced": update})

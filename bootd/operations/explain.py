@@ -7,6 +7,9 @@ from bootd.model.config import Automatic
 from bootd.model.deployment import Denial
 from bootd.model.documents import DeploymentStatus, ExplanationDocument, Reason, StatusDocument
 from bootd.model.state import DeploymentState
+from bootd.operations.host import Host
+from bootd.operations.status import status
+from bootd.operations.trial.deny import denied
 
 
 def explain(
@@ -42,6 +45,30 @@ def explain(
         next_run=status.next_run,
         reasons=[*_obstacles(status, denial, automatic), *_standing(status)],
     )
+
+
+def explain_status(host: Host, status: StatusDocument) -> ExplanationDocument:
+    """Return the reasons that hold now, with what the deny list says of the newest image.
+
+    Args:
+        host: the machine.
+        status: the machine's.
+
+    Raises:
+        DamagedRecordError, UnknownFormatError: the deny list cannot be used.
+    """
+    digest = None if status.available is None else status.available.digest
+    denial = next((one for one in denied(host).denied if one.digest == digest), None)
+    return explain(status, denial, host.configuration.automatic)
+
+
+def explain_disk(host: Host) -> ExplanationDocument:
+    """Return the reasons that the disk knows of; the daemon knows more.
+
+    Raises:
+        BootdError: the disk does not hold what is needed.
+    """
+    return explain_status(host, status(host))
 
 
 def _obstacles(status: StatusDocument, denial: Denial | None, automatic: Automatic) -> list[Reason]:
