@@ -22,6 +22,16 @@ class DeploymentsDocument(Document):
     """Where ``rollback`` would go."""
 
 
+class CompletionDocument(Document):
+    """``completion``: what a shell reads to complete command lines."""
+
+    kind: Literal["Completion"] = "Completion"
+    shell: str
+    """Its name."""
+    script: str
+    """What it reads."""
+
+
 class KernelArgumentsDocument(Document):
     """``kargs``: what the kernel was, and will be, started with."""
 

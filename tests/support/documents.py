@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pydantic import BaseModel
 
 from bootd.cli.documents import (
+    CompletionDocument,
     ConfigurationDocument,
     DeploymentsDocument,
     DoneDocument,
@@ -508,6 +509,7 @@ SAMPLES: dict[str, BaseModel] = {
     ),
     "Job": JobDocument(path="/org/bootd1/job/4"),
     "Done": DoneDocument(verb="unstage", message="Nothing is staged any more."),
+    "Completion": CompletionDocument(shell="bash", script="complete -F _bootctl_py bootctl-py"),
     "Configuration": ConfigurationDocument(
         settings=[
             Setting(name="image", value=IMAGE, source="/etc/bootd/bootd.toml"),

@@ -62,7 +62,8 @@ def foreign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_needs_a_machine_and_what_does_not() -> None:
     assert {verb.words for verb in VERBS if verb.anywhere} == {
-        *("lint", "trust check", "config", "doctor", "install to-disk", "install to-filesystem"),
+        *("lint", "trust check", "config", "completion", "doctor"),
+        *("install to-disk", "install to-filesystem"),
     }
     unit = (CHECKOUT / "systemd/bootd.service").read_text()
     assert f"ConditionPathIsDirectory={managed._STORE}" in unit

@@ -9,6 +9,7 @@ from typing import Any, Final, Generic, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from bootd.cli.documents import (
+    CompletionDocument,
     ConfigurationDocument,
     DeploymentsDocument,
     DoneDocument,
@@ -31,6 +32,7 @@ from bootd.cli.render.failing import render_history
 from bootd.cli.render.health import render_derived, render_health
 from bootd.cli.render.lint import render_lint
 from bootd.cli.render.listing import (
+    render_completion,
     render_configuration,
     render_denied,
     render_deployments,
@@ -129,6 +131,7 @@ RENDERINGS: Final[dict[str, Rendering[Any]]] = {
         Rendering(JobDocument, render_job),
         Rendering(DoneDocument, render_done),
         Rendering(ConfigurationDocument, render_configuration),
+        Rendering(CompletionDocument, render_completion),
         Rendering(ExplanationDocument, render_explanation),
         Rendering(HistoryDocument, render_history),
         Rendering(HealthDocument, render_health),

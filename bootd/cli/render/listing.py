@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bootd.cli.documents import (
+    CompletionDocument,
     ConfigurationDocument,
     DeploymentsDocument,
     DoneDocument,
@@ -73,6 +74,11 @@ def render_denied(document: DeniedDocument, style: Style) -> str:
     if not document.denied:
         return "No image is denied."
     return "\n\n".join(render_denial(denial, style) for denial in document.denied)
+
+
+def render_completion(document: CompletionDocument, _style: Style) -> str:
+    """Return the script as a shell reads it."""
+    return document.script
 
 
 def render_configuration(document: ConfigurationDocument, style: Style) -> str:

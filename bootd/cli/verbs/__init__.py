@@ -194,6 +194,13 @@ VERBS: Final[tuple[Verb, ...]] = (
         looks=True,
         anywhere=True,
     ),
+    Verb(
+        "completion",
+        "completion",
+        "Print what a shell reads to complete command lines",
+        looks=True,
+        anywhere=True,
+    ),
 )
 """In the order the help lists them."""
 
