@@ -155,6 +155,8 @@ class DeploymentRecord(_Record):
     released: datetime | None = None
     """When the image was built, by its own word; None: it does not say, or an older bootd did not
     write it down."""
+    expires: datetime | None = None
+    """By when there will be a newer release, by the image's own word; None: it does not say."""
     accepted: Acceptance | None = None
     """What the policy for images said of it; None: an older bootd did not write it down."""
     created: datetime

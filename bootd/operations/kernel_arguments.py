@@ -207,6 +207,7 @@ def _carry_out(
             record.taken_from,
             record.released,
             record.accepted,
+            record.expires,
         )
         staged, _ = stage_again(host, found, name, image, change)
         record = host.sysroot.read_deployment(staged)

@@ -20,6 +20,7 @@ from bootd.operations.boot.repair import boot_losses
 from bootd.operations.etc.undecided import read_undecided
 from bootd.operations.etc_reports import read_report
 from bootd.operations.host import Host
+from bootd.operations.image.overdue import overdue
 from bootd.operations.image.unfit_list import find_unfit, what_is_wrong
 from bootd.operations.machine.attempts import read_attempts
 from bootd.operations.machine.last_check import LastCheck, read_last_check
@@ -57,7 +58,8 @@ def status(host: Host) -> StatusDocument:
     attempts = read_attempts(host.sysroot)
     no_room = None if last is None or last.digest == found.heading_for else last.no_room or None
     unfit = None if last is None or last.digest == found.heading_for else _unfit(host, last.digest)
-    problems += [told for told in (no_room, unfit) if told is not None]
+    late = overdue(host, found, last)
+    problems += [told for told in (no_room, unfit, late) if told is not None]
     intent, now = found.intent, host.clock.now()
     held_by = intent.hold_at(now)
     held_back = found.staged is not None and intent.is_held_back(now)

@@ -11,9 +11,11 @@ from support.images import BuiltImage, build_image, digest, encode, tar_layer, w
 from support.machine import Machine, image_files
 
 from bootd.model.errors import OlderReleaseError
+from bootd.operations.kernel_arguments import change_arguments
 from bootd.operations.progress import Silent
 from bootd.operations.rollback import rollback
 from bootd.operations.stage import stage
+from bootd.operations.status import status
 
 
 @dataclass
@@ -22,9 +24,10 @@ class Story:
 
     machine: Machine
 
-    def serve(self, version: str, created: str = "2026-01-01T00:00:00Z") -> None:
+    def serve(self, version: str, created: str = "2026-01-01T00:00:00Z", expires: str = "") -> None:
         """Let the tag name a release."""
         labels = {"org.opencontainers.image.version": version}
+        labels |= {"org.bootd.expires": expires} if expires else {}
         image = build_image([tar_layer(image_files(version))], labels=labels)
         config = encode({**image.config, "created": created})
         manifest = json.loads(image.manifest)
@@ -107,3 +110,35 @@ def test_a_tag_that_goes_back_to_what_runs_unstages(story: Story) -> None:
     story.serve("v2", "2026-03-01T00:00:00Z")
     assert not story.night()
     assert story.machine.host.sysroot.read_intent().staged is None
+
+
+@pytest.mark.parametrize(
+    ("expires", "told"),
+    [
+        ("2020-01-01T00:00:00Z", True),
+        ("2020-01-01T00:00:00+02:00", True),
+        ("2120-01-01T00:00:00Z", False),
+        ("2020-01-01T00:00:00", False),
+        ("soon", False),
+    ],
+)
+def test_a_registry_that_serves_nothing_new_is_told(story: Story, expires: str, told: bool) -> None:
+    story.serve("v3", "2026-04-01T00:00:00Z", expires)
+    assert story.night()
+    assert is_overdue(story) is told
+    story.machine.reboot()
+    assert not story.night()
+    assert is_overdue(story) is told
+
+    change_arguments(story.machine.host, Silent(), verb="add", words=["quiet2"])
+    assert is_overdue(story) is told, "what is staged again is the same release"
+
+    # It comes at last, and names no time of its own.
+    story.serve("v4", "2026-05-01T00:00:00Z")
+    assert story.night()
+    assert not is_overdue(story)
+
+
+def is_overdue(story: Story) -> bool:
+    problems = status(story.machine.host).problems
+    return any("was to have a newer release by 2" in one for one in problems)

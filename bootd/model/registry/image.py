@@ -45,6 +45,8 @@ _MAX_TEXT: Final = 4_096
 _MAX_ANNOTATION: Final = 4 << 20
 """What the document that an annotation stands in may have in all."""
 _VERSION: Final = "org.opencontainers.image.version"
+EXPIRES: Final = "org.bootd.expires"
+"""The label that says by when there will be a newer release (docs/decisions/0022)."""
 
 
 class Compression(StrEnum):
@@ -191,6 +193,7 @@ class ImageName(NamedTuple):
         taken_from: where it came from instead of the reference, once; None: from there.
         released: when it was built, by its own word, or None.
         accepted: what the policy for images said of it, or None: nobody knows any more.
+        expires: by when there will be a newer release, by its own word, or None.
     """
 
     reference: str
@@ -199,6 +202,7 @@ class ImageName(NamedTuple):
     taken_from: str | None = None
     released: datetime | None = None
     accepted: Acceptance | None = None
+    expires: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +232,13 @@ class ResolvedImage:
     @property
     def name(self) -> ImageName:
         """What of it goes into a deployment's record."""
-        return ImageName(self.reference, self.digest, self.version, released=self.config.created)
+        return ImageName(
+            self.reference,
+            self.digest,
+            self.version,
+            released=self.config.created,
+            expires=self.expires,
+        )
 
     @property
     def version(self) -> str:
@@ -238,6 +248,19 @@ class ResolvedImage:
         """
         said = self.config.labels.get(_VERSION) or self.manifest.annotations.get(_VERSION, "")
         return one_line(said, MAX_VERSION)
+
+    @property
+    def expires(self) -> datetime | None:
+        """``org.bootd.expires``, from the labels or the annotations; None: that is no time.
+
+        Who signs an image signs both.
+        """
+        said = self.config.labels.get(EXPIRES) or self.manifest.annotations.get(EXPIRES, "")
+        try:
+            moment = datetime.fromisoformat(said)
+        except ValueError:
+            return None
+        return moment if moment.tzinfo is not None else None
 
     @property
     def layers(self) -> list[tuple[Descriptor, Digest]]:

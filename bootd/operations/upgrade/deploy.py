@@ -68,6 +68,7 @@ def deploy(
         digest=name.digest,
         version=name.version,
         released=name.released,
+        expires=name.expires,
         accepted=name.accepted,
         created=host.clock.now(),
         kernel=kernel_files(kernel, find_devicetree(host, found, image, kernel.version)),
