@@ -13,9 +13,10 @@ from bootd.cli.render.trust import render_trust
 from bootd.cli.style import Style
 from bootd.model.errors import NotTrustedError
 from bootd.model.trust import TrustDocument
-from bootd.trust.policy import SigstoreSigned, Source
-from bootd.trust.refusal import RefusedSignatureError
+from bootd.trust.policy import Fulcio, SigstoreSigned, Source
+from bootd.trust.refusal import RefusedSignatureError, UnusableTrustError
 from bootd.trust.sigstore.bundle import BUNDLE_TYPE, check_bundle
+from bootd.trust.sigstore.rekor import load_log_keys
 from bootd.trust.simple.payload import Subject
 
 _COSIGN = verdicts("verdicts-cosign3.tsv")
@@ -103,6 +104,47 @@ def test_damage_to_a_bundle_is_refused() -> None:
     for one in damaged:
         with pytest.raises(RefusedSignatureError):
             _check("bundle-key-a", one)
+
+
+def _as_in_rekor_2(bundle: dict[str, Any]) -> dict[str, Any]:
+    """A bundle with its entry as Rekor 2 gives it (sigstore/rekor-tiles, docs/client-changes)."""
+    [entry] = bundle["verificationMaterial"]["tlogEntries"]
+    checkpoint = {"envelope": "log.example/tiles\n1\nAAAA\n\n\u2014 log.example/tiles AAAA\n"}
+    tiled = {
+        "logId": entry["logId"],
+        "logIndex": "0",
+        "kindVersion": {"kind": "dsse", "version": "0.0.2"},
+        "canonicalizedBody": entry["canonicalizedBody"],
+        "inclusionProof": {"logIndex": "0", "rootHash": "AAAA", "checkpoint": checkpoint},
+    }
+    stamps = {"rfc3161Timestamps": [{"signedTimestamp": "MAAA"}]}
+    material = {**bundle["verificationMaterial"], "timestampVerificationData": stamps}
+    return {**bundle, "verificationMaterial": {**material, "tlogEntries": [tiled]}}
+
+
+def test_an_entry_of_rekor_2_is_refused_as_such() -> None:
+    log = Source(data=((VECTORS / "keys/rekor.pub").read_bytes(),))
+    authority = (VECTORS / "keys/fulcio-root.pem").read_bytes()
+    fulcio = Fulcio(Source(data=(authority,)), "https://issuer.example", "nightly@vectors.example")
+    image = "bundle-keyless"
+    tiled = json.dumps(_as_in_rekor_2(_bundle(image))).encode()
+    subject = Subject(SignedImages(image).resolve().manifest_bytes, None)
+    with pytest.raises(RefusedSignatureError, match="which Rekor 2 does not give"):
+        check_bundle(
+            SigstoreSigned(fulcio=fulcio, logs=log), tiled, subject, lambda one, _: list(one.data)
+        )
+
+
+def test_the_key_of_a_log_of_rekor_2_cannot_be_used() -> None:
+    with pytest.raises(UnusableTrustError, match="a rekorPublicKey is not for ECDSA"):
+        load_log_keys([(VECTORS / "keys/key-ed25519.pub").read_bytes()])
+
+
+def test_a_key_counts_whatever_log_the_entry_is_in() -> None:
+    entry = _as_in_rekor_2(_bundle("bundle-keyless"))["verificationMaterial"]["tlogEntries"]
+    bundle = _bundle("bundle-key-a")
+    material = {**bundle["verificationMaterial"], "tlogEntries": entry}
+    assert _check("bundle-key-a", {**bundle, "verificationMaterial": material})
 
 
 def test_trust_check_tells_who_signed_or_why_not() -> None:
