@@ -253,6 +253,10 @@ class Disk:
             try:
                 if _LIBC.syncfs(descriptor) != 0:
                     raise OSError(ctypes.get_errno(), "syncfs")
+                if _is_vfat(descriptor):
+                    # VFAT leaves what it wrote in the disk's cache then; any fsync has that emptied
+                    # (Linux, fs/fat/inode.c, no sync_fs; fs/fat/file.c, fat_file_fsync).
+                    os.fsync(descriptor)
             finally:
                 os.close(descriptor)
 

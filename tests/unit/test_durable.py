@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from support.power import LOSSES, CutDisk, Loss, PowerCut
 
+from bootd import durable
 from bootd.durable import TEMPORARY_PREFIX, Disk, storage_errors
 from bootd.model.errors import NoSpaceError, WriteFailedError
 
@@ -43,6 +44,17 @@ def test_removing_what_is_not_there_does_nothing(disk: CutDisk, tmp_path: Path) 
     disk.remove_tree(tmp_path / "nothing")
     disk.remove_file(tmp_path / "nothing")
     assert disk.steps == ["unlink nothing", f"fsync {tmp_path.name}"]
+
+
+@pytest.mark.parametrize("vfat", [False, True])
+def test_a_sync_of_vfat_empties_the_disk_s_cache_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, vfat: bool
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(durable, "_is_vfat", lambda _descriptor: vfat)
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
+    Disk().sync_filesystem(tmp_path)
+    assert synced == ([tmp_path.stat().st_ino] if vfat else [])
 
 
 @pytest.mark.parametrize("loss", ["killed", "torn", "lost"])
