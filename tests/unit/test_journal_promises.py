@@ -70,10 +70,6 @@ PROMISES = {
         "test_partial_fetch.py",
         "test_where_parts_fail_the_layer_is_fetched_whole",
     ),
-    "journalctl -u bootd-boot-array.service": (
-        "test_boot_arrays.py",
-        "test_the_loader_s_half_wins",
-    ),
     "says so in the journal, at login": (
         "test_events.py",
         "test_each_event_of_the_catalogue_is_sent",
