@@ -6,9 +6,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.boot_tree import KERNEL_DIGEST, boot_entry
+from support.effort import heavy
 
 from bootd.boot.entry import (
     BootEntry,
@@ -245,7 +246,7 @@ entries = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@heavy(30, full=5_000)
 @given(entries, st.booleans())
 def test_what_is_written_is_read_again(entry, counted):
     if not counted:
@@ -254,7 +255,7 @@ def test_what_is_written_is_read_again(entry, counted):
     assert len(entry.file_name) < 60
 
 
-@settings(max_examples=150, deadline=None)
+@heavy(30, full=5_000)
 @given(st.text(max_size=60), st.binary(max_size=300))
 def test_any_other_bytes_are_refused_in_words(name, data):
     with pytest.raises(InvalidBootEntryError):

@@ -7,8 +7,9 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.effort import heavy
 from support.images import OCI_LAYER, digest, entry, tar_layer
 from support.power import CutDisk, PowerCut
 from support.stored_layer import stored_layer
@@ -136,7 +137,7 @@ def test_every_kind_of_entry(sysroot):
         assert object_path(sysroot, verity).stat().st_mode & 0o777 == 0o400
 
 
-@settings(max_examples=40, deadline=None)
+@heavy(8, full=1_000)
 @given(
     sizes=st.lists(st.sampled_from([0, 1, 64, 65, 511, 512, 4096, 70_000]), max_size=6),
     cut=st.integers(1, 5000),

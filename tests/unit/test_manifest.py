@@ -7,8 +7,9 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.effort import heavy
 from support.images import (
     OCI_INDEX,
     OCI_MANIFEST,
@@ -487,14 +488,14 @@ def damaged(draw: st.DrawFn, data: bytes) -> bytes:
         inner = inner[key]
 
 
-@settings(max_examples=200, deadline=None)
+@heavy(40, full=8_000)
 @given(damaged(IMAGE.manifest), st.sampled_from(["", OCI_MANIFEST, OCI_INDEX, "x"]))
 def test_damaged_manifests_raise_only_our_errors(data: bytes, served_as: str) -> None:
     with suppress(ContentError):
         assert isinstance(parse_manifest(data, served_as), Manifest | Index)
 
 
-@settings(max_examples=200, deadline=None)
+@heavy(40, full=8_000)
 @given(damaged(next(one for one in IMAGE.blobs.values() if b"rootfs" in one)))
 def test_damaged_configs_raise_only_our_errors(data: bytes) -> None:
     with suppress(ContentError):

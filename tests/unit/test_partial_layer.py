@@ -5,9 +5,10 @@ import random
 import tarfile
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.chunked import estargz, zstd_chunked
+from support.effort import heavy
 from support.images import PackedLayer, compress, digest, entry, tar_layer
 from support.power import CutDisk, PowerCut
 from support.stored_layer import stored_layer
@@ -515,7 +516,7 @@ CONTENTS = st.one_of(
     st.dictionaries(NAMES.filter(lambda n: n not in (".", "..")), CONTENTS, max_size=8),
     st.sampled_from(sorted(FORMATS)),
 )
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@heavy(8, full=1_000)
 def test_any_layer_is_the_same_in_parts(tmp_path_factory, old, new, kind):
     folder = tmp_path_factory.mktemp("any")
     ballast = {"ballast": random.Random(0).randbytes(200_000)}

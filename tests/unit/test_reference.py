@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
+from support.effort import heavy
 
 from bootd.model.digest import Digest
 from bootd.model.errors import InvalidReferenceError
@@ -209,7 +210,7 @@ def test_missing_registry_is_told() -> None:
     assert "registry.example/" in caught.value.hint
 
 
-@settings(max_examples=300)
+@heavy(60, full=10_000)
 @given(
     st.one_of(
         st.text(max_size=60),
