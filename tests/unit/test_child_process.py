@@ -215,7 +215,9 @@ def test_full_channel_to_a_dead_child_keeps_nobody_waiting(locked: Sysroot) -> N
             child.send("another word")
 
 
-def test_child_that_does_not_go_is_killed(locked: Sysroot, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_child_that_does_not_go_is_killed(
+    locked: Sysroot, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(children, "LEAVE_SECONDS", 0.1)
     with running(locked, idle) as child:
         pid = pid_of(child)
@@ -224,6 +226,7 @@ def test_child_that_does_not_go_is_killed(locked: Sysroot, monkeypatch: pytest.M
         child.end()
         assert not Path(f"/proc/{pid}").exists()
         child.look()
+    assert "the child does not end and is killed" in caplog.text
 
 
 def test_nobody_else_forks() -> None:

@@ -20,6 +20,7 @@ from bootd.daemon.jobs import Job, JobState, Limits, _no_progress
 from bootd.daemon.worker import Step, Worker
 from bootd.model.errors import InternalError, NotTrustedError, ProcessFailedError
 from bootd.model.event import Event
+from bootd.operations import pull
 from bootd.operations.host import open_host
 from bootd.operations.jobs.table import STAGE, StageRequest
 from bootd.operations.progress import Silent
@@ -69,6 +70,14 @@ PROMISES = {
     "the journal says why and the layer is fetched whole": (
         "test_partial_fetch.py",
         "test_where_parts_fail_the_layer_is_fetched_whole",
+    ),
+    "it is killed, and the journal says so": (
+        "test_child_process.py",
+        "test_child_that_does_not_go_is_killed",
+    ),
+    "the journal of a pull say what the kernel does not have": (
+        "test_journal_promises.py",
+        "test_what_confines_nobody_is_told",
     ),
     "says so in the journal, at login": (
         "test_events.py",
@@ -222,6 +231,14 @@ def test_files_that_are_not_read_are_warned_of(
     (folder / "10-mine.conf").touch()
     open_host(machine.folder)
     assert "10-mine.conf" in caplog.text
+
+
+def test_what_confines_nobody_is_told(
+    machine: Machine, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pull, "unconfined", lambda: "the kernel has no Landlock")
+    stage(machine.host, Silent())
+    assert "the kernel has no Landlock" in caplog.text
 
 
 def test_a_verdict_is_told(machine: Machine, caplog: pytest.LogCaptureFixture) -> None:

@@ -128,7 +128,7 @@ def moves_to(
         contents: where image files come from.
 
     Raises:
-        EtcTooLargeError, DamagedObjectError: see `bootd.etc.merge.merge`.
+        EtcTooLargeError, DamagedObjectError: see `bootd.etc.merge.merge_trees`.
     """
     if not any(chosen.numbers.values()):
         return ()
