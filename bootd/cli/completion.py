@@ -34,7 +34,7 @@ class Option:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Position:
     """What can follow the words of a verb, of a group, or of nothing yet.
 
     Attributes:
@@ -61,15 +61,15 @@ class Place:
             yield from ((f"{self.key} {name}", one.value) for name in one.names if one.value)
 
 
-def places() -> Iterator[Place]:
+def places() -> Iterator[Position]:
     """Yield each place of the grammar."""
     common = tuple(_options(build()))
     top = {verb.words: verb.summary for verb in VERBS if " " not in verb.words}
-    yield Place("", {**GROUPS, **top}, common, "")
+    yield Position("", {**GROUPS, **top}, common, "")
     single = {verb.words for verb in VERBS}
     for group in GROUPS:
         if group not in single:
-            yield Place(group, _members(group), (), "")
+            yield Position(group, _members(group), (), "")
     for verb in VERBS:
         parser = verb_parser(verb)
         arguments = [
@@ -78,7 +78,7 @@ def places() -> Iterator[Place]:
             if not one.option_strings and not isinstance(one, argparse._SubParsersAction)  # noqa: SLF001
         ]
         own = tuple(one for one in _options(parser) if one not in common)
-        yield Place(verb.words, _members(verb.words), own, "".join(arguments[:1]))
+        yield Position(verb.words, _members(verb.words), own, "".join(arguments[:1]))
 
 
 def bash() -> str:
@@ -111,16 +111,16 @@ def fish() -> str:
     lines = [f"complete --command {PROGRAM} --no-files"]
     for place in places():
         condition = _fish(f"_bootctl_py_at {_fish(place.words)}")
-        here = f"complete --command {PROGRAM} --condition {condition}"
+        prefix = f"complete --command {PROGRAM} --condition {condition}"
         lines += [
-            f"{here} --arguments {_fish(word)} --description {_fish(text)}"
+            f"{prefix} --arguments {_fish(word)} --description {_fish(text)}"
             for word, text in place.verbs.items()
         ]
         if place.argument in ("<file>", "<folder>"):
-            lines.append(f"{here} --force-files")
+            lines.append(f"{prefix} --force-files")
         # What every verb has needs no words before it.
-        there = here if place.words else f"complete --command {PROGRAM}"
-        lines += [f"{there} {_fish_option(one)}" for one in place.options]
+        command = prefix if place.words else f"complete --command {PROGRAM}"
+        lines += [f"{command} {_fish_option(one)}" for one in place.options]
     verbs = " ".join(_fish(place.words) for place in places() if place.words)
     return f"{_HEAD}\n{_FISH.replace('VERBS', verbs)}" + "\n".join(lines) + "\n"
 
