@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from bootd.cli.render.marked import renders
 from bootd.cli.render.text import printable, size, table
 from bootd.cli.style import Style
 from bootd.model.boot.usage import BootFolder, BootOwner, BootUsageDocument
@@ -11,6 +12,7 @@ from bootd.model.boot.usage import BootFolder, BootOwner, BootUsageDocument
 _SHORT: Final = 12
 
 
+@renders
 def render_boot_usage(document: BootUsageDocument, style: Style) -> str:
     """Return who holds what, and what a cleanup would free."""
     rows = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from bootd.cli.render.marked import renders
 from bootd.cli.render.text import fields, printable
 from bootd.cli.style import Style
 from bootd.model.doctor import DoctorDocument, DoctorFinding, Fit
@@ -12,6 +13,7 @@ from bootd.model.doctor import DoctorDocument, DoctorFinding, Fit
 _WIDTH: Final = max(map(len, Fit))
 
 
+@renders
 def render_doctor(document: DoctorDocument, style: Style) -> str:
     """Return a line for each finding, with what to do below it, and the commands that lead on."""
     runs = "runs" if document.managed else "does not run"

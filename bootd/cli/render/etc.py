@@ -6,6 +6,7 @@ import base64
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from bootd.cli.render.marked import renders
 from bootd.cli.render.text import bounded, count, moment, printable, size, table
 from bootd.cli.style import Style
 from bootd.model.documents import EtcConflictsDocument
@@ -77,6 +78,7 @@ _REMARKS: Final[dict[NoteKind, str]] = {
 }
 
 
+@renders
 def render_report(report: EtcReport, style: Style) -> str:
     """Return what a merge does: the counts in a line, what needs eyes, then what changes."""
     lines = [_summary(report)]
@@ -95,6 +97,7 @@ def render_report(report: EtcReport, style: Style) -> str:
     return "\n".join(lines)
 
 
+@renders
 def render_conflicts(document: EtcConflictsDocument, style: Style) -> str:
     """Return what is undecided: a line a path, or each with what both sides made of the base."""
     if not document.open:
@@ -136,6 +139,7 @@ def _conflict_list(undecided: Sequence[OpenConflict], most: int, style: Style) -
     return bounded(lines, most, "name a folder or a pattern to see fewer", style)
 
 
+@renders
 def render_copies(document: EtcCopiesDocument, style: Style) -> str:
     """Return one line a copy, the newest first."""
     if not document.copies:
@@ -155,6 +159,7 @@ def render_copies(document: EtcCopiesDocument, style: Style) -> str:
     return "\n".join(lines)
 
 
+@renders
 def render_change(document: EtcChangeDocument, style: Style) -> str:
     """Return what is another now."""
     removed, changed = set(document.removed), set(document.changed)
@@ -199,6 +204,7 @@ def _skipped(document: EtcChangeDocument, style: Style) -> list[str]:
     return lines
 
 
+@renders
 def render_versions(document: EtcVersionsDocument, style: Style) -> str:
     """Return both versions in one text, with marks."""
     text = base64.b64decode(document.marked).decode(errors="backslashreplace")
@@ -221,6 +227,7 @@ def _diff_lines(diff: str, style: Style) -> list[str]:
     return [f"    {colours.get(line[:1], str)(line)}" for line in lines]
 
 
+@renders
 def render_diff(diff: EtcDiff, style: Style) -> str:
     """Return one line a local change."""
     if not diff.changes:

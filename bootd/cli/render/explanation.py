@@ -8,6 +8,7 @@ from bootd.cli.render.acceptance import acceptance, policy_in_force
 from bootd.cli.render.available import seen
 from bootd.cli.render.failing import render_failing, render_next_run
 from bootd.cli.render.listing import render_denial
+from bootd.cli.render.marked import renders
 from bootd.cli.render.text import fields, moment, printable
 from bootd.cli.style import Style
 from bootd.model.config import Automatic
@@ -36,6 +37,7 @@ _SENTENCES: Final[dict[Reason, str]] = {
 }
 
 
+@renders
 def render_explanation(document: ExplanationDocument, style: Style) -> str:
     """Return where the machine stands, the reasons, and the evidence of failures."""
     parts = [_head(document)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
+from bootd.cli.render.marked import renders
 from bootd.cli.render.text import count, fields, moment, printable, table
 from bootd.cli.style import Style
 
@@ -39,6 +40,7 @@ def render_next_run(planned: NextRun | None) -> str:
     return "" if planned is None else f"{moment(planned.when)}{_WHY.get(planned.why, '')}"
 
 
+@renders
 def render_history(document: HistoryDocument, style: Style) -> str:
     """Return a line for what became of one attempt, or of several in a row alike."""
     last_success, since = document.last_success, document.first_failure

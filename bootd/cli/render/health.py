@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from bootd.cli.render.marked import renders
 from bootd.cli.render.text import count, moment, printable, table
 from bootd.cli.style import Style
 from bootd.model.health import CheckResult, EtcDerivedDocument, HealthDocument, Verdict
@@ -11,6 +12,7 @@ from bootd.model.health import CheckResult, EtcDerivedDocument, HealthDocument, 
 _SHOWN_LINES: Final = 10
 
 
+@renders
 def render_health(document: HealthDocument, style: Style) -> str:
     """Return the verdict, one line a check, and what the failed ones said."""
     parts = [_head(document, style)]
@@ -21,6 +23,7 @@ def render_health(document: HealthDocument, style: Style) -> str:
     return "\n\n".join(parts)
 
 
+@renders
 def render_derived(document: EtcDerivedDocument, style: Style) -> str:
     """Return one line a rule, and what the commands of failed ones said."""
     if not document.results:

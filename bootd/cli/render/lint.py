@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from bootd.cli.render.marked import renders
 from bootd.cli.render.text import count, printable
 from bootd.cli.style import Style
 from bootd.model.lint import LintDocument, LintRule, LintSeverity
 
 
+@renders
 def render_lint(document: LintDocument, style: Style) -> str:
     """Return the findings of each lint with its reason and mend, the worst first."""
     if document.root is None:

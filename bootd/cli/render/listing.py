@@ -11,6 +11,7 @@ from bootd.cli.documents import (
     JobsDocument,
     KernelArgumentsDocument,
 )
+from bootd.cli.render.marked import renders
 from bootd.cli.render.status import standing
 from bootd.cli.render.text import moment, printable, short_digest, table
 from bootd.cli.style import Style
@@ -18,6 +19,7 @@ from bootd.model.deployment import Denial
 from bootd.model.documents import DeniedDocument
 
 
+@renders
 def render_deployments(document: DeploymentsDocument, style: Style) -> str:
     """Return one line a deployment."""
     if not document.deployments:
@@ -35,6 +37,7 @@ def render_deployments(document: DeploymentsDocument, style: Style) -> str:
     return table(("DEPLOYMENT", "STATE", "VERSION", "DIGEST", "IMAGE"), rows, style)
 
 
+@renders
 def render_jobs(document: JobsDocument, style: Style) -> str:
     """Return one line a job."""
     if not document.jobs:
@@ -46,16 +49,19 @@ def render_jobs(document: JobsDocument, style: Style) -> str:
     return table(("JOB", "KIND", "STATE", "DONE", "PHASE"), rows, style)
 
 
+@renders
 def render_job(document: JobDocument, style: Style) -> str:
     """Return the object path of a job that was just started."""
     return style.bold(document.path)
 
 
+@renders
 def render_done(document: DoneDocument, style: Style) -> str:
     """Return what a verb without a result of its own has done."""
     return style.good(printable(document.message))
 
 
+@renders
 def render_kernel_arguments(document: KernelArgumentsDocument, style: Style) -> str:
     """Return the arguments of this boot, what the next one changes, and where each is from."""
     lines = [f"Booted: {_words(document.booted)}", f"Next:   {_words(document.next)}"]
@@ -69,6 +75,7 @@ def render_kernel_arguments(document: KernelArgumentsDocument, style: Style) -> 
     return "\n".join(lines)
 
 
+@renders
 def render_denied(document: DeniedDocument, style: Style) -> str:
     """Return what failed here, with its cause."""
     if not document.denied:
@@ -76,11 +83,13 @@ def render_denied(document: DeniedDocument, style: Style) -> str:
     return "\n\n".join(render_denial(denial, style) for denial in document.denied)
 
 
+@renders
 def render_completion(document: CompletionDocument, _style: Style) -> str:
     """Return the script as a shell reads it."""
     return document.script
 
 
+@renders
 def render_configuration(document: ConfigurationDocument, style: Style) -> str:
     """Return a value and its file a line."""
     rows = [(one.name, _value(one.value), one.source) for one in document.settings]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from bootd.cli.render.etc import render_report
+from bootd.cli.render.marked import renders
 from bootd.cli.render.text import count, printable, short_digest, size, table
 from bootd.cli.style import Style
 from bootd.model.deployment import DeploymentId
@@ -26,6 +27,7 @@ _PUT_BACK: Final = frozenset({"entry", "kernel", "loader"})
 """What fsck puts back itself; other damage it takes away, for an upgrade to bring back."""
 
 
+@renders
 def render_check(document: CheckDocument, style: Style) -> str:
     """Return whether there is an update."""
     what = _image(document.image, document.image_version, document.digest)
@@ -37,6 +39,7 @@ def render_check(document: CheckDocument, style: Style) -> str:
     return "\n".join([said, *_passed_over(document.sources)])
 
 
+@renders
 def render_stage(document: StageDocument, style: Style) -> str:
     """Return what was staged and what it makes of /etc."""
     what = f"{printable(document.image)} ({short_digest(document.digest)})"
@@ -74,6 +77,7 @@ def render_stage(document: StageDocument, style: Style) -> str:
     return "\n".join(lines)
 
 
+@renders
 def render_kernel_arguments_change(document: KernelArgumentsChangeDocument, style: Style) -> str:
     """Return what the next boot does with and without, and what was not there to go away."""
     lines = [style.good(f"  + {printable(word)}") for word in document.added]
@@ -89,6 +93,7 @@ def render_kernel_arguments_change(document: KernelArgumentsChangeDocument, styl
     return "\n".join([f"{style.good(document.deployment)} boots next:", *lines])
 
 
+@renders
 def render_finalize(document: FinalizeDocument, style: Style) -> str:
     """Return which deployment boots next."""
     if document.deployment is None:
@@ -116,6 +121,7 @@ def _given_up(deployments: list[DeploymentId]) -> list[str]:
     return [f"The kernel of {one} made room for it on the boot partition." for one in deployments]
 
 
+@renders
 def render_install(document: InstallDocument, style: Style) -> str:
     """Return what was installed where, and what the machine will follow."""
     what = f"{printable(document.image)} ({short_digest(document.digest)})"
@@ -134,6 +140,7 @@ def render_install(document: InstallDocument, style: Style) -> str:
     return "\n".join(lines)
 
 
+@renders
 def render_rollback(document: RollbackDocument, style: Style) -> str:
     """Return where the next boot goes, and what was given up."""
     lines = [f"{style.good(document.deployment)} boots next ({document.entry})."]
@@ -154,6 +161,7 @@ def render_rollback(document: RollbackDocument, style: Style) -> str:
     return "\n".join(lines)
 
 
+@renders
 def render_collect(document: CollectDocument, style: Style) -> str:
     """Return what was removed."""
     removed = [
@@ -181,6 +189,7 @@ def render_collect(document: CollectDocument, style: Style) -> str:
     return "\n".join(lines)
 
 
+@renders
 def render_fsck(document: FsckDocument, style: Style) -> str:
     """Return what was measured and what is damaged."""
     measured = (

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from bootd.cli.render.acceptance import acceptance, policy_in_force
 from bootd.cli.render.available import named, seen
 from bootd.cli.render.failing import render_failing, render_next_run
+from bootd.cli.render.marked import renders
 from bootd.cli.render.text import count, fields, moment, printable, short_digest
 from bootd.cli.style import Style
 from bootd.model.state import DeploymentState, SealedFrom
@@ -24,6 +25,7 @@ _NEXT_MARK: Final = "→"
 _OTHER_MARK: Final = "○"
 
 
+@renders
 def render_status(document: StatusDocument, style: Style) -> str:
     """Return the whole page."""
     parts = [_head(document, style)]

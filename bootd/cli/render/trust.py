@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from bootd.cli.render.marked import renders
 from bootd.cli.render.text import printable
 from bootd.cli.style import Style
 from bootd.model.trust import TrustDocument
 
 
+@renders
 def render_trust(document: TrustDocument, style: Style) -> str:
     """Return whether an image is accepted, by which scope, and who signed it; or why not."""
     if not document.accepted:
