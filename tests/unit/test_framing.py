@@ -144,6 +144,9 @@ def test_what_is_no_message(data: bytes) -> None:
         b"\x03\x01s\x00\xff\xff\xff\xffPing",
         b"\x03\xffs",
         b"\x03\x01s\x00\x04\x00\x00\x00\xff\xff\xff\xff\x00",
+        b"\x05\x01u\x00\x01",
+        b"\x01\x01u\x00\x01\x00\x00\x00",
+        b"\x05\x01s\x00\x01\x00\x00\x00x\x00",
     ],
 )
 def test_damaged_fields_end_the_message_alone(fields: bytes) -> None:

@@ -7,10 +7,10 @@ D-Bus specification, "Message Format" and "Header Fields".
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
-from struct import unpack_from
 from typing import Any, Final
 
 from bootd.model.errors import InternalError
@@ -27,14 +27,15 @@ _TEXT: Final = frozenset("so")
 _SIGNATURE: Final = "g"
 _NUMBER: Final = "u"
 _NAMES: Final = {
-    1: "path",
-    2: "interface",
-    3: "member",
-    4: "error_name",
-    5: "reply_serial",
-    7: "sender",
-    8: "signature",
+    1: ("path", "o"),
+    2: ("interface", "s"),
+    3: ("member", "s"),
+    4: ("error_name", "s"),
+    5: ("reply_serial", "u"),
+    7: ("sender", "s"),
+    8: ("signature", "g"),
 }
+"""The fields that are looked at, each with its one type."""
 
 
 class Kind(IntEnum):
@@ -131,15 +132,15 @@ def _sizes(data: bytearray) -> tuple[str, int, int] | None:
     order = _ORDERS.get(data[0])
     if order is None or data[3] != _VERSION:
         raise InternalError("the bus sent what is no message")
-    body, _, fields = unpack_from(f"{order}III", data, 4)
+    body, _, fields = struct.unpack_from(f"{order}III", data, 4)
     if body + fields > MAX_MESSAGE:
         raise InternalError(f"the bus sent a message of {body + fields} bytes")
     return order, body, fields
 
 
 def _header(data: bytearray, order: str, body: int, fields: int) -> Header | None:
-    """Return a whole header; None: it has a field of a kind that nobody knows how to pass."""
-    (serial,) = unpack_from(f"{order}I", data, 8)
+    """Return a whole header; None: a field is damaged, or of a kind nobody knows how to pass."""
+    (serial,) = struct.unpack_from(f"{order}I", data, 8)
     found: dict[str, Any] = {}
     at, end = _FIXED, _FIXED + fields
     try:
@@ -151,7 +152,7 @@ def _header(data: bytearray, order: str, body: int, fields: int) -> Header | Non
             value: str | int
             if kind in _TEXT or kind == _NUMBER:
                 at = _padded(at, 4)
-                (value,) = unpack_from(f"{order}I", data, at)
+                (value,) = struct.unpack_from(f"{order}I", data, at)
                 at += 4
                 if kind in _TEXT:
                     length = int(value)
@@ -165,9 +166,12 @@ def _header(data: bytearray, order: str, body: int, fields: int) -> Header | Non
             if at > end:
                 return None
             if code in _NAMES:
-                found[_NAMES[code]] = value
+                name, expected = _NAMES[code]
+                if kind != expected:
+                    return None
+                found[name] = value
         return Header(kind=data[1], flags=data[2], serial=serial, size=body, **found)
-    except (IndexError, ValueError):
+    except (IndexError, ValueError, struct.error):
         return None
 
 
