@@ -185,7 +185,7 @@ def _parse(path: Path, shown: str) -> dict[str, Any]:
         raise InvalidConfigurationError(f"{shown} has more than {_MAX_FILE} bytes")
     try:
         return tomllib.loads(data.decode())
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidConfigurationError(f"{shown} is not TOML: {error}") from error
 
 

@@ -121,6 +121,7 @@ BAD_FILES = {
     "too large": (b"# " + b"x" * 70_000, "70002 bytes"),
     "too many": (b'kargs = ["' + b"a " * 1_001 + b'"]', "1001 arguments"),
     "too deep": (b"kargs = " + b"[" * 20_000, "is not TOML"),
+    "too many digits": (b"kargs = " + b"9" * 20_000, "is not TOML"),
 }
 
 

@@ -288,6 +288,7 @@ BAD = {
     "not TOML": ("tries =", "is not TOML"),
     "not UTF-8": (b"image = '\xff'", "is not TOML"),
     "deep": ("image = " + "[" * 20_000, "is not TOML"),
+    "too many digits": ("tries = " + "9" * 20_000, "is not TOML"),
     "large": ("#" * 70_000, "more than 65536 bytes"),
     "a string for a number": ('tries = "3"', "tries = '3'"),
     "a number for a string": ("image = 3", "image = 3"),

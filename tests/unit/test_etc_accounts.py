@@ -67,6 +67,12 @@ CASES: dict[str, tuple[list[Edit], list[Edit], dict[str, bytes], list[str]]] = {
         [("passwd", b"", b"bob:x:1000:9::/:/n\n")], [("passwd", b"", b"pi:x:1000:9::/:/n\n")],
         {"passwd": b"pi:x:1001:9:"}, [],
     ),
+    "a group without a field for members": (
+        [], [("group", b"", b"kea:x:996\n")], {"group": b"kea:x:996\n"}, [],
+    ),
+    "such a group whose id is taken": (
+        [], [("group", b"", b"kea:x:999\n")], {"group": b"kea:x:998\n"}, [],
+    ),
     "a number of a group that moved": (
         [("group", b"", b"kea:x:500:\n")], NEW_USER, {"passwd": b"kea:x:997:500:"}, [],
     ),

@@ -278,7 +278,7 @@ def _parse_file(path: str, content: bytes, architecture: str) -> list[str]:
     _check_size(path, len(content))
     try:
         values = tomllib.loads(content.decode())
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidKernelArgumentsError(f"{path} is not TOML: {error}") from error
     arguments = _strings(path, "kargs", values.pop("kargs", None))
     architectures = _strings(path, "match-architectures", values.pop("match-architectures", []))

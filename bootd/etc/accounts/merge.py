@@ -199,8 +199,11 @@ class _Merging:
             for other in owners.get(number, ())
             if other not in theirs or int(theirs[other][ID]) != number
         ]
-        arriving = self._with_primary_group(row) if database == PASSWD else row
-        why = f"its primary group {_text(row[PRIMARY_GROUP])} is not that of the image here"
+        arriving: Row | None = row
+        why = ""
+        if database == PASSWD:
+            arriving = self._with_primary_group(row)
+            why = f"its primary group {_text(row[PRIMARY_GROUP])} is not that of the image here"
         if strangers and arriving is not None:
             why = f"its id {number} belongs to {shown(strangers[0])} here"
             arriving = self._with_free_id(database, name, arriving, why)

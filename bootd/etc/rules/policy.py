@@ -86,10 +86,11 @@ def parse_rules(data: bytes) -> EtcRules:
     """
     try:
         return EtcRules.model_validate(tomllib.loads(data.decode()))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        raise InvalidConfigurationError(f"it is not TOML: {error}") from error
     except ValidationError as error:
         raise InvalidConfigurationError(in_words(error)) from error
+    except (ValueError, RecursionError) as error:
+        # Of numbers that are too long for Python, too.
+        raise InvalidConfigurationError(f"it is not TOML: {error}") from error
 
 
 def _ranked(policy: Mapping[str, EtcPolicy]) -> tuple[tuple[re.Pattern[str], EtcPolicy], ...]:

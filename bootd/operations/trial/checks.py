@@ -160,7 +160,7 @@ def _settings(path: Path | None) -> tuple[CheckSettings, str]:
         return CheckSettings.model_validate(tomllib.loads(text)), ""
     except ValidationError as error:
         return CheckSettings(), f"{path}: {in_words(error)}"
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         return CheckSettings(), f"{path} cannot be read: {error}"
 
 
