@@ -9,6 +9,8 @@ from typing import Final
 from bootd.model.etc.report import etc_path
 
 _WILD: Final = re.compile(r"\*\*|\*|\?|\[!?[^]/]+\]|.", re.DOTALL)
+_MEMBERS: Final = re.compile(r"(.)-(.)|(.)", re.DOTALL)
+_NOTHING: Final = "(?!)"
 _WILDCARDS: Final = {"**": ".*", "*": "[^/]*", "?": "[^/]"}
 
 
@@ -30,6 +32,19 @@ def _piece(token: str) -> str:
         return _WILDCARDS[token]
     if len(token) > 1:
         inverted = token[1] == "!"
-        characters = re.escape(token[1 + inverted : -1]).replace(r"\-", "-")
-        return f"[{'^/' if inverted else ''}{characters}]"
+        characters = _characters(token[1 + inverted : -1])
+        if inverted:
+            return f"[^/{characters}]"
+        return f"[{characters}]" if characters else _NOTHING
     return re.escape(token)
+
+
+def _characters(text: str) -> str:
+    """Return what stands in brackets; a range that runs backwards has no character (glob(7))."""
+    members = []
+    for first, last, single in _MEMBERS.findall(text):
+        if single:
+            members.append(re.escape(single))
+        elif first <= last:
+            members.append(f"{re.escape(first)}-{re.escape(last)}")
+    return "".join(members)
