@@ -17,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from copy import deepcopy
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -57,12 +58,20 @@ _OPERATORS: Final[dict[type[ast.operator], type[ast.operator]]] = {
 def mutants(source: str) -> Iterator[str]:
     """Yield the module once for each fault that can be made in it."""
     tree = ast.parse(source)
-    for place, node in enumerate(ast.walk(tree)):
-        for number in range(len(_changes(node))):
-            changed = deepcopy(tree)
-            target = list(ast.walk(changed))[place]
-            _changes(target)[number]()
-            yield ast.unparse(ast.fix_missing_locations(changed))
+    for place, number in _faults(tree):
+        yield _mutant(tree, place, number)
+
+
+def _faults(tree: ast.Module) -> list[tuple[int, int]]:
+    """Return which node, in the order of `ast.walk`, can be changed in which of its ways."""
+    nodes = enumerate(ast.walk(tree))
+    return [(place, number) for place, node in nodes for number in range(len(_changes(node)))]
+
+
+def _mutant(tree: ast.Module, place: int, number: int) -> str:
+    changed = deepcopy(tree)
+    _changes(list(ast.walk(changed))[place])[number]()
+    return ast.unparse(ast.fix_missing_locations(changed))
 
 
 def _changes(node: ast.AST) -> list[_Change]:
@@ -115,9 +124,12 @@ class _Change:
 
 def sampled(source: str, number: int) -> list[str]:
     """Return some mutants, each another module than the original one."""
-    original = ast.unparse(ast.parse(source))
-    every = [one for one in mutants(source) if one != original]
-    return random.Random(source).sample(every, min(number, len(every)))
+    tree = ast.parse(source)
+    original = ast.unparse(tree)
+    faults = _faults(tree)
+    random.Random(source).shuffle(faults)
+    made = (_mutant(tree, *fault) for fault in faults)
+    return list(islice((one for one in made if one != original), number))
 
 
 def survives(module: str, mutant: str, tests: tuple[str, ...]) -> bool:
