@@ -25,7 +25,7 @@ from bootd.operations.jobs.kind import JobKind
 from bootd.operations.jobs.looks import LOOKS
 from bootd.operations.jobs.request import make_request
 from bootd.operations.machine.reboot_required import show_reboot_required
-from bootd.operations.machine.survey import Survey, blind_survey, survey
+from bootd.operations.machine.survey import Survey, blind_survey, take_survey
 from bootd.operations.progress import Phase, overall
 from bootd.process import run
 
@@ -121,7 +121,7 @@ def look(arguments: Namespace) -> Survey:
     """
     try:
         with mounted(arguments) as machine:
-            return survey(machine.sysroot)
+            return take_survey(machine.sysroot)
     except BootdError as error:
         _log.warning("the boot entries are not known: %s", error.message)
         return blind_survey(host(arguments).sysroot)

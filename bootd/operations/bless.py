@@ -26,7 +26,7 @@ from bootd.model.errors import BootdError, NotBlessedYetError
 from bootd.model.health import Verdict
 from bootd.operations.boot.loader import keep_loader
 from bootd.operations.host import Host
-from bootd.operations.machine.survey import Survey, survey
+from bootd.operations.machine.survey import Survey, take_survey
 from bootd.operations.trial.health import this_boots_health
 from bootd.records import read_record, write_record
 from bootd.sysroot import Sysroot
@@ -70,25 +70,25 @@ def bless(host: Host) -> DeploymentId | None:
     """
     require_boot(host.sysroot)
     try:
-        found = survey(host.sysroot)
-        entry = found.entry(found.booted)
-        if found.booted is None or entry is None or entry.tries_left is None:
+        survey = take_survey(host.sysroot)
+        entry = survey.entry(survey.booted)
+        if survey.booted is None or entry is None or entry.tries_left is None:
             return None
-        remember_blessing(host.sysroot, found.booted)
+        remember_blessing(host.sysroot, survey.booted)
         bless_entry(host.sysroot, entry)
     except BootdError as error:
         raise NotBlessedYetError(
             f"the boot entry of what runs cannot be changed: {error.message}"
         ) from error
     _renew_loader(host)
-    return found.booted
+    return survey.booted
 
 
 def _renew_loader(host: Host) -> None:
     """Install the image's boot loader, and not before now: nothing falls back from a loader."""
     try:
         with host.sysroot.lock(exclusive=True, wait_seconds=_LOADER_WAIT_SECONDS):
-            care = keep_loader(host, survey(host.sysroot), thorough=False, repair=True)
+            care = keep_loader(host, take_survey(host.sysroot), thorough=False, repair=True)
     except BootdError as error:
         _log.warning("the boot loader is seen to later: %s", error.message)
         return
@@ -132,7 +132,7 @@ def settle_blessing(host: Host) -> DeploymentId | None:
         return None
     settled = None
     try:
-        for entry in survey(host.sysroot).entries:
+        for entry in take_survey(host.sysroot).entries:
             if entry.deployment == blessed and entry.tries_left is not None:
                 bless_entry(host.sysroot, entry)
                 settled = blessed
@@ -142,9 +142,9 @@ def settle_blessing(host: Host) -> DeploymentId | None:
     return settled
 
 
-def not_blessed_yet(sysroot: Sysroot, found: Survey) -> str | None:
+def not_blessed_yet(sysroot: Sysroot, survey: Survey) -> str | None:
     """Return the sentence on a deployment that came up and whose entry is counted all the same."""
-    entry = found.entry(read_blessing(sysroot))
+    entry = survey.entry(read_blessing(sysroot))
     if entry is None or entry.tries_left is None:
         return None
     return (
@@ -171,17 +171,17 @@ def leave_undecided(host: Host) -> DeploymentId | None:
     if any((sysroot.run / marker).exists() for marker in (FAILURE_MARKER, _RETURNED_MARKER)):
         return None
     require_boot(sysroot)
-    found = survey(sysroot)
-    entry = found.entry(found.booted)
+    survey = take_survey(sysroot)
+    entry = survey.entry(survey.booted)
     if entry is None or entry.tries_left is None or entry.tries_done == 0:
         return None
-    passed = health is not None and health.deployment == found.booted
+    passed = health is not None and health.deployment == survey.booted
     if not passed and entry.tries_left + 1 + entry.tries_done > _MOST_BOOTS:
         return None
     return_try(sysroot, entry, uncounted=passed)
     sysroot.disk.make_directory(sysroot.run, 0o755)
     sysroot.disk.replace_file(sysroot.run / _RETURNED_MARKER, b"")
-    return found.booted
+    return survey.booted
 
 
 def _record(sysroot: Sysroot) -> Path:

@@ -13,7 +13,7 @@ from bootd.model.registry.source_use import SourceUse
 from bootd.operations.host import Host
 from bootd.operations.image.unfit_list import find_unfit
 from bootd.operations.machine.last_check import LastCheck, read_last_check, write_last_check
-from bootd.operations.machine.survey import survey
+from bootd.operations.machine.survey import take_survey
 from bootd.operations.progress import Phase, Progress
 from bootd.registry.sources.copied import copies_discarded
 from bootd.registry.sources.source import open_source
@@ -30,8 +30,8 @@ def check(host: Host, progress: Progress) -> CheckDocument:
     last, uses = _ask(host, host.followed_image())
     write_last_check(host.sysroot, last)
     available = last.available(host.sysroot)
-    found = survey(host.sysroot)
-    update = found.heading_for != available.digest
+    survey = take_survey(host.sysroot)
+    update = survey.heading_for != available.digest
     return CheckDocument(
         image=available.image,
         digest=available.digest,

@@ -28,7 +28,7 @@ from bootd.operations.boot.noted_entries import note_entries
 from bootd.operations.etc.edits import keep_edits
 from bootd.operations.etc_copies import expire
 from bootd.operations.host import Host
-from bootd.operations.machine.survey import Survey, survey
+from bootd.operations.machine.survey import Survey, take_survey
 from bootd.operations.progress import Phase, Progress
 from bootd.operations.trial.fallback import settle_fallbacks
 from bootd.operations.trial.health import forget_health
@@ -39,38 +39,44 @@ from bootd.store.upkeep.collect import has_unneeded_layers, sweep
 _log = logging.getLogger(__name__)
 
 
-def deployments_to_keep(found: Survey, keep: int) -> set[DeploymentId]:
+def deployments_to_keep(survey: Survey, keep: int) -> set[DeploymentId]:
     """Return the deployments that stay.
 
     Args:
-        found: the machine.
+        survey: the machine.
         keep: how many bootable ones at least, if there are as many.
     """
-    needed = {found.booted, found.staged, found.next_boot, found.settled, found.rollback_target()}
-    kept = {key for key in needed if key in found.records}
-    kept |= {key for key, record in found.records.items() if record.pinned}
-    kept |= found.unreadable & found.records.keys()
-    for key in (*(entry.deployment for entry in found.entries), *found.given_up):
+    needed = {
+        survey.booted,
+        survey.staged,
+        survey.next_boot,
+        survey.settled,
+        survey.rollback_target(),
+    }
+    kept = {key for key in needed if key in survey.records}
+    kept |= {key for key, record in survey.records.items() if record.pinned}
+    kept |= survey.unreadable & survey.records.keys()
+    for key in (*(entry.deployment for entry in survey.entries), *survey.given_up):
         if len(kept) >= keep:
             break
-        if key in found.records and found.state_of(key) is not DeploymentState.FAILED:
+        if key in survey.records and survey.state_of(key) is not DeploymentState.FAILED:
             kept.add(key)
     return kept
 
 
-def doomed_entries(host: Host, found: Survey, kept: set[DeploymentId]) -> list[BootEntry]:
+def doomed_entries(host: Host, survey: Survey, kept: set[DeploymentId]) -> list[BootEntry]:
     """Return the boot entries that boot nothing that is kept.
 
     What has a damaged record is kept, for it may well boot.
     """
-    there = {*host.sysroot.deployment_ids()} - found.records.keys()
-    return [entry for entry in found.entries if entry.deployment not in kept | there]
+    there = {*host.sysroot.deployment_ids()} - survey.records.keys()
+    return [entry for entry in survey.entries if entry.deployment not in kept | there]
 
 
-def needed_kernels(found: Survey, kept: set[DeploymentId]) -> set[str]:
+def needed_kernels(survey: Survey, kept: set[DeploymentId]) -> set[str]:
     """Return the digests of the kernels that kept deployments have, or will have, on ``$BOOT``."""
-    without = set(found.given_up) - {found.booted}
-    return {found.records[key].kernel.digest for key in kept - without}
+    without = set(survey.given_up) - {survey.booted}
+    return {survey.records[key].kernel.digest for key in kept - without}
 
 
 def collect(host: Host, progress: Progress) -> CollectDocument:
@@ -112,20 +118,20 @@ def collect_locked(host: Host, report: Callable[[], None] = _nothing_to_report) 
         report: called now and then; what it raises ends the collection.
     """
     report()
-    found = survey(host.sysroot)
-    kept = deployments_to_keep(found, host.configuration.keep_deployments)
-    return remove_all_but(host, found, kept, report)
+    survey = take_survey(host.sysroot)
+    kept = deployments_to_keep(survey, host.configuration.keep_deployments)
+    return remove_all_but(host, survey, kept, report)
 
 
 def remove_all_but(
-    host: Host, found: Survey, kept: set[DeploymentId], report: Callable[[], None]
+    host: Host, survey: Survey, kept: set[DeploymentId], report: Callable[[], None]
 ) -> CollectDocument:
     """Remove all deployments but the kept ones, and what only they needed, under a lock."""
-    doomed, copies = _drop_deployments(host, found, kept)
+    doomed, copies = _drop_deployments(host, survey, kept)
     expire(host)
-    kernels, freed_on_boot = _drop_kernels(host, found, kept)
+    kernels, freed_on_boot = _drop_kernels(host, survey, kept)
     forget_health(host.sysroot, kept)
-    digests = {found.records[key].digest for key in kept}
+    digests = {survey.records[key].digest for key in kept}
     swept = sweep(host.sysroot, digests, report)
     return CollectDocument(
         deployments=doomed,
@@ -145,30 +151,30 @@ def _is_worthwhile(host: Host) -> bool:
 
     Objects of an import that failed before its first layer wait for the next collection that is.
     """
-    found = survey(host.sysroot)
-    kept = deployments_to_keep(found, host.configuration.keep_deployments)
-    digests = {found.records[key].digest for key in kept}
+    survey = take_survey(host.sysroot)
+    kept = deployments_to_keep(survey, host.configuration.keep_deployments)
+    digests = {survey.records[key].digest for key in kept}
     return (
-        not found.records.keys() <= kept
+        not survey.records.keys() <= kept
         or not set(all_images(host.sysroot)) <= digests
         or has_unneeded_layers(host.sysroot, digests)
     )
 
 
 def _drop_deployments(
-    host: Host, found: Survey, kept: set[DeploymentId]
+    host: Host, survey: Survey, kept: set[DeploymentId]
 ) -> tuple[list[DeploymentId], list[str]]:
     """Drop all but the kept ones; return which went, and the copies of their edits."""
-    note_entries(host.sysroot, found, without=found.records.keys() - kept)
-    for entry in doomed_entries(host, found, kept):
+    note_entries(host.sysroot, survey, without=survey.records.keys() - kept)
+    for entry in doomed_entries(host, survey, kept):
         remove_entry(host.sysroot, entry)
     # A folder with a damaged record has no digest to keep an image by; fsck says what to do.
-    doomed = [key for key in host.sysroot.deployment_ids() if key in found.records]
+    doomed = [key for key in host.sysroot.deployment_ids() if key in survey.records]
     doomed = [key for key in doomed if key not in kept]
     gone, copies = [], []
     for identifier in doomed:
         try:
-            copy = keep_edits(host, identifier, sorted(kept & found.records.keys()))
+            copy = keep_edits(host, identifier, sorted(kept & survey.records.keys()))
         except StorageError as error:
             # There may be room for a copy once the objects are gone; until then it stays.
             _log.warning("%s is not removed yet: %s", identifier, error.message)
@@ -179,9 +185,9 @@ def _drop_deployments(
     return gone, copies
 
 
-def _drop_kernels(host: Host, found: Survey, kept: set[DeploymentId]) -> tuple[int, int]:
+def _drop_kernels(host: Host, survey: Survey, kept: set[DeploymentId]) -> tuple[int, int]:
     """Remove kernels; return how many, and what they took."""
-    unneeded = unreferenced_kernels(host.sysroot, needed_kernels(found, kept))
+    unneeded = unreferenced_kernels(host.sysroot, needed_kernels(survey, kept))
     sizes = {one.name: one.size for one in kernel_holders(host.sysroot)}
     for name in unneeded:
         remove_kernel(host.sysroot, name)

@@ -10,7 +10,7 @@ from bootd.operations.etc.merge import trial_merge
 from bootd.operations.etc.owners import OwnersHere, owner_notes, owners_here
 from bootd.operations.host import Host
 from bootd.operations.image.fetch import fetched_image
-from bootd.operations.machine.survey import survey
+from bootd.operations.machine.survey import take_survey
 from bootd.operations.progress import Phase, Progress
 from bootd.store.images.image import EROFS_NAME
 
@@ -35,20 +35,20 @@ def preview(host: Host, progress: Progress, *, digest: str | None = None) -> Etc
         with host.sysroot.lock(exclusive=True) as records:
             with records.left():
                 erofs = fetched_image(host, wanted, progress).erofs
-            found = survey(host.sysroot)
-            owners = owners_here(host, found, erofs) or OwnersHere()
-            trial = trial_merge(host, found, erofs, owners.content, listed=True)
+            survey = take_survey(host.sysroot)
+            owners = owners_here(host, survey, erofs) or OwnersHere()
+            trial = trial_merge(host, survey, erofs, owners.content, listed=True)
             return with_notes(trial.report, owner_notes(owners.mapped, owners.unknown))
     with host.sysroot.records_lock(exclusive=False):
         progress.report(Phase.VERIFYING)
-        found = survey(host.sysroot)
-        if found.staged is None:
+        survey = take_survey(host.sysroot)
+        if survey.staged is None:
             raise NothingStagedError(
                 "nothing is staged, so there is nothing to preview",
                 hint="'bootctl-py upgrade' stages an image; 'bootctl-py etc preview DIGEST' needs "
                 "none.",
             )
-        erofs = host.sysroot.deployment(found.staged) / EROFS_NAME
-        record = found.records[found.staged]
+        erofs = host.sysroot.deployment(survey.staged) / EROFS_NAME
+        record = survey.records[survey.staged]
         notes = owner_notes(record.mapped_files, record.ownerless_files)
-        return with_notes(trial_merge(host, found, erofs, listed=True).report, notes)
+        return with_notes(trial_merge(host, survey, erofs, listed=True).report, notes)

@@ -8,7 +8,7 @@ from typing import Final
 from bootd.model.deployment import DeploymentId
 from bootd.model.etc.report import EtcCounts, EtcReport
 from bootd.operations.host import Host
-from bootd.operations.machine.survey import survey
+from bootd.operations.machine.survey import take_survey
 from bootd.records import MAX_ETC_BYTES, read_record, write_record
 from bootd.sysroot import Sysroot
 
@@ -37,6 +37,6 @@ def merge_counts(host: Host) -> dict[DeploymentId, EtcCounts]:
     """
     return {
         record.id: report.counts
-        for record in survey(host.sysroot).kept()
+        for record in take_survey(host.sysroot).kept()
         if (report := read_report(host.sysroot, record.id)) is not None
     }

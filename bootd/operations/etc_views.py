@@ -32,7 +32,7 @@ from bootd.operations.etc.undecided import (
 )
 from bootd.operations.etc_reports import read_report
 from bootd.operations.host import Host
-from bootd.operations.machine.survey import Survey, survey
+from bootd.operations.machine.survey import Survey, take_survey
 from bootd.store.contents import StoreContents
 from bootd.store.images.image import EROFS_NAME
 
@@ -53,15 +53,15 @@ def conflicts(host: Host, paths: Sequence[str] = ()) -> EtcConflictsDocument:
     """
     chosen = [Selection(path) for path in paths]
     with host.sysroot.records_lock(exclusive=False):
-        found = survey(host.sysroot)
-        if found.records:
-            current_of(host, found)
+        survey = take_survey(host.sysroot)
+        if set(survey.records) - {survey.staged}:
+            current_of(host, survey)
         reports = {
             record.id: report
-            for record in found.kept()
+            for record in survey.kept()
             if not chosen and (report := read_report(host.sysroot, record.id)) is not None
         }
-        asked = [*_open_here(host, found, chosen), *_open_there(host, found, chosen)]
+        asked = [*_open_here(host, survey, chosen), *_open_there(host, survey, chosen)]
         return EtcConflictsDocument(reports=reports, open=asked)
 
 
@@ -132,28 +132,28 @@ def _is_of(named: Selection, conflict: EtcConflict) -> bool:
     return named.takes(conflict.path) or (is_whole and named.is_below(conflict.path))
 
 
-def _open_here(host: Host, found: Survey, chosen: Sequence[Selection]) -> list[OpenConflict]:
-    if found.current is None:
+def _open_here(host: Host, survey: Survey, chosen: Sequence[Selection]) -> list[OpenConflict]:
+    if survey.current is None:
         return []
-    undecided = _chosen(read_undecided(host.sysroot, found.current).conflicts, chosen)
+    undecided = _chosen(read_undecided(host.sysroot, survey.current).conflicts, chosen)
     if not undecided:
         return []
-    folder = host.sysroot.deployment(found.current)
+    folder = host.sysroot.deployment(survey.current)
     contents = StoreContents(host.sysroot)
     with defaults_in(folder / EROFS_NAME) as defaults:
         undecided = still_open(undecided, folder / "etc", defaults, contents)
-        return list(with_diffs(undecided, found.current, folder / "etc", defaults, contents))
+        return list(with_diffs(undecided, survey.current, folder / "etc", defaults, contents))
 
 
-def _open_there(host: Host, found: Survey, chosen: Sequence[Selection]) -> list[OpenConflict]:
-    if found.staged is None:
+def _open_there(host: Host, survey: Survey, chosen: Sequence[Selection]) -> list[OpenConflict]:
+    if survey.staged is None:
         return []
-    erofs = host.sysroot.deployment(found.staged) / EROFS_NAME
-    with sides(host, found, erofs) as three:
-        if three is None or found.current is None:
+    erofs = host.sysroot.deployment(survey.staged) / EROFS_NAME
+    with sides(host, survey, erofs) as three:
+        if three is None or survey.current is None:
             return []
-        before = read_undecided(host.sysroot, found.current).conflicts
-        return _would_open(host, found.staged, three, before, chosen)
+        before = read_undecided(host.sysroot, survey.current).conflicts
+        return _would_open(host, survey.staged, three, before, chosen)
 
 
 def _would_open(

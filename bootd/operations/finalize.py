@@ -36,7 +36,7 @@ from bootd.operations.etc_derive import write_due
 from bootd.operations.etc_reports import write_report
 from bootd.operations.host import Host
 from bootd.operations.machine.staged import forget_staged
-from bootd.operations.machine.survey import Survey, survey
+from bootd.operations.machine.survey import Survey, take_survey
 from bootd.operations.progress import Phase, Progress
 from bootd.operations.upgrade.arguments import merge_machine_arguments
 
@@ -63,35 +63,35 @@ def finalize(host: Host, progress: Progress, *, asked: bool = False) -> Finalize
         BusyError: another process held the store for two minutes.
     """
     with host.sysroot.lock(exclusive=True, wait_seconds=LOCK_WAIT_SECONDS):
-        found = survey(host.sysroot)
-        if found.staged is None:
+        survey = take_survey(host.sysroot)
+        if survey.staged is None:
             forget_staged(host.sysroot)
             return FinalizeDocument(deployment=None, entry=None, etc=None)
         now = host.clock.now()
-        if not asked and found.intent.is_held_back(now):
-            held_by = found.intent.hold_at(now)
+        if not asked and survey.intent.is_held_back(now):
+            held_by = survey.intent.hold_at(now)
             return FinalizeDocument(deployment=None, entry=None, etc=None, held_by=held_by)
         progress.report(Phase.FINALIZING)
         try:
             require_boot(host.sysroot)
             make_writable(host.sysroot)
-            return _finalize_locked(host, found, found.records[found.staged], by_hand=asked)
+            return _finalize_locked(host, survey, survey.records[survey.staged], by_hand=asked)
         except BootdError as error:
             _remember_failure(host, error)
             raise
 
 
 def _finalize_locked(
-    host: Host, found: Survey, record: DeploymentRecord, *, by_hand: bool
+    host: Host, survey: Survey, record: DeploymentRecord, *, by_hand: bool
 ) -> FinalizeDocument:
-    moves = coming_moves(host, found, record.id)
-    record = follow_accounts(host, found, record, moves)
-    merged = _install_etc(host, found, record, moves)
-    given_up = install_with_room(host, found, record)
-    record = merge_machine_arguments(host, found, record)
-    keep_fallback_next(host, found)
+    moves = coming_moves(host, survey, record.id)
+    record = follow_accounts(host, survey, record, moves)
+    merged = _install_etc(host, survey, record, moves)
+    given_up = install_with_room(host, survey, record)
+    record = merge_machine_arguments(host, survey, record)
+    keep_fallback_next(host, survey)
     entry = next_entry(host, record, tries=host.configuration.tries)
-    entry = with_added_lines(host.sysroot, entry, found.entry(found.current))
+    entry = with_added_lines(host.sysroot, entry, survey.entry(survey.current))
     commit_entry(host.sysroot, entry)
     # Not earlier: until the commit the record says what was edited when it was staged.
     write_edits(host.sysroot, host.sysroot.deployment(record.id), merged.edits)
@@ -102,14 +102,14 @@ def _finalize_locked(
 
 
 def _install_etc(
-    host: Host, found: Survey, record: DeploymentRecord, moves: tuple[Move, ...]
+    host: Host, survey: Survey, record: DeploymentRecord, moves: tuple[Move, ...]
 ) -> MergedEtc:
     disk = host.sysroot.disk
     folder = host.sysroot.deployment(record.id)
     finished = folder / "etc"
     building = temporary_name(finished)
     disk.remove_tree(building)
-    merged = merge_into(host, found, record.id, building, moves)
+    merged = merge_into(host, survey, record.id, building, moves)
     disk.remove_tree(finished)
     disk.publish_directory(building, finished)
     notes = owner_notes(record.mapped_files, record.ownerless_files)

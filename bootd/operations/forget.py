@@ -12,7 +12,7 @@ from bootd.model.errors import DeploymentNeededError, NoSpaceError
 from bootd.model.state import DeploymentState
 from bootd.operations.collect import remove_all_but
 from bootd.operations.host import Host
-from bootd.operations.machine.survey import Survey, survey
+from bootd.operations.machine.survey import Survey, take_survey
 from bootd.operations.progress import Phase, Progress
 from bootd.operations.trial.fallback import settle_fallbacks
 
@@ -42,10 +42,10 @@ def forget(host: Host, progress: Progress, deployment: str) -> CollectDocument:
         progress.report(Phase.COLLECTING)
         settle_fallbacks(host)
         host.sysroot.read_deployment(identifier)
-        found = survey(host.sysroot)
-        _refuse_needed(found, identifier)
-        kept = found.records.keys() - {identifier}
-        done = remove_all_but(host, found, kept, lambda: progress.report(Phase.COLLECTING))
+        survey = take_survey(host.sysroot)
+        _refuse_needed(survey, identifier)
+        kept = survey.records.keys() - {identifier}
+        done = remove_all_but(host, survey, kept, lambda: progress.report(Phase.COLLECTING))
         if identifier not in done.deployments:
             raise NoSpaceError(
                 f"{identifier} boots no more, and stays in the store for the edits of its /etc, of "
@@ -55,27 +55,27 @@ def forget(host: Host, progress: Progress, deployment: str) -> CollectDocument:
         return done
 
 
-def _refuse_needed(found: Survey, deployment: DeploymentId) -> None:
-    if deployment == found.booted:
+def _refuse_needed(survey: Survey, deployment: DeploymentId) -> None:
+    if deployment == survey.booted:
         raise DeploymentNeededError(
             f"{deployment} is what runs",
             hint="Go to another one first ('bootctl-py rollback' or 'upgrade', then restart).",
         )
-    if deployment == found.staged:
+    if deployment == survey.staged:
         raise DeploymentNeededError(
             f"{deployment} is staged", hint="'bootctl-py unstage' drops what is staged."
         )
-    if found.records[deployment].pinned:
+    if survey.records[deployment].pinned:
         raise DeploymentNeededError(
             f"{deployment} is pinned", hint=f"'bootctl-py unpin {deployment}' lets it go."
         )
-    entry = found.entry(deployment)
-    if entry is None or found.state_of(deployment) is DeploymentState.FAILED:
+    entry = survey.entry(deployment)
+    if entry is None or survey.state_of(deployment) is DeploymentState.FAILED:
         return
-    others = [one for one in found.entries if one.deployment != deployment]
-    if any(one.tries_left is None and one.deployment in found.records for one in others):
+    others = [one for one in survey.entries if one.deployment != deployment]
+    if any(one.tries_left is None and one.deployment in survey.records for one in others):
         return
-    if deployment == found.next_boot:
+    if deployment == survey.next_boot:
         raise DeploymentNeededError(f"{deployment} boots next, and no other good deployment would")
     raise DeploymentNeededError(
         f"{deployment} is what the machine falls back to, and no other deployment is known to be "

@@ -15,7 +15,7 @@ from bootd.operations.boot.mirrors import check_mirrors
 from bootd.operations.boot.noted_entries import try_to_note
 from bootd.operations.boot.repair import repair_boot
 from bootd.operations.host import Host, with_boot
-from bootd.operations.machine.survey import Survey, survey
+from bootd.operations.machine.survey import Survey, take_survey
 from bootd.operations.progress import Phase, Progress
 from bootd.store.upkeep.fsck import check_store
 
@@ -34,26 +34,26 @@ def fsck(host: Host, progress: Progress, *, repair: bool = True) -> FsckDocument
         BusyError: another process changes the store.
     """
     with host.sysroot.lock(exclusive=repair):
-        found = survey(host.sysroot)
-        mended = repair_boot(host, found, thorough=True, repair=repair)
-        mended += keep_loader(host, found, thorough=True, repair=repair).damages
+        survey = take_survey(host.sysroot)
+        mended = repair_boot(host, survey, thorough=True, repair=repair)
+        mended += keep_loader(host, survey, thorough=True, repair=repair).damages
         if repair:
-            try_to_note(host.sysroot, survey(host.sysroot))
+            try_to_note(host.sysroot, take_survey(host.sysroot))
         checked = check_store(
             host.sysroot,
             repair=repair,
             report=lambda done, total: progress.report(Phase.VERIFYING, done, total),
         )
-        told = {damage.problem for damage in mended if damage.repaired} | {found.usurper}
+        told = {damage.problem for damage in mended if damage.repaired} | {survey.usurper}
         partition = [
             _damage("boot-partition", str(host.sysroot.partition.name), problem)
             for problem in boot_problems(host.sysroot)
         ]
         partition += check_mirrors(host.sysroot, thorough=True, repair=repair)
         records = [
-            _damage("record", "", problem) for problem in found.problems if problem not in told
+            _damage("record", "", problem) for problem in survey.problems if problem not in told
         ]
-        damages = [*partition, *records, *_missing_parts(host, found), *mended, *checked.damages]
+        damages = [*partition, *records, *_missing_parts(host, survey), *mended, *checked.damages]
         return FsckDocument(
             objects=checked.objects, bytes=checked.bytes, images=checked.images, damages=damages
         )
@@ -70,10 +70,10 @@ def prepare_boot(host: Host) -> None:
         pass
 
 
-def _missing_parts(host: Host, found: Survey) -> list[Damage]:
+def _missing_parts(host: Host, survey: Survey) -> list[Damage]:
     damages = []
-    for entry in found.entries:
-        record = found.records.get(entry.deployment)
+    for entry in survey.entries:
+        record = survey.records.get(entry.deployment)
         if record is None:
             problem = f"it boots {entry.deployment}, which is not there"
             damages.append(_damage("entry", entry.file_name, problem))

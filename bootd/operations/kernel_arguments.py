@@ -33,7 +33,7 @@ from bootd.model.registry.image import ImageName
 from bootd.operations.boot.repair import mend_boot
 from bootd.operations.host import Host
 from bootd.operations.machine.staged import forget_staged
-from bootd.operations.machine.survey import Survey, survey
+from bootd.operations.machine.survey import Survey, take_survey
 from bootd.operations.progress import Phase, Progress
 from bootd.operations.trial.fallback import settle_fallbacks
 from bootd.operations.upgrade.arguments import (
@@ -100,7 +100,7 @@ def change_arguments(
     with host.sysroot.lock(exclusive=True):
         settle_fallbacks(host)
         progress.report(Phase.STAGING)
-        found, mended = mend_boot(host, survey(host.sysroot))
+        found, mended = mend_boot(host, take_survey(host.sysroot))
         for message in mended:
             _log.warning("%s", message)
         record = _coming_record(found)
@@ -134,20 +134,20 @@ def _checked_verb(verb: str, words: Sequence[str], source: str | None) -> Argume
     return chosen
 
 
-def _coming_record(found: Survey) -> DeploymentRecord:
+def _coming_record(survey: Survey) -> DeploymentRecord:
     """Return the record of what boots next, if its arguments can be changed."""
-    coming = found.staged or found.current
-    if coming is None or coming not in found.records:
+    coming = survey.staged or survey.current
+    if coming is None or coming not in survey.records:
         raise FixedKernelArgumentsError(
             "no deployment of bootd's runs here whose arguments to change"
         )
-    if not may_change(found):
+    if not may_change(survey):
         raise FixedKernelArgumentsError(
-            f"{found.settled} boots next, and does not run yet",
+            f"{survey.settled} boots next, and does not run yet",
             hint="Restart into it first, or go back to the running one with "
-            f"'bootctl-py rollback {found.booted}'.",
+            f"'bootctl-py rollback {survey.booted}'.",
         )
-    return found.records[coming]
+    return survey.records[coming]
 
 
 def _refuse_denied(host: Host, record: DeploymentRecord, source: str | None) -> None:
@@ -190,15 +190,15 @@ def _wanted(
 
 
 def _carry_out(
-    host: Host, found: Survey, record: DeploymentRecord, before: list[str], wanted: _Wanted
+    host: Host, survey: Survey, record: DeploymentRecord, before: list[str], wanted: _Wanted
 ) -> KernelArgumentsChangeDocument:
-    earlier = record.argument_change if found.staged else None
+    earlier = record.argument_change if survey.staged else None
     change = ArgumentChange(
         before=before if earlier is None else earlier.before,
         after=wanted.arguments,
         sources=wanted.sources,
     )
-    if found.staged is None:
+    if survey.staged is None:
         image = open_image(host.sysroot, record.digest)
         name = ImageName(
             record.image,
@@ -209,27 +209,27 @@ def _carry_out(
             record.accepted,
             record.expires,
         )
-        staged, _ = stage_again(host, found, name, image, change)
+        staged, _ = stage_again(host, survey, name, image, change)
         record = host.sysroot.read_deployment(staged)
-    elif _is_as_it_runs(found, record, wanted):
+    elif _is_as_it_runs(survey, record, wanted):
         forget_staged(host.sysroot)
         host.sysroot.disk.remove_tree(host.sysroot.deployment(record.id))
-        assert found.current is not None
-        record = found.records[found.current]
+        assert survey.current is not None
+        record = survey.records[survey.current]
     else:
-        replace_staged(host, with_machines(found, record, change))
+        replace_staged(host, with_machines(survey, record, change))
     return _document(record, before, wanted, changed=True)
 
 
-def _is_as_it_runs(found: Survey, record: DeploymentRecord, wanted: _Wanted) -> bool:
+def _is_as_it_runs(survey: Survey, record: DeploymentRecord, wanted: _Wanted) -> bool:
     """Return whether what is staged would be what runs once more."""
-    current = current_record(found)
-    if current is None or found.settled != current.id or record.digest != current.digest:
+    current = current_record(survey)
+    if current is None or survey.settled != current.id or record.digest != current.digest:
         return False
     sources = {name: words for name, words in wanted.sources.items() if words}
     return (
-        wanted.arguments == current_arguments(found)
-        and sources == current_sources(found)
+        wanted.arguments == current_arguments(survey)
+        and sources == current_sources(survey)
         # The settings would have it staged again.
         and record.configured_arguments == current.configured_arguments
     )

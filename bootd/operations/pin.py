@@ -5,7 +5,7 @@ from __future__ import annotations
 from bootd.model.deployment import DeploymentId
 from bootd.model.errors import InvalidArgumentError
 from bootd.operations.host import Host
-from bootd.operations.machine.survey import survey
+from bootd.operations.machine.survey import take_survey
 
 
 def pin(host: Host, deployment: DeploymentId, *, pinned: bool) -> None:
@@ -19,7 +19,7 @@ def pin(host: Host, deployment: DeploymentId, *, pinned: bool) -> None:
     sysroot = host.sysroot
     with sysroot.records_lock():
         record = sysroot.read_deployment(deployment)
-        if pinned and survey(sysroot).staged == deployment:
+        if pinned and take_survey(sysroot).staged == deployment:
             raise InvalidArgumentError(
                 f"{deployment} is staged, and what never booted cannot be pinned",
                 hint="Restart into it first.",

@@ -27,7 +27,7 @@ from bootd.operations.host import Host
 from bootd.operations.machine.kept_configuration import keep_configuration
 from bootd.operations.machine.message_of_the_day import show_configuration, show_undecided
 from bootd.operations.machine.staged import forget_staged
-from bootd.operations.machine.survey import survey
+from bootd.operations.machine.survey import take_survey
 from bootd.operations.machine.trusted_time import time_of_record
 from bootd.operations.trial.fallback import Fallback, settle_fallbacks
 from bootd.sysroot import Sysroot
@@ -73,7 +73,7 @@ def recover(host: Host) -> Recovery:
         _tell_at_login(host)
         missed = settle_awaited(host.sysroot)
         time_of_record(host)
-        found, mended = mend_boot(host, survey(host.sysroot))
+        found, mended = mend_boot(host, take_survey(host.sysroot))
         mended += keep_loader(host, found, thorough=False, repair=True).messages
         alike = check_mirrors(host.sysroot, thorough=False, repair=True)
         mended += [f"{one.problem}; it was made alike" for one in alike if one.repaired]
@@ -105,17 +105,17 @@ def _tell_at_login(host: Host) -> None:
 
 
 def _settle_intent(sysroot: Sysroot) -> list[str]:
-    found = survey(sysroot)
-    staged = found.intent.staged
+    survey = take_survey(sysroot)
+    staged = survey.intent.staged
     marker = sysroot.read_staged()
     if staged is None:
         if marker is not None:
             sysroot.clear_staged()
         return []
-    if found.entry(staged) is not None:
+    if survey.entry(staged) is not None:
         await_boot(sysroot, staged)
         return [f"{staged} was made bootable before"]
-    if staged not in found.records:
+    if staged not in survey.records:
         forget_staged(sysroot)
         return [f"{staged} was staged, but its deployment is gone or damaged"]
     if marker is None or marker.deployment != staged:

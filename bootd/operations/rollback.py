@@ -29,7 +29,7 @@ from bootd.operations.boot.room import install_with_room, last_entry
 from bootd.operations.etc.carry import carry, left_behind
 from bootd.operations.host import Host
 from bootd.operations.machine.staged import forget_staged
-from bootd.operations.machine.survey import Survey, survey
+from bootd.operations.machine.survey import Survey, take_survey
 from bootd.operations.progress import Phase, Progress
 from bootd.operations.trial.deny import ROLLED_BACK, allow_locked, deny_locked
 
@@ -65,23 +65,23 @@ def rollback(
     require_boot(host.sysroot)
     with host.sysroot.lock(exclusive=True):
         progress.report(Phase.FINALIZING)
-        found = survey(host.sysroot)
-        chosen = named or found.rollback_target()
+        survey = take_survey(host.sysroot)
+        chosen = named or survey.rollback_target()
         if chosen is None:
             raise NoRollbackError("there is no other deployment to go back to")
         record = host.sysroot.read_deployment(chosen)
-        _check_bootable(found, record)
+        _check_bootable(survey, record)
         check_writable(host.sysroot)
-        given_up = install_with_room(host, found, record, going_back=True)
+        given_up = install_with_room(host, survey, record, going_back=True)
         unstaged = forget_staged(host.sysroot)
-        left = found.current
+        left = survey.current
         carried = carry(host, left, chosen) if carry_etc and left is not None else None
         behind = [] if carried is not None else _left_behind(host, left, chosen)
-        denied = _judge(host, found, record)
-        record = _give_up_settings(host, found, record)
-        entry = _commit(host, found, record)
+        denied = _judge(host, survey, record)
+        record = _give_up_settings(host, survey, record)
+        entry = _commit(host, survey, record)
         await_boot(host.sysroot, record.id, by_hand=True)
-        try_to_note(host.sysroot, survey(host.sysroot))
+        try_to_note(host.sysroot, take_survey(host.sysroot))
         return RollbackDocument(
             deployment=chosen,
             entry=entry.file_name,
@@ -106,31 +106,31 @@ def _left_behind(host: Host, left: DeploymentId | None, target: DeploymentId) ->
         return []
 
 
-def _check_bootable(found: Survey, record: DeploymentRecord) -> None:
-    if found.entry(record.id) is None and record.id not in (found.booted, *found.given_up):
+def _check_bootable(survey: Survey, record: DeploymentRecord) -> None:
+    if survey.entry(record.id) is None and record.id not in (survey.booted, *survey.given_up):
         raise NoRollbackError(
             f"{record.id} was never made bootable, or failed and made room for another kernel",
             hint="Reboot to finish the upgrade, or name another deployment.",
         )
 
 
-def _judge(host: Host, found: Survey, target: DeploymentRecord) -> Digest | None:
+def _judge(host: Host, survey: Survey, target: DeploymentRecord) -> Digest | None:
     """Deny what is left behind, allow what is gone to; return the denied digest."""
     allow_locked(host, target.digest)
-    left = found.records.get(found.settled) if found.settled else None
+    left = survey.records.get(survey.settled) if survey.settled else None
     if left is None or left.digest == target.digest:
         return None
     deny_locked(host, left.digest, ROLLED_BACK, f"left for {target.id}")
     return left.digest
 
 
-def _give_up_settings(host: Host, found: Survey, target: DeploymentRecord) -> DeploymentRecord:
+def _give_up_settings(host: Host, survey: Survey, target: DeploymentRecord) -> DeploymentRecord:
     """Return the target's record; what is left for it is not staged again by itself.
 
     For another image the deny list sees to that. Under the same one the kernel arguments of the
     settings may be what somebody goes back from.
     """
-    left = found.records.get(found.settled) if found.settled else None
+    left = survey.records.get(survey.settled) if survey.settled else None
     if left is None or left.digest != target.digest:
         return target
     known = {"configured_arguments": left.configured_arguments}
@@ -139,15 +139,15 @@ def _give_up_settings(host: Host, found: Survey, target: DeploymentRecord) -> De
     return target
 
 
-def _commit(host: Host, found: Survey, record: DeploymentRecord) -> BootEntry:
-    good = found.state_of(record.id) in (DeploymentState.GOOD, DeploymentState.QUEUED)
-    counted = last_entry(found, record)
+def _commit(host: Host, survey: Survey, record: DeploymentRecord) -> BootEntry:
+    good = survey.state_of(record.id) in (DeploymentState.GOOD, DeploymentState.QUEUED)
+    counted = last_entry(survey, record)
     proven = good and (counted is None or counted.tries_left is None)
     tries = None if proven else host.configuration.tries
     entry = next_entry(host, record, tries=tries)
-    entry = as_it_was(host.sysroot, entry, counted, found.entry(found.current))
+    entry = as_it_was(host.sysroot, entry, counted, survey.entry(survey.current))
     commit_entry(host.sysroot, entry)
-    for old in found.entries:
+    for old in survey.entries:
         if old.deployment == record.id:
             remove_entry(host.sysroot, old)
     return entry

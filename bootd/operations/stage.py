@@ -48,7 +48,7 @@ from bootd.operations.image.unfit import (
 from bootd.operations.machine.kept_configuration import keep_configuration
 from bootd.operations.machine.last_check import LastCheck, without_room, write_last_check
 from bootd.operations.machine.staged import forget_staged, mark_staged
-from bootd.operations.machine.survey import Survey, survey
+from bootd.operations.machine.survey import Survey, take_survey
 from bootd.operations.progress import Phase, Progress
 from bootd.operations.pull import Pulled, missing_layers, pull
 from bootd.operations.trial.fallback import settle_fallbacks
@@ -178,34 +178,34 @@ def _stage_resolved(
 ) -> StageDocument:
     """Stage an image; others may change records while it is fetched, so that is looked at after."""
     resolved = asked.resolved
-    found = survey(host.sysroot)
-    replaced = _yield_to_people(host, found, asked)
-    change = found.records[found.staged].argument_change if found.staged else None
-    if resolved.digest == found.settled_on != found.heading_for:
+    survey = take_survey(host.sysroot)
+    replaced = _yield_to_people(host, survey, asked)
+    change = survey.records[survey.staged].argument_change if survey.staged else None
+    if resolved.digest == survey.settled_on != survey.heading_for:
         # The tag went back to what boots anyway.
         if replaced is not None:
             _log.warning("what was staged by hand is dropped, as its tag went back: %s", replaced)
         forget_staged(host.sysroot)
-        found = survey(host.sysroot)
-    is_new = found.heading_for != resolved.digest
+        survey = take_survey(host.sysroot)
+    is_new = survey.heading_for != resolved.digest
     if is_new:
-        _refuse_unwanted(host, found, resolved, asked_for=asked.in_spite_of_age)
+        _refuse_unwanted(host, survey, resolved, asked_for=asked.in_spite_of_age)
         if asked.automatic:
             with _keeping_refusal(host, asked):
-                refuse_if_queued(found)
+                refuse_if_queued(survey)
     with _keeping_refusal(host, asked):
-        _make_room(host, found, resolved, is_new=is_new)
+        _make_room(host, survey, resolved, is_new=is_new)
     with _noting_unfit(host, asked, is_new=is_new), records.left():
         fetched = _pull_and_compose(host, asked, progress)
-    found = survey(host.sysroot)
+    survey = take_survey(host.sysroot)
     # What people decided while it was fetched counts as well.
-    replaced = _yield_to_people(host, found, asked) or replaced
-    if found.heading_for == resolved.digest:
-        return _stay(host, found, asked, fetched, change)
+    replaced = _yield_to_people(host, survey, asked) or replaced
+    if survey.heading_for == resolved.digest:
+        return _stay(host, survey, asked, fetched, change)
     pulled, image = fetched
     progress.report(Phase.STAGING)
     with _keeping_refusal(host, asked):
-        record, report = deploy.deploy(host, found, asked.name, image, change)
+        record, report = deploy.deploy(host, survey, asked.name, image, change)
     now = host.clock.now() if asked.automatic else None
     mark_staged(host.sysroot, record.id, asked.follow, unless_held_at=now, replaced=replaced)
     _keep_answer(host, asked)
@@ -216,7 +216,7 @@ def _stage_resolved(
 
 def _stay(
     host: Host,
-    found: Survey,
+    survey: Survey,
     asked: _Asked,
     fetched: tuple[Pulled, StoredImage],
     change: ArgumentChange | None,
@@ -224,28 +224,28 @@ def _stay(
     """Make sure of the image that the machine is, or will be, on already."""
     pulled, image = fetched
     # What fsck took away because it was damaged is back now.
-    _mend_deployments(host, found, image)
-    found = _mend_boot(host)
+    _mend_deployments(host, survey, image)
+    survey = _mend_boot(host)
     _follow(host, asked.follow)
     _keep_answer(host, asked)
-    restaged = _take_up_arguments(host, found, asked, image, change)
-    there = found.staged or found.settled
+    restaged = _take_up_arguments(host, survey, asked, image, change)
+    there = survey.staged or survey.settled
     return _with_not_taken(host, _document(asked.name, there, pulled, None, restaged))
 
 
-def _yield_to_people(host: Host, found: Survey, asked: _Asked) -> str | None:
+def _yield_to_people(host: Host, survey: Survey, asked: _Asked) -> str | None:
     """Refuse what people's decisions forbid a run that nobody asked for; see `staged_by_hand`."""
     if not asked.automatic:
         return None
     with _keeping_refusal(host, asked):
-        refuse_if_held(found, host.clock.now())
-        return staged_by_hand(found, asked.name)
+        refuse_if_held(survey, host.clock.now())
+        return staged_by_hand(survey, asked.name)
 
 
-def _obey_hold(host: Host, found: Survey, progress: Progress, records: FileLock) -> None:
+def _obey_hold(host: Host, survey: Survey, progress: Progress, records: FileLock) -> None:
     """Refuse to stage while updates are held, after a look at what there is to be staged."""
     try:
-        refuse_if_held(found, host.clock.now())
+        refuse_if_held(survey, host.clock.now())
     except HeldError:
         with records.left():
             check.check(host, progress)
@@ -256,7 +256,7 @@ def _tell_what_goes(host: Host, document: StageDocument, record: DeploymentRecor
     """Add what the shutdown will give up on ``$BOOT``, which is known after the cleanup."""
     with suppress(BootPartitionFullError):
         # It did fit; if somebody took the room since, the shutdown tells of that.
-        gives_up = room.check_room(host, survey(host.sysroot), record.kernel)
+        gives_up = room.check_room(host, take_survey(host.sysroot), record.kernel)
         return document.model_copy(update={"gives_up": gives_up})
     return document
 
@@ -330,18 +330,18 @@ def _follow(host: Host, reference: str | None) -> None:
 
 def _mend_boot(host: Host) -> Survey:
     """Put back what ``$BOOT`` lost; a kernel of what runs may come before room for a new one."""
-    found, mended = mend_boot(host, survey(host.sysroot))
+    found, mended = mend_boot(host, take_survey(host.sysroot))
     for message in (*mended, *keep_loader(host, found, thorough=False, repair=True).messages):
         _log.warning("%s", message)
     return found
 
 
-def _mend_deployments(host: Host, found: Survey, image: StoredImage) -> None:
+def _mend_deployments(host: Host, survey: Survey, image: StoredImage) -> None:
     """Give deployments of this image their EROFS file again if theirs is another file.
 
     Each shares one with its image until fsck drops a damaged image and it is composed anew.
     """
-    for record in found.records.values():
+    for record in survey.records.values():
         path = host.sysroot.deployment(record.id) / EROFS_NAME
         if record.erofs != image.erofs_verity or (path.exists() and path.samefile(image.erofs)):
             continue
@@ -352,55 +352,55 @@ def _mend_deployments(host: Host, found: Survey, image: StoredImage) -> None:
 
 
 def _refuse_unwanted(
-    host: Host, found: Survey, resolved: ResolvedImage, *, asked_for: bool
+    host: Host, survey: Survey, resolved: ResolvedImage, *, asked_for: bool
 ) -> None:
     """Refuse an image that failed here, and one that is an older release unless it is asked for."""
     refuse_denied(host, resolved)
     if not (asked_for or host.configuration.trust.allow_downgrade):
-        refuse_older(host, found, resolved)
+        refuse_older(host, survey, resolved)
 
 
-def _try_boot(host: Host, found: Survey) -> Survey:
+def _try_boot(host: Host, survey: Survey) -> Survey:
     """Try whether the shutdown could write to ``$BOOT``, after a collection if no file fits."""
     try:
         check_writable(host.sysroot)
     except BootPartitionFullError:
         collect.collect_locked(host)
-        found = survey(host.sysroot)
+        survey = take_survey(host.sysroot)
         check_writable(host.sysroot)
-    return found
+    return survey
 
 
-def _make_room(host: Host, found: Survey, resolved: ResolvedImage, *, is_new: bool) -> None:
+def _make_room(host: Host, survey: Survey, resolved: ResolvedImage, *, is_new: bool) -> None:
     """Check that there is room, and collect what nothing needs only if there is not."""
     if is_new:
-        found = _try_boot(host, found)
+        survey = _try_boot(host, survey)
     try:
-        _check_room(host, found, resolved)
+        _check_room(host, survey, resolved)
     except NoSpaceError:
         collect.collect_locked(host)
-        found = survey(host.sysroot)
-        _check_room(host, found, resolved)
+        survey = take_survey(host.sysroot)
+        _check_room(host, survey, resolved)
 
 
-def _check_room(host: Host, found: Survey, resolved: ResolvedImage) -> None:
+def _check_room(host: Host, survey: Survey, resolved: ResolvedImage) -> None:
     layers = missing_layers(host, resolved)
     check_space(host.sysroot.store, needed_space([descriptor for descriptor, _ in layers]))
     if layers:
-        forecast.check_coming_kernel(host, found, resolved)
+        forecast.check_coming_kernel(host, survey, resolved)
 
 
 def _take_up_arguments(
     host: Host,
-    found: Survey,
+    survey: Survey,
     asked: _Asked,
     image: StoredImage,
     change: ArgumentChange | None,
 ) -> restage.Restaged | None:
     """Stage the image that is there already if its kernel arguments are to change."""
-    if not settings_differ(host, found) and (change is None or found.staged is not None):
+    if not settings_differ(host, survey) and (change is None or survey.staged is not None):
         return None
-    return restage.take_up(host, found, asked.name, image, change, automatic=asked.automatic)
+    return restage.take_up(host, survey, asked.name, image, change, automatic=asked.automatic)
 
 
 def _with_not_taken(host: Host, document: StageDocument) -> StageDocument:
@@ -410,7 +410,7 @@ def _with_not_taken(host: Host, document: StageDocument) -> StageDocument:
         changes["kernel_arguments_refused"] = record.refused_arguments
     configured = host.configuration.kernel_arguments
     if configured:
-        changes["kernel_arguments_not_taken"] = not_taken(survey(host.sysroot), configured)
+        changes["kernel_arguments_not_taken"] = not_taken(take_survey(host.sysroot), configured)
     return document.model_copy(update=changes)
 
 

@@ -25,7 +25,7 @@ from bootd.operations.image.unfit_list import find_unfit, what_is_wrong
 from bootd.operations.machine.attempts import read_attempts
 from bootd.operations.machine.last_check import LastCheck, read_last_check
 from bootd.operations.machine.seals import seal_of
-from bootd.operations.machine.survey import Survey, survey
+from bootd.operations.machine.survey import Survey, take_survey
 from bootd.operations.machine.trust_status import trust_status
 from bootd.operations.trial.deny import ROLLED_BACK
 from bootd.operations.upgrade.arguments import arguments_of, origins_of
@@ -43,43 +43,43 @@ def status(host: Host) -> StatusDocument:
         NotASysrootError, UnknownFormatError, DamagedRecordError: the store or the intent cannot
             be read; damage of a single deployment is in `problems`.
     """
-    found = survey(host.sysroot)
-    unexpected = (did_not_boot(found), override(found))
-    told = (*unexpected, not_blessed_yet(host.sysroot, found))
-    problems = [*boot_problems(host.sysroot), *found.problems]
+    survey = take_survey(host.sysroot)
+    unexpected = (did_not_boot(survey), override(survey))
+    told = (*unexpected, not_blessed_yet(host.sysroot, survey))
+    problems = [*boot_problems(host.sysroot), *survey.problems]
     if host.configuration_problem is not None:
         problems.insert(0, host.configuration_problem)
-    problems += [*(problem for problem in told if problem), *boot_losses(host, found)]
-    boot_loader, image_boot_loader = _boot_loaders(host, found, problems)
+    problems += [*(problem for problem in told if problem), *boot_losses(host, survey)]
+    boot_loader, image_boot_loader = _boot_loaders(host, survey, problems)
     mirrors = check_mirrors(host.sysroot, thorough=False, repair=False)
     problems += [f"{damage.problem}; 'bootctl-py fsck' makes it alike" for damage in mirrors]
     denied = [one for one in host.sysroot.read_denied().denied if one.cause != ROLLED_BACK]
     last = read_last_check(host.sysroot)
     attempts = read_attempts(host.sysroot)
-    no_room = None if last is None or last.digest == found.heading_for else last.no_room or None
-    unfit = None if last is None or last.digest == found.heading_for else _unfit(host, last.digest)
-    late = overdue(host, found, last)
+    no_room = None if last is None or last.digest == survey.heading_for else last.no_room or None
+    unfit = None if last is None or last.digest == survey.heading_for else _unfit(host, last.digest)
+    late = overdue(host, survey, last)
     problems += [told for told in (no_room, unfit, late) if told is not None]
-    intent, now = found.intent, host.clock.now()
+    intent, now = survey.intent, host.clock.now()
     held_by = intent.hold_at(now)
-    held_back = found.staged is not None and intent.is_held_back(now)
+    held_back = survey.staged is not None and intent.is_held_back(now)
     return StatusDocument(
         bootd=__version__,
         image=followed(host),
-        state=found.upgrade_state(),
-        booted=found.booted,
-        staged=found.staged,
-        queued=found.queued,
-        rollback=found.rollback_target(),
-        reboot_helps=reboot_helps(found) and not held_back,
-        reboot_required=found.staged is not None or found.queued is not None,
-        available=_available(host, found, last),
+        state=survey.upgrade_state(),
+        booted=survey.booted,
+        staged=survey.staged,
+        queued=survey.queued,
+        rollback=survey.rollback_target(),
+        reboot_helps=reboot_helps(survey) and not held_back,
+        reboot_required=survey.staged is not None or survey.queued is not None,
+        available=_available(host, survey, last),
         held_by=held_by,
         held_until=None if held_by is None else intent.held_until,
         held_back=held_back,
-        staged_by_hand=found.staged is not None and intent.staged_by_hand,
-        replaced=intent.replaced if found.staged is not None else None,
-        queued_by_hand=found.queued is not None and _is_queued_by_hand(intent),
+        staged_by_hand=survey.staged is not None and intent.staged_by_hand,
+        replaced=intent.replaced if survey.staged is not None else None,
+        queued_by_hand=survey.queued is not None and _is_queued_by_hand(intent),
         finalize_failure=intent.finalize_failure,
         did_not_boot=unexpected[0],
         overridden=unexpected[1],
@@ -87,8 +87,8 @@ def status(host: Host) -> StatusDocument:
         unfit=unfit,
         misconfigured=host.configuration_problem,
         failing=attempts.failing,
-        last_fallback=_last_fallback(found, denied),
-        deployments=[_describe(host, found, record, problems) for record in found.kept()],
+        last_fallback=_last_fallback(survey, denied),
+        deployments=[_describe(host, survey, record, problems) for record in survey.kept()],
         trust=trust_status(host, attempts),
         seal_wanted=host.configuration.integrity is Integrity.VERITY,
         boot_loader=boot_loader,
@@ -102,24 +102,24 @@ def _is_queued_by_hand(intent: Intent) -> bool:
     return intent.awaited is not None and intent.awaited.by_hand
 
 
-def _available(host: Host, found: Survey, last: LastCheck | None) -> AvailableImage | None:
+def _available(host: Host, survey: Survey, last: LastCheck | None) -> AvailableImage | None:
     """Return what was looked up last, with what it is to this machine now."""
     if last is None:
         return None
-    standing = _standing(host, found, last)
+    standing = _standing(host, survey, last)
     changes = {"standing": standing, "update": standing is Standing.NEW}
     return last.available(host.sysroot).model_copy(update=changes)
 
 
-def _standing(host: Host, found: Survey, last: LastCheck) -> Standing:
+def _standing(host: Host, survey: Survey, last: LastCheck) -> Standing:
     if not host.follows(last.image):
         return Standing.NOT_FOLLOWED
     for standing, deployment in (
-        (Standing.STAGED, found.staged),
-        (Standing.QUEUED, found.queued),
-        (Standing.BOOTED, found.booted),
+        (Standing.STAGED, survey.staged),
+        (Standing.QUEUED, survey.queued),
+        (Standing.BOOTED, survey.booted),
     ):
-        record = found.records.get(deployment) if deployment else None
+        record = survey.records.get(deployment) if deployment else None
         if record is not None and record.digest == last.digest:
             return standing
     if find_unfit(host.sysroot, last.digest) is not None:
@@ -128,12 +128,12 @@ def _standing(host: Host, found: Survey, last: LastCheck) -> Standing:
     return Standing.DENIED if denied else Standing.NEW
 
 
-def _last_fallback(found: Survey, denied: list[Denial]) -> Denial | None:
+def _last_fallback(survey: Survey, denied: list[Denial]) -> Denial | None:
     """Return the newest image that failed here, until one that came later has proved itself."""
     if not denied:
         return None
-    running = found.records.get(found.booted) if found.booted else None
-    entry = found.entry(found.booted)
+    running = survey.records.get(survey.booted) if survey.booted else None
+    entry = survey.entry(survey.booted)
     proved = running is not None and entry is not None and entry.tries_left is None
     if proved and running is not None and running.created > denied[-1].when:
         return None
@@ -177,24 +177,24 @@ def followed(host: Host) -> str | None:
         return None
 
 
-def _boot_loaders(host: Host, found: Survey, problems: list[str]) -> tuple[str | None, str | None]:
+def _boot_loaders(host: Host, survey: Survey, problems: list[str]) -> tuple[str | None, str | None]:
     """Return what the boot loader on ``$BOOT`` is, and the running image's."""
     try:
-        problems += loader_problems(host, found)
-        return loader_versions(host, found)
+        problems += loader_problems(host, survey)
+        return loader_versions(host, survey)
     except BootdError as error:
         problems.append(f"the boot loader is not known: {error.message}")
         return None, None
 
 
 def _describe(
-    host: Host, found: Survey, record: DeploymentRecord, problems: list[str]
+    host: Host, survey: Survey, record: DeploymentRecord, problems: list[str]
 ) -> DeploymentStatus:
-    entry = found.entry(record.id)
-    conflicts, security = _etc_counts(host, found, record, problems)
+    entry = survey.entry(record.id)
+    conflicts, security = _etc_counts(host, survey, record, problems)
     arguments = arguments_of(record, entry)
     asked = Counter(record.image_arguments) | Counter(record.configured_arguments or ())
-    seal = seal_of(host.sysroot, found, record)
+    seal = seal_of(host.sysroot, survey, record)
     return DeploymentStatus(
         id=record.id,
         image=record.image,
@@ -202,9 +202,9 @@ def _describe(
         digest=record.digest,
         image_version=record.version,
         created=record.created,
-        state=found.state_of(record.id),
-        booted=record.id == found.booted,
-        next_boot=record.id == found.next_boot,
+        state=survey.state_of(record.id),
+        booted=record.id == survey.booted,
+        next_boot=record.id == survey.next_boot,
         pinned=record.pinned,
         tries_left=None if entry is None else entry.tries_left,
         kernel_version=record.kernel.version,
@@ -214,7 +214,7 @@ def _describe(
         kernel_arguments_refused=record.refused_arguments,
         etc_conflicts=conflicts,
         etc_security_conflicts=security,
-        given_up=record.id in found.given_up and record.id != found.booted,
+        given_up=record.id in survey.given_up and record.id != survey.booted,
         accepted=record.accepted,
         sealed=seal.sealed,
         seal_digest=seal.digest,
@@ -223,11 +223,11 @@ def _describe(
 
 
 def _etc_counts(
-    host: Host, found: Survey, record: DeploymentRecord, problems: list[str]
+    host: Host, survey: Survey, record: DeploymentRecord, problems: list[str]
 ) -> tuple[int, int]:
     """Return how many conflicts are undecided, and how many of them matter for security."""
     try:
-        if record.id == found.staged:
+        if record.id == survey.staged:
             report = read_report(host.sysroot, record.id)
             return (0, 0) if report is None else (report.counts.conflicts, report.counts.security)
         undecided = read_undecided(host.sysroot, record.id).conflicts

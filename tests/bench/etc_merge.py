@@ -25,7 +25,7 @@ from bench.work_folder import work_folder
 from bootd.durable import Disk
 from bootd.operations.etc.merge import merge_into
 from bootd.operations.finalize import finalize
-from bootd.operations.machine.survey import survey
+from bootd.operations.machine.survey import take_survey
 from bootd.operations.progress import Silent
 
 FILES = 3_000
@@ -117,7 +117,7 @@ def _prepare(folder: Path) -> None:
 def _measure(what: str, folder: Path) -> Mapping[str, float]:
     disk = TimedDisk()
     machine = Machine(folder / "root", folder / "image", disk)
-    found = survey(machine.sysroot)
+    found = take_survey(machine.sysroot)
     assert found.staged is not None
     os.sync()
     before = resource.getrusage(resource.RUSAGE_SELF)

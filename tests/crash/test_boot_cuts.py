@@ -24,7 +24,7 @@ from bootd.operations.fsck import fsck
 from bootd.operations.install import install
 from bootd.operations.install_settings import Settings
 from bootd.operations.installing.target import RootFileSystem
-from bootd.operations.machine.survey import survey
+from bootd.operations.machine.survey import take_survey
 from bootd.operations.progress import Silent
 from bootd.operations.recover import recover
 
@@ -107,7 +107,7 @@ def test_each_name_holds_a_whole_loader_while_it_is_renewed(tmp_path: Path, loss
         scene = f"{loss}, before step {number}: {step}"
         survivor = cut(machine, tmp_path / "cut", number, loss, do_bless)
         assert all(data in (OLD, NEW) for data in loaders(survivor)), scene
-        for record in survey(survivor.sysroot).records.values():
+        for record in take_survey(survivor.sysroot).records.values():
             assert kernel_damage(survivor.sysroot, record.kernel) is None, scene
         survivor.power_on()
         assert loaders(survivor) == [NEW, NEW], scene

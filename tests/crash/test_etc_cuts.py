@@ -25,7 +25,7 @@ from bootd.operations.etc.undecided import read_undecided
 from bootd.operations.etc_change import reset, resolve, restore
 from bootd.operations.etc_copies import archive_path, copies
 from bootd.operations.fsck import fsck
-from bootd.operations.machine.survey import survey
+from bootd.operations.machine.survey import take_survey
 from bootd.operations.progress import Silent
 from bootd.operations.rollback import rollback
 
@@ -100,7 +100,7 @@ def _restore(machine: Machine) -> object:
 
 
 def _carry(machine: Machine) -> object:
-    first = next(r.id for r in survey(machine.sysroot).records.values() if r.version == "v1")
+    first = next(r.id for r in take_survey(machine.sysroot).records.values() if r.version == "v1")
     return rollback(machine.host, Silent(), target=first, carry_etc=True)
 
 
@@ -169,4 +169,4 @@ def _outcome(machine: Machine) -> object:
         }
         for etc in machine.sysroot.deployments.glob("*/etc")
     }
-    return trees, survey(machine.sysroot).next_boot, len(_undecided(machine))
+    return trees, take_survey(machine.sysroot).next_boot, len(_undecided(machine))

@@ -32,7 +32,7 @@ from bootd.operations.forget import forget
 from bootd.operations.fsck import fsck
 from bootd.operations.kernel_arguments import change_arguments
 from bootd.operations.machine.staged import unstage
-from bootd.operations.machine.survey import Survey, survey
+from bootd.operations.machine.survey import Survey, take_survey
 from bootd.operations.pin import pin
 from bootd.operations.progress import Silent
 from bootd.operations.rollback import rollback
@@ -59,7 +59,7 @@ class LifeOfAMachine(RuleBasedStateMachine):
 
     @property
     def found(self) -> Survey:
-        return survey(self.machine.sysroot)
+        return take_survey(self.machine.sysroot)
 
     @property
     def arguments(self) -> set[str]:

@@ -34,7 +34,7 @@ from bootd.operations.forget import forget
 from bootd.operations.fsck import fsck
 from bootd.operations.kernel_arguments import change_arguments
 from bootd.operations.machine.staged import unstage
-from bootd.operations.machine.survey import survey
+from bootd.operations.machine.survey import take_survey
 from bootd.operations.pin import pin
 from bootd.operations.progress import Silent
 from bootd.operations.recover import recover
@@ -93,7 +93,7 @@ def _upgraded_and_staged(folder: Path) -> Machine:
 def _to_be_changed(folder: Path) -> Machine:
     """The newest version runs, its entry has lines of somebody, and the settings ask for more."""
     machine = _upgraded(folder)
-    entry = survey(machine.sysroot).entries[0]
+    entry = take_survey(machine.sysroot).entries[0]
     path = machine.sysroot.boot / "loader/entries" / entry.file_name
     path.write_text(
         path.read_text().replace("initrd ", "initrd /ucode.img\ninitrd ", 1) + "x-a b\n"
@@ -145,7 +145,7 @@ def _full_and_given_up(folder: Path) -> Machine:
     """The third version runs, and the first one made room for it."""
     machine = _full(folder)
     machine.reboot()
-    assert survey(machine.sysroot).given_up == [_oldest(machine)]
+    assert take_survey(machine.sysroot).given_up == [_oldest(machine)]
     return machine
 
 
@@ -188,7 +188,9 @@ def _argument(machine: Machine, verb: str) -> object:
 
 def _back_from_argument(machine: Machine) -> object:
     first, *_ = sorted(
-        record.id for record in survey(machine.sysroot).records.values() if record.version == "v2"
+        record.id
+        for record in take_survey(machine.sysroot).records.values()
+        if record.version == "v2"
     )
     return rollback(machine.host, Silent(), target=first)
 
@@ -200,7 +202,7 @@ def _allow_all(machine: Machine) -> object:
 
 
 def _oldest(machine: Machine) -> DeploymentId:
-    records = survey(machine.sysroot).records.values()
+    records = take_survey(machine.sysroot).records.values()
     return next(record.id for record in records if record.version == "v1")
 
 
@@ -223,7 +225,7 @@ def _forget(machine: Machine) -> object:
 
 
 def _deny_next(machine: Machine) -> object:
-    record = next(iter(survey(machine.sysroot).records.values()))
+    record = next(iter(take_survey(machine.sysroot).records.values()))
     deny(machine.host, record.digest, "test")
     return None
 
@@ -262,7 +264,7 @@ OPERATIONS = {
     "leave undecided": Operation(_on_trial, lambda machine: leave_undecided(machine.host)),
     "check health": Operation(
         _on_trial,
-        lambda machine: run_health(machine.host, machine.folder, survey(machine.sysroot)),
+        lambda machine: run_health(machine.host, machine.folder, take_survey(machine.sysroot)),
     ),
     "deny": Operation(_upgraded, _deny_next),
     "collect": Operation(_three_deep, lambda machine: collect(machine.host, Silent())),
@@ -336,7 +338,7 @@ def _check_booted_intact(before: Machine, after: Machine, scene: str) -> None:
 
 
 def _check_boots(machine: Machine, scene: str) -> None:
-    found = survey(machine.sysroot)
+    found = take_survey(machine.sysroot)
     assert not found.problems, scene
     assert found.booted in found.records, scene
     for entry in found.entries:
@@ -351,7 +353,7 @@ def _check_boots(machine: Machine, scene: str) -> None:
 
 def _outcome(machine: Machine) -> object:
     """What an administrator would call the result."""
-    found = survey(machine.sysroot)
+    found = take_survey(machine.sysroot)
     bootable = [found.records[entry.deployment] for entry in found.entries]
     return (
         [(record.version, record.pinned) for record in bootable],

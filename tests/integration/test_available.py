@@ -19,7 +19,7 @@ from bootd.operations.explain import explain
 from bootd.operations.finalize import finalize
 from bootd.operations.image.unfit_list import find_unfit
 from bootd.operations.machine.staged import unstage
-from bootd.operations.machine.survey import survey
+from bootd.operations.machine.survey import take_survey
 from bootd.operations.progress import Silent
 from bootd.operations.rollback import rollback
 from bootd.operations.status import status
@@ -113,4 +113,4 @@ def test_what_another_reference_had_says_nothing(machine: Machine) -> None:
     intent = machine.sysroot.read_intent()
     machine.sysroot.write_intent(intent.model_copy(update={"image": "registry.example/os:2"}))
     assert standing(machine) is Standing.NOT_FOLLOWED
-    assert survey(machine.sysroot).booted is not None
+    assert take_survey(machine.sysroot).booted is not None

@@ -30,7 +30,7 @@ from bootd.model.errors import (
 from bootd.operations.bless import BLESSED_MARKER, bless, leave_undecided, read_blessing
 from bootd.operations.collect import collect
 from bootd.operations.host import Host
-from bootd.operations.machine.survey import survey
+from bootd.operations.machine.survey import take_survey
 from bootd.operations.progress import Silent
 from bootd.operations.recover import recover
 from bootd.operations.stage import stage
@@ -55,7 +55,7 @@ def on_trial(machine: Machine) -> DeploymentId:
 
 
 def entry_of(machine: Machine, deployment: DeploymentId) -> BootEntry:
-    found = survey(machine.sysroot).entry(deployment)
+    found = take_survey(machine.sysroot).entry(deployment)
     assert found is not None
     return found
 
@@ -117,7 +117,7 @@ def test_many_at_once_and_a_collection_leave_one_good_entry(machine: Machine) ->
         collection.result()
         assert entry_of(machine, new).tries_left is None
         names = [path.name for path in folder.iterdir()]
-        assert len(names) == len(survey(machine.sysroot).entries) == 2, names
+        assert len(names) == len(take_survey(machine.sysroot).entries) == 2, names
 
 
 def test_a_partition_that_cannot_be_written_is_no_verdict(machine: Machine) -> None:
@@ -163,7 +163,7 @@ def test_it_is_not_denied_either_while_nothing_can_be_written(machine: Machine) 
     with unwritable(machine), pytest.raises(NotBlessedYetError):
         bless(machine.host)
     use_up_tries(machine.sysroot, entry_of(machine, new))
-    (older,) = {one.deployment for one in survey(machine.sysroot).entries} - {new}
+    (older,) = {one.deployment for one in take_survey(machine.sysroot).entries} - {new}
     machine.sysroot.command_line.write_text(f"bootd={older}\n")
     with unwritable(machine):
         assert not recover(machine.host).fallbacks

@@ -18,7 +18,7 @@ from bootd.operations.collect import collect
 from bootd.operations.explain import explain
 from bootd.operations.finalize import finalize
 from bootd.operations.fsck import fsck
-from bootd.operations.machine.survey import survey
+from bootd.operations.machine.survey import take_survey
 from bootd.operations.progress import Silent
 from bootd.operations.recover import Recovery, recover
 from bootd.operations.rollback import rollback
@@ -41,7 +41,7 @@ def running(machine: Machine) -> DeploymentId:
 
 
 def entry_of(machine: Machine, deployment: DeploymentId) -> str:
-    entry = survey(machine.sysroot).entry(deployment)
+    entry = take_survey(machine.sysroot).entry(deployment)
     assert entry is not None
     return entry.plain_name
 
@@ -98,7 +98,7 @@ def test_an_entry_made_the_default_is_told_and_restarts_nothing(
         assert reasons(machine)[:2] == [Reason.DID_NOT_BOOT, Reason.OVERRIDDEN]
     assert not stage(machine.host, Silent()).changed
     collect(machine.host, Silent())
-    assert survey(machine.sysroot).entry(new) is not None
+    assert take_survey(machine.sysroot).entry(new) is not None
     set_variable(machine.sysroot, name, None)
     found = seen(machine)
     assert (found.queued, found.overridden, found.reboot_required) == (new, None, True)
@@ -167,7 +167,7 @@ def test_a_choice_for_one_boot_is_no_miss(machine: Machine) -> None:
     assert found.overridden is None, "what runs is what boots anyway"
     finalize(machine.host, Silent())
     found = seen(machine)
-    assert (found.queued, survey(machine.sysroot).next_boot) == (new, old)
+    assert (found.queued, take_survey(machine.sysroot).next_boot) == (new, old)
     assert found.overridden is not None
     assert found.overridden.startswith(f"{old} boots next, for once")
     assert "set-oneshot" in found.overridden
@@ -185,7 +185,7 @@ def test_another_system_chosen_for_one_boot(machine: Machine) -> None:
     found = seen(machine)
     assert found.overridden is not None
     assert "debian.conf, which is not this installation's, boots next, for once" in found.overridden
-    assert (found.queued, survey(machine.sysroot).next_boot) == (None, None)
+    assert (found.queued, take_survey(machine.sysroot).next_boot) == (None, None)
     assert (found.booted, found.rollback) == (old, None)
 
 
@@ -213,7 +213,7 @@ def test_a_variable_that_names_the_new_entry_hinders_the_one_after(machine: Mach
     finalize(machine.host, Silent())
     set_variable(machine.sysroot, "LoaderEntryDefault", entry_of(machine, new))
     found = seen(machine)
-    assert (found.queued, survey(machine.sysroot).next_boot) == (new, new)
+    assert (found.queued, take_survey(machine.sysroot).next_boot) == (new, new)
     assert "no update will boot" in (found.overridden or "")
     assert machine.power_on() == new
     assert seen(machine).did_not_boot is None
@@ -274,7 +274,7 @@ def test_a_line_of_the_loaders_configuration_is_told(machine: Machine, key: str)
     path = machine.sysroot.boot / "loader/loader.conf"
     path.write_text(f"{path.read_text()}{key} {entry_of(machine, old)}\n")
     found = seen(machine)
-    assert (found.queued, survey(machine.sysroot).next_boot) == (None, old)
+    assert (found.queued, take_survey(machine.sysroot).next_boot) == (None, old)
     assert f"loader.conf on the boot partition says '{key} {entry_of(machine, old)}'" in (
         found.overridden or ""
     )
@@ -325,7 +325,7 @@ def test_a_neighbour_that_comes_first_is_no_override_and_hinders_no_update(
 ) -> None:
     neighbour = add_neighbour(machine, 70)
     found = seen(machine)
-    assert (found.overridden, survey(machine.sysroot).next_boot) == (None, None)
+    assert (found.overridden, take_survey(machine.sysroot).next_boot) == (None, None)
     assert found.problems == [f"{neighbour}, an entry of another installation of bootd, boots next"]
     assert fsck(machine.host, Silent()).damages == []
     new = machine.upgrade()
@@ -361,11 +361,11 @@ def test_an_entry_without_its_kernel_is_left_out_by_the_loader(machine: Machine)
     publish(machine.image, "v2", **{"usr/lib/modules/6.12.0-test/vmlinuz": b"another kernel " * 99})
     new = machine.upgrade()
     finalize(machine.host, Silent())
-    entry = survey(machine.sysroot).entry(new)
+    entry = take_survey(machine.sysroot).entry(new)
     assert entry is not None
     (machine.sysroot.boot / entry.linux.lstrip("/")).unlink()
     found = status(machine.host)
-    assert (survey(machine.sysroot).next_boot, found.queued) == (old, None)
+    assert (take_survey(machine.sysroot).next_boot, found.queued) == (old, None)
     assert not found.reboot_helps
     miss = start(machine, old, selected=entry_of(machine, old)).miss
     assert miss is not None

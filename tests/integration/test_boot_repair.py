@@ -17,7 +17,7 @@ from bootd.model.documents import Damage
 from bootd.operations.bless import bless
 from bootd.operations.collect import collect
 from bootd.operations.fsck import fsck
-from bootd.operations.machine.survey import survey
+from bootd.operations.machine.survey import take_survey
 from bootd.operations.progress import Silent
 from bootd.operations.recover import recover
 from bootd.operations.rollback import rollback
@@ -56,7 +56,7 @@ def run_upgrade(machine: Machine) -> None:
 
 
 def entry_of(machine: Machine, version: str) -> Path:
-    found = survey(machine.sysroot)
+    found = take_survey(machine.sysroot)
     [name] = [
         entry.file_name
         for entry in found.entries
@@ -140,7 +140,7 @@ def test_everything_comes_back_as_it_was(machine: Machine, loss: str, mend: str)
     assert contents(machine) == before
     assert not run_fsck(machine)
     assert not status(machine.host).problems
-    assert survey(machine.sysroot).records[machine.power_on()].version == "v2"
+    assert take_survey(machine.sysroot).records[machine.power_on()].version == "v2"
 
 
 def test_fsck_says_what_it_put_back(machine: Machine) -> None:
@@ -199,7 +199,7 @@ def test_a_line_that_names_a_lost_file_is_left_out(machine: Machine) -> None:
     [damage] = run_fsck(machine)
     assert damage.repaired
     assert "x-bootd-left-out initrd /microcode.img\n" in path.read_text()
-    assert survey(machine.sysroot).records[machine.power_on()].version == "v2"
+    assert take_survey(machine.sysroot).records[machine.power_on()].version == "v2"
 
 
 def test_damaged_notes_stop_nothing(machine: Machine) -> None:
@@ -207,12 +207,12 @@ def test_damaged_notes_stop_nothing(machine: Machine) -> None:
     assert not status(machine.host).problems
     publish(machine.image, "v3")
     machine.upgrade()
-    assert survey(machine.sysroot).records[machine.reboot()].version == "v3"
+    assert take_survey(machine.sysroot).records[machine.reboot()].version == "v3"
     assert len(machine.sysroot.read_noted_entries().entries) == len(entries(machine))
 
 
 def test_the_damaged_copy_in_the_store_does_not_replace_a_good_one(machine: Machine) -> None:
-    record = survey(machine.sysroot).records[machine.sysroot.booted()]
+    record = take_survey(machine.sysroot).records[machine.sysroot.booted()]
     name = record.kernel.initramfs_object
     path = machine.sysroot.objects / name[:2] / name[2:]
     data = bytearray(path.read_bytes())
@@ -271,7 +271,7 @@ def test_a_trial_that_may_have_failed_does_not_come_back(tmp_path: Path) -> None
     for path in entries(machine):
         if "+" in path.name:
             path.unlink()
-    assert survey(machine.sysroot).records[machine.power_on()].version == "v1"
+    assert take_survey(machine.sysroot).records[machine.power_on()].version == "v1"
     assert not run_fsck(machine)
     assert [path.name.count("+") for path in entries(machine)] == [0]
 
@@ -281,7 +281,7 @@ def test_a_rollback_is_not_undone(machine: Machine) -> None:
     assert entry_of(machine, "v1").name.startswith("bootd-0003")
     _lose_all_entries(machine)
     run_fsck(machine)
-    found = survey(machine.sysroot)
+    found = take_survey(machine.sysroot)
     assert [found.records[entry.deployment].version for entry in found.entries] == ["v1", "v2"]
     assert [entry.serial for entry in found.entries] == [3, 2]
 
@@ -305,9 +305,9 @@ def test_what_is_staged_meanwhile_still_boots_next(machine: Machine) -> None:
     publish(machine.image, "v3")
     machine.upgrade()
     _lose_all_entries(machine)
-    assert survey(machine.sysroot).records[machine.reboot()].version == "v3"
+    assert take_survey(machine.sysroot).records[machine.reboot()].version == "v3"
     run_fsck(machine)
-    found = survey(machine.sysroot)
+    found = take_survey(machine.sysroot)
     assert [found.records[entry.deployment].version for entry in found.entries] == [
         "v3",
         "v2",
@@ -325,7 +325,7 @@ def test_a_machine_of_an_older_bootd_gets_what_runs_back(tmp_path: Path) -> None
     path = entry_of(machine, "v2")
     assert path.name.startswith("bootd-0002-")
     assert "+" not in path.name
-    assert survey(machine.sysroot).records[machine.power_on()].version == "v2"
+    assert take_survey(machine.sysroot).records[machine.power_on()].version == "v2"
 
 
 def test_without_notes_the_upgrade_that_waits_still_boots_next(tmp_path: Path) -> None:
@@ -338,16 +338,16 @@ def test_without_notes_the_upgrade_that_waits_still_boots_next(tmp_path: Path) -
     path.unlink()
     run_fsck(machine)
     assert entry_of(machine, "v1").name.startswith(path.name.removesuffix(".conf"))
-    assert survey(machine.sysroot).entries[0].serial == 2
+    assert take_survey(machine.sysroot).entries[0].serial == 2
 
 
 def oldest(machine: Machine) -> str:
-    records = survey(machine.sysroot).records.values()
+    records = take_survey(machine.sysroot).records.values()
     return next(record.id for record in records if record.version == "v1")
 
 
 def test_a_folder_of_an_older_bootd_comes_back_under_its_name(machine: Machine) -> None:
-    record = survey(machine.sysroot).records[machine.sysroot.booted()]
+    record = take_survey(machine.sysroot).records[machine.sysroot.booted()]
     [own] = (machine.sysroot.boot / "bootd").glob(f"{record.kernel.digest}*")
     shared = own.with_name(record.kernel.digest)
     shutil.copytree(own, shared)
@@ -367,7 +367,7 @@ def test_what_still_boots_is_not_given_up_for_what_does_not(tmp_path: Path) -> N
             machine.upgrade()
             machine.reboot()
         machine.power_on()
-        needed = survey(machine.sysroot).records[survey(machine.sysroot).booted]  # type: ignore[index]
+        needed = take_survey(machine.sysroot).records[take_survey(machine.sysroot).booted]  # type: ignore[index]
         [folder] = (machine.sysroot.boot / "bootd").glob(f"{needed.kernel.digest}*")
         shutil.rmtree(folder)
         (machine.sysroot.boot / "somebody's").write_bytes(b"1" * (3 * MIB))
@@ -378,7 +378,7 @@ def test_what_still_boots_is_not_given_up_for_what_does_not(tmp_path: Path) -> N
         (machine.sysroot.boot / "somebody's").unlink()
         run_recover(machine)
         assert kernel_damage(machine.sysroot, needed.kernel) is None
-        assert survey(machine.sysroot).records[machine.power_on()].version == "v2"
+        assert take_survey(machine.sysroot).records[machine.power_on()].version == "v2"
 
 
 def test_a_second_upgrade_after_a_repair_works(machine: Machine) -> None:
@@ -388,6 +388,6 @@ def test_a_second_upgrade_after_a_repair_works(machine: Machine) -> None:
     _lose_all_entries(machine)
     publish(machine.image, "v3")
     machine.upgrade()
-    assert survey(machine.sysroot).records[machine.reboot()].version == "v3"
-    for record in survey(machine.sysroot).records.values():
+    assert take_survey(machine.sysroot).records[machine.reboot()].version == "v3"
+    for record in take_survey(machine.sysroot).records.values():
         assert kernel_damage(machine.sysroot, record.kernel) is None

@@ -267,9 +267,8 @@ async def test_every_quick_method(found: Rig):
     explained = json.loads(await client.call("Explain"))
     assert explained["reasons"] == ["held", "staged"]
     await client.call("Release")
-    with pytest.raises(NoSuchDeploymentError, match="boots next is not known"):
-        await client.call("EtcConflicts")
     for member, kind in (
+        ("EtcConflicts", "EtcConflicts"),
         ("ListEtcCopies", "EtcCopies"),
         ("ListDenied", "Denied"),
         ("GetHistory", "History"),

@@ -21,7 +21,7 @@ from bootd.operations.etc.drift import drift
 from bootd.operations.etc_derive import DUE_NAME, MADE_NAME, derive
 from bootd.operations.etc_preview import preview
 from bootd.operations.etc_reports import read_report
-from bootd.operations.machine.survey import survey
+from bootd.operations.machine.survey import take_survey
 from bootd.operations.progress import Silent
 from bootd.operations.rollback import rollback
 from bootd.operations.trial.evidence import gather
@@ -171,7 +171,7 @@ def test_rules_of_the_image_run_once_in_the_new_deployment(machine: Machine) -> 
     (link(machine) / "list").write_text("edited\n")
     assert derive(machine.host, starting=True) == document
     assert (link(machine) / "list").read_text() == "edited\n"
-    health = run_health(machine.host, machine.folder, survey(machine.sysroot))
+    health = run_health(machine.host, machine.folder, take_survey(machine.sysroot))
     assert health.verdict is Verdict.HEALTHY
     assert [one.name for one in health.checks] == ["derived/list"]
 
@@ -185,7 +185,7 @@ def test_a_failure_counts_against_the_image_with_evidence(machine: Machine) -> N
         document = derive(machine.host, starting=True)
         assert [one.exit_status for one in document.results] == [3]
         assert json.loads((folder_of(machine) / DUE_NAME).read_text())["runs"] == runs
-    found = survey(machine.sysroot)
+    found = take_survey(machine.sysroot)
     health = run_health(machine.host, machine.folder, found)
     assert health.verdict is Verdict.UNHEALTHY
     assert found.booted is not None
@@ -204,12 +204,12 @@ def test_a_rule_that_hangs_or_was_not_run_or_may_fail(machine: Machine) -> None:
     etc = run_on(machine, "v1", lists("v1", rule))
     (etc / "list.d/local").write_text("from here\n")
     follow(machine, run_on(machine, "v2", lists("v2", rule), healthy=False))
-    health = run_health(machine.host, machine.folder, survey(machine.sysroot))
+    health = run_health(machine.host, machine.folder, take_survey(machine.sysroot))
     assert [(one.outcome, one.severity) for one in health.checks] == [
         (Outcome.NOT_STARTED, Severity.WANTED)
     ]
     assert derive(machine.host, starting=True).results[0].outcome is Outcome.TIMED_OUT
-    health = run_health(machine.host, machine.folder, survey(machine.sysroot))
+    health = run_health(machine.host, machine.folder, take_survey(machine.sysroot))
     assert health.verdict is Verdict.DEGRADED
 
 

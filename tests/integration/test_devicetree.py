@@ -12,7 +12,7 @@ from bootd.model.deployment import DeploymentId
 from bootd.model.errors import NoDevicetreeError
 from bootd.operations.fsck import fsck
 from bootd.operations.kernel_arguments import change_arguments
-from bootd.operations.machine.survey import survey
+from bootd.operations.machine.survey import take_survey
 from bootd.operations.progress import Silent
 from bootd.operations.rollback import rollback
 
@@ -38,7 +38,7 @@ def machine(tmp_path: Path) -> Machine:
 
 def devicetree(machine: Machine, deployment: DeploymentId) -> bytes | None:
     """What the deployment's entry has the loader hand to the kernel."""
-    entry = survey(machine.sysroot).entry(deployment)
+    entry = take_survey(machine.sysroot).entry(deployment)
     assert entry is not None
     named = [value for key, value in entry.extra if key == "devicetree"]
     if not named:
@@ -56,7 +56,7 @@ def test_each_version_boots_with_its_own(machine: Machine) -> None:
     second = machine.upgrade()
     assert machine.reboot() == second
     assert devicetree(machine, second) == b"two" * 99
-    kernels = [record.kernel for record in survey(machine.sysroot).records.values()]
+    kernels = [record.kernel for record in take_survey(machine.sysroot).records.values()]
     assert len({kernel.digest for kernel in kernels}) == 2
     rollback(machine.host, Silent())
     assert machine.reboot() == first
@@ -114,7 +114,7 @@ def test_a_board_that_the_image_no_longer_knows_is_refused_before_the_restart(
 
 def test_a_line_that_somebody_wrote_comes_before_the_image_s(machine: Machine) -> None:
     first = machine.sysroot.booted()
-    entry = survey(machine.sysroot).entry(first)
+    entry = take_survey(machine.sysroot).entry(first)
     assert entry is not None
     own = dict(entry.extra)["devicetree"]
     path = machine.sysroot.boot / "loader/entries" / entry.file_name
@@ -123,14 +123,14 @@ def test_a_line_that_somebody_wrote_comes_before_the_image_s(machine: Machine) -
     publish(machine.image, "v2", **board(b"two"))
     second = machine.upgrade()
     assert machine.reboot() == second
-    found = survey(machine.sysroot).entry(second)
+    found = take_survey(machine.sysroot).entry(second)
     assert found is not None
     assert [value for key, value in found.extra if key == "devicetree"] == ["/mine.dtb"]
 
 
 def test_a_lost_devicetree_is_damage_and_an_install_brings_it_back(machine: Machine) -> None:
     first = machine.sysroot.booted()
-    record = survey(machine.sysroot).records[first]  # type: ignore[index]
+    record = take_survey(machine.sysroot).records[first]  # type: ignore[index]
     copy = kernel_folder(machine.sysroot, record.kernel.digest) / "devicetree"
     copy.unlink()
     damages = fsck(machine.host, Silent(), repair=False).damages

@@ -12,7 +12,7 @@ from bootd.boot.entry_lines import LEFT_OUT
 from bootd.boot.listing import list_entries
 from bootd.model.deployment import DeploymentId
 from bootd.operations.collect import collect
-from bootd.operations.machine.survey import survey
+from bootd.operations.machine.survey import take_survey
 from bootd.operations.progress import Silent
 from bootd.operations.rollback import rollback
 from bootd.operations.status import status
@@ -24,7 +24,7 @@ def machine(tmp_path: Path) -> Machine:
 
 
 def entry_of(machine: Machine, deployment: DeploymentId) -> BootEntry:
-    found = survey(machine.sysroot).entry(deployment)
+    found = take_survey(machine.sysroot).entry(deployment)
     assert found is not None
     return found
 
@@ -130,7 +130,7 @@ def test_a_file_beside_an_old_kernel_stays_as_long_as_an_entry_names_it(machine:
         booted = machine.upgrade()
         assert machine.reboot() == booted
         collect(machine.host, Silent())
-    assert first not in survey(machine.sysroot).records
+    assert first not in take_survey(machine.sysroot).records
     assert entry_of(machine, booted).extra == (("devicetree", f"{kernel}/board.dtb"),)
     assert (machine.sysroot.boot / kernel.lstrip("/") / "board.dtb").is_file()
     assert len(list_entries(machine.sysroot).damaged) == 0

@@ -29,7 +29,7 @@ from bootd.operations.etc_views import conflicts, diff, versions
 from bootd.operations.finalize import finalize
 from bootd.operations.host import Host
 from bootd.operations.machine.staged import unstage
-from bootd.operations.machine.survey import survey
+from bootd.operations.machine.survey import take_survey
 from bootd.operations.progress import Silent
 from bootd.operations.rollback import rollback
 from bootd.operations.stage import stage
@@ -526,7 +526,7 @@ def test_an_image_can_be_previewed_before_it_is_staged(machine: Machine) -> None
     collect(machine.host, Silent())
     report = preview(machine.host, Silent(), digest=digest)
     assert [one.path for one in report.conflicts] == ["/etc/app.conf"]
-    assert survey(machine.sysroot).staged is None
+    assert take_survey(machine.sysroot).staged is None
     assert preview(machine.host, Silent(), digest=digest) == report
 
 

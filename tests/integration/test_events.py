@@ -16,7 +16,7 @@ from support.machine import Machine, publish
 
 from bootd.model.event import FIELDS, Event
 from bootd.operations.finalize import finalize
-from bootd.operations.machine.survey import survey
+from bootd.operations.machine.survey import take_survey
 from bootd.operations.progress import Silent
 
 pytestmark = pytest.mark.timeout(900)
@@ -86,7 +86,7 @@ class Story:
         boot(self.machine.sysroot, chosen)
 
     def entry_that_runs(self) -> str:
-        found = survey(self.machine.sysroot)
+        found = take_survey(self.machine.sysroot)
         entry = found.entry(found.booted)
         assert entry is not None
         return entry.plain_name
@@ -135,7 +135,7 @@ def _fail_to_finalize(story: Story) -> None:
     machine = story.machine
     story.publish("v3")
     staged = machine.upgrade()
-    kernel = survey(machine.sysroot).records[staged].kernel.initramfs_object
+    kernel = take_survey(machine.sysroot).records[staged].kernel.initramfs_object
     stored = machine.sysroot.objects / kernel[:2] / kernel[2:]
     hidden = stored.rename(machine.folder / "hidden")
     with story.part("finalize that fails"):
@@ -146,7 +146,7 @@ def _fail_to_finalize(story: Story) -> None:
 def _fall_back(story: Story) -> None:
     machine = story.machine
     finalize(machine.host, Silent())
-    found = survey(machine.sysroot)
+    found = take_survey(machine.sysroot)
     entry = found.entry(found.next_boot)
     assert entry is not None
     use_up_tries(machine.sysroot, entry)

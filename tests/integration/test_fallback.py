@@ -19,7 +19,7 @@ from bootd.model.state import DeploymentState
 from bootd.operations.bless import FAILURE_MARKER, bless, leave_undecided
 from bootd.operations.collect import collect
 from bootd.operations.machine.message_of_the_day import message_file
-from bootd.operations.machine.survey import survey
+from bootd.operations.machine.survey import take_survey
 from bootd.operations.progress import Silent
 from bootd.operations.recover import recover
 from bootd.operations.rollback import rollback
@@ -68,7 +68,7 @@ def test_the_machine_falls_back_and_tells_once(machine: Machine) -> None:
     assert (seen.booted, seen.state) == (bad, "trial")
     for tries_left in (1, 0):
         machine.power_on(healthy=False)
-        found = survey(machine.sysroot)
+        found = take_survey(machine.sysroot)
         assert found.state_of(bad) is DeploymentState.TRIAL
         [entry] = [one for one in found.entries if one.deployment == bad]
         assert entry.tries_left == tries_left
@@ -222,7 +222,7 @@ def test_a_boot_that_passed_its_checks_and_ended_before_the_soak_is_not_counted(
     new = machine.upgrade()
     machine.reboot(healthy=False)
     for _ in range(20):
-        run_health(machine.host, machine.folder, survey(machine.sysroot))
+        run_health(machine.host, machine.folder, take_survey(machine.sysroot))
         assert leave_undecided(machine.host) == new
         assert entry_of(machine, new).file_name.endswith("+3-0.conf")
         assert machine.power_on(healthy=False) == new
@@ -274,7 +274,7 @@ def test_a_failed_health_check_is_named_in_the_evidence(machine: Machine) -> Non
     machine.reboot(healthy=False)
     add_check(machine.folder, "10-web", "echo nobody listens; exit 3")
     for _ in range(3):
-        found = survey(machine.sysroot)
+        found = take_survey(machine.sysroot)
         assert found.booted == bad
         document = run_health(machine.host, machine.folder, found)
         assert (document.verdict, document.on_trial) == ("unhealthy", True)
@@ -290,15 +290,15 @@ def test_a_failed_health_check_is_named_in_the_evidence(machine: Machine) -> Non
 
 def test_what_failed_before_is_not_the_new_images_fault(machine: Machine) -> None:
     add_check(machine.folder, "10-web", "exit 1")
-    before = run_health(machine.host, machine.folder, survey(machine.sysroot))
+    before = run_health(machine.host, machine.folder, take_survey(machine.sysroot))
     assert (before.verdict, before.on_trial) == ("unhealthy", False)
     machine.upgrade()
     machine.reboot(healthy=False)
     for _ in range(3):
-        after = run_health(machine.host, machine.folder, survey(machine.sysroot))
+        after = run_health(machine.host, machine.folder, take_survey(machine.sysroot))
         assert (after.verdict, after.checks[0].old) == ("degraded", True)
     machine.configuration = machine.configuration.model_copy(update={"ignore_old_failures": False})
-    after = run_health(machine.host, machine.folder, survey(machine.sysroot))
+    after = run_health(machine.host, machine.folder, take_survey(machine.sysroot))
     assert after.verdict == "unhealthy"
 
 
@@ -307,9 +307,9 @@ def test_failures_of_earlier_tries_are_not_old(machine: Machine) -> None:
     machine.reboot(healthy=False)
     add_check(machine.folder, "10-web", "exit 1")
     for _ in range(2):
-        run_health(machine.host, machine.folder, survey(machine.sysroot))
+        run_health(machine.host, machine.folder, take_survey(machine.sysroot))
         machine.power_on(healthy=False)
-    last = run_health(machine.host, machine.folder, survey(machine.sysroot))
+    last = run_health(machine.host, machine.folder, take_survey(machine.sysroot))
     assert (last.verdict, last.checks[0].old) == ("unhealthy", False)
 
 
@@ -344,7 +344,7 @@ def test_a_failed_boot_gets_no_try_back(machine: Machine) -> None:
     assert leave_undecided(machine.host) is None
     machine.power_on(healthy=False)
     add_check(machine.folder, "10-web", "exit 1")
-    run_health(machine.host, machine.folder, survey(machine.sysroot))
+    run_health(machine.host, machine.folder, take_survey(machine.sysroot))
     assert leave_undecided(machine.host) is None
 
 
@@ -382,7 +382,7 @@ def test_the_verbs_work_on_a_machine_in_a_folder(machine: Machine) -> None:
     assert (done.returncode, f"{good} boots next" in done.stdout) == (0, True)
     assert bootctl(machine, "rollback", "--apply").returncode == 2
     done = bootctl(machine, "rollback", new)
-    assert survey(machine.sysroot).next_boot == new
+    assert take_survey(machine.sysroot).next_boot == new
     add_check(machine.folder, "10-web", "exit 1")
     assert bootctl(machine, "health", "run").returncode == 1
 

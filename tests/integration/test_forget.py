@@ -29,7 +29,7 @@ from bootd.operations.finalize import finalize
 from bootd.operations.forget import forget
 from bootd.operations.fsck import fsck
 from bootd.operations.host import Host
-from bootd.operations.machine.survey import survey
+from bootd.operations.machine.survey import take_survey
 from bootd.operations.pin import pin
 from bootd.operations.progress import Silent
 from bootd.operations.rollback import rollback
@@ -47,10 +47,10 @@ def _first(machine: Machine) -> DeploymentId:
 
 
 def _refused(machine: Machine, deployment: DeploymentId) -> DeploymentNeededError:
-    before = survey(machine.sysroot)
+    before = take_survey(machine.sysroot)
     with pytest.raises(DeploymentNeededError) as caught:
         forget(machine.host, Silent(), deployment)
-    assert survey(machine.sysroot) == before
+    assert take_survey(machine.sysroot) == before
     return caught.value
 
 
@@ -65,7 +65,7 @@ def test_a_deployment_goes_wholly_and_its_edits_are_kept(machine: Machine) -> No
     assert done.freed_boot_bytes > 0
     assert not machine.sysroot.deployment(first).exists()
     assert not kernel_folder(machine.sysroot, record.kernel.digest).exists()
-    assert [entry.deployment for entry in survey(machine.sysroot).entries] == [second]
+    assert [entry.deployment for entry in take_survey(machine.sysroot).entries] == [second]
     [copy] = copies(machine.host).copies
     assert copy.paths == ["/etc/only-here"]
     with pytest.raises(NoSuchDeploymentError):
@@ -119,7 +119,7 @@ def test_one_of_two_fallbacks_of_a_trial_may_go(machine: Machine) -> None:
     machine.upgrade()
     third = machine.reboot(healthy=False)
     forget(machine.host, Silent(), second)
-    assert [entry.deployment for entry in survey(machine.sysroot).entries] == [third, first]
+    assert [entry.deployment for entry in take_survey(machine.sysroot).entries] == [third, first]
     _refused(machine, first)
 
 

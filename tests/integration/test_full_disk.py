@@ -18,7 +18,7 @@ from support.machine import Machine, installed, publish
 from bootd.model.errors import BootPartitionFullError, NoSpaceError
 from bootd.operations.finalize import finalize
 from bootd.operations.fsck import fsck
-from bootd.operations.machine.survey import survey
+from bootd.operations.machine.survey import take_survey
 from bootd.operations.progress import Silent
 from bootd.operations.stage import stage
 from bootd.operations.status import status
@@ -105,7 +105,7 @@ def test_a_full_store_stops_finalizing_before_the_commit(
     try:
         finalize(machine.host, Silent())
     except NoSpaceError:
-        assert survey(machine.sysroot).next_boot == before
+        assert take_survey(machine.sysroot).next_boot == before
         assert machine.power_on() == before
     filler.unlink()
     assert machine.reboot() == staged

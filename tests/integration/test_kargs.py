@@ -23,7 +23,7 @@ from bootd.operations.collect import collect
 from bootd.operations.finalize import finalize
 from bootd.operations.kernel_arguments import change_arguments
 from bootd.operations.machine.staged import unstage
-from bootd.operations.machine.survey import survey
+from bootd.operations.machine.survey import take_survey
 from bootd.operations.progress import Silent
 from bootd.operations.rollback import rollback
 from bootd.operations.stage import stage
@@ -55,14 +55,14 @@ def line(machine: Machine) -> list[str]:
 
 
 def added_lines(machine: Machine) -> dict[str, str]:
-    found = survey(machine.sysroot)
+    found = take_survey(machine.sysroot)
     entry = found.entry(found.booted)
     assert entry is not None
     return {key.removeprefix(SOURCE_KEY): value for key, value in entry.extra}
 
 
 def edit_entry(machine: Machine, old: str, new: str) -> None:
-    found = survey(machine.sysroot)
+    found = take_survey(machine.sysroot)
     entry = found.entry(found.booted)
     assert entry is not None
     path = machine.sysroot.boot / "loader/entries" / entry.file_name
@@ -153,7 +153,7 @@ def test_a_change_that_is_taken_back_leaves_nothing_staged(machine: Machine) -> 
     kargs(machine, "add", "nosmt")
     undone = kargs(machine, "unset", "nosmt")
     assert (undone.changed, undone.deployment) == (True, machine.sysroot.booted())
-    found = survey(machine.sysroot)
+    found = take_survey(machine.sysroot)
     assert (found.staged, len(found.records)) == (None, 2)
     again = kargs(machine, "unset", "nosmt")
     assert (again.changed, again.absent) == (False, ["nosmt"])
@@ -276,7 +276,7 @@ def test_an_image_with_too_long_a_line_is_refused_when_it_is_staged(machine: Mac
     publish(machine.image, "v3", **files)
     with pytest.raises(InvalidKernelArgumentsError):
         machine.upgrade()
-    assert survey(machine.sysroot).staged is None
+    assert take_survey(machine.sysroot).staged is None
 
 
 def test_another_root_is_told(machine: Machine) -> None:
@@ -294,13 +294,13 @@ def test_what_boots_next_by_a_rollback_keeps_its_arguments(machine: Machine) -> 
 
 
 def test_an_entry_that_was_lost_is_put_back_first(machine: Machine) -> None:
-    found = survey(machine.sysroot)
+    found = take_survey(machine.sysroot)
     entry = found.entry(found.booted)
     assert entry is not None
     stage(machine.host, Silent())
     (machine.sysroot.boot / "loader/entries" / entry.file_name).unlink()
     assert kargs(machine, "add", "nosmt").changed
-    assert survey(machine.sysroot).entry(found.booted) == entry
+    assert take_survey(machine.sysroot).entry(found.booted) == entry
     machine.reboot()
     assert line(machine) == ["quiet", "image=v2", "panic=30", "nosmt"]
 
@@ -329,13 +329,13 @@ def test_arguments_that_do_not_boot_fall_back_and_a_person_mends_them(machine: M
 
 
 def test_a_denied_image_that_runs_can_be_changed_by_a_person(machine: Machine) -> None:
-    running = survey(machine.sysroot)
+    running = take_survey(machine.sysroot)
     deny(machine.host, running.records[running.booted].digest, "a test")  # type: ignore[index]
     assert kargs(machine, "add", "nosmt").changed
 
 
 def test_an_image_that_is_damaged_is_not_deployed_again(machine: Machine) -> None:
-    found = survey(machine.sysroot)
+    found = take_survey(machine.sysroot)
     assert found.settled_on is not None
     image = machine.sysroot.images / found.settled_on
     (image / "image.json").rename(image / "gone")

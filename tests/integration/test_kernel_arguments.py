@@ -11,7 +11,7 @@ from bootd.model.deployment import DeploymentId, DeploymentRecord
 from bootd.model.documents import StageCause, StageDocument
 from bootd.model.errors import DeniedDigestError, HeldError
 from bootd.operations.hold import hold, release
-from bootd.operations.machine.survey import survey
+from bootd.operations.machine.survey import take_survey
 from bootd.operations.progress import Silent
 from bootd.operations.rollback import rollback
 from bootd.operations.stage import stage
@@ -49,11 +49,11 @@ def booted(machine: Machine) -> DeploymentId:
 
 
 def record(machine: Machine, deployment: DeploymentId) -> DeploymentRecord:
-    return survey(machine.sysroot).records[deployment]
+    return take_survey(machine.sysroot).records[deployment]
 
 
 def edit_entry(machine: Machine, old: str, new: str) -> None:
-    entry = survey(machine.sysroot).entry(booted(machine))
+    entry = take_survey(machine.sysroot).entry(booted(machine))
     assert entry is not None
     path = machine.sysroot.boot / "loader/entries" / entry.file_name
     text = path.read_text()
@@ -66,7 +66,7 @@ def test_settings_take_effect_under_the_same_image_once(machine: Machine) -> Non
     configure(machine, "console=ttyS0", 'dyndbg="file a.c +p"', "console=tty0")
     done = upgrade(machine)
     assert (done.changed, done.cause) == (True, StageCause.KERNEL_ARGUMENTS)
-    assert (done.fetched_bytes, done.deployment) == (0, survey(machine.sysroot).staged)
+    assert (done.fetched_bytes, done.deployment) == (0, take_survey(machine.sysroot).staged)
     assert not upgrade(machine, automatic=True).changed
     after = machine.reboot()
     added = ["console=ttyS0", 'dyndbg="file', "a.c", '+p"', "console=tty0"]
@@ -171,7 +171,7 @@ def test_settings_that_do_not_boot_are_not_tried_every_night(machine: Machine) -
     assert booted(machine) == before
     with pytest.raises(DeniedDigestError, match=r"kernel arguments of bootd\.toml are not taken"):
         upgrade(machine, automatic=True)
-    assert survey(machine.sysroot).staged is None
+    assert take_survey(machine.sysroot).staged is None
     configure(machine)
     assert not upgrade(machine).changed
     configure(machine, "nosmt")

@@ -17,7 +17,7 @@ from bootd.operations.bless import bless
 from bootd.operations.collect import collect
 from bootd.operations.finalize import finalize
 from bootd.operations.fsck import fsck
-from bootd.operations.machine.survey import survey
+from bootd.operations.machine.survey import take_survey
 from bootd.operations.progress import Silent
 from bootd.operations.recover import recover
 from bootd.operations.rollback import rollback
@@ -113,7 +113,7 @@ def test_upgrades_and_cleanup_leave_the_neighbour_alone(systems, order):
 def test_a_neighbour_is_not_counted_nor_listed(systems):
     first, second = systems
     for one in systems:
-        found = survey(one.machine.sysroot)
+        found = take_survey(one.machine.sysroot)
         assert [entry.deployment for entry in found.entries] == [found.booted]
         assert len(found.neighbours) == 1
         assert found.queued is None
@@ -125,7 +125,7 @@ def test_a_neighbour_is_not_counted_nor_listed(systems):
 
 def test_a_rollback_goes_to_ones_own_and_leaves_the_neighbour_alone(systems):
     first, second = systems
-    old = survey(first.machine.sysroot).booted
+    old = take_survey(first.machine.sysroot).booted
     first.upgrade("v2")
     before = second.own()
     assert rollback(first.machine.host, Silent()).deployment == old
@@ -139,7 +139,7 @@ def test_a_neighbour_on_trial_is_not_blamed(systems):
     second.shut_down()
     second.start(on_trial, healthy=False)
     before = second.own()
-    booted = survey(first.machine.sysroot).booted
+    booted = take_survey(first.machine.sysroot).booted
     assert booted is not None
     first.start(booted)
     first.upgrade("v2")
@@ -162,13 +162,15 @@ def test_a_neighbour_that_failed_is_not_denied_nor_collected(systems):
 def test_the_fallback_is_ones_own_though_a_neighbour_came_between(systems):
     first, second = systems
     second.upgrade("v2")
-    running = survey(first.machine.sysroot).booted
+    running = take_survey(first.machine.sysroot).booted
     first.publish("v2")
     first.machine.upgrade()
     first.shut_down()
     [bad, fallback] = list_entries(first.machine.sysroot).entries
     assert fallback.deployment == running
-    assert all(one.serial < fallback.serial for one in survey(first.machine.sysroot).neighbours)
+    assert all(
+        one.serial < fallback.serial for one in take_survey(first.machine.sysroot).neighbours
+    )
     assert bad.serial > fallback.serial
 
 
@@ -198,7 +200,7 @@ def test_entries_of_an_older_bootd_belong_to_who_has_the_deployment(systems):
         lines = [line for line in path.read_text().splitlines() if "installation" not in line]
         path.write_text("\n".join(lines) + "\n")
     for one in systems:
-        found = survey(one.machine.sysroot)
+        found = take_survey(one.machine.sysroot)
         assert [entry.deployment for entry in found.entries] == [found.booted]
     before = second.own()
     first.upgrade("v2")

@@ -40,7 +40,7 @@ from bootd.operations.hold import hold, release
 from bootd.operations.host import Host
 from bootd.operations.machine.last_check import read_last_check
 from bootd.operations.machine.staged import unstage
-from bootd.operations.machine.survey import survey
+from bootd.operations.machine.survey import take_survey
 from bootd.operations.pin import pin
 from bootd.operations.progress import Phase, Silent, overall
 from bootd.operations.rollback import rollback
@@ -143,12 +143,12 @@ def test_kernel_arguments_are_merged_three_ways(machine: Machine) -> None:
     local = replace(machine, configuration=configured)
     local.upgrade()
     booted = local.reboot()
-    arguments = survey(local.sysroot).records[booted].kernel_arguments
+    arguments = take_survey(local.sysroot).records[booted].kernel_arguments
     assert arguments == ["quiet", "image=v2", "console=ttyS0", "panic=30"]
     publish(machine.image, "v3")
     machine.upgrade()
     booted = machine.reboot()
-    assert survey(machine.sysroot).records[booted].kernel_arguments == [
+    assert take_survey(machine.sysroot).records[booted].kernel_arguments == [
         "quiet",
         "image=v3",
         "panic=30",
@@ -193,7 +193,7 @@ def test_a_rollback_denies_what_it_leaves_until_it_is_allowed(machine: Machine) 
     first = machine.sysroot.booted()
     machine.upgrade()
     second = machine.reboot()
-    left = survey(machine.sysroot).records[second].digest
+    left = take_survey(machine.sysroot).records[second].digest
     document = rollback(machine.host, Silent())
     assert (document.deployment, document.denied) == (first, left)
     assert machine.reboot() == first
@@ -247,7 +247,7 @@ def test_an_image_that_never_comes_up_is_left_by_the_loader(machine: Machine) ->
     assert machine.power_on(healthy=False) == bad
     assert machine.power_on(healthy=False) == bad
     assert machine.power_on() == first
-    found = survey(machine.sysroot)
+    found = take_survey(machine.sysroot)
     assert found.state_of(bad) is DeploymentState.FAILED
     assert found.rollback_target() is None
 
@@ -287,7 +287,7 @@ def test_cleanup_keeps_what_is_pinned(machine: Machine) -> None:
     assert len(done.deployments) == 1
     assert done.objects
     assert done.freed_bytes
-    kept = {record.version for record in survey(machine.sysroot).records.values()}
+    kept = {record.version for record in take_survey(machine.sysroot).records.values()}
     assert kept == {"v1", "v3", "v4"}
     assert not fsck(machine.host, Silent()).damages
     pin(machine.host, first, pinned=False)
@@ -365,7 +365,7 @@ def test_a_damaged_deny_list_stops_upgrades_instead_of_being_forgotten(machine: 
 
 def test_a_failed_shutdown_is_news_until_one_succeeds(machine: Machine) -> None:
     machine.upgrade()
-    kernel = survey(machine.sysroot).records[machine.upgrade()].kernel.initramfs_object
+    kernel = take_survey(machine.sysroot).records[machine.upgrade()].kernel.initramfs_object
     hidden = machine.sysroot.objects / kernel[:2] / kernel[2:]
     hidden.rename(machine.folder / "hidden")
     with pytest.raises(Exception, match="missing"):
@@ -511,7 +511,7 @@ def _to_download(machine: Machine) -> int:
 
 
 def test_denials_are_bounded_and_the_newest_cause_wins(machine: Machine) -> None:
-    digest = next(iter(survey(machine.sysroot).records.values())).digest
+    digest = next(iter(take_survey(machine.sysroot).records.values())).digest
     deny(machine.host, digest, "first")
     deny(machine.host, digest, "second", "evidence")
     [denial] = denied(machine.host).denied
@@ -531,5 +531,5 @@ def test_a_seal_that_cannot_be_had_is_refused_and_nothing_is_staged() -> None:
         sealing = machine.configuration.model_copy(update={"integrity": Integrity.VERITY})
         with pytest.raises(NoVerityError, match="has no fs-verity"):
             stage(replace(machine.host, configuration=sealing), Silent())
-        assert survey(machine.sysroot).staged is None
+        assert take_survey(machine.sysroot).staged is None
         assert stage(machine.host, Silent()).changed

@@ -19,7 +19,7 @@ from bootd.operations.finalize import finalize
 from bootd.operations.hold import hold, release
 from bootd.operations.machine.reboot_required import asks_for_reboot, show_reboot_required
 from bootd.operations.machine.staged import unstage
-from bootd.operations.machine.survey import survey
+from bootd.operations.machine.survey import take_survey
 from bootd.operations.progress import Silent
 from bootd.operations.status import status
 
@@ -88,7 +88,7 @@ def test_a_hold_takes_it_away_and_its_release_brings_it_back(machine: Machine) -
 
 
 def test_a_restart_that_starts_something_else_is_not_asked_for(machine: Machine) -> None:
-    found = survey(machine.sysroot)
+    found = take_survey(machine.sysroot)
     entry = found.entry(found.booted)
     assert entry is not None
     machine.upgrade()

@@ -26,7 +26,7 @@ from bootd.operations.collect import collect
 from bootd.operations.explain import explain
 from bootd.operations.finalize import finalize
 from bootd.operations.fsck import fsck
-from bootd.operations.machine.survey import survey
+from bootd.operations.machine.survey import take_survey
 from bootd.operations.pin import pin
 from bootd.operations.progress import Silent
 from bootd.operations.recover import recover
@@ -58,7 +58,7 @@ def _upgrade(machine: Machine, version: str, initramfs: int = MIB, **more: str) 
 
 def _check(machine: Machine) -> None:
     """Every entry boots something whole."""
-    found = survey(machine.sysroot)
+    found = take_survey(machine.sysroot)
     assert not found.problems
     assert not fsck(machine.host, Silent(), repair=False).damages
     for entry in found.entries:
@@ -70,7 +70,7 @@ def _kernels(machine: Machine) -> int:
 
 
 def _bootable(machine: Machine) -> list[DeploymentId]:
-    return [entry.deployment for entry in survey(machine.sysroot).entries]
+    return [entry.deployment for entry in take_survey(machine.sysroot).entries]
 
 
 @pytest.mark.parametrize(("kind", "size"), [("tmpfs", FOR_TWO), ("ext4", 3 * MIB)])
@@ -112,7 +112,7 @@ def test_a_bad_version_among_them_costs_nothing_but_itself(machine: Machine) -> 
     for _ in range(2):
         assert boot(machine.sysroot) == third
     assert machine.power_on() == second
-    assert survey(machine.sysroot).state_of(third) is DeploymentState.FAILED
+    assert take_survey(machine.sysroot).state_of(third) is DeploymentState.FAILED
     _check(machine)
     # The bad one is what goes first.
     release(machine, "v4")
@@ -150,7 +150,7 @@ def test_a_shared_kernel_needs_no_room_and_frees_none(machine: Machine) -> None:
     assert document.gives_up == []
     assert machine.reboot() == document.deployment
     assert _bootable(machine) == [document.deployment, third, second]
-    assert first not in survey(machine.sysroot).records
+    assert first not in take_survey(machine.sysroot).records
     release(machine, "v5")
     fifth = machine.upgrade()
     assert machine.reboot() == fifth
@@ -196,7 +196,7 @@ def test_room_for_one_kernel_refuses_another_by_name_and_takes_the_same(
         release(machine, "v2")
         with pytest.raises(BootPartitionFullError, match=rf"needs 1\.. MiB .*{first} \(running\)"):
             machine.upgrade()
-        found = survey(machine.sysroot)
+        found = take_survey(machine.sysroot)
         assert (found.staged, _bootable(machine)) == (None, [first])
         # What was fetched is there, so the next night's refusal costs nothing.
         fetched = stage_refused(machine)
@@ -337,7 +337,7 @@ def test_what_was_given_up_is_where_a_rollback_goes_if_nothing_else_is_left(
         rollback(machine.host, Silent(), target=third)
     assert machine.power_on() == first
     collect(machine.host, Silent())
-    assert third not in survey(machine.sysroot).records
+    assert third not in take_survey(machine.sysroot).records
     _check(machine)
 
 
@@ -493,7 +493,7 @@ def test_a_kernel_that_is_damaged_on_a_full_partition_is_written_anew(machine: M
     second = _upgrade(machine, "v2")
     rollback(machine.host, Silent(), target=first)
     assert machine.power_on() == first
-    found = survey(machine.sysroot)
+    found = take_survey(machine.sysroot)
     digest = found.records[second].kernel.digest
     [folder] = (machine.folder / "boot/bootd").glob(f"{digest}*")
     content = bytearray((folder / "initrd").read_bytes())
@@ -523,5 +523,5 @@ def test_a_fallback_that_was_not_noted_is_not_given_up(machine: Machine) -> None
 
 def machine_first(machine: Machine) -> DeploymentId:
     """The deployment of v1."""
-    records = survey(machine.sysroot).records.values()
+    records = take_survey(machine.sysroot).records.values()
     return next(record.id for record in records if record.version == "v1")

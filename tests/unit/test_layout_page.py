@@ -12,7 +12,7 @@ from bootd.model.errors import ConnectionFailedError
 from bootd.operations.check import check
 from bootd.operations.collect import collect
 from bootd.operations.machine.attempts import note_attempt
-from bootd.operations.machine.survey import survey
+from bootd.operations.machine.survey import take_survey
 from bootd.operations.progress import Silent
 from bootd.operations.rollback import rollback
 from bootd.operations.trial.health import run_health
@@ -74,7 +74,7 @@ def life(folder: Path) -> Iterator[Machine]:
     check(machine.host, Silent())
     yield machine
     rollback(machine.host, Silent())
-    run_health(machine.host, machine.folder, survey(machine.sysroot))
+    run_health(machine.host, machine.folder, take_survey(machine.sysroot))
     note_attempt(machine.host, "check", ConnectionFailedError("no"), automatic=True, user=0)
     yield machine
     machine.power_on()

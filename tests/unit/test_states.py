@@ -12,7 +12,7 @@ from bootd.model.deployment import DeploymentId
 from bootd.model.state import DeploymentState, UpgradeState
 from bootd.operations.bless import bless
 from bootd.operations.finalize import finalize
-from bootd.operations.machine.survey import survey
+from bootd.operations.machine.survey import take_survey
 from bootd.operations.progress import STATES, Phase
 from bootd.operations.recover import recover
 from bootd.operations.rollback import rollback
@@ -28,7 +28,7 @@ class Watched:
 
     @property
     def state(self) -> UpgradeState:
-        return survey(self.machine.sysroot).upgrade_state()
+        return take_survey(self.machine.sysroot).upgrade_state()
 
     def report(self, phase: Phase, done: int = 0, total: int = 0) -> None:
         """Take down what the bus says while a job is in a phase."""
@@ -40,7 +40,7 @@ class Watched:
         self._see(self.state)
 
     def state_of(self, deployment: DeploymentId) -> DeploymentState:
-        return survey(self.machine.sysroot).state_of(deployment)
+        return take_survey(self.machine.sysroot).state_of(deployment)
 
     def _see(self, state: UpgradeState) -> None:
         if state is not self.states[-1]:
@@ -54,7 +54,7 @@ def watched(tmp_path: Path) -> Watched:
 
 def test_an_upgrade_goes_through_each_state(watched: Watched) -> None:
     machine = watched.machine
-    before = survey(machine.sysroot).booted
+    before = take_survey(machine.sysroot).booted
     assert before is not None
     staged = stage(machine.host, watched).deployment
     assert staged is not None
@@ -106,7 +106,7 @@ def test_a_trial_that_failed_leaves_nothing_under_way(watched: Watched) -> None:
     tried = machine.upgrade()
     machine.reboot(healthy=False)
     watched.see()
-    entry = survey(machine.sysroot).entry(tried)
+    entry = take_survey(machine.sysroot).entry(tried)
     assert entry is not None
     use_up_tries(machine.sysroot, entry)
     boot(machine.sysroot)

@@ -14,7 +14,7 @@ from bootd.boot.loader.next_boot import selected_entry
 from bootd.model.deployment import AwaitedBoot, DeploymentId
 from bootd.operations.boot.overrides import reason
 from bootd.operations.machine.staged import NOTHING_STAGED
-from bootd.operations.machine.survey import Survey, survey
+from bootd.operations.machine.survey import Survey, take_survey
 from bootd.sysroot import Sysroot
 
 _MOST_TEXT = 1_000
@@ -41,15 +41,15 @@ def await_boot(sysroot: Sysroot, deployment: DeploymentId, *, by_hand: bool = Fa
         deployment: its entry is committed.
         by_hand: a person made it so, and says when the machine restarts.
     """
-    found = survey(sysroot)
+    survey = take_survey(sysroot)
     awaited = None
-    if deployment != found.booted:
-        overridden = found.named(found.loader.now.name) != deployment
+    if deployment != survey.booted:
+        overridden = survey.named(survey.loader.now.name) != deployment
         awaited = AwaitedBoot(
             deployment=deployment,
             since=sysroot.this_boot(),
-            override=_bounded(reason(found.loader.now)) if overridden else "",
-            postponed=overridden and found.queued == deployment,
+            override=_bounded(reason(survey.loader.now)) if overridden else "",
+            postponed=overridden and survey.queued == deployment,
             by_hand=by_hand,
         )
     changes = {**NOTHING_STAGED, "awaited": awaited}
@@ -63,11 +63,11 @@ def settle_awaited(sysroot: Sysroot) -> Miss | None:
     Returns:
         What was not started, when that is news.
     """
-    found = survey(sysroot)
-    awaited = found.intent.awaited
-    if awaited is None or found.booted is None or awaited.since == sysroot.this_boot():
+    survey = take_survey(sysroot)
+    awaited = survey.intent.awaited
+    if awaited is None or survey.booted is None or awaited.since == sysroot.this_boot():
         return None
-    if not _is_waited_for(found, awaited):
+    if not _is_waited_for(survey, awaited):
         _write(sysroot, None)
         return None
     if awaited.missed is not None:
@@ -75,37 +75,37 @@ def settle_awaited(sysroot: Sysroot) -> Miss | None:
     if awaited.postponed:
         _write(sysroot, AwaitedBoot(deployment=awaited.deployment, since=sysroot.this_boot()))
         return None
-    cause = _bounded(awaited.override or _cause(sysroot, found, awaited.deployment))
+    cause = _bounded(awaited.override or _cause(sysroot, survey, awaited.deployment))
     _write(sysroot, awaited.model_copy(update={"missed": cause}))
     return Miss(awaited.deployment, cause)
 
 
-def did_not_boot(found: Survey) -> str | None:
+def did_not_boot(survey: Survey) -> str | None:
     """Return the sentence on what was to boot and was not started, while it still is to."""
-    awaited = found.intent.awaited
-    if awaited is None or awaited.missed is None or not _is_waited_for(found, awaited):
+    awaited = survey.intent.awaited
+    if awaited is None or awaited.missed is None or not _is_waited_for(survey, awaited):
         return None
     return f"{awaited.deployment} was to boot and was not started: {awaited.missed}"
 
 
-def _is_waited_for(found: Survey, awaited: AwaitedBoot) -> bool:
+def _is_waited_for(survey: Survey, awaited: AwaitedBoot) -> bool:
     """Return whether it is still meant to boot, and never was started."""
-    entry = found.entry(awaited.deployment)
-    if entry is None or found.settled != awaited.deployment:
+    entry = survey.entry(awaited.deployment)
+    if entry is None or survey.settled != awaited.deployment:
         return False
-    return found.booted != awaited.deployment and entry.tries_done == 0
+    return survey.booted != awaited.deployment and entry.tries_done == 0
 
 
-def _cause(sysroot: Sysroot, found: Survey, awaited: DeploymentId) -> str:
-    entry = found.entry(awaited)
-    if entry is not None and entry.plain_name in found.loader.passed_over:
+def _cause(sysroot: Sysroot, survey: Survey, awaited: DeploymentId) -> str:
+    entry = survey.entry(awaited)
+    if entry is not None and entry.plain_name in survey.loader.passed_over:
         return "its kernel is not on the boot partition, so the boot loader left its entry out"
-    if found.named(found.loader.later.name) != awaited:
-        return reason(found.loader.later)
+    if survey.named(survey.loader.later.name) != awaited:
+        return reason(survey.loader.later)
     selected = selected_entry(sysroot)
     if selected is None:
         return "the boot loader does not say what it started, or why"
-    started = found.named(selected)
+    started = survey.named(selected)
     if started == awaited:
         return f"the boot loader says it started {selected}, and something else runs"
     if started is not None:

@@ -29,30 +29,30 @@ _UNKNOWN: Final = "0" * 64
 """In place of digests that only the kernel's content tells."""
 
 
-def check_coming_kernel(host: Host, found: Survey, resolved: ResolvedImage) -> None:
+def check_coming_kernel(host: Host, survey: Survey, resolved: ResolvedImage) -> None:
     """Refuse an image of a registry whose kernel will certainly not fit.
 
     Raises:
         BootPartitionFullError: it does not fit, whatever may be given up for it.
     """
-    check_room(host, found, None)
+    check_room(host, survey, None)
     if not isinstance(parse_reference(resolved.reference), RegistryReference):
         # There is nothing to fetch, and the exact answer comes soon.
         return
-    known = [record.kernel for record in found.records.values()]
-    if not known or _fits(host, found, max(known, key=lambda one: one.size)):
+    known = [record.kernel for record in survey.records.values()]
+    if not known or _fits(host, survey, max(known, key=lambda one: one.size)):
         return
     coming = _look_ahead(host, resolved)
     if coming is None:
         return
     sizes = coming.kernel.size, coming.initramfs.size
     if sizes not in {(one.kernel_size, one.initramfs_size) for one in known}:
-        check_room(host, found, _of_size(coming.version, *sizes))
+        check_room(host, survey, _of_size(coming.version, *sizes))
 
 
-def _fits(host: Host, found: Survey, like: KernelFiles) -> bool:
+def _fits(host: Host, survey: Survey, like: KernelFiles) -> bool:
     try:
-        check_room(host, found, _of_size(like.version, like.kernel_size, like.initramfs_size))
+        check_room(host, survey, _of_size(like.version, like.kernel_size, like.initramfs_size))
     except BootPartitionFullError:
         return False
     return True

@@ -42,9 +42,9 @@ def image_loader(host: Host, record: DeploymentRecord) -> bytes | None:
     return data
 
 
-def stored_loader(host: Host, found: Survey, sha256: str) -> bytes | None:
+def stored_loader(host: Host, survey: Survey, sha256: str) -> bytes | None:
     """Return the loader with a SHA-256 from any image that a deployment has, or None."""
-    for record in {one.digest: one for one in found.records.values()}.values():
+    for record in {one.digest: one for one in survey.records.values()}.values():
         try:
             data = image_loader(host, record)
         except BootdError as error:
@@ -55,6 +55,6 @@ def stored_loader(host: Host, found: Survey, sha256: str) -> bytes | None:
     return None
 
 
-def running_record(found: Survey) -> DeploymentRecord | None:
+def running_record(survey: Survey) -> DeploymentRecord | None:
     """Return the record of the deployment that runs."""
-    return found.records.get(found.booted) if found.booted else None
+    return survey.records.get(survey.booted) if survey.booted else None

@@ -66,17 +66,17 @@ class LoaderCare:
         return [*told, *self.news]
 
 
-def keep_loader(host: Host, found: Survey, *, thorough: bool, repair: bool) -> LoaderCare:
+def keep_loader(host: Host, survey: Survey, *, thorough: bool, repair: bool) -> LoaderCare:
     """Find what is wrong with the boot loader, put it right, and keep it new.
 
     Args:
         host: the machine; to repair it, the caller holds an exclusive lock.
-        found: the same.
+        survey: the same.
         thorough: replace what is damaged, too; otherwise only what is missing, empty or half
             installed is put right.
         repair: put right what is wrong; otherwise it is only told.
     """
-    keeper = _Keeper(host, found, thorough=thorough, repair=repair)
+    keeper = _Keeper(host, survey, thorough=thorough, repair=repair)
     try:
         # Another partition's loader is not this machine's to look after.
         if platform.machine() in EFI_NAMES and boot_refusal(host.sysroot) is None:
@@ -86,7 +86,7 @@ def keep_loader(host: Host, found: Survey, *, thorough: bool, repair: bool) -> L
     return keeper.care
 
 
-def loader_versions(host: Host, found: Survey) -> tuple[str | None, str | None]:
+def loader_versions(host: Host, survey: Survey) -> tuple[str | None, str | None]:
     """Return what the boot loader on ``$BOOT`` is, and the running image's; None: not known.
 
     Raises:
@@ -96,14 +96,14 @@ def loader_versions(host: Host, found: Survey) -> tuple[str | None, str | None]:
     record = sysroot.read_loader()
     names = record.names or _usual(sysroot)
     there = next((file for name in names if (file := _file(sysroot, name))), None)
-    offered = _offered(found, record)
+    offered = _offered(survey, record)
     return (
         None if there is None else as_written(there).description,
         None if offered is None else offered.description,
     )
 
 
-def loader_problems(host: Host, found: Survey) -> list[str]:
+def loader_problems(host: Host, survey: Survey) -> list[str]:
     """Return what is wrong with the boot loader, as far as that is seen at a glance.
 
     Raises:
@@ -117,7 +117,7 @@ def loader_problems(host: Host, found: Survey) -> list[str]:
         for state in loader_states(host.sysroot.boot, record, thorough=False)
         if state.problem is not None
     ]
-    if record.failure is not None and _due(found, record) is not None:
+    if record.failure is not None and _due(survey, record) is not None:
         problems.append(record.failure)
     return problems
 
@@ -125,11 +125,11 @@ def loader_problems(host: Host, found: Survey) -> list[str]:
 class _Keeper:
     """Looks after the loader once; see `keep_loader`."""
 
-    def __init__(self, host: Host, found: Survey, *, thorough: bool, repair: bool) -> None:
+    def __init__(self, host: Host, survey: Survey, *, thorough: bool, repair: bool) -> None:
         self.care = LoaderCare()
         self._host = host
         self._sysroot = host.sysroot
-        self._found = found
+        self._survey = survey
         self._thorough = thorough
         self._repair = repair
         self._record = LoaderRecord()
@@ -143,7 +143,7 @@ class _Keeper:
             self._sysroot.write_loader(self._record)
         if not self._record.names:
             return
-        due = _due(self._found, self._record)
+        due = _due(self._survey, self._record)
         if due is not None:
             self._update(due)
         self._mend()
@@ -168,7 +168,7 @@ class _Keeper:
 
     def _with_offer(self, record: LoaderRecord) -> LoaderRecord:
         """Return the record with the loader of the image that runs."""
-        running = running_record(self._found)
+        running = running_record(self._survey)
         if running is None or (record.offered and record.offered.image == running.digest):
             return record
         data = image_loader(self._host, running)
@@ -192,7 +192,7 @@ class _Keeper:
             return record
         _, file = present[0]
         alone = file.version is not None and not list_entries(self._sysroot).foreign
-        if not alone and stored_loader(self._host, self._found, file.sha256) is None:
+        if not alone and stored_loader(self._host, self._survey, file.sha256) is None:
             return record
         names = [name for name, _ in present]
         return record.model_copy(update={"names": names, "written": [as_written(file)]})
@@ -225,7 +225,7 @@ class _Keeper:
             )
         if not names:
             raise NoBootLoaderError("other systems have their files under all of its names")
-        data = stored_loader(self._host, self._found, due.sha256)
+        data = stored_loader(self._host, self._survey, due.sha256)
         if data is None:
             raise DamagedObjectError("it is damaged in the store")
         self._record = put_loader(self._sysroot, self._record, data, names)
@@ -250,11 +250,11 @@ class _Keeper:
     def _whole_loader(self) -> bytes:
         """Return the loader that was installed last, else one before it, else the image's."""
         for written in self._record.written:
-            data = stored_loader(self._host, self._found, written.sha256)
+            data = stored_loader(self._host, self._survey, written.sha256)
             data = data or self._copy_of(written.sha256)
             if data is not None:
                 return data
-        running = running_record(self._found)
+        running = running_record(self._survey)
         data = None if running is None else image_loader(self._host, running)
         if data is None:
             raise NoBootLoaderError("neither the store nor the boot partition has it any more")
@@ -269,18 +269,18 @@ class _Keeper:
         return None
 
 
-def _offered(found: Survey, record: LoaderRecord) -> WrittenLoader | None:
+def _offered(survey: Survey, record: LoaderRecord) -> WrittenLoader | None:
     """Return the loader of the image that runs, if the record knows it."""
-    running, offered = running_record(found), record.offered
+    running, offered = running_record(survey), record.offered
     if running is None or offered is None or offered.image != running.digest:
         return None
     return offered.loader
 
 
-def _due(found: Survey, record: LoaderRecord) -> WrittenLoader | None:
+def _due(survey: Survey, record: LoaderRecord) -> WrittenLoader | None:
     """Return the running image's loader if the deployment is good and it is to be installed."""
-    entry = found.entry(found.booted)
-    offered = _offered(found, record)
+    entry = survey.entry(survey.booted)
+    offered = _offered(survey, record)
     if entry is None or entry.tries_left is not None or offered is None or not record.written:
         return None
     return offered if is_newer(offered, record.written) else None

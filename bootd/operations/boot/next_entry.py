@@ -44,7 +44,7 @@ def title_of(record: DeploymentRecord) -> str:
     return f"{record.image} {record.version}".rstrip() + f" ({record.id})"
 
 
-def keep_fallback_next(host: Host, found: Survey) -> None:
+def keep_fallback_next(host: Host, survey: Survey) -> None:
     """Let the running deployment be what the loader falls back to from an entry that comes next.
 
     Its entry gets a new serial if a neighbour has a higher one. A cut in between leaves both of its
@@ -53,8 +53,8 @@ def keep_fallback_next(host: Host, found: Survey) -> None:
     Raises:
         BootPartitionFullError, WriteFailedError: see `commit_entry`.
     """
-    entry = found.entry(found.booted)
-    if entry is None or all(other.serial < entry.serial for other in found.neighbours):
+    entry = survey.entry(survey.booted)
+    if entry is None or all(other.serial < entry.serial for other in survey.neighbours):
         return
     renewed = replace(
         entry, serial=next_serial(host.sysroot), installation=host.sysroot.installation()

@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 
 def note_entries(
-    sysroot: Sysroot, found: Survey, *, without: Collection[DeploymentId] = ()
+    sysroot: Sysroot, survey: Survey, *, without: Collection[DeploymentId] = ()
 ) -> None:
     """Write down the entries there are, under the caller's exclusive lock; nothing if none is new.
 
@@ -33,13 +33,13 @@ def note_entries(
 
     Args:
         sysroot: the machine.
-        found: the same.
+        survey: the same.
         without: deployments whose entries are about to be removed.
     """
-    noted = {key: entry for key, entry in read_noted(sysroot).items() if key in found.records}
+    noted = {key: entry for key, entry in read_noted(sysroot).items() if key in survey.records}
     # Of two entries of one deployment the one that boots earlier is noted.
-    present = {entry.deployment: entry for entry in reversed(found.entries)}
-    noted |= {key: entry for key, entry in present.items() if key in found.records}
+    present = {entry.deployment: entry for entry in reversed(survey.entries)}
+    noted |= {key: entry for key, entry in present.items() if key in survey.records}
     kept = [noted[key] for key in sorted(noted) if key not in without]
     record = NotedEntries(
         entries=[
@@ -55,10 +55,10 @@ def note_entries(
         sysroot.write_noted_entries(record)
 
 
-def try_to_note(sysroot: Sysroot, found: Survey) -> None:
+def try_to_note(sysroot: Sysroot, survey: Survey) -> None:
     """Do what `note_entries` does where nothing hangs on it."""
     try:
-        note_entries(sysroot, found)
+        note_entries(sysroot, survey)
     except BootdError as error:
         _log.warning("the boot entries are not noted: %s", error.message)
 

@@ -22,31 +22,31 @@ _LIFT: Final = {
 _LINES: Final = frozenset({Setting.PREFERRED_LINE, Setting.DEFAULT_LINE})
 
 
-def override(found: Survey) -> str | None:
+def override(survey: Survey) -> str | None:
     """Return what overrides the boot order, or will do so for the next update, or None.
 
     That another installation's entry comes first in this order is among the survey's problems.
     """
-    if not found.entries:
+    if not survey.entries:
         return None
-    meant = found.entries[0].plain_name
-    now, later, update = found.loader.now, found.loader.later, found.loader.update
+    meant = survey.entries[0].plain_name
+    now, later, update = survey.loader.now, survey.loader.later, survey.loader.update
     if later.name != meant and later.setting is not None:
-        return _whole(f"{_named(found, later)} boots next, and not {found.first}", later)
+        return _whole(f"{_named(survey, later)} boots next, and not {survey.first}", later)
     if now.name != meant and now.setting is not None:
-        return _whole(f"{_named(found, now)} boots next, for once", now)
-    if not found.loader.update_boots:
-        return _whole(f"no update will boot, because {_named(found, update)} comes first", update)
+        return _whole(f"{_named(survey, now)} boots next, for once", now)
+    if not survey.loader.update_boots:
+        return _whole(f"no update will boot, because {_named(survey, update)} comes first", update)
     return None
 
 
-def reboot_helps(found: Survey) -> bool:
+def reboot_helps(survey: Survey) -> bool:
     """Return whether a reboot starts what is staged or queued, as far as anybody can know."""
-    if found.staged is not None:
-        return found.loader.update_boots and found.loader.now.setting is not Setting.ONE_SHOT
-    awaited = found.intent.awaited
+    if survey.staged is not None:
+        return survey.loader.update_boots and survey.loader.now.setting is not Setting.ONE_SHOT
+    awaited = survey.intent.awaited
     missed = awaited is not None and awaited.missed is not None
-    return found.queued is not None and found.queued == found.next_boot and not missed
+    return survey.queued is not None and survey.queued == survey.next_boot and not missed
 
 
 def reason(choice: Choice) -> str:
@@ -58,8 +58,8 @@ def reason(choice: Choice) -> str:
     return f"the EFI variable {choice.setting} says {choice.value!r}"
 
 
-def _named(found: Survey, choice: Choice) -> str:
-    deployment = found.named(choice.name)
+def _named(survey: Survey, choice: Choice) -> str:
+    deployment = survey.named(choice.name)
     return deployment or f"{choice.name}, which is not this installation's,"
 
 

@@ -57,7 +57,7 @@ def needed_space(host: Host, kernel: KernelFiles | None) -> int:
     return entry if kernel is None else max(entry, needed_boot_space(host.sysroot, kernel))
 
 
-def refusal(host: Host, found: Survey, shortage: Shortage) -> BootPartitionFullError:
+def refusal(host: Host, survey: Survey, shortage: Shortage) -> BootPartitionFullError:
     """Return the error for a kernel that does not fit on ``$BOOT``."""
     room = measure_room(host.sysroot)
     kernel, could = shortage.kernel, shortage.could_free
@@ -65,7 +65,7 @@ def refusal(host: Host, found: Survey, shortage: Shortage) -> BootPartitionFullE
     needed = mebibytes(needed_space(host, kernel))
     more = f", and {mebibytes(could)} more could be given up" if could else ""
     said = f" ({shortage.said})" if shortage.said else ""
-    holders = _holders(host, found, shortage.held) or ["the file system itself"]
+    holders = _holders(host, survey, shortage.held) or ["the file system itself"]
     return BootPartitionFullError(
         f"{what} needs {needed} on the boot partition; {mebibytes(room.free)} of "
         f"{mebibytes(room.size)} are free{more}{said}. Held by {'; '.join(holders)}",
@@ -73,10 +73,10 @@ def refusal(host: Host, found: Survey, shortage: Shortage) -> BootPartitionFullE
     )
 
 
-def _holders(host: Host, found: Survey, held: Mapping[DeploymentId, Held]) -> list[str]:
+def _holders(host: Host, survey: Survey, held: Mapping[DeploymentId, Held]) -> list[str]:
     """Return what holds the room, each with its size, largest first."""
-    keep = {record.kernel.digest for record in found.records.values()}
-    folders = kernel_folders(host, found, keep)
+    keep = {record.kernel.digest for record in survey.records.values()}
+    folders = kernel_folders(host, survey, keep)
     sized = [(one.bytes, _named(one, held)) for one in folders]
     sized += [(one.size, one.name) for one in other_holders(host.sysroot)]
     sized = sorted((pair for pair in sized if pair[0] >= _LEAST), key=lambda pair: -pair[0])

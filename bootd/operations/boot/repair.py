@@ -36,7 +36,7 @@ from bootd.operations.bless import BLESSED_MARKER, read_blessing
 from bootd.operations.boot.next_entry import next_entry
 from bootd.operations.boot.noted_entries import read_noted, try_to_note
 from bootd.operations.host import Host
-from bootd.operations.machine.survey import Survey, survey
+from bootd.operations.machine.survey import Survey, take_survey
 from bootd.startup import later
 from bootd.sysroot import Sysroot
 
@@ -44,12 +44,12 @@ with later():
     from bootd.store.objects import files, measuring  # a status does without
 
 
-def repair_boot(host: Host, found: Survey, *, thorough: bool, repair: bool) -> list[Damage]:
+def repair_boot(host: Host, survey: Survey, *, thorough: bool, repair: bool) -> list[Damage]:
     """Find what ``$BOOT`` lacks of this machine's kernels and entries, and put it back.
 
     Args:
         host: the machine; to repair it, the caller holds an exclusive lock.
-        found: the same.
+        survey: the same.
         thorough: measure every byte of the kernels, and mend entries that cannot be read; otherwise
             only existence and sizes are looked at.
         repair: put back what is wrong; otherwise it is only told.
@@ -57,44 +57,44 @@ def repair_boot(host: Host, found: Survey, *, thorough: bool, repair: bool) -> l
     Returns:
         What was wrong; `repaired` says of each whether it is right now.
     """
-    return _Repair(host, found, thorough=thorough, repair=repair).run()
+    return _Repair(host, survey, thorough=thorough, repair=repair).run()
 
 
-def mend_boot(host: Host, found: Survey) -> tuple[Survey, list[str]]:
+def mend_boot(host: Host, survey: Survey) -> tuple[Survey, list[str]]:
     """Put back what is seen to be missing at a glance, and note the entries there are.
 
     Args:
         host: the machine; the caller holds an exclusive lock.
-        found: the same.
+        survey: the same.
 
     Returns:
         The machine as it is now, and what was wrong, in words.
     """
-    damages = repair_boot(host, found, thorough=False, repair=True)
+    damages = repair_boot(host, survey, thorough=False, repair=True)
     if damages:
-        found = survey(host.sysroot)
-    try_to_note(host.sysroot, found)
-    return found, [
+        survey = take_survey(host.sysroot)
+    try_to_note(host.sysroot, survey)
+    return survey, [
         f"{damage.problem}; it was put back" if damage.repaired else damage.problem
         for damage in damages
     ]
 
 
-def boot_losses(host: Host, found: Survey) -> list[str]:
+def boot_losses(host: Host, survey: Survey) -> list[str]:
     """Return what ``$BOOT`` lacks, as far as that is seen at a glance, with what to do about it."""
     return [
         f"{damage.problem}; 'bootctl-py fsck' puts it back from the store"
-        for damage in repair_boot(host, found, thorough=False, repair=False)
+        for damage in repair_boot(host, survey, thorough=False, repair=False)
     ]
 
 
 class _Repair:
     """Looks at all of ``$BOOT`` once; see `repair_boot`."""
 
-    def __init__(self, host: Host, found: Survey, *, thorough: bool, repair: bool) -> None:
+    def __init__(self, host: Host, survey: Survey, *, thorough: bool, repair: bool) -> None:
         self._host = host
         self._sysroot = host.sysroot
-        self._found = found
+        self._survey = survey
         self._thorough = thorough
         self._repair = repair
         self._damages: list[Damage] = []
@@ -105,13 +105,13 @@ class _Repair:
             return []
         lost = dict(self._lost_entries())
         for deployment in self._in_order_of_need(lost):
-            record = self._found.records[deployment]
+            record = self._survey.records[deployment]
             for folder in self._kernel_folders(record):
                 self._check_kernel(record, folder)
             if deployment in lost:
                 self._put_back_entry(record, *lost[deployment])
         marker = entries_marker(self._sysroot)
-        if self._found.entries and not read_text(marker):
+        if self._survey.entries and not read_text(marker):
             put_back = partial(prepare_loader, self._sysroot)
             self._mend("entry", str(marker), f"{marker} is missing or empty", put_back)
         return self._damages
@@ -127,15 +127,15 @@ class _Repair:
 
     def _in_order_of_need(self, lost: Collection[DeploymentId]) -> list[DeploymentId]:
         """Return what has an entry, or had one: what runs, what boots next, the others."""
-        bootable = [*(entry.deployment for entry in self._found.entries), *lost]
-        known = [key for key in dict.fromkeys(bootable) if key in self._found.records]
-        return sorted(known, key=lambda key: key != self._found.booted)
+        bootable = [*(entry.deployment for entry in self._survey.entries), *lost]
+        known = [key for key in dict.fromkeys(bootable) if key in self._survey.records]
+        return sorted(known, key=lambda key: key != self._survey.booted)
 
     def _kernel_folders(self, record: DeploymentRecord) -> list[Path]:
         """Return where on ``$BOOT`` the entries of a deployment expect its kernel."""
         named = [
             self._sysroot.boot / Path(entry.linux.lstrip("/")).parent
-            for entry in self._found.entries
+            for entry in self._survey.entries
             if entry.deployment == record.id
         ]
         if not named:
@@ -163,8 +163,8 @@ class _Repair:
 
         None for the entry: nothing is known of it.
         """
-        records = self._found.records
-        present = {entry.deployment for entry in self._found.entries}
+        records = self._survey.records
+        present = {entry.deployment for entry in self._survey.entries}
         noted = read_noted(self._sysroot)
         for damaged in list_entries(self._sysroot).damaged:
             key = damaged.deployment
@@ -177,14 +177,14 @@ class _Repair:
         for key, entry in noted.items():
             if key in records and key not in present and self._may_return(entry):
                 yield key, (entry, f"the boot entry {entry.plain_name} is missing")
-        booted = self._found.booted
+        booted = self._survey.booted
         if booted in records and booted not in present and booted not in noted:
             yield booted, (None, f"the running deployment {booted} has no boot entry")
 
     def _may_return(self, entry: BootEntry) -> bool:
-        if entry.deployment == self._found.booted:
+        if entry.deployment == self._survey.booted:
             return True
-        given_up = self._found.records[entry.deployment].given_up
+        given_up = self._survey.records[entry.deployment].given_up
         return entry.tries_left is None and (given_up is None or entry.serial > given_up.serial)
 
     def _put_back_entry(
@@ -193,7 +193,7 @@ class _Repair:
         def put_back() -> None:
             entry = self._composed(record) if noted is None else self._usable(record, noted)
             marked = (self._sysroot.run / BLESSED_MARKER).exists()
-            blessed = self._found.booted if marked else read_blessing(self._sysroot)
+            blessed = self._survey.booted if marked else read_blessing(self._sysroot)
             if record.id == blessed:
                 entry = replace(entry, tries_left=None, tries_done=0)
             commit_entry(self._sysroot, entry)
@@ -217,15 +217,15 @@ class _Repair:
 
     def _composed(self, record: DeploymentRecord) -> BootEntry:
         """Return an entry for the running deployment, of which none was ever noted."""
-        found = self._found
+        survey = self._survey
         entry = next_entry(self._host, record, tries=self._host.configuration.tries)
-        first = next(iter(found.entries), None)
+        first = next(iter(survey.entries), None)
         if first is None:
             return entry
-        newer = found.records.get(first.deployment)
+        newer = survey.records.get(first.deployment)
         if newer is not None and newer.created >= record.created and first.tries_left != 0:
             # It may be what the machine was told to go on to, and that must not change.
-            taken = {other.serial for other in (*found.entries, *found.neighbours)}
+            taken = {other.serial for other in (*survey.entries, *survey.neighbours)}
             free = (serial for serial in range(first.serial - 1, 0, -1) if serial not in taken)
             entry = replace(entry, serial=next(free, entry.serial))
         return with_added_lines(self._sysroot, entry, first)

@@ -48,12 +48,12 @@ class _Plan:
     entries: tuple[BootEntry, ...] = ()
 
 
-def check_room(host: Host, found: Survey, kernel: KernelFiles | None) -> list[DeploymentId]:
+def check_room(host: Host, survey: Survey, kernel: KernelFiles | None) -> list[DeploymentId]:
     """Refuse a kernel that will not fit when the machine is shut down.
 
     Args:
         host: the machine.
-        found: the same.
+        survey: the same.
         kernel: what an upgrade brings; None: it is not known yet, and only a boot entry, which any
             upgrade needs, is asked for.
 
@@ -63,18 +63,18 @@ def check_room(host: Host, found: Survey, kernel: KernelFiles | None) -> list[De
     Raises:
         BootPartitionFullError: it does not fit even so.
     """
-    plan = _plan(host, found, kernel, _held(found, None), newest_first=False)
+    plan = _plan(host, survey, kernel, _held(survey, None), newest_first=False)
     return list(dict.fromkeys(entry.deployment for entry in plan.entries))
 
 
 def install_with_room(
-    host: Host, found: Survey, record: DeploymentRecord, *, going_back: bool = False
+    host: Host, survey: Survey, record: DeploymentRecord, *, going_back: bool = False
 ) -> list[DeploymentId]:
     """Put a deployment's kernel on ``$BOOT``, durably, and give up others for it if that must be.
 
     Args:
         host: the machine, locked by the caller.
-        found: the same.
+        survey: the same.
         record: the deployment.
         going_back: the machine goes back to it; then what is newest is given up first, which was
             left behind, and what boots next may be given up, too.
@@ -87,25 +87,25 @@ def install_with_room(
         DamagedObjectError: an object of the kernel is damaged.
         WriteFailedError: the kernel refused.
     """
-    held = _held(found, record.id, going_back=going_back)
-    plan = _plan(host, found, record.kernel, held, newest_first=going_back)
+    held = _held(survey, record.id, going_back=going_back)
+    plan = _plan(host, survey, record.kernel, held, newest_first=going_back)
     if not plan.fits:
-        keep = _kept_kernels(found, record.kernel)
+        keep = _kept_kernels(survey, record.kernel)
         discard_copy_leftovers(host.sysroot)
         _remove_kernels(host, keep)
         for entry in plan.entries:
-            _give_up(host, found, entry)
+            _give_up(host, survey, entry)
             _remove_kernels(host, keep)
     try:
         install_kernel(host.sysroot, record.kernel)
     except BootPartitionFullError as error:
-        raise refusal(host, found, Shortage(record.kernel, held, said=error.message)) from error
+        raise refusal(host, survey, Shortage(record.kernel, held, said=error.message)) from error
     return list(dict.fromkeys(entry.deployment for entry in plan.entries))
 
 
 def _plan(
     host: Host,
-    found: Survey,
+    survey: Survey,
     kernel: KernelFiles | None,
     held: Mapping[DeploymentId, Held],
     *,
@@ -115,23 +115,23 @@ def _plan(
     free = measure_room(host.sysroot).free
     if needed <= free:
         return _Plan(fits=True)
-    keep = _kept_kernels(found, kernel)
+    keep = _kept_kernels(survey, kernel)
 
     def suffices(entries: Iterable[BootEntry]) -> bool:
         return needed <= free + freed_without(host, entries, keep)
 
     chosen: list[BootEntry] = []
-    for entry in _candidates(host, found, held, newest_first=newest_first):
+    for entry in _candidates(host, survey, held, newest_first=newest_first):
         if suffices(chosen):
             break
         chosen.append(entry)
     if not suffices(chosen):
         could = freed_without(host, chosen, keep)
         for way_out in (Held.PINNED, Held.FALLBACK, Held.NEXT):
-            more = [one for one in found.entries if held.get(one.deployment) is way_out]
+            more = [one for one in survey.entries if held.get(one.deployment) is way_out]
             if more and suffices([*chosen, *more]):
-                raise refusal(host, found, Shortage(kernel, held, could, way_out))
-        raise refusal(host, found, Shortage(kernel, held, could))
+                raise refusal(host, survey, Shortage(kernel, held, could, way_out))
+        raise refusal(host, survey, Shortage(kernel, held, could))
     for entry in chosen[:-1]:
         # What was given up before a larger one may not be in the way at all.
         rest = [one for one in chosen if one is not entry]
@@ -140,52 +140,52 @@ def _plan(
 
 
 def _held(
-    found: Survey, target: DeploymentId | None, *, going_back: bool = False
+    survey: Survey, target: DeploymentId | None, *, going_back: bool = False
 ) -> dict[DeploymentId, Held]:
     """Return what is not given up, and why."""
-    held = {key: Held.PINNED for key, record in found.records.items() if record.pinned}
-    running = found.entry(found.booted)
+    held = {key: Held.PINNED for key, record in survey.records.items() if record.pinned}
+    running = survey.entry(survey.booted)
     if running is None or running.tries_left is not None:
-        good = (one.deployment for one in found.entries if _is_proven(found, one))
-        fallbacks = {found.predecessor, next(good, None)} - {None, found.booted}
+        good = (one.deployment for one in survey.entries if _is_proven(survey, one))
+        fallbacks = {survey.predecessor, next(good, None)} - {None, survey.booted}
         held |= {key: Held.FALLBACK for key in fallbacks if key is not None}
     # What the loader starts for want of another one's kernel makes room for that.
-    following = found.first if found.loader.passed_over else found.next_boot
+    following = survey.first if survey.loader.passed_over else survey.next_boot
     coming = set() if going_back and running else {following}
     if running is None:
         # Then that is the one deployment that is sure to boot, whatever is overridden.
-        coming.add(found.first)
+        coming.add(survey.first)
     held |= {key: Held.NEXT for key in coming if key is not None}
-    if found.booted is not None:
-        held[found.booted] = Held.RUNNING
+    if survey.booted is not None:
+        held[survey.booted] = Held.RUNNING
     if target is not None:
         held[target] = Held.WANTED
     return held
 
 
-def _is_proven(found: Survey, entry: BootEntry) -> bool:
-    return entry.tries_left is None and entry.deployment in found.records
+def _is_proven(survey: Survey, entry: BootEntry) -> bool:
+    return entry.tries_left is None and entry.deployment in survey.records
 
 
 def _candidates(
-    host: Host, found: Survey, held: Mapping[DeploymentId, Held], *, newest_first: bool
+    host: Host, survey: Survey, held: Mapping[DeploymentId, Held], *, newest_first: bool
 ) -> list[BootEntry]:
     """Return the entries that may be given up, the first one first."""
     failed, others, empty = [], [], []
     there = {*host.sysroot.deployment_ids()}
-    for entry in found.entries:
+    for entry in survey.entries:
         if entry.deployment in held:
             continue
         if entry.deployment not in there:
             empty.append(entry)
         elif entry.tries_left == 0:
             failed.append(entry)
-        elif entry.deployment in found.records:
+        elif entry.deployment in survey.records:
             others.append(entry)
     if failed:
         # An entry that failed is how that is known, until it has been taken note of.
         denied = host.sysroot.read_denied()
-        records = found.records
+        records = survey.records
         failed = [
             one
             for one in failed
@@ -195,9 +195,9 @@ def _candidates(
     return [*empty, *failed, *others]
 
 
-def _give_up(host: Host, found: Survey, entry: BootEntry) -> None:
-    record = found.records.get(entry.deployment)
-    if record and entry.tries_left is None and found.entry(record.id) == entry:
+def _give_up(host: Host, survey: Survey, entry: BootEntry) -> None:
+    record = survey.records.get(entry.deployment)
+    if record and entry.tries_left is None and survey.entry(record.id) == entry:
         text = read_text(entries_folder(host.sysroot) / entry.file_name) or b""
         kept = GivenUpEntry(
             serial=entry.serial,
@@ -209,9 +209,9 @@ def _give_up(host: Host, found: Survey, entry: BootEntry) -> None:
     remove_entry(host.sysroot, entry)
 
 
-def last_entry(found: Survey, record: DeploymentRecord) -> BootEntry | None:
+def last_entry(survey: Survey, record: DeploymentRecord) -> BootEntry | None:
     """Return the boot entry that a deployment has, or had until it was given up; else None."""
-    entry, kept = found.entry(record.id), record.given_up
+    entry, kept = survey.entry(record.id), record.given_up
     if entry is None and kept is not None:
         # Without it the deployment can go by what its record says.
         with suppress(InvalidBootEntryError):
@@ -219,10 +219,10 @@ def last_entry(found: Survey, record: DeploymentRecord) -> BootEntry | None:
     return entry
 
 
-def _kept_kernels(found: Survey, kernel: KernelFiles | None) -> set[str]:
+def _kept_kernels(survey: Survey, kernel: KernelFiles | None) -> set[str]:
     """Return the digests of kernels that stay although no entry may name them."""
     kept = set() if kernel is None else {kernel.digest}
-    running = found.records.get(found.booted) if found.booted else None
+    running = survey.records.get(survey.booted) if survey.booted else None
     return kept if running is None else {*kept, running.kernel.digest}
 
 

@@ -24,7 +24,7 @@ from bootd.model.boot.usage import BootFolder, BootOwner, BootShare, BootUsageDo
 from bootd.model.deployment import DeploymentId
 from bootd.operations.collect import deployments_to_keep, doomed_entries, needed_kernels
 from bootd.operations.host import Host
-from bootd.operations.machine.survey import Survey, survey
+from bootd.operations.machine.survey import Survey, take_survey
 
 
 def boot_usage(host: Host) -> BootUsageDocument:
@@ -34,20 +34,20 @@ def boot_usage(host: Host) -> BootUsageDocument:
         NotASysrootError, UnknownFormatError, DamagedRecordError: see `survey`.
         WriteFailedError: ``$BOOT`` cannot be read.
     """
-    found = survey(host.sysroot)
-    kept = deployments_to_keep(found, host.configuration.keep_deployments)
-    doomed = doomed_entries(host, found, kept)
+    survey = take_survey(host.sysroot)
+    kept = deployments_to_keep(survey, host.configuration.keep_deployments)
+    doomed = doomed_entries(host, survey, kept)
     room = measure_room(host.sysroot)
     return BootUsageDocument(
         size=room.size,
         free=room.free,
-        kernels=kernel_folders(host, found, needed_kernels(found, kept), doomed),
+        kernels=kernel_folders(host, survey, needed_kernels(survey, kept), doomed),
         others=[
             BootShare(path=one.name, bytes=one.size)
             for one in other_holders(host.sysroot)
             if one.size
         ],
-        freed_bytes=freed_without(host, doomed, needed_kernels(found, kept)),
+        freed_bytes=freed_without(host, doomed, needed_kernels(survey, kept)),
     )
 
 
@@ -74,13 +74,13 @@ def freed_without(host: Host, entries: Iterable[BootEntry], keep: Collection[str
 
 
 def kernel_folders(
-    host: Host, found: Survey, keep: Collection[str], doomed: Iterable[BootEntry] = ()
+    host: Host, survey: Survey, keep: Collection[str], doomed: Iterable[BootEntry] = ()
 ) -> list[BootFolder]:
     """Return what lies in ``$BOOT/bootd``, largest first.
 
     Args:
         host: the machine.
-        found: the same.
+        survey: the same.
         keep: digests of kernels that stay although no entry names them.
         doomed: entries that a cleanup removes.
     """
@@ -91,14 +91,14 @@ def kernel_folders(
     folders = []
     for one in kernel_holders(sysroot):
         entries = sorted(name for name, folders in references.items() if one.name in folders)
-        owner, installation = _owner(host, found, one.name, entries)
+        owner, installation = _owner(host, survey, one.name, entries)
         folders.append(
             BootFolder(
                 folder=one.name,
                 bytes=one.size,
                 owner=BootOwner.NOBODY if one.name in unnamed else owner,
                 installation=installation,
-                deployments=_users(host, found, one.name),
+                deployments=_users(host, survey, one.name),
                 entries=entries,
                 removable=one.name in removable,
             )
@@ -113,26 +113,26 @@ def _file_names(host: Host, entries: Iterable[BootEntry]) -> set[str]:
 
 
 def _owner(
-    host: Host, found: Survey, name: str, entries: Collection[str]
+    host: Host, survey: Survey, name: str, entries: Collection[str]
 ) -> tuple[BootOwner, str | None]:
     digits = owner_digits(name)
-    if is_own_folder(host.sysroot, name) or _users(host, found, name):
+    if is_own_folder(host.sysroot, name) or _users(host, survey, name):
         return BootOwner.OWN, digits
-    neighbours = [entry for entry in found.neighbours if entry.file_name in entries]
+    neighbours = [entry for entry in survey.neighbours if entry.file_name in entries]
     if digits is not None or neighbours:
         named = next((entry.installation for entry in neighbours if entry.installation), None)
         return BootOwner.NEIGHBOUR, digits or named
     return BootOwner.OTHER, None
 
 
-def _users(host: Host, found: Survey, name: str) -> list[DeploymentId]:
+def _users(host: Host, survey: Survey, name: str) -> list[DeploymentId]:
     """Return the deployments that would boot a kernel of this folder, in boot order."""
-    users = [record.id for record in found.kept() if _uses(host, found, record.id, name)]
+    users = [record.id for record in survey.kept() if _uses(host, survey, record.id, name)]
     return list(dict.fromkeys(users))
 
 
-def _uses(host: Host, found: Survey, deployment: DeploymentId, name: str) -> bool:
-    if found.entry(deployment) is None and deployment not in (found.booted, found.staged):
+def _uses(host: Host, survey: Survey, deployment: DeploymentId, name: str) -> bool:
+    if survey.entry(deployment) is None and deployment not in (survey.booted, survey.staged):
         return False
-    digest = found.records[deployment].kernel.digest
+    digest = survey.records[deployment].kernel.digest
     return kernel_folder(host.sysroot, digest).name == name

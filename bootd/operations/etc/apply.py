@@ -23,7 +23,7 @@ from bootd.model.etc.report import asked_below_etc, etc_path
 from bootd.model.tree import Directory, Metadata, Node, Symlink, lookup, walk
 from bootd.operations.etc_copies import keep_copy
 from bootd.operations.host import Host
-from bootd.operations.machine.survey import Survey, survey
+from bootd.operations.machine.survey import Survey, take_survey
 
 ACCOUNTS: Final = frozenset(name.encode() for name in DATABASES)
 """Paths that are never replaced as a whole: users of today would be gone."""
@@ -138,24 +138,24 @@ def current_deployment(host: Host) -> DeploymentId:
     Raises:
         NoSuchDeploymentError: there is none.
     """
-    return current_of(host, survey(host.sysroot))
+    return current_of(host, take_survey(host.sysroot))
 
 
-def current_of(host: Host, found: Survey) -> DeploymentId:
+def current_of(host: Host, survey: Survey) -> DeploymentId:
     """Return the same of a machine that was surveyed.
 
     Raises:
         NoSuchDeploymentError: there is none.
     """
-    if found.current is None:
+    if survey.current is None:
         hint = f"Its boot entries are not in {host.sysroot.boot}: mount the boot partition there."
         raise NoSuchDeploymentError(
             "this machine has no deployment yet"
-            if not found.records
+            if not survey.records
             else "which deployment boots next is not known",
-            hint=hint if found.records else "",
+            hint=hint if survey.records else "",
         )
-    return found.current
+    return survey.current
 
 
 def _without_covered(changes: Iterable[Change]) -> Iterator[Change]:

@@ -33,7 +33,7 @@ from bootd.operations.etc.merge import defaults_in
 from bootd.operations.etc.rules import policies_going_back
 from bootd.operations.etc.undecided import image_text, own_text
 from bootd.operations.host import Host
-from bootd.operations.machine.survey import survey
+from bootd.operations.machine.survey import take_survey
 from bootd.store.contents import StoreContents
 from bootd.store.images.image import EROFS_NAME
 
@@ -50,7 +50,7 @@ def drift(host: Host) -> str:
             cannot be read.
         ProcessFailedError: diff is missing or failed.
     """
-    current = survey(host.sysroot).current
+    current = take_survey(host.sysroot).current
     if current is None:
         raise NoSuchDeploymentError("this machine has no deployment yet")
     folder = host.sysroot.deployment(current)

@@ -110,7 +110,7 @@ def accounts_elsewhere(erofs: Path, contents: StoreContents) -> dict[str, bytes]
 @contextmanager
 def sides(
     host: Host,
-    found: Survey,
+    survey: Survey,
     erofs: Path,
     content: bytes | None = None,
     moves: tuple[Move, ...] | None = None,
@@ -119,12 +119,12 @@ def sides(
 
     Args:
         host: the machine.
-        found: what is on it.
+        survey: what is on it.
         erofs: the new image's EROFS file.
         content: see `defaults_in`.
         moves: which names get the number of the new image, where that was found out before.
     """
-    sysroot, current = host.sysroot, found.current
+    sysroot, current = host.sysroot, survey.current
     mine = None if current is None else sysroot.deployment(current) / "etc"
     if current is None or mine is None or not mine.is_dir():
         yield None
@@ -179,7 +179,7 @@ class MergedEtc:
 
 def trial_merge(
     host: Host,
-    found: Survey,
+    survey: Survey,
     erofs: Path,
     content: bytes | None = None,
     *,
@@ -189,12 +189,12 @@ def trial_merge(
 
     Args:
         host: the machine.
-        found: what is on it.
+        survey: what is on it.
         erofs: the new image's EROFS file.
         content: see `defaults_in`.
         listed: let the report name every path that would be another.
     """
-    with sides(host, found, erofs, content) as three:
+    with sides(host, survey, erofs, content) as three:
         if three is None:
             return Trial(EtcReport(), Edits())
         now = preview_merge(
@@ -212,18 +212,18 @@ def trial_merge(
         return Trial(report, edits_in(three.base, now.mine, three.mine, three.contents))
 
 
-def coming_moves(host: Host, found: Survey, staged: DeploymentId) -> tuple[Move, ...]:
+def coming_moves(host: Host, survey: Survey, staged: DeploymentId) -> tuple[Move, ...]:
     """Return which names get the number that a staged image has for them.
 
     Files of the image and its accounts have to follow the same answer, so it is asked for once.
     """
-    with sides(host, found, host.sysroot.deployment(staged) / EROFS_NAME) as three:
+    with sides(host, survey, host.sysroot.deployment(staged) / EROFS_NAME) as three:
         return () if three is None else three.elsewhere.moves
 
 
 def merge_into(
     host: Host,
-    found: Survey,
+    survey: Survey,
     staged: DeploymentId,
     target: Path,
     moves: tuple[Move, ...] | None = None,
@@ -232,13 +232,13 @@ def merge_into(
 
     Args:
         host: the machine.
-        found: what is on it.
+        survey: what is on it.
         staged: the deployment.
         target: the folder.
         moves: see `sides`.
     """
     erofs = host.sysroot.deployment(staged) / EROFS_NAME
-    with sides(host, found, erofs, moves=moves) as three:
+    with sides(host, survey, erofs, moves=moves) as three:
         if three is None:
             with defaults_in(erofs) as theirs:
                 first_etc(theirs, StoreContents(host.sysroot), target)

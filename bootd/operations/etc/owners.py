@@ -67,7 +67,7 @@ class OwnersHere:
 
 def owners_here(
     host: Host,
-    found: Survey,
+    survey: Survey,
     erofs: Path,
     known: str | None = None,
     moves: tuple[Move, ...] | None = None,
@@ -76,7 +76,7 @@ def owners_here(
 
     Args:
         host: the machine.
-        found: what is on it.
+        survey: what is on it.
         erofs: the EROFS file with the image's own numbers.
         known: `OwnersHere.accounts` of an earlier answer; where it would be the same again, and
             where the machine has no accounts yet, None is returned.
@@ -85,7 +85,7 @@ def owners_here(
     Raises:
         DamagedImageError, DamagedObjectError, WriteFailedError: something cannot be read.
     """
-    numbers = _numbers(host, found, erofs, moves)
+    numbers = _numbers(host, survey, erofs, moves)
     if numbers is None:
         return None
     image, here = numbers
@@ -146,7 +146,7 @@ def write_owners(
 
 def follow_accounts(
     host: Host,
-    found: Survey,
+    survey: Survey,
     record: DeploymentRecord,
     moves: tuple[Move, ...] | None = None,
 ) -> DeploymentRecord:
@@ -166,7 +166,7 @@ def follow_accounts(
     algorithm = host.sysroot.hash_algorithm()
     stands = measure(path, algorithm).hex()
     known = record.accounts if stands == record.erofs else None
-    owners = owners_here(host, found, erofs, known=known, moves=moves)
+    owners = owners_here(host, survey, erofs, known=known, moves=moves)
     if owners is None:
         return record
     verity = owners.verity(measure(erofs, algorithm).hex())
@@ -182,11 +182,11 @@ def follow_accounts(
 
 
 def _numbers(
-    host: Host, found: Survey, erofs: Path, moves: tuple[Move, ...] | None
+    host: Host, survey: Survey, erofs: Path, moves: tuple[Move, ...] | None
 ) -> tuple[Numbers, Numbers] | None:
     """Return the numbers of an image and those of here, or None where nothing is here yet."""
     contents = StoreContents(host.sysroot)
-    with sides(host, found, erofs, moves=moves) as three:
+    with sides(host, survey, erofs, moves=moves) as three:
         if three is None:
             return None
         with opened_folder(three.mine) as etc, account_lock(etc):

@@ -9,7 +9,7 @@ from bootd.operations.machine.survey import Survey
 from bootd.trust.age import Release, why_older
 
 
-def refuse_older(host: Host, found: Survey, resolved: ResolvedImage) -> None:
+def refuse_older(host: Host, survey: Survey, resolved: ResolvedImage) -> None:
     """Fail if what the machine is on, or will be on, is a newer release of the same reference.
 
     Kept deployments beyond that do not count: somebody chose to leave them, or they failed.
@@ -17,8 +17,8 @@ def refuse_older(host: Host, found: Survey, resolved: ResolvedImage) -> None:
     Raises:
         OlderReleaseError: it is newer.
     """
-    heading = found.staged or found.settled
-    record = found.records.get(heading) if heading else None
+    heading = survey.staged or survey.settled
+    record = survey.records.get(heading) if heading else None
     if record is None or record.image != resolved.reference:
         return
     candidate = Release(resolved.config.created, resolved.version)

@@ -7,7 +7,7 @@ from bootd.operations.machine.last_check import LastCheck
 from bootd.operations.machine.survey import Survey
 
 
-def overdue(host: Host, found: Survey, last: LastCheck | None) -> str | None:
+def overdue(host: Host, survey: Survey, last: LastCheck | None) -> str | None:
     """Return in words that no newer release came by the time that the followed image names.
 
     Nothing is refused for it: who keeps newer releases back gains nothing by that, and a publisher
@@ -15,11 +15,11 @@ def overdue(host: Host, found: Survey, last: LastCheck | None) -> str | None:
 
     Args:
         host: the machine.
-        found: the same, as it was read.
+        survey: the same, as it was read.
         last: what the registry named last.
     """
-    heading = found.staged or found.settled
-    record = found.records.get(heading) if heading else None
+    heading = survey.staged or survey.settled
+    record = survey.records.get(heading) if heading else None
     if record is None or record.expires is None or not host.follows(record.image):
         return None
     is_newest = last is None or last.digest == record.digest

@@ -20,7 +20,7 @@ class Seal(NamedTuple):
     enforced_from: SealedFrom
 
 
-def seal_of(sysroot: Sysroot, found: Survey, record: DeploymentRecord) -> Seal:
+def seal_of(sysroot: Sysroot, survey: Survey, record: DeploymentRecord) -> Seal:
     """Return what is known of a deployment's seal.
 
     Of the deployment that runs, what its kernel was started with counts; of any other, what its
@@ -29,8 +29,8 @@ def seal_of(sysroot: Sysroot, found: Survey, record: DeploymentRecord) -> Seal:
     if not record.sealed:
         return Seal(sealed=False, digest=None, enforced_from=SealedFrom.NOWHERE)
     wanted = f"verity={record.erofs}"
-    entry = found.entry(record.id)
-    if record.id == found.booted:
+    entry = survey.entry(record.id)
+    if record.id == survey.booted:
         demanded = sysroot.started_with(INTEGRITY_ARGUMENT) == wanted
     else:
         demanded = entry is None or integrity_of(entry) == wanted

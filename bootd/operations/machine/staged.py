@@ -9,7 +9,7 @@ from typing import Final
 from bootd.model.deployment import DeploymentId, Intent, StagedMarker
 from bootd.operations.hold import refusal
 from bootd.operations.host import Host
-from bootd.operations.machine.survey import survey
+from bootd.operations.machine.survey import take_survey
 from bootd.sysroot import Sysroot
 
 NOTHING_STAGED: Final[Mapping[str, object]] = {
@@ -83,7 +83,7 @@ def unstage(host: Host) -> DeploymentId | None:
         BusyError: another process changes the store.
     """
     with host.sysroot.records_lock():
-        staged = survey(host.sysroot).staged
+        staged = take_survey(host.sysroot).staged
         forget_staged(host.sysroot)
         if staged is not None:
             host.sysroot.disk.remove_tree(host.sysroot.deployment(staged))

@@ -200,7 +200,7 @@ class Survey:
         return UpgradeState.TRIAL if self.on_trial else UpgradeState.IDLE
 
 
-def survey(sysroot: Sysroot) -> Survey:
+def take_survey(sysroot: Sysroot) -> Survey:
     """Look at a machine.
 
     Raises:

@@ -17,7 +17,7 @@ from bootd.model.documents import DeniedDocument
 from bootd.model.errors import NotDeniedError
 from bootd.operations.host import Host
 from bootd.operations.image.unfit_list import forget_unfit, unfit_images
-from bootd.operations.machine.survey import survey
+from bootd.operations.machine.survey import take_survey
 
 ROLLED_BACK: Final = "rolled-back"
 """Cause of a denial that an administrator's rollback made; going there again lifts it."""
@@ -67,9 +67,9 @@ def allow(host: Host, digest: Digest) -> None:
 
 
 def _forget_failures(host: Host, digest: Digest) -> None:
-    found = survey(host.sysroot)
-    for entry in found.failed_entries():
-        if found.records[entry.deployment].digest == digest:
+    survey = take_survey(host.sysroot)
+    for entry in survey.failed_entries():
+        if survey.records[entry.deployment].digest == digest:
             remove_entry(host.sysroot, entry)
 
 

@@ -21,7 +21,7 @@ from bootd.model.health import Verdict
 from bootd.operations.bless import read_blessing, settle_blessing
 from bootd.operations.host import Host
 from bootd.operations.machine.message_of_the_day import show_fallbacks
-from bootd.operations.machine.survey import survey
+from bootd.operations.machine.survey import take_survey
 from bootd.operations.trial.deny import BOOT_FAILED, HEALTH_FAILED, deny_locked
 from bootd.operations.trial.evidence import gather
 from bootd.operations.trial.health import read_health
@@ -50,13 +50,13 @@ def settle_fallbacks(host: Host) -> list[Fallback]:
     """
     blessed = read_blessing(host.sysroot)
     settle_blessing(host)
-    found = survey(host.sysroot)
-    if found.booted is None:
+    survey = take_survey(host.sysroot)
+    if survey.booted is None:
         return []
     denied = host.sysroot.read_denied()
     failed = [
-        (entry, found.records[entry.deployment])
-        for entry in found.failed_entries()
+        (entry, survey.records[entry.deployment])
+        for entry in survey.failed_entries()
         if entry.deployment != blessed
     ]
     news = [

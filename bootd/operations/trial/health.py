@@ -31,23 +31,23 @@ _log = logging.getLogger(__name__)
 FILE_NAME: Final = "health.json"
 
 
-def run_health(host: Host, root: Path, found: Survey) -> HealthDocument:
+def run_health(host: Host, root: Path, survey: Survey) -> HealthDocument:
     """Run all checks and remember the result.
 
     Args:
         host: the machine; its ``$BOOT`` need not be mounted.
         root: the running system's root, where the checks are looked up.
-        found: the machine, looked at while its ``$BOOT`` was mounted.
+        survey: the machine, looked at while its ``$BOOT`` was mounted.
     """
     checks = find_checks(root)
-    before = read_health(host.sysroot, found.predecessor)
+    before = read_health(host.sysroot, survey.predecessor)
     failed_before = set() if before is None else {check.name for check in before.failed}
     found_now = [run_check(check, host.clock) for check in checks]
-    found_now += derived_checks(host.sysroot, found.booted)
+    found_now += derived_checks(host.sysroot, survey.booted)
     results = mark_old(found_now, failed_before)
     document = HealthDocument(
-        deployment=found.booted,
-        on_trial=found.on_trial,
+        deployment=survey.booted,
+        on_trial=survey.on_trial,
         when=host.clock.now(),
         verdict=judge(results, ignore_old=host.configuration.ignore_old_failures),
         checks=results,
@@ -60,25 +60,25 @@ def run_health(host: Host, root: Path, found: Survey) -> HealthDocument:
     return document
 
 
-def soak(host: Host, root: Path, found: Survey) -> None:
+def soak(host: Host, root: Path, survey: Survey) -> None:
     """Wait for as long as a deployment on trial has to stay well, and check it again then.
 
     Args:
         host: the machine; its ``$BOOT`` need not be mounted.
         root: as for `run_health`.
-        found: likewise; of a trial that it does not know, the boot loader tells.
+        survey: likewise; of a trial that it does not know, the boot loader tells.
 
     Raises:
         UnhealthyError: it is not well any more.
     """
     seconds = host.configuration.soak_seconds
-    if seconds == 0 or not (found.on_trial or loader_counted(host.sysroot)):
+    if seconds == 0 or not (survey.on_trial or loader_counted(host.sysroot)):
         return
     host.clock.sleep(seconds)
-    document = run_health(host, root, found)
+    document = run_health(host, root, survey)
     if document.verdict is Verdict.UNHEALTHY:
         names = ", ".join(check.name for check in document.failed if not check.old)
-        raise UnhealthyError(f"{found.booted} was well for less than {seconds} s: {names} failed")
+        raise UnhealthyError(f"{survey.booted} was well for less than {seconds} s: {names} failed")
 
 
 def last_health(host: Host) -> HealthDocument:

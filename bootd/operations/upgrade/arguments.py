@@ -66,25 +66,25 @@ def with_asked(
 
 
 def with_machines(
-    found: Survey, record: DeploymentRecord, change: ArgumentChange | None
+    survey: Survey, record: DeploymentRecord, change: ArgumentChange | None
 ) -> DeploymentRecord:
     """Return a record with the arguments it gets on this machine, for what `with_asked` put in.
 
     Args:
-        found: a look at the machine.
+        survey: a look at the machine.
         record: of what is, or will be, staged.
         change: what somebody changed beyond what is merged.
     """
-    current = current_record(found)
-    origins = {} if current is None else origins_of(current, found.entry(current.id))
+    current = current_record(survey)
+    origins = {} if current is None else origins_of(current, survey.entry(current.id))
     inherited = {word: origin for word, origin in origins.items() if origin in _MACHINES}
-    sources = current_sources(found)
+    sources = current_sources(survey)
     if change is not None:
         sources = change.sources
         added = [word for word in change.after if word not in change.before]
         inherited |= dict.fromkeys(added, ArgumentOrigin.VERB)
     changes = {
-        "kernel_arguments": machine_arguments(found, record.image_arguments, change),
+        "kernel_arguments": machine_arguments(survey, record.image_arguments, change),
         "argument_change": change,
         "argument_sources": sources,
         "argument_origins": inherited | record.argument_origins,
@@ -92,17 +92,17 @@ def with_machines(
     return record.model_copy(update=changes)
 
 
-def current_record(found: Survey) -> DeploymentRecord | None:
+def current_record(survey: Survey) -> DeploymentRecord | None:
     """Return the record of the deployment whose arguments are the machine's, or None."""
-    return found.records.get(found.current) if found.current else None
+    return survey.records.get(survey.current) if survey.current else None
 
 
-def current_arguments(found: Survey) -> list[str]:
+def current_arguments(survey: Survey) -> list[str]:
     """Return the arguments of the current deployment, as its boot entry has them."""
-    current = current_record(found)
+    current = current_record(survey)
     if current is None:
         return []
-    return arguments_of(current, found.entry(current.id))
+    return arguments_of(current, survey.entry(current.id))
 
 
 def arguments_of(record: DeploymentRecord, entry: BootEntry | None) -> list[str]:
@@ -110,66 +110,66 @@ def arguments_of(record: DeploymentRecord, entry: BootEntry | None) -> list[str]
     return record.kernel_arguments if entry is None else without_own(entry.arguments)
 
 
-def current_sources(found: Survey) -> dict[str, list[str]]:
+def current_sources(survey: Survey) -> dict[str, list[str]]:
     """Return which arguments of the current deployment programs own, by their names."""
-    entry = found.entry(found.current)
+    entry = survey.entry(survey.current)
     if entry is not None:
         return sources_of(entry)
-    current = current_record(found)
+    current = current_record(survey)
     sources = {} if current is None else current.argument_sources
     return {name: words for name, words in sources.items() if words}
 
 
 def machine_arguments(
-    found: Survey, theirs: list[str], change: ArgumentChange | None = None
+    survey: Survey, theirs: list[str], change: ArgumentChange | None = None
 ) -> list[str]:
     """Return the merged arguments, without ``bootd=``, for an image that asks for `theirs`."""
-    current = current_record(found)
+    current = current_record(survey)
     merged = theirs
     if current is not None:
-        mine = current_arguments(found)
+        mine = current_arguments(survey)
         merged = merge_arguments(base=current.image_arguments, mine=mine, theirs=theirs)
     if change is None:
         return merged
     return merge_arguments(base=change.before, mine=merged, theirs=change.after)
 
 
-def coming_arguments(found: Survey) -> list[str]:
+def coming_arguments(survey: Survey) -> list[str]:
     """Return what the machine will be started with: the staged arguments, else the current ones."""
-    staged = found.records.get(found.staged) if found.staged else None
+    staged = survey.records.get(survey.staged) if survey.staged else None
     if staged is None:
-        return current_arguments(found)
-    return machine_arguments(found, staged.image_arguments, staged.argument_change)
+        return current_arguments(survey)
+    return machine_arguments(survey, staged.image_arguments, staged.argument_change)
 
 
-def may_change(found: Survey) -> bool:
+def may_change(survey: Survey) -> bool:
     """Return whether the arguments of the next boot can be changed under its image.
 
     Not where somebody went back to another deployment that does not run yet: that one boots as it
     was, with the ``/etc`` it had.
     """
-    return found.current in found.records and (
-        found.staged is not None or found.settled == found.current
+    return survey.current in survey.records and (
+        survey.staged is not None or survey.settled == survey.current
     )
 
 
-def settings_differ(host: Host, found: Survey) -> bool:
+def settings_differ(host: Host, survey: Survey) -> bool:
     """Return whether the settings ask for other arguments than when the next boot's were made."""
-    target = found.staged or found.current
-    if target not in found.records or not may_change(found):
+    target = survey.staged or survey.current
+    if target not in survey.records or not may_change(survey):
         return False
-    configured = found.records[target].configured_arguments
+    configured = survey.records[target].configured_arguments
     return configured != host.configuration.kernel_arguments
 
 
-def not_taken(found: Survey, configured: Sequence[str]) -> list[str]:
+def not_taken(survey: Survey, configured: Sequence[str]) -> list[str]:
     """Return what the settings ask for and the next boot is without, because somebody wants it so.
 
     It was taken away on this machine, or left by a rollback under the same image.
     """
-    if not may_change(found):
+    if not may_change(survey):
         return []
-    missing = Counter(without_own(configured)) - Counter(coming_arguments(found))
+    missing = Counter(without_own(configured)) - Counter(coming_arguments(survey))
     return list(missing.elements())
 
 
@@ -194,15 +194,15 @@ def _origin(record: DeploymentRecord, word: str) -> str:
 
 
 def merge_machine_arguments(
-    host: Host, found: Survey, record: DeploymentRecord
+    host: Host, survey: Survey, record: DeploymentRecord
 ) -> DeploymentRecord:
     """Merge once more at finalize, for arguments that changed since staging; keep what changed.
 
     What the installer said stays: there is nothing it could be merged with.
     """
-    if found.current not in found.records:
+    if survey.current not in survey.records:
         return record
-    merged = machine_arguments(found, record.image_arguments, record.argument_change)
+    merged = machine_arguments(survey, record.image_arguments, record.argument_change)
     if merged == record.kernel_arguments:
         return record
     changed = record.model_copy(update={"kernel_arguments": merged})

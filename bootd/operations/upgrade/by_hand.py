@@ -10,23 +10,23 @@ from bootd.operations.hold import refusal
 from bootd.operations.machine.survey import Survey
 
 
-def refuse_if_held(found: Survey, now: datetime) -> None:
+def refuse_if_held(survey: Survey, now: datetime) -> None:
     """Refuse to go on while somebody holds updates.
 
     Raises:
         HeldError: somebody does.
     """
-    if found.intent.hold_at(now) is not None:
-        raise refusal(found.intent, now)
+    if survey.intent.hold_at(now) is not None:
+        raise refusal(survey.intent, now)
 
 
-def staged_by_hand(found: Survey, name: ImageName) -> str | None:
+def staged_by_hand(survey: Survey, name: ImageName) -> str | None:
     """Refuse to replace what a person staged and the followed image cannot stand for.
 
     What a person staged of the followed image gives way to another of it.
 
     Args:
-        found: the machine.
+        survey: the machine.
         name: the followed image, as it is now.
 
     Returns:
@@ -35,9 +35,9 @@ def staged_by_hand(found: Survey, name: ImageName) -> str | None:
     Raises:
         StagedByHandError: what is staged is another reference's, or came from elsewhere.
     """
-    if found.staged is None or not found.intent.staged_by_hand:
+    if survey.staged is None or not survey.intent.staged_by_hand:
         return None
-    record = found.records[found.staged]
+    record = survey.records[survey.staged]
     if record.digest == name.digest:
         return None
     what = f"{record.image} {record.version}".strip()
@@ -46,16 +46,16 @@ def staged_by_hand(found: Survey, name: ImageName) -> str | None:
     raise StagedByHandError(f"{what} was staged by hand as {record.id}, and is kept")
 
 
-def refuse_if_queued(found: Survey) -> None:
+def refuse_if_queued(survey: Survey) -> None:
     """Refuse to overtake a rollback, or what was made bootable by hand, before it has booted.
 
     Raises:
         StagedByHandError: there is such.
     """
-    awaited = found.intent.awaited
+    awaited = survey.intent.awaited
     by_hand = awaited is not None and awaited.by_hand
-    if by_hand and found.staged is None and found.queued is not None:
+    if by_hand and survey.staged is None and survey.queued is not None:
         raise StagedByHandError(
-            f"{found.queued} was made to boot next by hand, and is kept",
+            f"{survey.queued} was made to boot next by hand, and is kept",
             hint="The timer goes on after the next restart; 'bootctl-py upgrade' does not wait.",
         )

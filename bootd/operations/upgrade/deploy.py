@@ -37,7 +37,7 @@ _LEVELS: Final = 2
 
 def deploy(
     host: Host,
-    found: Survey,
+    survey: Survey,
     name: ImageName,
     image: StoredImage,
     change: ArgumentChange | None = None,
@@ -46,7 +46,7 @@ def deploy(
 
     Args:
         host: the machine.
-        found: a look at it.
+        survey: a look at it.
         name: the image.
         image: the same in the store.
         change: how its kernel arguments are changed beyond what is merged.
@@ -59,8 +59,8 @@ def deploy(
     """
     tree = _read_tree(image, MODULES, ARGUMENT_FOLDER)
     kernel = find_kernel(tree)
-    identifier = _new_identifier(host, found, name)
-    owners = owners_here(host, found, image.erofs) or OwnersHere()
+    identifier = _new_identifier(host, survey, name)
+    owners = owners_here(host, survey, image.erofs) or OwnersHere()
     record = DeploymentRecord(
         id=identifier,
         image=name.reference,
@@ -71,18 +71,18 @@ def deploy(
         expires=name.expires,
         accepted=name.accepted,
         created=host.clock.now(),
-        kernel=kernel_files(kernel, find_devicetree(host, found, image, kernel.version)),
+        kernel=kernel_files(kernel, find_devicetree(host, survey, image, kernel.version)),
         erofs=owners.verity(image.erofs_verity),
         sealed=host.configuration.integrity is Integrity.VERITY,
     )
     record = with_asked(host, record, image_arguments(tree, image.contents))
-    record = owners.noted(with_machines(found, record, change))
+    record = owners.noted(with_machines(survey, record, change))
     # What the kernel would not take is refused now, and not at every shutdown from now on.
     command_line(record)
-    check_room(host, found, record.kernel)
+    check_room(host, survey, record.kernel)
     if record.sealed:
         seal(host.sysroot, image.erofs)
-    return record, _publish(host, found, record, owners, image)
+    return record, _publish(host, survey, record, owners, image)
 
 
 def requested_arguments(image: StoredImage) -> dict[str, list[str]]:
@@ -101,7 +101,7 @@ def _read_tree(image: StoredImage, *paths: str) -> Directory:
 
 def _publish(
     host: Host,
-    found: Survey,
+    survey: Survey,
     record: DeploymentRecord,
     owners: OwnersHere,
     image: StoredImage,
@@ -113,7 +113,7 @@ def _publish(
     disk.make_directory(building)
     write_owners(host, owners, image.erofs, building / EROFS_NAME, sealed=record.sealed)
     host.sysroot.write_deployment(building, record)
-    trial = trial_merge(host, found, building / EROFS_NAME)
+    trial = trial_merge(host, survey, building / EROFS_NAME)
     report = with_notes(trial.report, owner_notes(owners.mapped, owners.unknown))
     write_report(host.sysroot, building, report)
     write_edits(host.sysroot, building, trial.edits)
@@ -121,9 +121,9 @@ def _publish(
     return report
 
 
-def _new_identifier(host: Host, found: Survey, name: ImageName) -> DeploymentId:
+def _new_identifier(host: Host, survey: Survey, name: ImageName) -> DeploymentId:
     short = name.digest.short
-    entries = (*found.entries, *found.neighbours)
+    entries = (*survey.entries, *survey.neighbours)
     known = [*host.sysroot.deployment_ids(), *(entry.deployment for entry in entries)]
     serials = [identifier.serial for identifier in known if identifier.startswith(short + ".")]
     return DeploymentId.compose(name.digest, max(serials, default=-1) + 1)

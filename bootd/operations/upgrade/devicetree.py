@@ -20,13 +20,13 @@ from bootd.store.images.image import EROFS_NAME, StoredImage
 
 
 def find_devicetree(
-    host: Host, found: Survey, image: StoredImage, version: str
+    host: Host, survey: Survey, image: StoredImage, version: str
 ) -> RegularFile | None:
     """Return the devicetree of an image to boot with on this machine, or None.
 
     Args:
         host: the machine.
-        found: a look at it.
+        survey: a look at it.
         image: the image.
         version: its kernel's.
 
@@ -36,8 +36,8 @@ def find_devicetree(
     """
     with ErofsImage.open(image.erofs) as erofs:
         by_machine = _default(erofs, f"/usr{NAMED_BY_THE_MACHINE}", image.contents)
-        if found.current in found.records:
-            folder = host.sysroot.deployment(found.current)
+        if survey.current in survey.records:
+            folder = host.sysroot.deployment(survey.current)
             mine = _own(folder / NAMED_BY_THE_MACHINE.lstrip("/"))
             with ErofsImage.open(folder / EROFS_NAME) as running:
                 base = _default(running, f"/usr{NAMED_BY_THE_MACHINE}", image.contents)

@@ -32,7 +32,7 @@ Restaged = tuple[DeploymentId, EtcReport | None]
 
 def take_up(
     host: Host,
-    found: Survey,
+    survey: Survey,
     name: ImageName,
     image: StoredImage,
     change: ArgumentChange | None,
@@ -43,7 +43,7 @@ def take_up(
 
     Args:
         host: the machine, locked by the caller.
-        found: a look at it.
+        survey: a look at it.
         name: that image.
         image: the same in the store.
         change: what somebody changed in a deployment that was staged instead.
@@ -57,16 +57,16 @@ def take_up(
         InvalidKernelArgumentsError: the kernel would not take the arguments.
         StorageError: see `deploy`.
     """
-    coming = found.staged or found.current
-    if coming is None or not may_change(found):
+    coming = survey.staged or survey.current
+    if coming is None or not may_change(survey):
         return None
-    target = found.records[coming]
-    change = target.argument_change if found.staged else change
+    target = survey.records[coming]
+    change = target.argument_change if survey.staged else change
     asked = target
-    if settings_differ(host, found):
+    if settings_differ(host, survey):
         asked = with_asked(host, target, requested_arguments(image))
-    asked = with_machines(found, asked, change)
-    if asked.kernel_arguments == coming_arguments(found):
+    asked = with_machines(survey, asked, change)
+    if asked.kernel_arguments == coming_arguments(survey):
         return None
     denial = host.sysroot.read_denied().find(name.digest)
     if denial is not None:
@@ -74,9 +74,9 @@ def take_up(
             f"the kernel arguments of bootd.toml are not taken up: {name.digest} is on the "
             f"deny list since {denial.when:%Y-%m-%d}: {denial.cause}"
         )
-    if found.staged is not None:
+    if survey.staged is not None:
         return replace_staged(host, asked), None
-    return stage_again(host, found, name, image, change, automatic=automatic)
+    return stage_again(host, survey, name, image, change, automatic=automatic)
 
 
 def replace_staged(host: Host, record: DeploymentRecord) -> DeploymentId:
@@ -92,7 +92,7 @@ def replace_staged(host: Host, record: DeploymentRecord) -> DeploymentId:
 
 def stage_again(
     host: Host,
-    found: Survey,
+    survey: Survey,
     name: ImageName,
     image: StoredImage,
     change: ArgumentChange | None,
@@ -106,7 +106,7 @@ def stage_again(
         InvalidKernelArgumentsError: the kernel would not take them.
         StorageError: see `deploy`.
     """
-    record, report = deploy(host, found, name, image, change)
+    record, report = deploy(host, survey, name, image, change)
     now = host.clock.now() if automatic else None
     mark_staged(host.sysroot, record.id, None, unless_held_at=now)
     clean_up(host)
