@@ -210,6 +210,7 @@ def test_what_changes_something_is_never_paged() -> None:
             "history",
             "doctor",
             "config",
+            "completion",
             "kargs",
             "denied list",
         ),

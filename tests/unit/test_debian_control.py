@@ -51,6 +51,8 @@ def test_tools_bring_nothing_that_changes_how_a_machine_boots() -> None:
     places = (DEBIAN / "bootd-tools.install").read_text()
     assert {line.split()[1] for line in places.splitlines()} == {
         *("usr/bin", "usr/lib/python3/dist-packages", "usr/share/dbus-1/interfaces"),
+        *("usr/share/bash-completion/completions", "usr/share/zsh/vendor-completions"),
+        "usr/share/fish/vendor_completions.d",
     }
 
 
