@@ -104,7 +104,8 @@ def test_tools_have_no_part_in_booting(unpacked: Path) -> None:
     folders = {str(path.relative_to(tools)) for path in tools.glob("*/*") if path.is_dir()}
     assert folders == {"usr/bin", "usr/lib", "usr/share"}
     assert {path.name for path in (tools / "usr/lib").iterdir()} == {"python3"}
-    assert {path.name for path in (tools / "usr/share").iterdir()} == {"dbus-1", "doc", "man"}
+    shared = {path.name for path in (tools / "usr/share").iterdir()}
+    assert shared == {"bash-completion", "dbus-1", "doc", "fish", "man", "zsh"}
     assert {path.name for path in (tools / "usr/share/dbus-1").iterdir()} == {"interfaces"}
 
 

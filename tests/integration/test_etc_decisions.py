@@ -125,7 +125,7 @@ def test_of_an_undone_answer_only_what_is_undone_is_asked_again(machine: Machine
         (["/etc/d/*", "/etc/zz*"], "nothing is undecided at /etc/zz"),
         (["/etc/d", "/var/log"], "no path below /etc"),
         (["/etc/d", "/etc/../d"], "no path below /etc"),
-        (["/etc/d", "/etc/[z-a]"], "no pattern"),
+        (["/etc/d", "/etc/[z-a]"], "nothing is undecided"),
         (["/etc/d", "/etc/*/*/*/*/*"], "more than 4 stars"),
     ],
 )

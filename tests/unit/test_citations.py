@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.checkout
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("bootd", "docs", "tests", "systemd", "dbus", "packaging")
 SUFFIXES = (".py", ".md", ".xml", ".catalog", ".service", ".timer", ".toml", ".conf")

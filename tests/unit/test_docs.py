@@ -171,6 +171,7 @@ def classes_of_errors() -> dict[str, str]:
     return found
 
 
+@pytest.mark.checkout
 def test_the_architecture_has_the_whole_tree_of_errors() -> None:
     above: dict[int, str] = {-1: "BootdError"}
     shown = {}
@@ -185,6 +186,7 @@ def test_the_architecture_has_the_whole_tree_of_errors() -> None:
     assert len(lines) == len(shown)
 
 
+@pytest.mark.checkout
 def test_every_error_can_be_raised() -> None:
     """What the manuals list is used outside of the list, itself or by its name."""
     used = set()

@@ -7,6 +7,8 @@ import ast
 import pytest
 from support.mutate import MODULES, ROOT, mutants, sampled
 
+pytestmark = pytest.mark.checkout
+
 
 @pytest.mark.parametrize(
     ("source", "expected"),

@@ -119,6 +119,7 @@ def test_what_the_kernel_refuses_is_told(tmp_path: Path) -> None:
         write_record(Disk(), tmp_path / "missing/sample.json", Sample())
 
 
+@pytest.mark.checkout
 def test_nothing_else_writes_or_reads_records() -> None:
     """A module that calls the disk to write has no JSON of its own."""
     allowed = {

@@ -20,6 +20,7 @@ import pytest
 from bootd.cli.render.by_kind import RENDERINGS
 from bootd.cli.verbs import VERBS
 
+pytestmark = pytest.mark.checkout
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/glossary.md"
 CEILINGS = Path(__file__).with_name("word_ceilings.json")
