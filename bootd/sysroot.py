@@ -55,6 +55,9 @@ _BOOT_LOCK_SECONDS: Final = 60.0
 _RECORDS_LOCK_SECONDS: Final = 20.0
 """How long a change of a record, or a look at some, waits for another one. It is shorter than what
 clients of the bus wait for an answer."""
+_MOMENT_SECONDS: Final = 5.0
+"""How long who needs the store waits for one that has it for moments: a blessing renews the boot
+loader in a process of its own, and nothing orders it and a job of the daemon."""
 _INTENT_LOCK_SECONDS: Final = 20.0
 """To replace one record takes a sync of the disk."""
 _UNKNOWN_PARTITION: Final = BootPartition()
@@ -266,7 +269,7 @@ class Sysroot:
             )
 
     @contextmanager
-    def lock(self, *, exclusive: bool, wait_seconds: float = 0.0) -> Iterator[FileLock]:
+    def lock(self, *, exclusive: bool, wait_seconds: float = _MOMENT_SECONDS) -> Iterator[FileLock]:
         """Hold the store: exclusive to change anything of it, shared to read more than one record.
 
         The layout is checked under it. An exclusive one is two locks (flock): that of the contents,

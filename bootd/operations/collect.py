@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Final
 
 from bootd.boot.entries import remove_entry
 from bootd.boot.entry import BootEntry
@@ -38,9 +37,6 @@ from bootd.store.images.image import all_images
 from bootd.store.upkeep.collect import has_unneeded_layers, sweep
 
 _log = logging.getLogger(__name__)
-
-_BLESSING_SECONDS: Final = 5.0
-"""A blessing has the store for moments, in a process of its own, and nobody orders the two."""
 
 
 def deployments_to_keep(survey: Survey, keep: int) -> set[DeploymentId]:
@@ -92,7 +88,7 @@ def collect(host: Host, progress: Progress) -> CollectDocument:
         DamagedRecordError, DamagedImageError: what is needed cannot be known; nothing more goes.
     """
     require_boot(host.sysroot)
-    with host.sysroot.lock(exclusive=True, wait_seconds=_BLESSING_SECONDS):
+    with host.sysroot.lock(exclusive=True):
         settle_fallbacks(host)
         discard_copies(host.sysroot.partial, host.sysroot.disk)
         return collect_locked(host, lambda: progress.report(Phase.COLLECTING))

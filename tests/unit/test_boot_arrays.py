@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from support.power import PowerCut
 
 from bootd.boot.devices.arrays import BootArray, array_of, made_alike
 from bootd.boot.devices.block_devices import BlockDevices
@@ -121,6 +122,31 @@ def test_the_loader_s_half_wins(machine: Machine, caplog: pytest.LogCaptureFixtu
     assert first.read_bytes()[-10:-6] == b"seed"
     assert disk.places == [0, 3 << 20]
     assert "differed in" in caplog.text
+
+
+def test_a_cut_between_two_pieces_is_made_up_for(machine: Machine, monkeypatch: pytest.MonkeyPatch):
+    [first, second] = machine.halves
+    for place in (10, (2 << 20) + 10):
+        _write(first, place, b"older")
+        _write(second, place, b"newer")
+    sysroot, disk = machine.sysroot()
+    really = disk.overwrite
+
+    def cut(device: int, path: Path, place: int, piece: bytes | memoryview) -> None:
+        if place:
+            raise PowerCut
+        really(device, path, place, piece)
+
+    array = machine.array()
+    assert array is not None
+    with monkeypatch.context() as patch:
+        patch.setattr(disk, "overwrite", cut)
+        with pytest.raises(PowerCut):
+            made_alike(sysroot, array)
+    before = second.read_bytes()
+    assert first.read_bytes() != before
+    assert made_alike(sysroot, array) == ()
+    assert first.read_bytes() == second.read_bytes() == before
 
 
 def test_it_is_done_once_in_a_boot(machine: Machine):
